@@ -1,0 +1,123 @@
+"""Frozen records of a run: the content of ``report.json``, whose schema has a version."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION: Literal[1] = 1
+
+METHOD_TITLES = {
+    "m1": "M1: SVM on VAE latents",
+    "raw-svc": "SVM on raw pixels",
+    "pca-svc": "SVM on 50 principal components",
+}
+"""What the names of methods in a report stand for."""
+
+
+class Record(BaseModel):
+    """Base of all records: immutable, and nothing in it that the schema does not name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Choice(Record):
+    """A device or backend: what was asked for, what was used and why."""
+
+    requested: str
+    used: str
+    reason: str
+
+
+class DatasetRecord(Record):
+    """Which images were used; `sha256` covers pixels, shapes and labels of both parts."""
+
+    name: str
+    sha256: str
+    n_train: int
+    n_test: int
+    image_shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+
+
+class Result(Record):
+    """Accuracies of one method at one number of labels, each a fraction of the test images.
+
+    `accuracy_std` is the sample standard deviation (ddof = 1) over the splits; None for a single split.
+    """
+
+    method: str
+    labels: int
+    splits: int
+    accuracy_mean: float
+    accuracy_std: float | None
+    accuracies: tuple[float, ...]
+
+
+class Published(Record):
+    """A figure somebody else published for the same task; not measured here."""
+
+    name: str
+    labels: int
+    accuracy: float
+    source: str
+
+
+class EpochLosses(Record):
+    """Mean losses of one epoch in nats per image, and the time it took in seconds."""
+
+    epoch: int
+    reconstruction: float
+    kl: float
+    seconds: float
+
+
+class TrainingRecord(Record):
+    """How the VAE was trained, with what `TrainConfig` left open filled in."""
+
+    epochs: int
+    steps: int
+    parameters: int
+    precision: str
+    augment: bool
+    mirror: bool
+    history: tuple[EpochLosses, ...]
+
+
+class Timings(Record):
+    """Wall-clock seconds of each phase, taken after a synchronize.
+
+    `train` covers this process alone (a resumed run trains fewer epochs). `fit` and `score` are the SVMs
+    of the method; `baselines` is all work of the baselines. `total` runs from the start of the command's
+    work to the finished report and includes what no phase names.
+    """
+
+    load: float
+    upload: float
+    train: float
+    encode: float
+    handoff: float
+    fit: float
+    score: float
+    baselines: float
+    total: float
+
+
+class Report(Record):
+    """All that a run found, with all that decided it."""
+
+    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, alias="schema")
+    gpu_ssl: str
+    started: str
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    dataset: DatasetRecord
+    device: Choice
+    svm: Choice
+    training: TrainingRecord
+    results: tuple[Result, ...]
+    published: tuple[Published, ...]
+    timings: Timings
+
+    def to_json(self) -> str:
+        """Return the report as indented JSON, ending in a newline."""
+        return self.model_dump_json(by_alias=True, indent=2) + "\n"

@@ -1,0 +1,1 @@
+"""Where code runs: the device, the handoff between libraries, timing, files."""

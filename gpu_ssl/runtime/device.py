@@ -1,0 +1,80 @@
+"""The one place that asks which devices are there. Everything else infers its device from its arrays."""
+
+import torch
+
+from gpu_ssl.errors import DeviceError
+from gpu_ssl.report.records import Choice
+
+
+def minimum_capability(cuda_version: str) -> tuple[int, int]:
+    """Compute capability that RAPIDS 26.10 needs: Turing with CUDA 13, Volta (V100) with CUDA 12."""
+    return (7, 5) if int(cuda_version.split(".")[0]) >= 13 else (7, 0)
+
+
+def cuda_problem(index: int = 0) -> str | None:
+    """Say why CUDA device `index` cannot be used, or None where it can."""
+    if torch.version.cuda is None:
+        return f"this torch ({torch.__version__}) is a build without CUDA; install the CUDA build of torch"
+    if not torch.cuda.is_available():
+        return "no NVIDIA driver answers; it takes an NVIDIA GPU and driver 580 or newer (see nvidia-smi)"
+    if index >= torch.cuda.device_count():
+        return f"there is no CUDA device {index}; the devices here are 0 to {torch.cuda.device_count() - 1}"
+    capability = torch.cuda.get_device_capability(index)
+    minimum = minimum_capability(torch.version.cuda)
+    if capability < minimum:
+        return (
+            f"{torch.cuda.get_device_name(index)} has compute capability {capability[0]}.{capability[1]}; "
+            f"{minimum[0]}.{minimum[1]} or newer is needed with CUDA {torch.version.cuda}"
+        )
+    return None
+
+
+def resolve_device(requested: str) -> Choice:
+    """Decide once where the tensors live.
+
+    Parameters
+    ----------
+    requested : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. Only ``auto`` may fall back to the CPU.
+
+    Returns
+    -------
+    Choice
+        `used` is ``cpu`` or ``cuda:N``.
+
+    Raises
+    ------
+    DeviceError
+        If an explicitly requested CUDA device cannot be used.
+    """
+    if requested == "cpu":
+        return Choice(requested=requested, used="cpu", reason="asked for")
+    index = int(requested.partition(":")[2] or 0)
+    problem = cuda_problem(index)
+    if problem is None:
+        name = torch.cuda.get_device_name(index)
+        return Choice(requested=requested, used=f"cuda:{index}", reason=f"{name} is usable")
+    if requested == "auto":
+        return Choice(requested=requested, used="cpu", reason=problem)
+    raise DeviceError(f"--device {requested}: {problem}. To run on the CPU, give --device cpu.")
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether matrix products in bfloat16 run on units of their own on `device`."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def resolve_precision(requested: str, device: torch.device) -> torch.dtype:
+    """Return the dtype of matrix products: bfloat16 where ``auto`` finds hardware for it, else float32."""
+    if requested == "auto":
+        return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
+    return torch.bfloat16 if requested == "bfloat16" else torch.float32
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until all work queued on `device` is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

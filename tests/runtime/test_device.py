@@ -1,0 +1,63 @@
+"""One decision about the device: auto may fall back and says why, an explicit device never does."""
+
+import pytest
+import torch
+
+from gpu_ssl.errors import DeviceError
+from gpu_ssl.runtime.device import minimum_capability, resolve_device, resolve_precision
+
+without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
+
+
+def test_the_cpu_is_taken_when_asked_for() -> None:
+    choice = resolve_device("cpu")
+    assert (choice.requested, choice.used) == ("cpu", "cpu")
+
+
+@without_cuda
+def test_auto_falls_back_with_the_reason() -> None:
+    choice = resolve_device("auto")
+    assert (choice.requested, choice.used) == ("auto", "cpu")
+    assert "driver" in choice.reason or "build without CUDA" in choice.reason
+
+
+@without_cuda
+@pytest.mark.parametrize("requested", ["cuda", "cuda:3"])
+def test_an_explicit_device_is_refused_with_the_remedy(requested: str) -> None:
+    with pytest.raises(DeviceError, match=f"--device {requested}") as caught:
+        resolve_device(requested)
+    assert "--device cpu" in str(caught.value)
+    assert caught.value.exit_code == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_auto_takes_the_gpu() -> None:
+    assert resolve_device("auto").used == "cuda:0"
+
+
+def test_volta_is_enough_for_cuda_12_alone() -> None:
+    assert minimum_capability("12.9") == (7, 0)
+    assert minimum_capability("13.0") == (7, 5)
+
+
+def test_a_given_precision_is_kept() -> None:
+    cpu = torch.device("cpu")
+    assert resolve_precision("float32", cpu) == torch.float32
+    assert resolve_precision("bfloat16", cpu) == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"amx_bf16": True}, torch.bfloat16),
+        ({"avx512_bf16": True}, torch.bfloat16),
+        ({"avx2": True, "amx_bf16": False}, torch.float32),
+        ({}, torch.float32),
+    ],
+)
+def test_auto_takes_bfloat16_where_the_cpu_has_units_for_it(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], expected: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert resolve_precision("auto", torch.device("cpu")) == expected
