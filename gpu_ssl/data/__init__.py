@@ -1,0 +1,1 @@
+"""From a name to checked images, and from labels to splits."""

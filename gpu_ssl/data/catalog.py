@@ -1,0 +1,228 @@
+"""The data sets known by name: their files, checksums, mirrors and classes.
+
+Addresses and MD5 sums are those of torchvision 0.29 (a test compares them); Debian packs the same
+Fashion-MNIST without gzip's file names, hence with sums of its own. An MD5 sum tells a damaged or
+exchanged file from the published one: nobody can make a second file with a given sum.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gpu_ssl.data import formats
+from gpu_ssl.errors import UsageError
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of a data set, with the MD5 sums it may have and the addresses it can be had from."""
+
+    name: str
+    md5s: tuple[str, ...]
+    urls: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """What is known of a data set before its files are opened.
+
+    `torchvision_folder` is where torchvision keeps the files below its root; `debian_package` installs
+    them in ``/usr/share/datasets/<name>``. `mirrored` tells whether a mirror image is of the same class.
+    """
+
+    name: str
+    title: str
+    shape: tuple[int, int, int]
+    n_train: int
+    n_test: int
+    class_names: tuple[str, ...]
+    read: Callable[[formats.Files], formats.RawParts]
+    files: tuple[RemoteFile, ...] = ()
+    torchvision_folder: str = "."
+    debian_package: str | None = None
+    mirrored: bool = False
+
+
+def _mnist_files(mirrors: tuple[str, ...], *md5s: tuple[str, str, str, str]) -> tuple[RemoteFile, ...]:
+    names = (
+        "train-images-idx3-ubyte.gz",
+        "train-labels-idx1-ubyte.gz",
+        "t10k-images-idx3-ubyte.gz",
+        "t10k-labels-idx1-ubyte.gz",
+    )
+    return tuple(
+        RemoteFile(name, tuple(sums), tuple(mirror + name for mirror in mirrors))
+        for name, *sums in zip(names, *md5s, strict=True)
+    )
+
+
+_DIGITS = tuple("0123456789")
+
+_SPECS = (
+    DatasetSpec(
+        name="fashion-mnist",
+        title="clothes, 10 classes",
+        shape=(1, 28, 28),
+        n_train=60_000,
+        n_test=10_000,
+        class_names=(
+            "T-shirt/top",
+            "Trouser",
+            "Pullover",
+            "Dress",
+            "Coat",
+            "Sandal",
+            "Shirt",
+            "Sneaker",
+            "Bag",
+            "Ankle boot",
+        ),
+        read=formats.read_mnist_like,
+        files=_mnist_files(
+            ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
+            (
+                "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+                "25c81989df183df01b3e8a0aad5dffbe",
+                "bef4ecab320f06d8554ea6380940ec79",
+                "bb300cfdad3c16e7a12a480ee83cd310",
+            ),
+            (
+                "cf8536b0aa1a6ac5fa3f23001093305c",
+                "10bea18fdb374794d4bb42e356e600c9",
+                "f78720b4224f21cce2f2ccf2d7a94c9a",
+                "0d30e22e447f3c33dab9ed536400ac01",
+            ),
+        ),
+        torchvision_folder="FashionMNIST/raw",
+        debian_package="dataset-fashion-mnist",
+        mirrored=True,
+    ),
+    DatasetSpec(
+        name="mnist",
+        title="handwritten digits, 10 classes",
+        shape=(1, 28, 28),
+        n_train=60_000,
+        n_test=10_000,
+        class_names=_DIGITS,
+        read=formats.read_mnist_like,
+        files=_mnist_files(
+            ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
+            (
+                "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+                "d53e105ee54ea40749a09fcbcd1e9432",
+                "9fb629c4189551a2d022fa330f9573f3",
+                "ec29112dd5afa0611ce80d1b7f02629c",
+            ),
+        ),
+        torchvision_folder="MNIST/raw",
+    ),
+    DatasetSpec(
+        name="kmnist",
+        title="cursive Japanese characters, 10 classes",
+        shape=(1, 28, 28),
+        n_train=60_000,
+        n_test=10_000,
+        class_names=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+        read=formats.read_mnist_like,
+        files=_mnist_files(
+            ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
+            (
+                "bdb82020997e1d708af4cf47b453dcf7",
+                "e144d726b3acfaa3e44228e80efcd344",
+                "5c965bf0a639b31b8f53240b1b52f4d7",
+                "7320c461ea6c1c855c0b718fb2a4b134",
+            ),
+        ),
+        torchvision_folder="KMNIST/raw",
+    ),
+    DatasetSpec(
+        name="emnist-balanced",
+        title="handwritten digits and letters, 47 classes",
+        shape=(1, 28, 28),
+        n_train=112_800,
+        n_test=18_800,
+        class_names=tuple("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt"),
+        read=formats.read_emnist_balanced,
+        files=(
+            RemoteFile(
+                "gzip.zip",
+                ("58c8d27c78d21e728a6bc7b3cc06412e",),
+                ("https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip",),
+            ),
+        ),
+        torchvision_folder="EMNIST/raw",
+    ),
+    DatasetSpec(
+        name="cifar10",
+        title="small colour photographs, 10 classes",
+        shape=(3, 32, 32),
+        n_train=50_000,
+        n_test=10_000,
+        class_names=(
+            "airplane",
+            "automobile",
+            "bird",
+            "cat",
+            "deer",
+            "dog",
+            "frog",
+            "horse",
+            "ship",
+            "truck",
+        ),
+        read=formats.read_cifar10,
+        files=(
+            RemoteFile(
+                "cifar-10-python.tar.gz",
+                ("c58f30108f718f92721af3b95e74349a",),
+                ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",),
+            ),
+        ),
+        mirrored=True,
+    ),
+    DatasetSpec(
+        name="svhn",
+        title="house numbers in colour, 10 classes",
+        shape=(3, 32, 32),
+        n_train=73_257,
+        n_test=26_032,
+        class_names=_DIGITS,
+        read=formats.read_svhn,
+        files=(
+            RemoteFile(
+                "train_32x32.mat",
+                ("e26dedcc434d2e4c54c9b2d4a06d8373",),
+                ("http://ufldl.stanford.edu/housenumbers/train_32x32.mat",),
+            ),
+            RemoteFile(
+                "test_32x32.mat",
+                ("eb5a983be6a315427106f1b164d9cef3",),
+                ("http://ufldl.stanford.edu/housenumbers/test_32x32.mat",),
+            ),
+        ),
+    ),
+    DatasetSpec(
+        name="digits",
+        title="scikit-learn's digits, 10 classes, embedded",
+        shape=(1, 8, 8),
+        n_train=1_347,
+        n_test=450,
+        class_names=_DIGITS,
+        read=formats.read_digits,
+    ),
+)
+
+CATALOG = {spec.name: spec for spec in _SPECS}
+
+
+def find_spec(name: str) -> DatasetSpec:
+    """Return the data set called `name`.
+
+    Raises
+    ------
+    UsageError
+        If there is none; the message lists those there are.
+    """
+    try:
+        return CATALOG[name]
+    except KeyError:
+        raise UsageError(f"unknown data set {name!r}; choose one of {', '.join(CATALOG)}") from None

@@ -1,0 +1,130 @@
+"""Readers of the files that data sets come in. Each returns arrays or raises DataError by file name."""
+
+import gzip
+import math
+import struct
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpu_ssl.errors import DataError
+
+
+class RawParts(NamedTuple):
+    """Training and test images (n, channels, height, width) and labels (n,), all uint8 or integers."""
+
+    train_images: NDArray[Any]
+    train_labels: NDArray[Any]
+    test_images: NDArray[Any]
+    test_labels: NDArray[Any]
+
+
+Files = Mapping[str, Path]
+"""Verified files by the name that the catalog gives them."""
+
+
+def parse_idx(content: bytes, name: str) -> NDArray[np.uint8]:
+    """Parse an array in the IDX format of the MNIST files (unsigned bytes only).
+
+    Raises
+    ------
+    DataError
+        If `content` is not such an array, or is shorter or longer than its header says.
+    """
+    if len(content) < 4 or content[:3] != b"\x00\x00\x08":
+        raise DataError(f"{name} is not an IDX file of unsigned bytes")
+    n_dims = content[3]
+    start = 4 + 4 * n_dims
+    if len(content) < start:
+        raise DataError(f"{name} is truncated: its header announces {n_dims} dimensions and ends before")
+    shape = struct.unpack(f">{n_dims}I", content[4:start])
+    if len(content) - start != math.prod(shape):
+        raise DataError(
+            f"{name} is truncated: its header announces {shape}, it holds {len(content) - start} bytes"
+        )
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def _read_idx_gzip(stream: IO[bytes], name: str) -> NDArray[np.uint8]:
+    try:
+        return parse_idx(gzip.decompress(stream.read()), name)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{name} is not a whole gzip file: {error}") from error
+
+
+def read_mnist_like(files: Files) -> RawParts:
+    """Read the four gzipped IDX files of MNIST and of the sets that follow its layout."""
+    arrays = {}
+    for name, path in files.items():
+        with path.open("rb") as stream:
+            arrays[name] = _read_idx_gzip(stream, str(path))
+    return RawParts(
+        arrays["train-images-idx3-ubyte.gz"][:, None],
+        arrays["train-labels-idx1-ubyte.gz"],
+        arrays["t10k-images-idx3-ubyte.gz"][:, None],
+        arrays["t10k-labels-idx1-ubyte.gz"],
+    )
+
+
+def read_emnist_balanced(files: Files) -> RawParts:
+    """Read the balanced split out of the EMNIST archive; its images are stored transposed."""
+    path = files["gzip.zip"]
+    arrays = []
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for part in ("train-images-idx3", "train-labels-idx1", "test-images-idx3", "test-labels-idx1"):
+                member = f"gzip/emnist-balanced-{part}-ubyte.gz"
+                with archive.open(member) as stream:
+                    arrays.append(_read_idx_gzip(stream, f"{path}:{member}"))
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise DataError(f"{path} is not the EMNIST archive: {error}") from error
+    train_images, train_labels, test_images, test_labels = arrays
+    return RawParts(
+        train_images.swapaxes(1, 2)[:, None], train_labels, test_images.swapaxes(1, 2)[:, None], test_labels
+    )
+
+
+def read_cifar10(files: Files) -> RawParts:
+    """Read CIFAR-10 through torchvision, out of its archive into a folder that is deleted again."""
+    from torchvision.datasets import CIFAR10
+    from torchvision.datasets.utils import extract_archive
+
+    with tempfile.TemporaryDirectory() as folder:
+        extract_archive(str(files["cifar-10-python.tar.gz"]), folder)
+        train, test = (CIFAR10(folder, train=train) for train in (True, False))
+    return RawParts(
+        train.data.transpose(0, 3, 1, 2),
+        np.asarray(train.targets),
+        test.data.transpose(0, 3, 1, 2),
+        np.asarray(test.targets),
+    )
+
+
+def read_svhn(files: Files) -> RawParts:
+    """Read the cropped digits of SVHN (MATLAB files, images last); the label 10 stands for the digit 0."""
+    from scipy.io import loadmat
+
+    parts = []
+    for name in ("train_32x32.mat", "test_32x32.mat"):
+        content = loadmat(files[name])
+        parts += [content["X"].transpose(3, 2, 0, 1), content["y"].ravel() % 10]
+    return RawParts(*parts)
+
+
+def read_digits(files: Files) -> RawParts:
+    """Return scikit-learn's embedded 8 x 8 digits; a fixed stratified quarter of them is the test set."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    digits = load_digits()
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
+    train_images, test_images, train_labels, test_labels = train_test_split(
+        images, digits.target, test_size=0.25, stratify=digits.target, random_state=0
+    )
+    return RawParts(train_images, train_labels, test_images, test_labels)

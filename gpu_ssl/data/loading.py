@@ -1,0 +1,33 @@
+"""From the name of a data set to checked images on the host."""
+
+import numpy as np
+
+from gpu_ssl.config import DataConfig
+from gpu_ssl.data.catalog import find_spec
+from gpu_ssl.data.image_set import Dataset, ImageSet
+from gpu_ssl.data.sources import ensure_files
+
+
+def load_dataset(config: DataConfig) -> Dataset:
+    """Load a data set by name, fetching what is not on this machine.
+
+    Returns
+    -------
+    Dataset
+        Training and test images, uint8 of shape (n, channels, height, width), with int64 labels.
+
+    Raises
+    ------
+    UsageError
+        If there is no data set of that name, or `data_dir` is no folder.
+    DataError
+        If its files cannot be had, or one is damaged.
+    """
+    spec = find_spec(config.dataset)
+    raw = spec.read(ensure_files(spec, config.data_dir))
+    train, test = (
+        # torch shares the memory of arrays it may write to.
+        ImageSet(np.require(images, requirements=["C", "W"]), labels.astype(np.int64), spec.class_names)
+        for images, labels in (raw[:2], raw[2:])
+    )
+    return Dataset(spec.name, train, test, spec.mirrored)

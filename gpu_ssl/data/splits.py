@@ -1,0 +1,83 @@
+"""Which training images carry a label: stratified, nested, and from one seed."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpu_ssl.config import STANDARD_LABEL_COUNTS, LabelCounts
+from gpu_ssl.errors import UsageError
+
+
+def resolve_label_counts(counts: LabelCounts, n_train: int, n_classes: int) -> tuple[int, ...]:
+    """Turn label counts into numbers that the data set can serve.
+
+    Parameters
+    ----------
+    counts : tuple of (int or "full"), or "all"
+        ``"all"`` stands for those of 100, 600, 1000 and 3000 that the data set can serve.
+    n_train, n_classes : int
+        Size of the training set and number of its classes.
+
+    Returns
+    -------
+    tuple of int
+        Without repetitions, in the order given.
+
+    Raises
+    ------
+    UsageError
+        If a count is smaller than the number of classes or larger than the training set.
+    """
+    if counts == "all":
+        standard = tuple(n for n in STANDARD_LABEL_COUNTS if n_classes <= n <= n_train)
+        if standard:
+            return standard
+        counts = STANDARD_LABEL_COUNTS
+    resolved = dict.fromkeys(n_train if n == "full" else n for n in counts)
+    for n in resolved:
+        if not n_classes <= n <= n_train:
+            bound = (
+                f"fewer than one for each of the {n_classes} classes"
+                if n < n_classes
+                else "more than there are"
+            )
+            raise UsageError(
+                f"--labels {n}: {bound}; this data set allows {n_classes} to {n_train} labels, or 'full'"
+            )
+    return tuple(resolved)
+
+
+def labelling_order(labels: NDArray[np.int64], seed: int, split: int) -> NDArray[np.int64]:
+    """Order the images so that its first n are a stratified choice of n, for every n.
+
+    The order goes round the classes: each round takes one not yet taken image of every class that has
+    one left, the classes in an order drawn anew for every round. So the first n hold the same number of
+    images of every class (one more of some where n is not divisible, and fewer of a class that has run
+    out), and the choices for two counts are nested.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,), int64
+        Class of each image.
+    seed, split : int
+        Seed of the run and number of the split; each pair gives an order of its own.
+
+    Returns
+    -------
+    ndarray of shape (n,), int64
+        A permutation of the image indices.
+    """
+    rng = np.random.default_rng([seed, split])
+    order = rng.permutation(len(labels))
+    by_class = np.argsort(labels[order], kind="stable")
+    counts = np.bincount(labels)
+    starts = np.cumsum(counts) - counts
+    rounds = np.empty(len(labels), np.int64)
+    rounds[by_class] = np.arange(len(labels)) - np.repeat(starts, counts)
+    turns = rng.permuted(np.tile(np.arange(len(counts)), (rounds.max(initial=0) + 1, 1)), axis=1)
+    result: NDArray[np.int64] = order[np.lexsort((turns[rounds, labels[order]], rounds))]
+    return result
+
+
+def labelled_indices(labels: NDArray[np.int64], n: int, seed: int, split: int) -> NDArray[np.int64]:
+    """Return the indices of the `n` images that carry a label in `split`, in ascending order."""
+    return np.sort(labelling_order(labels, seed, split)[:n])

@@ -1,0 +1,183 @@
+"""Where files come from: the order of places, checksums, real HTTP, and nothing half-written."""
+
+import functools
+import gzip
+import hashlib
+import http.server
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gpu_ssl.data import sources
+from gpu_ssl.data.catalog import DatasetSpec, RemoteFile, find_spec
+from gpu_ssl.errors import DataError, UsageError
+
+CONTENTS = {"a.gz": gzip.compress(b"first"), "b.gz": gzip.compress(b"second" * 1000)}
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """Serve a folder over HTTP on the loopback interface."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    for name, content in CONTENTS.items():
+        (folder / name).write_bytes(content)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{httpd.server_port}/", folder
+        httpd.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def spec(server: tuple[str, Path]) -> DatasetSpec:
+    files = tuple(
+        RemoteFile(name, (hashlib.md5(content, usedforsecurity=False).hexdigest(),), (server[0] + name,))
+        for name, content in CONTENTS.items()
+    )
+    return replace(find_spec("mnist"), name="small", files=files)
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Point cache and Debian's folder below the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(sources, "DEBIAN_DATASETS", tmp_path / "debian")
+    return tmp_path
+
+
+def put(folder: Path, names: tuple[str, ...] = ("a.gz", "b.gz")) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(CONTENTS[name])
+    return folder
+
+
+def test_a_download_ends_in_the_cache_and_leaves_nothing_else(spec: DatasetSpec, places: Path) -> None:
+    files = sources.ensure_files(spec)
+    folder = places / "cache" / "gpu-ssl" / "datasets" / "small"
+    assert files == {name: folder / name for name in CONTENTS}
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == CONTENTS
+
+
+def test_nothing_is_fetched_twice(spec: DatasetSpec, server: tuple[str, Path]) -> None:
+    first = sources.ensure_files(spec)
+    shutil.rmtree(server[1])
+    assert sources.ensure_files(spec) == first
+
+
+def test_the_places_are_tried_in_order(spec: DatasetSpec, places: Path) -> None:
+    debian = put(places / "debian" / "small")
+    assert set(sources.ensure_files(spec).values()) == {debian / name for name in CONTENTS}
+    cache = put(sources.cache_dir() / "small", ("a.gz",))
+    assert sources.ensure_files(spec) == {"a.gz": cache / "a.gz", "b.gz": debian / "b.gz"}
+    own = put(places / "own" / "MNIST" / "raw")
+    assert set(sources.ensure_files(spec, places / "own").values()) == {own / name for name in CONTENTS}
+    flat = put(places / "flat")
+    assert set(sources.ensure_files(spec, flat).values()) == {flat / name for name in CONTENTS}
+
+
+def test_a_given_folder_takes_what_is_fetched(spec: DatasetSpec, places: Path) -> None:
+    (places / "own").mkdir()
+    files = sources.ensure_files(spec, places / "own")
+    assert set(files.values()) == {places / "own" / "small" / name for name in CONTENTS}
+    assert not sources.cache_dir().exists()
+
+
+def test_a_folder_that_is_not_there_is_refused(spec: DatasetSpec, places: Path) -> None:
+    with pytest.raises(UsageError, match="not a folder"):
+        sources.ensure_files(spec, places / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda content: content[:-1], lambda content: b"", lambda content: b"X" + content[1:]],
+    ids=["truncated", "empty", "tampered"],
+)
+@pytest.mark.parametrize("place", ["own", "cache/gpu-ssl/datasets", "debian"])
+def test_a_damaged_file_is_refused_by_name_wherever_it_lies(  # type: ignore[no-untyped-def]
+    spec: DatasetSpec, places: Path, place: str, damage
+) -> None:
+    path = put(places / place / "small") / "b.gz"
+    path.write_bytes(damage(CONTENTS["b.gz"]))
+    with pytest.raises(DataError, match=str(path)) as caught:
+        sources.ensure_files(spec, places / "own" if place == "own" else None)
+    assert "gpu-ssl data fetch small" in str(caught.value)
+
+
+def test_swapped_files_are_refused(spec: DatasetSpec, places: Path) -> None:
+    folder = put(places / "own")
+    (folder / "a.gz").write_bytes(CONTENTS["b.gz"])
+    with pytest.raises(DataError, match=r"a\.gz"):
+        sources.ensure_files(spec, folder)
+
+
+def test_a_server_that_sends_something_else_leaves_the_cache_empty(
+    spec: DatasetSpec, server: tuple[str, Path]
+) -> None:
+    (server[1] / "b.gz").write_bytes(b"<html>log in to this network</html>")
+    with pytest.raises(DataError, match=r"cannot fetch b\.gz") as caught:
+        sources.ensure_files(spec)
+    assert "--data-dir" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert sorted(path.name for path in (sources.cache_dir() / "small").iterdir()) == ["a.gz"]
+
+
+def test_a_second_address_serves_where_the_first_fails(spec: DatasetSpec, server: tuple[str, Path]) -> None:
+    files = tuple(replace(f, urls=(server[0] + "missing/" + f.name, *f.urls)) for f in spec.files)
+    assert set(sources.ensure_files(replace(spec, files=files))) == set(CONTENTS)
+
+
+def test_a_cache_that_cannot_be_written_is_named(spec: DatasetSpec, places: Path) -> None:
+    (places / "cache").write_text("a file where a folder should be")
+    with pytest.raises(DataError, match="cannot write to"):
+        sources.ensure_files(spec)
+
+
+def test_two_processes_fetching_at_once_both_succeed(server: tuple[str, Path], places: Path) -> None:
+    code = f"""
+from dataclasses import replace
+from hashlib import md5
+from pathlib import Path
+from gpu_ssl.data import sources
+from gpu_ssl.data.catalog import RemoteFile, find_spec
+served = Path({str(server[1])!r})
+files = tuple(
+    RemoteFile(p.name, (md5(p.read_bytes()).hexdigest(),), ({server[0]!r} + p.name,))
+    for p in served.iterdir()
+)
+print(sorted(sources.ensure_files(replace(find_spec("mnist"), name="small", files=files))))
+"""
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=os.environ, text=True)
+        for _ in range(3)
+    ]
+    for process in processes:
+        output, _ = process.communicate(timeout=120)
+        assert (process.returncode, output.strip()) == (0, "['a.gz', 'b.gz']")
+    folder = sources.cache_dir() / "small"
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == CONTENTS
+
+
+@pytest.mark.skipif(shutil.which("apt-get") is None, reason="no apt-get here")
+def test_fashion_mnist_comes_from_debian_where_there_is_no_other_way() -> None:
+    spec = find_spec("fashion-mnist")
+    unreachable = tuple(replace(file, urls=("http://127.0.0.1:9/" + file.name,)) for file in spec.files)
+    try:
+        files = sources.ensure_files(replace(spec, files=unreachable))
+    except DataError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"no package archive can be reached: {error}")
+    raw = spec.read(files)
+    assert raw.train_images.shape == (60_000, 1, 28, 28)
+    assert sorted(path.name for path in (sources.cache_dir() / spec.name).iterdir()) == sorted(files)

@@ -1,0 +1,81 @@
+"""Which images carry a label: even over the classes, nested, reproducible, and refused when it cannot be."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from gpu_ssl.data.splits import labelled_indices, labelling_order, resolve_label_counts
+from gpu_ssl.errors import UsageError
+
+LABELS = st.lists(st.integers(0, 6), min_size=1, max_size=200).map(lambda labels: np.array(labels, np.int64))
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+@given(LABELS, SEEDS, st.integers(0, 50))
+def test_the_order_is_a_permutation(labels: NDArray[np.int64], seed: int, split: int) -> None:
+    assert np.array_equal(np.sort(labelling_order(labels, seed, split)), np.arange(len(labels)))
+
+
+@given(LABELS, SEEDS, st.data())
+def test_every_prefix_is_as_even_as_the_classes_allow(
+    labels: NDArray[np.int64], seed: int, data: st.DataObject
+) -> None:
+    n = data.draw(st.integers(1, len(labels)))
+    available = np.bincount(labels, minlength=7)
+    taken = np.bincount(labels[labelled_indices(labels, n, seed, 0)], minlength=7)
+    assert taken.sum() == n
+    assert (taken <= available).all()
+    # A class may have fewer than another only where it has run out, or by one.
+    not_exhausted = taken[taken < available]
+    if len(not_exhausted):
+        assert taken.max() - not_exhausted.min() <= 1
+
+
+@given(LABELS, SEEDS, st.data())
+def test_smaller_choices_lie_inside_larger_ones(
+    labels: NDArray[np.int64], seed: int, data: st.DataObject
+) -> None:
+    n = data.draw(st.integers(1, len(labels)))
+    m = data.draw(st.integers(n, len(labels)))
+    assert set(labelled_indices(labels, n, seed, 3)) <= set(labelled_indices(labels, m, seed, 3))
+
+
+def test_the_same_seed_chooses_the_same_and_another_split_others() -> None:
+    labels = np.arange(1000) % 10
+    first = labelled_indices(labels, 100, seed=1, split=0)
+    assert np.array_equal(first, labelled_indices(labels, 100, seed=1, split=0))
+    assert len(set(first) & set(labelled_indices(labels, 100, seed=1, split=1))) < 50
+    assert len(set(first) & set(labelled_indices(labels, 100, seed=2, split=0))) < 50
+
+
+def test_who_gets_the_odd_label_is_drawn_anew() -> None:
+    labels = np.arange(1000) % 10
+    extra = {int(np.bincount(labels[labelled_indices(labels, 11, 0, split)]).argmax()) for split in range(60)}
+    assert len(extra) == 10
+
+
+def test_counts_that_can_be() -> None:
+    assert resolve_label_counts("all", 60_000, 10) == (100, 600, 1000, 3000)
+    assert resolve_label_counts("all", 1347, 10) == (100, 600, 1000)
+    assert resolve_label_counts((50, "full", 1347), 1347, 10) == (50, 1347)
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ((5,), ("--labels 5", "10 classes", "10 to 1347")),
+        ((100, 1348), ("--labels 1348", "more than there are", "10 to 1347")),
+    ],
+)
+def test_counts_that_cannot_be_are_refused(counts: tuple[int, ...], words: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError) as caught:
+        resolve_label_counts(counts, 1347, 10)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_all_on_a_set_too_small_for_any_standard_count_is_refused() -> None:
+    with pytest.raises(UsageError, match="more than there are"):
+        resolve_label_counts("all", 90, 10)
