@@ -1,0 +1,36 @@
+"""From images to latents, block by block."""
+
+import torch
+from torch import Tensor
+
+from gpu_ssl.models.vae import VAE
+
+BLOCK = 1000
+
+
+@torch.no_grad()
+def encode(vae: VAE, images: Tensor, precision: torch.dtype) -> Tensor:
+    """Return the posterior mean of each image.
+
+    Parameters
+    ----------
+    vae : VAE
+        A trained VAE.
+    images : Tensor of shape (n, channels, height, width), uint8
+        On the device of `vae`.
+    precision : torch.dtype
+        dtype of the matrix products in the trunk; the head works in float32.
+
+    Returns
+    -------
+    Tensor of shape (n, latent_dim), float32
+        On the device of `vae`, column-major (what cuML takes without a copy).
+    """
+    vae.eval()
+    latents = torch.empty(vae.config.latent_dim, len(images), device=images.device).T
+    for start in range(0, len(images), BLOCK):
+        block = images[start : start + BLOCK].to(torch.float32).div_(255)
+        block = block.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(images.device.type, precision, enabled=precision != torch.float32):
+            latents[start : start + BLOCK] = vae.encode(block).mean
+    return latents

@@ -1,0 +1,267 @@
+"""Training of the VAE: all images on the device, no host work in a step, a checkpoint an epoch."""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gpu_ssl.config import ModelConfig, TrainConfig
+from gpu_ssl.errors import DeviceError, StorageError, TrainingError
+from gpu_ssl.models import checkpoint
+from gpu_ssl.models.augmentation import canonical, random_view
+from gpu_ssl.models.vae import VAE, Losses, losses
+from gpu_ssl.report.records import EpochLosses, TrainingRecord
+from gpu_ssl.runtime.device import resolve_precision, synchronize
+from gpu_ssl.runtime.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_EPOCHS = {"conv": 6, "mlp": 20}
+MINIMUM_STEPS = 1200
+"""Without a given number of epochs, a small set of images is gone through until it had so many steps."""
+
+WARM_UP = 0.2
+"""Fraction of the steps in which the learning rate rises."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training run does, with everything that `TrainConfig` left open filled in."""
+
+    epochs: int
+    batch_size: int
+    steps_per_epoch: int
+    learning_rate: float
+    weight_decay: float
+    augment: bool
+    mirror: bool
+    precision: torch.dtype
+
+    @property
+    def steps(self) -> int:
+        """Number of optimizer steps of the whole run."""
+        return self.epochs * self.steps_per_epoch
+
+
+def make_plan(config: TrainConfig, model: ModelConfig, images: Tensor, mirrored: bool) -> Plan:
+    """Fill in what `config` leaves open, from the network, the images and their device.
+
+    Parameters
+    ----------
+    config, model : TrainConfig, ModelConfig
+        The settings. Augmentation defaults to on for ``conv`` and, as in the paper, off for ``mlp``.
+    images : Tensor of shape (n, channels, height, width), uint8
+        The training images.
+    mirrored : bool
+        Whether a mirror image is of the same class.
+    """
+    batch_size = min(config.batch_size, len(images))
+    steps_per_epoch = len(images) // batch_size
+    epochs = config.epochs or max(DEFAULT_EPOCHS[model.network], math.ceil(MINIMUM_STEPS / steps_per_epoch))
+    augment = model.network == "conv" if config.augment is None else config.augment
+    return Plan(
+        epochs=epochs,
+        batch_size=batch_size,
+        steps_per_epoch=steps_per_epoch,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        augment=augment,
+        mirror=augment and mirrored,
+        precision=resolve_precision(config.precision, images.device),
+    )
+
+
+class Trainer:
+    """A VAE in training: network, optimizer, schedule, and the one generator of all randomness.
+
+    Parameters
+    ----------
+    vae : VAE
+        The network, on the device of `images`.
+    images : Tensor of shape (n, channels, height, width), uint8
+        The training images.
+    plan : Plan
+        What to do.
+    seed : int
+        Seed of order, augmentation and noise.
+    """
+
+    def __init__(self, vae: VAE, images: Tensor, plan: Plan, seed: int) -> None:
+        self.vae, self.images, self.plan = vae, images, plan
+        self.generator = torch.Generator(images.device).manual_seed(seed)
+        # Weight decay pulls on matrices and kernels; biases and batch norm's scales are left alone.
+        matrices = [p for p in vae.parameters() if p.ndim > 1]
+        vectors = [p for p in vae.parameters() if p.ndim <= 1]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": matrices, "weight_decay": plan.weight_decay},
+                {"params": vectors, "weight_decay": 0.0},
+            ],
+            lr=plan.learning_rate,
+            fused=True,
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, plan.learning_rate, total_steps=plan.steps, pct_start=WARM_UP
+        )
+        self.history: list[EpochLosses] = []
+
+    def step(self, batch: Tensor) -> Losses:
+        """Take one optimizer step on a batch of uint8 images; nothing in it waits for the device."""
+        inputs, targets = self.views(batch)
+        with torch.autocast(
+            batch.device.type, self.plan.precision, enabled=self.plan.precision != torch.float32
+        ):
+            parts = losses(self.vae, inputs, targets, self.generator)
+            loss = parts.reconstruction + self.vae.config.kl_weight * parts.kl
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        self.optimizer.step()
+        self.schedule.step()
+        return Losses(parts.reconstruction.detach(), parts.kl.detach())
+
+    def views(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the network sees and what it is to draw.
+
+        With augmentation these are a random view of each image and its canonical picture, without it both
+        are the image.
+        """
+        images = batch.to(torch.float32).div_(255)
+        if not self.plan.augment:
+            return images, images
+        return random_view(images, self.plan.mirror, self.generator), canonical(batch)
+
+    def epoch(self) -> EpochLosses:
+        """Go through the images once, in a new order; the losses come to the host at the end.
+
+        Raises
+        ------
+        TrainingError
+            If a loss of this epoch is not a finite number.
+        """
+        start = time.perf_counter()
+        plan = self.plan
+        self.vae.train()
+        device = self.images.device
+        order = torch.randperm(len(self.images), generator=self.generator, device=device)
+        total = torch.zeros(2, device=device)
+        for batch in torch.split(order, plan.batch_size)[: plan.steps_per_epoch]:
+            total += torch.stack(self.step(self.images[batch]))
+        synchronize(device)
+        reconstruction, kl = (total / plan.steps_per_epoch).tolist()
+        number = len(self.history) + 1
+        if not math.isfinite(reconstruction + kl):
+            raise TrainingError(
+                f"the loss is not a finite number in epoch {number}; try a smaller --learning-rate "
+                f"(it is {plan.learning_rate:g}) or --precision float32"
+            )
+        record = EpochLosses(
+            epoch=number, reconstruction=reconstruction, kl=kl, seconds=time.perf_counter() - start
+        )
+        self.history.append(record)
+        return record
+
+    def save(self, path: Path, origin: dict[str, str]) -> None:
+        """Write all that is needed to go on, with `origin` telling what this training belongs to."""
+        tensors = {f"vae.{name}": value for name, value in self.vae.state_dict().items()}
+        optimizer = self.optimizer.state_dict()
+        for index, state in optimizer["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+        tensors["generator"] = self.generator.get_state()
+        description = {
+            "kind": "gpu-ssl training checkpoint",
+            "schema": 1,
+            "origin": origin,
+            "history": [record.model_dump() for record in self.history],
+            "schedule": self.schedule.state_dict(),
+            "groups": optimizer["param_groups"],
+        }
+        checkpoint.save(path, tensors, description)
+
+    def restore(self, path: Path, origin: dict[str, str]) -> None:
+        """Take up the state that `save` wrote.
+
+        Raises
+        ------
+        StorageError
+            If the file is damaged, or belongs to another training than `origin` tells.
+        """
+        tensors, description = checkpoint.load(path)
+        if description.get("origin") != origin:
+            raise StorageError(
+                f"{path} belongs to another training (other data, settings, device or version of torch): "
+                f"it tells {description.get('origin')}, this run is {origin}"
+            )
+        self.vae.load_state_dict(_below(tensors, "vae"))
+        states: dict[int, dict[str, Tensor]] = {}
+        for key, value in _below(tensors, "optimizer").items():
+            index, name = key.split(".", 1)
+            states.setdefault(int(index), {})[name] = value
+        self.optimizer.load_state_dict({"state": states, "param_groups": description["groups"]})
+        self.schedule.load_state_dict(description["schedule"])
+        self.generator.set_state(tensors["generator"])
+        self.history = [EpochLosses(**record) for record in description["history"]]
+
+    def record(self) -> TrainingRecord:
+        """Describe this training for the report."""
+        return TrainingRecord(
+            epochs=self.plan.epochs,
+            steps=self.plan.steps,
+            parameters=sum(p.numel() for p in self.vae.parameters()),
+            precision=str(self.plan.precision).removeprefix("torch."),
+            augment=self.plan.augment,
+            mirror=self.plan.mirror,
+            history=tuple(self.history),
+        )
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(f"{prefix}."): value
+        for name, value in tensors.items()
+        if name.startswith(f"{prefix}.")
+    }
+
+
+def build_vae(config: ModelConfig, image_shape: tuple[int, int, int], device: torch.device, seed: int) -> VAE:
+    """Make a VAE on `device` whose first weights depend on `seed` alone, whatever the device."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        vae = VAE(config, image_shape)
+    return vae.to(device).to(memory_format=torch.channels_last)
+
+
+def fit_vae(
+    trainer: Trainer,
+    progress: Progress,
+    save: Callable[[], None],
+) -> TrainingRecord:
+    """Train until the plan is done, calling `save` after each epoch.
+
+    Raises
+    ------
+    TrainingError
+        If a loss is not a finite number.
+    DeviceError
+        If the device has too little memory.
+    """
+    plan = trainer.plan
+    done = len(trainer.history)
+    with progress.task("Training the VAE", plan.epochs, done) as advance:
+        for _ in range(done, plan.epochs):
+            try:
+                losses_ = trainer.epoch()
+            except torch.OutOfMemoryError:
+                raise DeviceError(
+                    f"{trainer.images.device} has too little memory for a batch of {plan.batch_size} images; "
+                    "lower --batch-size"
+                ) from None
+            save()
+            note = f"-ELBO {losses_.reconstruction + losses_.kl:.1f} nats"
+            logger.info("epoch %d: %s in %.1f s", losses_.epoch, note, losses_.seconds)
+            advance(note)
+    return trainer.record()

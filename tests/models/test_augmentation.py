@@ -1,0 +1,103 @@
+"""Views move, stretch, mirror and expose each image on its own; the canonical picture undoes exposure."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from gpu_ssl.models.augmentation import GAIN, SHIFT, STRETCH, canonical, random_view
+
+SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(1, 12), st.integers(1, 12))
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@settings(deadline=None)
+@given(shape=SHAPES, seed=st.integers(0, 1000), mirror=st.booleans())
+def test_views_are_images_and_leave_the_originals_alone(
+    shape: tuple[int, int, int, int], seed: int, mirror: bool
+) -> None:
+    images = torch.rand(shape, generator=seeded(seed))
+    before = images.clone()
+    views = random_view(images, mirror, seeded(seed))
+    assert views.shape == images.shape
+    assert views.min() >= 0
+    assert views.max() <= 1
+    assert torch.equal(images, before)
+    assert torch.equal(views, random_view(images, mirror, seeded(seed)))
+
+
+def centres(views: torch.Tensor) -> torch.Tensor:
+    """Centre of mass of each view in pixels from the middle, as (vertical, horizontal)."""
+    side = views.shape[-1]
+    offsets = torch.arange(side) - (side - 1) / 2
+    mass = views.sum((1, 2, 3))
+    return torch.stack([(views.sum((1, 3)) @ offsets), (views.sum((1, 2)) @ offsets)], 1) / mass[:, None]
+
+
+def square(n: int, side: int = 56, half: int = 8) -> torch.Tensor:
+    image = torch.zeros(n, 1, side, side)
+    middle = side // 2
+    image[..., middle - half : middle + half, middle - half : middle + half] = 0.5
+    return image
+
+
+def test_objects_move_both_ways_up_to_the_limit_and_not_beyond() -> None:
+    moved = centres(random_view(square(2000), False, seeded()))
+    # A stretched grid moves the centre by up to the stretch more.
+    limit = SHIFT * 56 / (1 - STRETCH)
+    assert moved.abs().max() <= limit + 0.1
+    assert (moved.amax(0) > 0.8 * SHIFT * 56).all()
+    assert (moved.amin(0) < -0.8 * SHIFT * 56).all()
+    assert moved.mean(0).abs().max() < 0.3
+
+
+def test_objects_change_size_in_each_direction_on_its_own() -> None:
+    views = random_view(square(2000), False, seeded())
+    height = (views.amax((1, 3)) > 0.1).sum(1).float() / 16
+    width = (views.amax((1, 2)) > 0.1).sum(1).float() / 16
+    for size in (height, width):
+        assert size.min() < 0.95
+        assert size.max() > 1.05
+        assert size.max() <= 1 / (1 - STRETCH) + 0.15
+    assert torch.corrcoef(torch.stack([height, width]))[0, 1].abs() < 0.1
+
+
+def test_brightness_changes_up_to_the_limit() -> None:
+    peaks = random_view(square(2000), False, seeded()).amax((1, 2, 3)) / 0.5
+    assert 1 - GAIN <= peaks.min() < 1 - 0.8 * GAIN
+    assert 1 + 0.8 * GAIN < peaks.max() <= 1 + GAIN
+
+
+@pytest.mark.parametrize(("mirror", "low", "high"), [(True, 900, 1100), (False, 0, 0)])
+def test_every_second_image_is_mirrored_if_asked_to(mirror: bool, low: int, high: int) -> None:
+    left = torch.zeros(2000, 1, 56, 56)
+    left[..., 10:20] = 0.5
+    mirrored = int((centres(random_view(left, mirror, seeded()))[:, 1] > 0).sum())
+    assert low <= mirrored <= high
+
+
+UINT8 = hnp.arrays(np.uint8, SHAPES).map(torch.from_numpy)
+
+
+@given(UINT8)
+def test_a_canonical_picture_is_the_root_of_the_share_of_darker_pixels(images: torch.Tensor) -> None:
+    pictures = canonical(images)
+    for image, picture in zip(images.flatten(1), pictures.flatten(1), strict=True):
+        darker = (image[None, :] < image[:, None]).double().mean(1)
+        torch.testing.assert_close(picture, darker.sqrt().float())
+
+
+@given(UINT8)
+def test_exposure_does_not_change_the_canonical_picture(images: torch.Tensor) -> None:
+    dark = images // 2  # keeps apart what then differs
+    brighter = (dark.int() * 2 + 1).to(torch.uint8)
+    assert torch.equal(canonical(dark), canonical(brighter))
+
+
+def test_a_black_image_stays_black() -> None:
+    assert not canonical(torch.zeros(2, 1, 4, 4, dtype=torch.uint8)).any()

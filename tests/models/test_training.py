@@ -1,0 +1,156 @@
+"""Training: the same bits from the same seed, interrupted or not; plans that fit the images; no host work."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from gpu_ssl.config import ModelConfig, TrainConfig
+from gpu_ssl.data.image_set import Dataset
+from gpu_ssl.errors import StorageError, TrainingError
+from gpu_ssl.models.encoding import encode
+from gpu_ssl.models.training import Plan, Trainer, build_vae, fit_vae, make_plan
+from gpu_ssl.runtime.progress import Silent
+
+CPU = torch.device("cpu")
+ORIGIN = {"test": "yes"}
+PLAN = Plan(
+    epochs=4,
+    batch_size=100,
+    steps_per_epoch=5,
+    learning_rate=2e-3,
+    weight_decay=0.01,
+    augment=True,
+    mirror=True,
+    precision=torch.float32,
+)
+
+
+def make_trainer(digits: Dataset, plan: Plan = PLAN, seed: int = 0, network: str = "conv") -> Trainer:
+    images = torch.from_numpy(digits.train.images[:500].copy())
+    vae = build_vae(ModelConfig(network=network, latent_dim=8), digits.train.image_shape, CPU, seed)
+    return Trainer(vae, images, plan, seed)
+
+
+def weights(trainer: Trainer) -> torch.Tensor:
+    return torch.cat([value.flatten().float() for value in trainer.vae.state_dict().values()])
+
+
+def train(trainer: Trainer, epochs: int = PLAN.epochs) -> torch.Tensor:
+    for _ in range(epochs):
+        trainer.epoch()
+    return weights(trainer)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_the_same_seed_gives_the_same_bits_and_another_others(
+    digits: Dataset, precision: torch.dtype
+) -> None:
+    plan = replace(PLAN, precision=precision)
+    first = train(make_trainer(digits, plan))
+    assert torch.equal(first, train(make_trainer(digits, plan)))
+    assert not torch.equal(first, train(make_trainer(digits, plan, seed=1)))
+
+
+@pytest.mark.parametrize("epochs_before", [1, 3])
+def test_going_on_from_a_checkpoint_gives_the_bits_of_an_uninterrupted_run(
+    digits: Dataset, tmp_path: Path, epochs_before: int
+) -> None:
+    whole = make_trainer(digits)
+    expected = train(whole)
+    interrupted = make_trainer(digits)
+    train(interrupted, epochs_before)
+    interrupted.save(tmp_path / "c.json", ORIGIN)
+    train(interrupted, 1)  # what came after the checkpoint is lost
+    resumed = make_trainer(digits, seed=0)
+    resumed.restore(tmp_path / "c.json", ORIGIN)
+    assert len(resumed.history) == epochs_before
+    assert torch.equal(train(resumed, PLAN.epochs - epochs_before), expected)
+    assert [(h.epoch, h.reconstruction, h.kl) for h in resumed.history] == [
+        (h.epoch, h.reconstruction, h.kl) for h in whole.history
+    ]
+
+
+def test_a_checkpoint_of_another_training_is_refused(digits: Dataset, tmp_path: Path) -> None:
+    make_trainer(digits).save(tmp_path / "c.json", ORIGIN)
+    with pytest.raises(StorageError, match="belongs to another training"):
+        make_trainer(digits).restore(tmp_path / "c.json", {"test": "no"})
+
+
+def test_a_checkpoint_is_written_after_each_epoch(digits: Dataset) -> None:
+    trainer = make_trainer(digits)
+    seen = []
+    record = fit_vae(trainer, Silent(), lambda: seen.append(len(trainer.history)))
+    assert seen == [1, 2, 3, 4]
+    assert record.steps == 20
+    assert [h.epoch for h in record.history] == seen
+
+
+def test_training_lowers_the_loss(digits: Dataset) -> None:
+    trainer = make_trainer(digits, replace(PLAN, epochs=15))
+    train(trainer, 15)
+    first, last = trainer.history[0], trainer.history[-1]
+    assert last.reconstruction < 0.8 * first.reconstruction
+
+
+def test_a_loss_that_is_not_a_number_says_what_to_change(digits: Dataset) -> None:
+    trainer = make_trainer(digits)
+    with torch.no_grad():
+        trainer.vae.head.bias.fill_(float("nan"))
+    with pytest.raises(TrainingError, match="--learning-rate"):
+        trainer.epoch()
+    assert trainer.history == []
+
+
+@pytest.mark.parametrize("network", ["conv", "mlp"])
+def test_a_step_and_encoding_never_wait_for_the_device(network: str) -> None:
+    """Tensors on torch's meta device have no values: whatever asks for one raises."""
+    meta = torch.device("meta")
+    images = torch.zeros(64, 3, 32, 32, dtype=torch.uint8, device=meta)
+    vae = build_vae(ModelConfig(network=network), (3, 32, 32), CPU, 0).to(meta)
+    trainer = Trainer.__new__(Trainer)
+    trainer.vae, trainer.plan, trainer.images = vae, replace(PLAN, precision=torch.bfloat16), images
+    trainer.generator = None  # type: ignore[assignment]
+    # The fused optimizer refuses the meta device; the plain one runs the same step without it.
+    trainer.optimizer = torch.optim.AdamW(vae.parameters())
+    trainer.schedule = torch.optim.lr_scheduler.OneCycleLR(trainer.optimizer, 0.1, total_steps=9)
+    vae.train()
+    parts = trainer.step(images)
+    assert parts.kl.device.type == parts.reconstruction.device.type == "meta"
+    assert encode(vae, images, torch.bfloat16).shape == (64, vae.config.latent_dim)
+    with pytest.raises((NotImplementedError, RuntimeError)):
+        float(parts.kl)
+
+
+def test_without_augmentation_the_network_sees_and_draws_the_image(digits: Dataset) -> None:
+    trainer = make_trainer(digits, replace(PLAN, augment=False, mirror=False))
+    inputs, targets = trainer.views(trainer.images[:7])
+    assert torch.equal(inputs, trainer.images[:7] / 255)
+    assert torch.equal(targets, inputs)
+
+
+def images_of(n: int, side: int = 28) -> torch.Tensor:
+    return torch.zeros(n, 1, side, side, dtype=torch.uint8)
+
+
+def test_the_plan_of_fashion_mnist() -> None:
+    plan = make_plan(TrainConfig(), ModelConfig(), images_of(60_000), mirrored=True)
+    assert (plan.steps_per_epoch, plan.augment, plan.mirror) == (234, True, True)
+
+
+def test_digits_are_not_mirrored_and_the_paper_augments_nothing() -> None:
+    assert not make_plan(TrainConfig(), ModelConfig(), images_of(1000), mirrored=False).mirror
+    paper = make_plan(TrainConfig(), ModelConfig(network="mlp"), images_of(1000), mirrored=True)
+    assert (paper.augment, paper.mirror) == (False, False)
+
+
+def test_few_images_are_gone_through_more_often() -> None:
+    plan = make_plan(TrainConfig(), ModelConfig(), images_of(1000), mirrored=False)
+    assert plan.steps >= 1200
+    assert make_plan(TrainConfig(epochs=2), ModelConfig(), images_of(1000), False).epochs == 2
+
+
+def test_fewer_images_than_a_batch_are_one_batch() -> None:
+    plan = make_plan(TrainConfig(batch_size=256), ModelConfig(), images_of(40), mirrored=False)
+    assert (plan.batch_size, plan.steps_per_epoch) == (40, 1)
