@@ -1,0 +1,1 @@
+"""Each method on one page: features of all images, and an SVM on those of the labelled ones."""

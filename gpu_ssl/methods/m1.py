@@ -1,0 +1,69 @@
+"""M1 of Kingma et al. 2014: an SVM on the latents of a VAE that was trained on all images."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gpu_ssl.config import RunConfig
+from gpu_ssl.data.image_set import Dataset
+from gpu_ssl.methods.features import Features, of_array
+from gpu_ssl.models.encoding import encode
+from gpu_ssl.models.training import Trainer, build_vae, fit_vae, make_plan
+from gpu_ssl.models.vae import VAE
+from gpu_ssl.report.records import TrainingRecord
+from gpu_ssl.runtime.progress import Progress
+from gpu_ssl.runtime.timing import Stopwatch
+from gpu_ssl.svm.backend import SVMBackend
+
+METHOD = "m1"
+
+
+def train(
+    config: RunConfig, dataset: Dataset, images: Tensor, checkpoint: Path, progress: Progress
+) -> tuple[VAE, TrainingRecord, torch.dtype]:
+    """Train the VAE on the training images, going on from `checkpoint` where it exists.
+
+    Parameters
+    ----------
+    images : Tensor of shape (n, channels, height, width), uint8
+        The training images, on the device to train on.
+    checkpoint : Path
+        Description file of the checkpoint, written after each epoch.
+
+    Returns
+    -------
+    tuple of (VAE, TrainingRecord, torch.dtype)
+        The network, how it was trained, and the dtype its matrix products run in.
+    """
+    vae = build_vae(config.model, dataset.train.image_shape, images.device, config.seed)
+    plan = make_plan(config.train, config.model, images, dataset.mirrored)
+    trainer = Trainer(vae, images, plan, config.seed)
+    origin = {
+        "dataset": dataset.sha256,
+        "model": config.model.model_dump_json(),
+        "plan": repr(plan),
+        "seed": str(config.seed),
+        "device": images.device.type,
+        "torch": torch.__version__,
+    }
+    if checkpoint.is_file():
+        trainer.restore(checkpoint, origin)
+    record = fit_vae(trainer, progress, lambda: trainer.save(checkpoint, origin))
+    return vae, record, plan.precision
+
+
+def features(
+    vae: VAE,
+    train_images: Tensor,
+    test_images: Tensor,
+    precision: torch.dtype,
+    backend: SVMBackend,
+    stopwatch: Stopwatch,
+) -> Features:
+    """Encode all images and hand their posterior means to the SVM's library."""
+    with stopwatch.phase("encode"):
+        latents = [encode(vae, images, precision) for images in (train_images, test_images)]
+    with stopwatch.phase("handoff"):
+        train_latents, test_latents = (backend.receive(part) for part in latents)
+    return of_array(METHOD, train_latents, test_latents)
