@@ -1,0 +1,84 @@
+"""The command line: parses, prints, nothing else. A command's module is imported when it is called."""
+
+import importlib
+import logging
+import signal
+import sys
+from typing import Any
+
+import click
+
+from gpu_ssl import __version__
+from gpu_ssl.errors import GpuSslError
+
+COMMANDS = {
+    "run": ("gpu_ssl.cli.run", "Train, classify with few labels, and print the table of accuracies."),
+    "data": ("gpu_ssl.cli.data", "List the data sets, or fetch one."),
+}
+"""Module and one line of help of each command, so that --help imports none of them."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="gpu-ssl")
+@click.option("-v", "--verbose", is_flag=True, help="Tell on stderr what is going on.")
+def main(verbose: bool) -> None:
+    r"""Classify images when only a few of them carry labels.
+
+    A variational autoencoder learns from all images, an SVM from the labelled few; on an NVIDIA GPU
+    where there is one, else on the CPU. To begin with:
+
+    \b
+      gpu-ssl run --dataset digits --labels 50,100    a minute, no download
+      gpu-ssl run --labels all                        Fashion-MNIST: 100, 600, 1000, 3000 labels
+    """
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(message)s", stream=sys.stderr
+    )
+
+
+def entry_point(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 for success, 1 for failure, 2 for wrong usage, 130 for Ctrl-C."""
+    # A reader that closes the pipe early (head, for one) is no failure of ours.
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    code = 0
+    try:
+        code = main(args=arguments, standalone_mode=False)
+    except GpuSslError as error:
+        _fail(str(error), error.exit_code)
+    except click.ClickException as error:
+        _fail(_usage_hint(error), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted", 130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage_hint(error: click.ClickException) -> str:
+    message = error.format_message()
+    ctx: Any = getattr(error, "ctx", None)
+    return f"{message} (see {ctx.command_path} --help)" if ctx is not None else message
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"gpu-ssl: error: {' '.join(message.split())}", err=True)
+    sys.exit(code)

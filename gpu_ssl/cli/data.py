@@ -1,0 +1,62 @@
+"""``gpu-ssl data``: which data sets there are, and where their files lie."""
+
+from pathlib import Path
+
+import click
+
+DATA_DIR = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="Folder to look for the files in first, and to put fetched ones in.  [default: the user's cache]",
+)
+
+
+@click.group()
+def command() -> None:
+    """List the data sets, or fetch one.
+
+    Files are looked for in --data-dir, the user's cache, and /usr/share/datasets; what is not there is
+    downloaded (Fashion-MNIST also from Debian's package archive). Every file is checked against its
+    published checksum, wherever it comes from.
+    """
+
+
+@command.command("list")
+@DATA_DIR
+def list_command(data_dir: Path | None) -> None:
+    """List the data sets by name, and whether they are on this machine."""
+    from rich.table import Table
+
+    from gpu_ssl.cli.display import make_console
+    from gpu_ssl.data.catalog import CATALOG
+    from gpu_ssl.data.sources import find_files
+    from gpu_ssl.errors import DataError
+
+    table = Table(box=None)
+    for header in ("name", "what", "images", "size", "here"):
+        table.add_column(header)
+    for spec in CATALOG.values():
+        try:
+            complete = len(find_files(spec, data_dir)) == len(spec.files)
+            here = "yes" if complete else "no"
+        except DataError as error:
+            here = f"damaged: {error}"
+        size = "x".join(str(n) for n in spec.shape)
+        table.add_row(spec.name, spec.title, f"{spec.n_train:,} + {spec.n_test:,}", size, here)
+    make_console().print(table)
+
+
+@command.command("fetch")
+@click.argument("name")
+@DATA_DIR
+def fetch_command(name: str, data_dir: Path | None) -> None:
+    """Fetch the data set NAME and check it; nothing is fetched twice."""
+    from gpu_ssl.config import DataConfig
+    from gpu_ssl.data.catalog import find_spec
+    from gpu_ssl.data.loading import load_dataset
+    from gpu_ssl.data.sources import find_files
+
+    dataset = load_dataset(DataConfig(dataset=name, data_dir=data_dir))
+    folders = sorted({str(path.parent) for path in find_files(find_spec(name), data_dir).values()})
+    where = ", ".join(folders) or "inside scikit-learn"
+    click.echo(f"{name}: {len(dataset.train):,} training and {len(dataset.test):,} test images, in {where}")

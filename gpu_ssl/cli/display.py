@@ -1,0 +1,46 @@
+"""What the commands show on a terminal: progress on stderr, results on stdout."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from gpu_ssl.runtime.progress import Advance, Progress, Silent
+
+PIPE_WIDTH = 120
+"""Columns of a table that goes to a pipe or file, where there is no terminal to ask."""
+
+
+class TerminalProgress:
+    """Progress bars on stderr, gone when their task is done."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+
+    @contextmanager
+    def task(self, description: str, total: int, done: int = 0) -> Iterator[Advance]:
+        """Show a bar for as long as the block runs."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", style="dim"),
+        )
+        with Bars(*columns, console=self._console, transient=True) as bars:
+            task = bars.add_task(description, total=total, completed=done, note="")
+            yield lambda note: bars.update(task, advance=1, note=note)
+
+
+def make_progress(quiet: bool) -> Progress:
+    """Return progress bars where stderr is a terminal and `quiet` is not asked for, else nothing."""
+    return TerminalProgress() if sys.stderr.isatty() and not quiet else Silent()
+
+
+def make_console() -> Console:
+    """Return the console for results: stdout, without colours or line breaks of its own in a pipe."""
+    return Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH, highlight=False)

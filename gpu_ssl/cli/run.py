@@ -1,0 +1,207 @@
+"""``gpu-ssl run``: one experiment, one table, one folder."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gpu_ssl.cli.data import DATA_DIR
+from gpu_ssl.config import DataConfig, ModelConfig, RunConfig, SVMConfig, TrainConfig, parse_label_counts
+from gpu_ssl.errors import UsageError
+
+NOT_SETTINGS = {"output", "resume", "as_json", "plots", "quiet"}
+"""Options that do not change the outcome; the only ones that may go with --resume."""
+
+
+@click.command()
+@click.option(
+    "--labels",
+    default="all",
+    show_default=True,
+    metavar="COUNTS",
+    help="Numbers of labelled images: 'all' (100, 600, 1000, 3000), 'full' (every label), or a list such as "
+    "50,100,2000. Each is drawn with equally many images of every class.",
+)
+@click.option(
+    "--dataset",
+    default="fashion-mnist",
+    show_default=True,
+    metavar="NAME",
+    help="Data set; see: gpu-ssl data list.",
+)
+@DATA_DIR
+@click.option(
+    "--splits",
+    type=int,
+    default=5,
+    show_default=True,
+    help="How many choices of labelled images to average over.",
+)
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed of the VAE and of the choices of labels."
+)
+@click.option(
+    "--baselines/--no-baselines",
+    default=True,
+    show_default=True,
+    help="Also fit the SVM on raw pixels and on principal components, on the same labels.",
+)
+@click.option(
+    "--network",
+    type=click.Choice(["conv", "mlp"]),
+    default="conv",
+    show_default=True,
+    help="The VAE's network: ours, or the perceptron of Kingma et al. 2014.",
+)
+@click.option("--latent-dim", type=int, help="Dimensions of the latents.  [default: 64; mlp: 50]")
+@click.option("--kl-weight", type=float, help="Weight of the KL divergence.  [default: 0.05; mlp: 1]")
+@click.option(
+    "--epochs",
+    type=int,
+    help="Times to go through the images.  [default: 6 (mlp: 20), or as many as 1200 steps take]",
+)
+@click.option("--batch-size", type=int, help="Images in a step of training.  [default: 256]")
+@click.option("--learning-rate", type=float, help="Peak learning rate.  [default: 0.002]")
+@click.option(
+    "--augment/--no-augment",
+    default=None,
+    help="Train on random views (shifted, stretched, brighter or darker; mirrored where a mirror image is of "
+    "the same class) to draw the same picture from all of them.  [default: on; mlp: off]",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    help="Number format of matrix products.  [default: auto, bfloat16 where the hardware has it]",
+)
+@click.option("--svm-c", type=float, help="Penalty C of the SVM.  [default: 5]")
+@click.option("--svm-gamma", help="Kernel width of the SVM: 'scale' or a number.  [default: scale]")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="DEVICE",
+    help="Where to compute: auto, cpu, cuda or cuda:N. Only auto may fall back to the CPU.",
+)
+@click.option(
+    "--svm",
+    "svm_backend",
+    type=click.Choice(["auto", "sklearn", "cuml"]),
+    default="auto",
+    show_default=True,
+    help="Who fits the SVMs.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder for report, models and plots.  [default: runs/<time>-<dataset>-m1]",
+)
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Go on with the unfinished run in DIR, with its settings.",
+)
+@click.option("--plots/--no-plots", default=True, show_default=True, help="Draw the plots.")
+@click.option("--json", "as_json", is_flag=True, help="Print report.json on stdout, and nothing else.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@click.pass_context
+def command(ctx: click.Context, /, **options: Any) -> None:
+    r"""Train a VAE on all images, fit SVMs on a few labels, print the table of accuracies.
+
+    The VAE reads no label and is trained once; for each number of labels and each split an SVM is fitted
+    on the labelled latents. The test labels are read once, at the end. Report, settings, models and plots
+    go to --output; an interrupted run goes on with --resume.
+
+    \b
+      gpu-ssl run --labels all
+      gpu-ssl run --dataset digits --labels 50,100,full --splits 10
+      gpu-ssl run --labels 100 --json | jq '.results[0].accuracy_mean'
+    """
+    from gpu_ssl.report import writing
+
+    if options["resume"] is not None:
+        _refuse_settings(ctx)
+        folder: Path = options["resume"]
+        config = writing.read_config(folder)
+    else:
+        config = make_config(options)
+        folder = options["output"] or _default_folder(config)
+    finished = writing.read_report(folder) if options["resume"] is not None else None
+    if finished is not None:
+        click.echo(f"{folder} holds a finished run; this is its report", err=True)
+        _print_report(finished, folder, options["as_json"])
+        return
+
+    from gpu_ssl import experiment
+    from gpu_ssl.cli.display import make_progress
+
+    if options["resume"] is None:
+        writing.check_new_folder(folder)
+    try:
+        outcome = experiment.run(config, folder, make_progress(options["quiet"]))
+    except KeyboardInterrupt:
+        click.echo(f"gpu-ssl: interrupted; go on with: gpu-ssl run --resume {folder}", err=True)
+        ctx.exit(130)
+    writing.finish_folder(folder, outcome, options["plots"])
+    _print_report(outcome.report, folder, options["as_json"])
+
+
+def make_config(options: dict[str, Any]) -> RunConfig:
+    """Make the settings of a run from the options of the command.
+
+    Raises
+    ------
+    UsageError
+        If an option cannot be; the message is one line that names it.
+    """
+    data_dir: Path | None = options["data_dir"]
+    return RunConfig.of(
+        # --resume may be called from another folder.
+        data=DataConfig.of(dataset=options["dataset"], data_dir=data_dir and data_dir.absolute()),
+        model=ModelConfig.of(
+            network=options["network"], latent_dim=options["latent_dim"], kl_weight=options["kl_weight"]
+        ),
+        train=TrainConfig.of(
+            **{
+                name: options[name]
+                for name in ("epochs", "batch_size", "learning_rate", "augment", "precision")
+            }
+        ),
+        svm=SVMConfig.of(C=options["svm_c"], gamma=options["svm_gamma"]),
+        labels=parse_label_counts(options["labels"]),
+        **{name: options[name] for name in ("splits", "seed", "baselines", "device", "svm_backend")},
+    )
+
+
+def _refuse_settings(ctx: click.Context) -> None:
+    given = [
+        name
+        for name in ctx.params
+        if name not in NOT_SETTINGS | {"resume"}
+        and ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+    ]
+    if given or ctx.params["output"] is not None:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given or ["output"])
+        raise UsageError(
+            f"--resume takes the settings of the run it goes on with; leave out {names}, "
+            "or start a new run without --resume"
+        )
+
+
+def _default_folder(config: RunConfig) -> Path:
+    time = datetime.now().strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / f"{time}-{config.data.dataset}-m1"
+
+
+def _print_report(report: Any, folder: Path, as_json: bool) -> None:
+    from gpu_ssl.cli.display import make_console
+    from gpu_ssl.report.table import render
+
+    if as_json:
+        click.echo(report.to_json(), nl=False)
+        return
+    console = make_console()
+    console.print(render(report))
+    console.print(f"Written to {folder}", soft_wrap=True)

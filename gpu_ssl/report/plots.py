@@ -1,0 +1,167 @@
+"""Plots of a run, as PNG files. Drawn on canvases of their own: no display, no global state."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from gpu_ssl.experiment import Outcome
+from gpu_ssl.report.records import METHOD_TITLES, Report
+from gpu_ssl.runtime.files import atomic_path
+
+N_IMAGES = 10
+N_POINTS = 3000
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def accuracy_against_labels(report: Report) -> Figure:
+    """Draw accuracy against the number of labels, with the standard deviation over splits as bars."""
+    figure = _figure(7, 4.5)
+    axes = figure.add_subplot()
+    for method in dict.fromkeys(result.method for result in report.results):
+        results = sorted((r for r in report.results if r.method == method), key=lambda r: r.labels)
+        axes.errorbar(
+            [r.labels for r in results],
+            [100 * r.accuracy_mean for r in results],
+            yerr=[100 * (r.accuracy_std or 0) for r in results],
+            marker="o",
+            capsize=3,
+            label=METHOD_TITLES.get(method, method),
+        )
+    for name in dict.fromkeys(f.name for f in report.published):
+        figures = sorted((f.labels, 100 * f.accuracy) for f in report.published if f.name == name)
+        axes.plot(*zip(*figures, strict=True), "k:x", label=name)
+    axes.set_xscale("log")
+    axes.set_xlabel("labelled images")
+    axes.set_ylabel("test accuracy, %")
+    axes.set_title(report.dataset.name)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def training_curves(report: Report) -> Figure:
+    """Draw both parts of the negative ELBO against the epoch."""
+    figure = _figure(8, 3.5)
+    history = report.training.history
+    for axes, name in zip(figure.subplots(1, 2), ("reconstruction", "kl"), strict=True):
+        axes.plot([h.epoch for h in history], [getattr(h, name) for h in history], marker=".")
+        axes.set_xlabel("epoch")
+        axes.set_title({"reconstruction": "reconstruction loss", "kl": "KL divergence"}[name])
+        axes.set_ylabel("nats per image")
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def _show(axes: Axes, image: NDArray[np.float32]) -> None:
+    pixels = image.transpose(1, 2, 0)
+    axes.imshow(pixels[..., 0] if pixels.shape[2] != 3 else pixels, cmap="gray", vmin=0, vmax=1)
+    axes.set_axis_off()
+
+
+def _image_rows(rows: list[NDArray[np.float32]], title: str) -> Figure:
+    figure = _figure(N_IMAGES * 0.8, len(rows) * 0.9 + 0.3)
+    figure.suptitle(title, fontsize=10)
+    grid = figure.subplots(len(rows), N_IMAGES, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for line, images in zip(grid, rows, strict=True):
+        for axes, image in zip(line, images, strict=False):
+            _show(axes, image)
+    return figure
+
+
+@torch.no_grad()
+def reconstructions(outcome: Outcome) -> Figure:
+    """Draw test images above the canonical pictures that the decoder makes of their posterior means."""
+    vae = outcome.vae.eval()
+    images = torch.from_numpy(outcome.dataset.test.images[:N_IMAGES]).to(vae.device).float() / 255
+    drawn = torch.sigmoid(vae.decode(vae.encode(images).mean))
+    return _image_rows([images.cpu().numpy(), drawn.cpu().numpy()], "test images, and their reconstructions")
+
+
+@torch.no_grad()
+def prior_samples(outcome: Outcome, rows: int = 4) -> Figure:
+    """Draw what the decoder makes of latents from the prior N(0, I)."""
+    vae = outcome.vae.eval()
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(rows * N_IMAGES, vae.config.latent_dim, generator=generator)
+    drawn = torch.sigmoid(vae.decode(latents.to(vae.device))).cpu().numpy()
+    return _image_rows(list(drawn.reshape(rows, N_IMAGES, *drawn.shape[1:])), "samples from the prior")
+
+
+def confusion_matrix(outcome: Outcome) -> Figure:
+    """Draw the confusion matrix at the largest number of labels, as row percentages over all splits."""
+    test = outcome.dataset.test
+    n_classes = len(test.class_names)
+    count = max(outcome.predictions)
+    matrix = np.zeros((n_classes, n_classes))
+    for predicted in outcome.predictions[count]:
+        np.add.at(matrix, (test.labels, predicted), 1)
+    percent = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    side = 3 + 0.4 * n_classes
+    figure = _figure(side, side)
+    axes = figure.add_subplot()
+    axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
+    axes.set_xticks(range(n_classes), test.class_names, rotation=90)
+    axes.set_yticks(range(n_classes), test.class_names)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title(f"M1, {count:,} labels: % of each class")
+    if n_classes <= 20:
+        for (i, j), value in np.ndenumerate(percent):
+            if value >= 0.5:
+                colour = "white" if value > 50 else "black"
+                axes.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=8, color=colour)
+    return figure
+
+
+def latent_map(outcome: Outcome) -> Figure:
+    """Draw the first two principal components of the test latents, coloured by class."""
+    from sklearn.decomposition import PCA
+
+    latents = outcome.test_latents[:N_POINTS]
+    n_components = min(2, *latents.shape)
+    points = np.zeros((len(latents), 2))
+    points[:, :n_components] = PCA(n_components).fit_transform(latents)
+    labels = outcome.dataset.test.labels[:N_POINTS]
+    figure = _figure(8, 6)
+    axes = figure.add_subplot()
+    names = outcome.dataset.test.class_names
+    scatter = axes.scatter(
+        points[:, 0], points[:, 1], c=labels, cmap="tab10" if len(names) <= 10 else "turbo", s=5
+    )
+    handles = scatter.legend_elements(num=list(range(len(names))))[0]
+    axes.legend(handles, names, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.set_title("test latents, first two principal components")
+    return figure
+
+
+def write_plots(outcome: Outcome, folder: Path) -> None:
+    """Write all plots of a run as PNG files into `folder`.
+
+    Raises
+    ------
+    StorageError
+        If a file cannot be written.
+    """
+    figures = {
+        "accuracy": accuracy_against_labels(outcome.report),
+        "training": training_curves(outcome.report),
+        "reconstructions": reconstructions(outcome),
+        "prior-samples": prior_samples(outcome),
+        "confusion-matrix": confusion_matrix(outcome),
+        "latent-map": latent_map(outcome),
+    }
+    for name, figure in figures.items():
+        with atomic_path(folder / f"{name}.png") as temporary:
+            figure.savefig(temporary, dpi=120)

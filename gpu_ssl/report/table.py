@@ -1,0 +1,54 @@
+"""The report as tables for a terminal."""
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from gpu_ssl.report.records import METHOD_TITLES, Report, Result
+
+
+def accuracy_cell(result: Result) -> str:
+    """Return mean ± standard deviation in percent, or the mean alone where there is one split."""
+    mean = f"{100 * result.accuracy_mean:.2f}"
+    return mean if result.accuracy_std is None else f"{mean} ± {100 * result.accuracy_std:.2f}"
+
+
+def accuracy_table(report: Report) -> Table:
+    """Return one row a method and one column a number of labels; the best of each column in bold."""
+    counts = list(dict.fromkeys(result.labels for result in report.results))
+    cells = {(result.method, result.labels): result for result in report.results}
+    best = {n: max(r.accuracy_mean for r in report.results if r.labels == n) for n in counts}
+    splits = max(result.splits for result in report.results)
+    table = Table(
+        title=f"{report.dataset.name}: accuracy on {report.dataset.n_test:,} test images, %",
+        caption=f"mean ± standard deviation over {splits} splits" if splits > 1 else "one split",
+    )
+    table.add_column("method")
+    for n in counts:
+        table.add_column(f"{n:,} labels", justify="right")
+    for method in dict.fromkeys(result.method for result in report.results):
+        row = []
+        for n in counts:
+            result = cells[method, n]
+            row.append(Text(accuracy_cell(result), "bold" if result.accuracy_mean == best[n] else ""))
+        table.add_row(METHOD_TITLES.get(method, method), *row)
+    for name in dict.fromkeys(figure.name for figure in report.published):
+        figures = {f.labels: f"{100 * f.accuracy:.2f}" for f in report.published if f.name == name}
+        table.add_section()
+        table.add_row(f"{name} (not measured here)", *(figures.get(n, "-") for n in counts), style="dim")
+    return table
+
+
+def timing_line(report: Report) -> str:
+    """Return the seconds of each phase in one line."""
+    seconds = report.timings.model_dump()
+    total = seconds.pop("total")
+    phases = ", ".join(f"{name} {value:.2f}" for name, value in seconds.items() if value)
+    return f"Seconds: {phases}; total {total:.1f}"
+
+
+def render(report: Report) -> RenderableType:
+    """Return all that the console shows of a finished run."""
+    choices = (("device", report.device), ("svm", report.svm))
+    lines = [f"{name}: {choice.used} ({choice.reason})" for name, choice in choices]
+    return Group(accuracy_table(report), *lines, timing_line(report))

@@ -1,0 +1,55 @@
+"""The program starts at once, explains itself, and can be told apart by version."""
+
+import subprocess
+import sys
+from importlib import metadata
+
+import pytest
+
+import gpu_ssl
+from tests.conftest import RunCli
+
+
+def test_the_version_stands_in_one_place(run_cli: RunCli) -> None:
+    assert run_cli("--version").stdout.strip() == f"gpu-ssl, version {gpu_ssl.__version__}"
+    assert metadata.version("gpu-ssl") == gpu_ssl.__version__
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["data", "--help"], ["data", "list", "-h"]]
+)
+def test_help_teaches(run_cli: RunCli, arguments: list[str]) -> None:
+    done = run_cli(*arguments)
+    assert done.returncode == 0
+    assert done.stdout.startswith("Usage:")
+
+
+def test_help_of_run_shows_defaults_and_examples(run_cli: RunCli) -> None:
+    text = run_cli("run", "--help").stdout
+    for words in ("gpu-ssl run --labels all", "[default: all]", "fashion-mnist", "--resume", "full"):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import gpu_ssl",
+        "from click.testing import CliRunner; from gpu_ssl.cli import main;"
+        "assert CliRunner().invoke(main, ['--help']).exit_code == 0",
+        "from click.testing import CliRunner; from gpu_ssl.cli import main;"
+        "assert CliRunner().invoke(main, ['data', 'list']).exit_code == 0",
+    ],
+    ids=["import", "--help", "data list"],
+)
+def test_heavy_libraries_are_imported_only_when_they_are_needed(code: str) -> None:
+    check = (
+        "; import sys; print({'torch', 'sklearn', 'matplotlib', 'scipy', 'torchvision'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code + check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().splitlines()[-1] == "set()"
+
+
+def test_an_unknown_command_is_refused(run_cli: RunCli) -> None:
+    done = run_cli("rum")
+    assert done.returncode == 2
+    assert done.stderr.startswith("gpu-ssl: error: No such command 'rum'")

@@ -1,0 +1,192 @@
+"""``gpu-ssl run`` as a user meets it: the real program in a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import RunCli
+
+QUICK = ("--dataset", "digits", "--epochs", "2", "--labels", "20,100", "--splits", "2")
+
+
+def test_a_run_prints_the_table_and_fills_its_folder(run_cli: RunCli, tmp_path: Path) -> None:
+    done = run_cli("run", *QUICK, "--output", "out")
+    assert (done.returncode, done.stderr) == (0, "")
+    for words in ("M1: SVM on VAE latents", "SVM on raw pixels", "principal components", "20 labels", "±"):
+        assert words in done.stdout
+    folder = tmp_path / "out"
+    report = json.loads((folder / "report.json").read_text())
+    assert report["config"] == json.loads((folder / "config.json").read_text())
+    for result in report["results"]:
+        cell = f"{100 * result['accuracy_mean']:.2f} ± {100 * result['accuracy_std']:.2f}"
+        assert cell in done.stdout
+    assert sorted(path.name for path in (folder / "plots").iterdir()) == [
+        "accuracy.png",
+        "confusion-matrix.png",
+        "latent-map.png",
+        "prior-samples.png",
+        "reconstructions.png",
+        "training.png",
+    ]
+    for path in (folder / "plots").iterdir():
+        assert path.read_bytes().startswith(b"\x89PNG")
+        assert path.stat().st_size > 5000
+    assert len(list((folder / "svm").glob("*.safetensors"))) == 4
+    assert not [path for path in folder.rglob("*") if path.name.startswith((".", "checkpoint"))]
+
+
+def test_json_is_the_report_alone(run_cli: RunCli, tmp_path: Path) -> None:
+    done = run_cli("run", *QUICK, "--output", "out", "--json", "--no-baselines", "--no-plots")
+    assert done.stdout == (tmp_path / "out" / "report.json").read_text()
+    assert {result["method"] for result in json.loads(done.stdout)["results"]} == {"m1"}
+    assert not (tmp_path / "out" / "plots").exists()
+
+
+def test_the_default_folder_tells_what_it_holds(run_cli: RunCli, tmp_path: Path) -> None:
+    assert run_cli("run", *QUICK, "--no-baselines", "--no-plots").returncode == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.endswith("-digits-m1")
+
+
+def test_all_leaves_out_counts_the_data_set_cannot_serve_and_says_so(run_cli: RunCli) -> None:
+    done = run_cli("run", "--dataset", "digits", "--epochs", "1", "--splits", "1", "--json", "--no-plots")
+    counts = [result["labels"] for result in json.loads(done.stdout)["results"]]
+    assert counts == [100, 600, 1000] * 3
+    assert "3000" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--dataset", "imagenet"], 2, ["imagenet", "fashion-mnist", "digits"]),
+        (["--labels", "5"], 2, ["--labels 5", "10 classes", "10 to 60000"]),
+        (["--labels", "1e9"], 2, ["1e9", "is not a label count", "full"]),
+        (["--labels", "1000000000"], 2, ["more than there are", "60000"]),
+        (["--labels", "abc"], 2, ["abc", "is not a label count"]),
+        (["--splits", "0"], 2, ["splits", "0"]),
+        (["--splits", "two"], 2, ["two", "--help"]),
+        (["--no-such-option"], 2, ["--no-such-option", "--help"]),
+        (["--epochs", "0"], 2, ["epochs", "0"]),
+        (["--learning-rate", "nan"], 2, ["learning-rate"]),
+        (["--svm-gamma", "wide"], 2, ["gamma", "wide"]),
+        (["--device", "gpu"], 2, ["device", "gpu"]),
+        (["--device", "cuda"], 1, ["--device cuda", "driver", "--device cpu"]),
+        (["--svm", "cuml"], 1, ["--svm cuml", "CUDA"]),
+        (["--data-dir", "nowhere"], 2, ["nowhere", "not a folder"]),
+        (["--resume", "nowhere"], 2, ["nowhere", "config.json"]),
+        (["--resume", "x", "--epochs", "3"], 2, ["--resume", "--epochs"]),
+        (["--dataset", "digits", "--output", "/proc/new"], 1, ["/proc/new"]),
+        (["--dataset", "digits", "--output", "/dev/null"], 2, ["/dev/null", "--output"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_gets_one_clear_line(
+    run_cli: RunCli, tmp_path: Path, arguments: list[str], code: int, words: list[str]
+) -> None:
+    if "cuda" in arguments:
+        import torch
+
+        if torch.cuda.is_available():
+            pytest.skip("a CUDA device is here")
+    done = run_cli("run", *arguments)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("gpu-ssl: error: ")
+    for word in words:
+        assert word in done.stderr
+    assert not list(tmp_path.iterdir()), "something was written"
+
+
+def test_a_folder_that_is_in_use_is_refused(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("years of work")
+    done = run_cli("run", *QUICK, "--output", "out")
+    assert done.returncode == 2
+    assert "not an empty folder" in done.stderr
+    assert os.listdir(tmp_path / "out") == ["thesis.tex"]
+
+
+def test_a_corrupt_data_file_is_refused_by_name(run_cli: RunCli, tmp_path: Path) -> None:
+    path = tmp_path / "data" / "fashion-mnist" / "t10k-labels-idx1-ubyte.gz"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"not this")
+    done = run_cli("run", "--data-dir", "data")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "t10k-labels-idx1-ubyte.gz" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_full_disk_is_one_line(run_cli: RunCli, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(small)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a small file system takes root")
+    try:
+        done = run_cli("run", *QUICK, "--output", "small/out")
+        names = sorted(path.name for path in (small / "out").iterdir())
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert names == ["config.json"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+def test_ctrl_c_loses_nothing(run_cli: RunCli, tmp_path: Path) -> None:
+    settings = ("--dataset", "digits", "--epochs", "150", "--labels", "50", "--splits", "2", "--no-plots")
+    whole = run_cli("run", *settings, "--output", "whole", "--json")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gpu_ssl", "run", *settings, "--output", "stopped"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "stopped" / "checkpoint.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "gpu-ssl run --resume stopped" in errors
+    assert "Traceback" not in errors
+    assert len(json.loads((tmp_path / "stopped" / "checkpoint.json").read_text())["history"]) < 150
+
+    resumed = run_cli("run", "--resume", "stopped", "--json", "--no-plots")
+    assert resumed.returncode == 0
+    assert json.loads(resumed.stdout)["results"] == json.loads(whole.stdout)["results"]
+    again = run_cli("run", "--resume", "stopped", "--json")
+    assert again.stdout == resumed.stdout
+    assert "finished run" in again.stderr
+
+
+def test_a_damaged_checkpoint_is_refused(run_cli: RunCli, tmp_path: Path) -> None:
+    run_cli("run", *QUICK, "--output", "out", "--no-plots", "--no-baselines")
+    (tmp_path / "out" / "report.json").unlink()
+    (tmp_path / "out" / "checkpoint.json").write_text("{}")
+    done = run_cli("run", "--resume", "out")
+    assert done.returncode == 1
+    assert "checkpoint.json" in done.stderr
+
+
+def test_output_can_be_cut_off_by_its_reader(run_cli: RunCli, tmp_path: Path) -> None:
+    run_cli("run", *QUICK, "--output", "out", "--no-plots")
+    command = f"{sys.executable} -m gpu_ssl run --resume out --json 2>/dev/null | head -n 1"
+    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout == "{\n"
+    assert done.stderr == ""
+
+
+def test_the_paper_network_runs(run_cli: RunCli) -> None:
+    done = run_cli("run", *QUICK, "--network", "mlp", "--json", "--no-plots", "--no-baselines")
+    report = json.loads(done.stdout)
+    assert report["config"]["model"] == {"network": "mlp", "latent_dim": 50, "kl_weight": 1.0}
+    assert (report["training"]["augment"], report["training"]["mirror"]) == (False, False)

@@ -1,0 +1,51 @@
+"""Shared fixtures: small real data, real Fashion-MNIST, and the program itself."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gpu_ssl.config import DataConfig
+from gpu_ssl.data.image_set import Dataset
+from gpu_ssl.data.loading import load_dataset
+from gpu_ssl.errors import DataError
+
+RunCli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    """scikit-learn's digits: real images that need no file."""
+    return load_dataset(DataConfig(dataset="digits"))
+
+
+@pytest.fixture(scope="session")
+def fashion_mnist() -> Dataset:
+    """The real Fashion-MNIST, fetched into the user's cache the first time."""
+    try:
+        return load_dataset(DataConfig())
+    except DataError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"Fashion-MNIST cannot be had here: {error}")
+
+
+@pytest.fixture
+def run_cli(tmp_path: Path) -> RunCli:
+    """Run the real program in a process of its own, in an empty folder."""
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "gpu_ssl", *arguments],
+            cwd=tmp_path,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return run

@@ -1,0 +1,119 @@
+"""What a user sees of a report: cells, the best in bold, the figures of others told apart."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from gpu_ssl.errors import StorageError, UsageError
+from gpu_ssl.report import writing
+from gpu_ssl.report.records import (
+    Choice,
+    DatasetRecord,
+    EpochLosses,
+    Published,
+    Report,
+    Result,
+    Timings,
+    TrainingRecord,
+)
+from gpu_ssl.report.table import accuracy_cell, accuracy_table, render
+
+
+def result(method: str, labels: int, *accuracies: float) -> Result:
+    mean = sum(accuracies) / len(accuracies)
+    return Result(
+        method=method,
+        labels=labels,
+        splits=len(accuracies),
+        accuracy_mean=mean,
+        accuracy_std=0.01 if len(accuracies) > 1 else None,
+        accuracies=accuracies,
+    )
+
+
+REPORT = Report(
+    gpu_ssl="0",
+    started="2026-01-01T00:00:00+00:00",
+    config={},
+    environment={},
+    dataset=DatasetRecord(
+        name="x", sha256="0", n_train=60_000, n_test=10_000, image_shape=(1, 2, 3), classes=("a", "b")
+    ),
+    device=Choice(requested="auto", used="cpu", reason="no driver"),
+    svm=Choice(requested="auto", used="sklearn", reason="on the CPU"),
+    training=TrainingRecord(
+        epochs=1,
+        steps=1,
+        parameters=1,
+        precision="float32",
+        augment=True,
+        mirror=False,
+        history=(EpochLosses(epoch=1, reconstruction=1.0, kl=1.0, seconds=1.0),),
+    ),
+    results=(
+        result("m1", 100, 0.75, 0.77),
+        result("m1", 60_000, 0.88),
+        result("raw-svc", 100, 0.70, 0.71),
+        result("raw-svc", 60_000, 0.89),
+    ),
+    published=(Published(name="somebody", labels=100, accuracy=0.7025, source="a paper"),),
+    timings=Timings(load=1, upload=0, train=2, encode=3, handoff=0, fit=4, score=5, baselines=0, total=16),
+)
+
+
+def text_of(renderable: object) -> str:
+    console = Console(file=io.StringIO(), width=120)
+    console.print(renderable)
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    return file.getvalue()
+
+
+def test_cells_show_percent_and_a_deviation_only_where_there_is_one() -> None:
+    assert accuracy_cell(REPORT.results[0]) == "76.00 ± 1.00"
+    assert accuracy_cell(REPORT.results[1]) == "88.00"
+
+
+def test_the_best_of_each_column_is_bold() -> None:
+    table = accuracy_table(REPORT)
+    bold = [
+        [str(cell) for cell in column.cells if getattr(cell, "style", "") == "bold"]
+        for column in table.columns
+    ]
+    assert bold == [[], ["76.00 ± 1.00"], ["89.00"]]
+
+
+def test_figures_of_others_are_told_apart() -> None:
+    text = text_of(accuracy_table(REPORT))
+    (line,) = [line for line in text.splitlines() if "somebody" in line]
+    assert "not measured here" in line
+    assert "70.25" in line
+    assert line.rstrip(" │").endswith("-")
+
+
+def test_device_backend_reasons_and_times_are_shown() -> None:
+    text = text_of(render(REPORT))
+    assert "device: cpu (no driver)" in text
+    assert "svm: sklearn (on the CPU)" in text
+    assert "train 2.00" in text
+    assert "total 16.0" in text
+    assert "upload" not in text
+
+
+def test_a_report_comes_back_from_its_json(tmp_path: Path) -> None:
+    assert writing.read_report(tmp_path) is None
+    (tmp_path / "report.json").write_text(REPORT.to_json())
+    assert writing.read_report(tmp_path) == REPORT
+    (tmp_path / "report.json").write_text(REPORT.to_json()[:-20])
+    with pytest.raises(StorageError, match=r"report\.json"):
+        writing.read_report(tmp_path)
+
+
+def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
+    writing.check_new_folder(tmp_path / "new")
+    writing.check_new_folder(tmp_path)
+    (tmp_path / "x").write_text("")
+    with pytest.raises(UsageError, match="--resume"):
+        writing.check_new_folder(tmp_path)
