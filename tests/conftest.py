@@ -7,11 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from gpu_ssl.config import DataConfig
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.data.loading import load_dataset
 from gpu_ssl.errors import DataError
+
+# The first example pays for warming up torch, and timings are no matter of these tests.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 RunCli = Callable[..., subprocess.CompletedProcess[str]]
 

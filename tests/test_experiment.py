@@ -14,7 +14,7 @@ from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.errors import DeviceError, UsageError
 from gpu_ssl.models import checkpoint
 from gpu_ssl.models.vae import VAE
-from gpu_ssl.report.records import Report, Result
+from gpu_ssl.report.records import Report
 from gpu_ssl.runtime.progress import Silent
 
 CONFIG = RunConfig(
@@ -177,13 +177,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
 def test_scores_are_counted_right() -> None:
     labels = np.array([0, 1, 2, 3])
     predictions = {"m": {7: [np.array([0, 1, 2, 0]), np.array([0, 0, 0, 0])]}}
-    assert experiment.score(predictions, labels) == (
-        Result(
-            method="m",
-            labels=7,
-            splits=2,
-            accuracy_mean=0.5,
-            accuracy_std=pytest.approx(0.25 * 2**0.5),
-            accuracies=(0.75, 0.25),
-        ),
-    )
+    (result,) = experiment.score(predictions, labels)
+    assert (result.method, result.labels, result.splits) == ("m", 7, 2)
+    assert (result.accuracies, result.accuracy_mean) == ((0.75, 0.25), 0.5)
+    assert result.accuracy_std == pytest.approx(0.25 * 2**0.5)

@@ -16,7 +16,7 @@ from gpu_ssl.models import checkpoint
 from gpu_ssl.models.augmentation import canonical, random_view
 from gpu_ssl.models.vae import VAE, Losses, losses
 from gpu_ssl.report.records import EpochLosses, TrainingRecord
-from gpu_ssl.runtime.device import resolve_precision, synchronize
+from gpu_ssl.runtime.device import autocast, resolve_precision, synchronize
 from gpu_ssl.runtime.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -105,17 +105,17 @@ class Trainer:
             lr=plan.learning_rate,
             fused=True,
         )
+        # OneCycleLR divides by the length of each of its two phases; neither may be empty.
+        steps = max(plan.steps, 2)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, plan.learning_rate, total_steps=plan.steps, pct_start=WARM_UP
+            self.optimizer, plan.learning_rate, total_steps=steps, pct_start=max(WARM_UP, 1.5 / steps)
         )
         self.history: list[EpochLosses] = []
 
     def step(self, batch: Tensor) -> Losses:
         """Take one optimizer step on a batch of uint8 images; nothing in it waits for the device."""
         inputs, targets = self.views(batch)
-        with torch.autocast(
-            batch.device.type, self.plan.precision, enabled=self.plan.precision != torch.float32
-        ):
+        with autocast(batch.device, self.plan.precision):
             parts = losses(self.vae, inputs, targets, self.generator)
             loss = parts.reconstruction + self.vae.config.kl_weight * parts.kl
         self.optimizer.zero_grad(set_to_none=True)
@@ -197,9 +197,14 @@ class Trainer:
                 f"it tells {description.get('origin')}, this run is {origin}"
             )
         self.vae.load_state_dict(_below(tensors, "vae"))
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         states: dict[int, dict[str, Tensor]] = {}
         for key, value in _below(tensors, "optimizer").items():
             index, name = key.split(".", 1)
+            if value.shape == (parameter := parameters[int(index)]).shape:
+                # The fused optimizer reads weights and moments side by side in memory, so both must have
+                # the same layout; files hold none.
+                value = torch.empty_like(parameter).copy_(value)
             states.setdefault(int(index), {})[name] = value
         self.optimizer.load_state_dict({"state": states, "param_groups": description["groups"]})
         self.schedule.load_state_dict(description["schedule"])

@@ -54,15 +54,11 @@ class VAE(nn.Module):
 
     def encode(self, images: Tensor) -> Posterior:
         """Return q(z|x) for images of shape (n, channels, height, width) with values from 0 to 1."""
-        features = self.trunk(images)
-        if self.training:
-            encoded = self.head(features).float()
-        else:
-            # bfloat16 would leave the latents 8 bits of mantissa. The noise of training hides that, an SVM
-            # does not.
-            with torch.autocast(images.device.type, enabled=False):
-                encoded = self.head(features.float())
-        mean, log_variance = encoded.chunk(2, dim=1)
+        return self.posterior(self.trunk(images))
+
+    def posterior(self, features: Tensor) -> Posterior:
+        """Return q(z|x) for what the trunk made of images."""
+        mean, log_variance = self.head(features).float().chunk(2, dim=1)
         return Posterior(mean, log_variance.clamp(*LOG_VARIANCE_RANGE))
 
     def decode(self, latents: Tensor) -> Tensor:

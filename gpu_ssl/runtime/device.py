@@ -1,5 +1,7 @@
 """The one place that asks which devices are there. Everything else infers its device from its arrays."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 
 from gpu_ssl.errors import DeviceError
@@ -72,6 +74,11 @@ def resolve_precision(requested: str, device: torch.device) -> torch.dtype:
     if requested == "auto":
         return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
     return torch.bfloat16 if requested == "bfloat16" else torch.float32
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[object]:
+    """Let matrix products on `device` run in `precision`; float32 changes nothing."""
+    return nullcontext() if precision == torch.float32 else torch.autocast(device.type, precision)
 
 
 def synchronize(device: torch.device) -> None:

@@ -81,7 +81,7 @@ def test_all_leaves_out_counts_the_data_set_cannot_serve_and_says_so(run_cli: Ru
         (["--data-dir", "nowhere"], 2, ["nowhere", "not a folder"]),
         (["--resume", "nowhere"], 2, ["nowhere", "config.json"]),
         (["--resume", "x", "--epochs", "3"], 2, ["--resume", "--epochs"]),
-        (["--dataset", "digits", "--output", "/proc/new"], 1, ["/proc/new"]),
+        (["--dataset", "digits", "--labels", "20", "--output", "/proc/new"], 1, ["/proc/new"]),
         (["--dataset", "digits", "--output", "/dev/null"], 2, ["/dev/null", "--output"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

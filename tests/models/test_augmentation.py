@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -16,7 +16,6 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@settings(deadline=None)
 @given(shape=SHAPES, seed=st.integers(0, 1000), mirror=st.booleans())
 def test_views_are_images_and_leave_the_originals_alone(
     shape: tuple[int, int, int, int], seed: int, mirror: bool

@@ -72,7 +72,7 @@ def test_the_papers_network_has_the_papers_sizes() -> None:
     assert sorted(shapes) == sorted([(600, 784), (600, 600), (100, 600), (600, 50), (600, 600), (784, 600)])
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     shape=st.tuples(st.sampled_from([1, 3, 4]), st.integers(1, 70), st.integers(1, 70)),
     network=st.sampled_from(["conv", "mlp"]),

@@ -13,7 +13,7 @@ from gpu_ssl.svm.backend import resolve_backend, scale_gamma
 from gpu_ssl.svm.model import OneVsOneModel
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     n_classes=st.integers(2, 12),
     n_features=st.integers(1, 9),
