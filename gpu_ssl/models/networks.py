@@ -46,7 +46,7 @@ def convolutional(image_shape: tuple[int, int, int], latent_dim: int) -> Parts:
     """
     channels, height, width = image_shape
     grid = (math.ceil(height / 2), math.ceil(width / 2))
-    # The finest grid costs most: batch norm there took a fifth of a step, for 0.1 points at most.
+    # The finest grid costs most: batch norm there took a fifth of a step, for 0.1 points.
     first = [nn.Conv2d(4 * channels, 32, 3, padding=1), nn.ReLU(inplace=True)]
     layers: list[nn.Module] = [_PixelsToChannels(2), *first]
     depth = 32
