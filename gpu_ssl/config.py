@@ -1,9 +1,19 @@
 """Frozen, validated settings. They are passed explicitly and go into every report whole."""
 
+import math
+import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from gpu_ssl.errors import UsageError
 
@@ -42,15 +52,42 @@ class Settings(BaseModel):
             raise UsageError(f"{origin} does not hold settings of this version: {_one_line(error)}") from None
 
 
+OPTIONS: Final = {"C": "--svm-c", "gamma": "--svm-gamma", "svm_backend": "--svm"}
+"""Options of the command line whose name is not that of their setting."""
+
+
+def option_name(setting: str) -> str:
+    """Return the option of the command line for a setting."""
+    return OPTIONS.get(setting, f"--{setting.replace('_', '-')}")
+
+
 def _one_line(error: ValidationError) -> str:
-    problems = []
+    problems = {}
     for detail in error.errors(include_url=False):
-        name = ".".join(str(part) for part in detail["loc"]) or "settings"
+        # A setting of several types has a location for each; the last name of a setting is what counts.
+        names = [str(part) for part in detail["loc"] if str(part).isidentifier()]
+        name = option_name(names[-1]) if names else "settings"
         message = detail["msg"].removeprefix("Value error, ")
-        problems.append(
-            f"{name.replace('_', '-')}: {message} (given: {detail['input']!r})" if detail["loc"] else message
-        )
-    return "; ".join(problems)
+        problems[name] = f"{name} {detail['input']!r}: {message}"
+    return "; ".join(problems.values())
+
+
+def _device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", value):
+        raise ValueError("allowed are auto, cpu, cuda and cuda:N with the number of a device")
+    return value
+
+
+def _gamma(value: object) -> object:
+    if value == "scale":
+        return value
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise ValueError("allowed are 'scale' and positive numbers")
+    return number
 
 
 def parse_label_counts(text: str) -> LabelCounts:
@@ -78,14 +115,18 @@ def parse_label_counts(text: str) -> LabelCounts:
         word = part.strip()
         if word == "full":
             counts["full"] = None
-        elif word.isascii() and word.isdigit() and int(word) > 0:
+        elif re.fullmatch(r"[0-9]{1,18}", word) and int(word) > 0:
             counts[int(word)] = None
         else:
             raise UsageError(
-                f"--labels {text!r}: {word!r} is not a label count. "
+                f"--labels {_shortened(text)}: {_shortened(word)} is not a label count. "
                 "Give 'all' (100, 600, 1000, 3000), 'full', or positive whole numbers such as 50,100,2000."
             )
     return tuple(counts)
+
+
+def _shortened(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
 def _label_counts(value: object) -> object:
@@ -118,7 +159,7 @@ class TrainConfig(Settings):
     """How the VAE is trained. None lets the data set or the network decide (see `models.training`)."""
 
     epochs: int | None = Field(default=None, ge=1, le=100_000)
-    batch_size: int = Field(default=256, ge=2, le=65_536)
+    batch_size: int | None = Field(default=None, ge=2, le=65_536)
     learning_rate: float = Field(default=2e-3, gt=0, allow_inf_nan=False)
     weight_decay: float = Field(default=0.01, ge=0, allow_inf_nan=False)
     augment: bool | None = None
@@ -129,7 +170,7 @@ class SVMConfig(Settings):
     """The support vector machine on the latents."""
 
     C: float = Field(default=5.0, gt=0, allow_inf_nan=False)
-    gamma: Literal["scale"] | Annotated[float, Field(gt=0, allow_inf_nan=False)] = "scale"
+    gamma: Annotated[Literal["scale"] | float, BeforeValidator(_gamma)] = "scale"
 
 
 class RunConfig(Settings):
@@ -143,5 +184,5 @@ class RunConfig(Settings):
     splits: int = Field(default=5, ge=1, le=1000)
     seed: int = Field(default=0, ge=0, lt=2**32)
     baselines: bool = True
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: Annotated[str, AfterValidator(_device)] = "auto"
     svm_backend: Literal["auto", "sklearn", "cuml"] = "auto"

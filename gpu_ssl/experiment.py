@@ -21,10 +21,9 @@ from gpu_ssl.methods.evaluation import Predictions, n_splits_of, predict_splits
 from gpu_ssl.methods.features import Features
 from gpu_ssl.models import checkpoint
 from gpu_ssl.models.vae import VAE
-from gpu_ssl.report.records import DatasetRecord, Published, Report, Result, Timings
-from gpu_ssl.runtime.device import resolve_device
+from gpu_ssl.report.records import DatasetRecord, Published, Report, Result, Timings, TrainingRecord
+from gpu_ssl.runtime.device import memory_errors, resolve_device
 from gpu_ssl.runtime.environment import describe_environment
-from gpu_ssl.runtime.files import write_text
 from gpu_ssl.runtime.progress import Progress
 from gpu_ssl.runtime.timing import Stopwatch
 from gpu_ssl.svm.backend import SVMBackend, resolve_backend
@@ -32,7 +31,6 @@ from gpu_ssl.svm.model import OneVsOneModel
 
 logger = logging.getLogger(__name__)
 
-CONFIG = "config.json"
 CHECKPOINT = "checkpoint.json"
 
 PUBLISHED = {
@@ -60,8 +58,8 @@ class Outcome:
     predictions: Predictions
 
 
-def check(config: RunConfig) -> tuple[int, ...]:
-    """Check all that can be told before the data are loaded, and return the numbers of labels.
+def check(config: RunConfig) -> None:
+    """Check all that can be told before the data are loaded, and log what ``--labels all`` leaves out.
 
     Raises
     ------
@@ -74,7 +72,6 @@ def check(config: RunConfig) -> tuple[int, ...]:
         left_out = ", ".join(str(n) for n in STANDARD_LABEL_COUNTS if n not in counts)
         logger.warning("%s has %d training images: %s labels left out", spec.name, spec.n_train, left_out)
     resolve_backend(config.svm_backend, resolve_device(config.device))
-    return counts
 
 
 def run(config: RunConfig, folder: Path, progress: Progress) -> Outcome:
@@ -85,7 +82,7 @@ def run(config: RunConfig, folder: Path, progress: Progress) -> Outcome:
     config : RunConfig
         All settings.
     folder : Path
-        Takes settings, checkpoint, the VAE and the SVMs. A checkpoint of the same settings that is there
+        Takes the checkpoint, the VAE and the SVMs. A checkpoint of the same settings that is there
         already is gone on from.
     progress : Progress
         Shows how far long work is.
@@ -95,37 +92,18 @@ def run(config: RunConfig, folder: Path, progress: Progress) -> Outcome:
     GpuSslError
         With one line for the user: see `gpu_ssl.errors`.
     """
-    counts = check(config)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     device_choice = resolve_device(config.device)
     backend, svm_choice = resolve_backend(config.svm_backend, device_choice)
     device = torch.device(device_choice.used)
     stopwatch = Stopwatch(device)
     with stopwatch.phase("load"):
-        dataset = load_dataset(config.data)
-    if not (folder / CONFIG).exists():
-        write_text(folder / CONFIG, config.model_dump_json(indent=2) + "\n")
-    with stopwatch.phase("upload"):
-        train_images, test_images = (
-            torch.from_numpy(part.images).to(device) for part in (dataset.train, dataset.test)
-        )
-    with stopwatch.phase("train"):
-        vae, training, precision = m1.train(config, dataset, train_images, folder / CHECKPOINT, progress)
-    checkpoint.save(
-        folder / "vae.json",
-        vae.state_dict(),
-        {
-            "kind": "gpu-ssl vae",
-            "schema": 1,
-            "model": config.model.model_dump(mode="json"),
-            "image_shape": dataset.train.image_shape,
-        },
-    )
-    latents = m1.features(vae, train_images, test_images, precision, backend, stopwatch)
+        dataset = load_dataset(config.data, progress)
+    counts = resolve_label_counts(config.labels, len(dataset.train), len(dataset.train.class_names))
+    with memory_errors(device):
+        vae, training, latents = _learn(config, dataset, device, backend, folder, stopwatch, progress)
     predictions = _predict(config, dataset, latents, counts, backend, folder, stopwatch, progress)
     results = score(predictions, dataset.test.labels)
-    # The VAE is on disk as vae.json; what only an unfinished run needs can go.
-    checkpoint.remove(folder / CHECKPOINT)
     phases = ("load", "upload", "train", "encode", "handoff", "fit", "score", "baselines")
     report = Report(
         gpu_ssl=gpu_ssl.__version__,
@@ -150,6 +128,34 @@ def run(config: RunConfig, folder: Path, progress: Progress) -> Outcome:
     return Outcome(report, dataset, vae, backend.to_host(latents.test), predictions[m1.METHOD])
 
 
+def _learn(
+    config: RunConfig,
+    dataset: Dataset,
+    device: torch.device,
+    backend: SVMBackend,
+    folder: Path,
+    stopwatch: Stopwatch,
+    progress: Progress,
+) -> tuple[VAE, TrainingRecord, Features]:
+    """Train the VAE, write it to disk, and encode all images. No label comes near this."""
+    with stopwatch.phase("upload"):
+        train_images, test_images = (
+            torch.from_numpy(part.images).to(device) for part in (dataset.train, dataset.test)
+        )
+    with stopwatch.phase("train"):
+        vae, training, precision = m1.train(config, dataset, train_images, folder / CHECKPOINT, progress)
+    description = {
+        "kind": "gpu-ssl vae",
+        "schema": 1,
+        "model": config.model.model_dump(mode="json"),
+        "image_shape": dataset.train.image_shape,
+    }
+    checkpoint.save(folder / "vae.json", vae.state_dict(), description)
+    rate = config.train.learning_rate
+    latents = m1.features(vae, train_images, test_images, precision, rate, backend, stopwatch)
+    return vae, training, latents
+
+
 def _predict(
     config: RunConfig,
     dataset: Dataset,
@@ -167,26 +173,36 @@ def _predict(
             name: torch.from_numpy(np.ascontiguousarray(backend.to_host(getattr(model, name))))
             for name in ("support_vectors", "coefficients", "intercepts")
         }
-        description = {"kind": "gpu-ssl one-vs-one SVM", "schema": 1, "kernel": "rbf", "gamma": model.gamma}
+        description = {
+            "kind": "gpu-ssl one-vs-one SVM",
+            "schema": 1,
+            "kernel": "rbf",
+            "gamma": model.gamma,
+            "C": config.svm.C,
+            "n_classes": model.n_classes,
+            "class_names": dataset.train.class_names,
+        }
         checkpoint.save(folder / "svm" / f"{method}-{count}-labels-split-{split}.json", arrays, description)
 
     labels = dataset.train.labels
     fits = sum(n_splits_of(count, len(labels), config.splits) for count in counts)
-    with progress.task("Fitting the SVMs", fits * (3 if config.baselines else 1)) as advance:
+    with progress.task(
+        "Fitting the SVMs", fits * (1 + len(baselines.ALL) if config.baselines else 1)
+    ) as advance:
         common = (labels, counts, config.splits, config.seed, config.svm)
         predictions = {latents.method: predict_splits(latents, *common, backend, stopwatch, advance, keep)}
         if config.baselines:
             with stopwatch.phase("baselines"):
                 host, _ = resolve_backend("sklearn", resolve_device("cpu"))
                 own = Stopwatch(torch.device("cpu"))
-                for make in (baselines.raw_pixels, baselines.principal_components):
+                for make in baselines.ALL:
                     features = make(dataset)
                     predictions[features.method] = predict_splits(features, *common, host, own, advance)
     return predictions
 
 
 def score(predictions: Mapping[str, Predictions], test_labels: NDArray[np.int64]) -> tuple[Result, ...]:
-    """Compare predictions with the test labels: the one place that reads them."""
+    """Compare predictions with the test labels: before this, nothing reads them (plots do afterwards)."""
     results = []
     for method, by_count in predictions.items():
         for count, by_split in by_count.items():

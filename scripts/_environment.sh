@@ -1,7 +1,7 @@
 # Sourced by the other scripts: makes .venv and brings it up to date. Prints nothing when there is nothing to do.
 # shellcheck shell=bash
 
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+ROOT=$(CDPATH="" cd -- "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 VENV=$ROOT/.venv
 NEEDED_GIB=10 # torch's CUDA build and its libraries take 5.6 GB, the gpu extra 2.5 GB more
 MINIMUM_DRIVER=580
@@ -12,55 +12,64 @@ fail() {
 }
 
 find_python() {
-    local candidate
-    for candidate in ${PYTHON:+"$PYTHON"} python3 python3.13 python3.12 python3.11 python; do
+    local candidate candidates=(python3 python3.13 python3.12 python3.11 python)
+    if [[ -n ${PYTHON:-} ]]; then candidates=("$PYTHON"); fi
+    for candidate in "${candidates[@]}"; do
         if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             echo "$candidate"
             return
         fi
     done
-    fail "Python 3.11 or newer is needed and none was found (python3 is $(python3 --version 2>&1 || true));" \
-        "install one, or name it: PYTHON=/path/to/python3.12 $0"
+    fail "Python 3.11 or newer is needed and none was found (${candidates[0]} is" \
+        "$("${candidates[0]}" --version 2>&1 || true)); install one, or name it: PYTHON=/path/to/python3.12 $0"
 }
 
 has_new_enough_driver() {
     local version
-    version=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | head -n 1) || return 1
+    # Not through a pipe to head, which would end nvidia-smi early where there are many GPUs.
+    version=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null) || return 1
     [[ ${version%%.*} =~ ^[0-9]+$ ]] && ((${version%%.*} >= MINIMUM_DRIVER))
 }
 
 # ensure_environment [EXTRA]...: installs gpu-ssl with these extras, and with "gpu" where a driver answers.
 ensure_environment() {
-    local extras=("$@") extra missing=() stamp
+    local extras=("$@") stamp
     if has_new_enough_driver; then extras+=(gpu); fi
     # A stamp says that an extra was installed from this pyproject.toml.
     stamp=$(cksum <"$ROOT/pyproject.toml" | tr -dc '0-9')
-    for extra in base "${extras[@]}"; do
-        [[ -e $VENV/.gpu-ssl-$extra-$stamp ]] || missing+=("$extra")
-    done
-    ((${#missing[@]})) || return 0
+    if is_installed "$stamp" base ${extras[@]+"${extras[@]}"}; then return; fi
     exec 9>"$ROOT/.venv.lock" || fail "cannot write to $ROOT"
-    if command -v flock >/dev/null; then flock 9; fi # two scripts started at once take turns
-    install_environment "$stamp" "${extras[@]}"
+    if command -v flock >/dev/null; then flock 9; fi # of two scripts started at once, one installs
+    if ! is_installed "$stamp" base ${extras[@]+"${extras[@]}"}; then
+        install_environment "$stamp" ${extras[@]+"${extras[@]}"}
+    fi
     exec 9>&-
+}
+
+is_installed() {
+    local stamp=$1 extra
+    shift
+    for extra; do [[ -e $VENV/.gpu-ssl-$extra-$stamp ]] || return 1; done
 }
 
 install_environment() {
     local stamp=$1 python free log target extra
     shift
-    if [[ ! -x $VENV/bin/python ]]; then
+    if ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
         python=$(find_python) || exit 1
         free=$(df -Pk "$ROOT" | awk 'NR == 2 { print int($4 / 1048576) }')
         ((free >= NEEDED_GIB)) || fail "$ROOT has $free GiB of free disk space; $NEEDED_GIB GiB are needed"
         echo "Making $VENV with $("$python" --version)" >&2
-        "$python" -m venv "$VENV" || fail "cannot make $VENV (on Debian and Ubuntu: apt-get install python3-venv)"
+        "$python" -m venv --clear "$VENV" >&2 ||
+            fail "cannot make $VENV (on Debian and Ubuntu: apt-get install python3-venv)"
     fi
     target=$ROOT
     if (($#)); then target+="[$(IFS=,; echo "$*")]"; fi
     echo "Installing gpu-ssl and what it needs (several GB, some minutes)" >&2
     log=$VENV/install.log
     if ! "$VENV/bin/python" -m pip install --disable-pip-version-check --editable "$target" >"$log" 2>&1; then
-        fail "pip could not install the packages: $(grep -i '^error' "$log" | tail -n 1) (all of it is in $log)"
+        fail "pip could not install the packages: $({ grep -i '^error' "$log" || cat "$log"; } | tail -n 1)" \
+            "(all of it is in $log)"
     fi
     for extra in base "$@"; do : >"$VENV/.gpu-ssl-$extra-$stamp"; done
 }

@@ -2,7 +2,7 @@
 
 import importlib
 import logging
-import signal
+import os
 import sys
 from typing import Any
 
@@ -58,16 +58,20 @@ def main(verbose: bool) -> None:
 
 def entry_point(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 for success, 1 for failure, 2 for wrong usage, 130 for Ctrl-C."""
-    # A reader that closes the pipe early (head, for one) is no failure of ours.
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     code = 0
     try:
         code = main(args=arguments, standalone_mode=False)
+        sys.stdout.flush()
     except GpuSslError as error:
         _fail(str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         _fail(_usage_hint(error), error.exit_code)
+    except BrokenPipeError:
+        # The reader of stdout has seen enough; Python would complain once more when it closes the pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
     sys.exit(code if isinstance(code, int) else 0)

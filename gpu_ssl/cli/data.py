@@ -26,6 +26,7 @@ def command() -> None:
 def list_command(data_dir: Path | None) -> None:
     """List the data sets by name, and whether they are on this machine."""
     from rich.table import Table
+    from rich.text import Text
 
     from gpu_ssl.cli.display import make_console
     from gpu_ssl.data.catalog import CATALOG
@@ -42,7 +43,7 @@ def list_command(data_dir: Path | None) -> None:
         except DataError as error:
             here = f"damaged: {error}"
         size = "x".join(str(n) for n in spec.shape)
-        table.add_row(spec.name, spec.title, f"{spec.n_train:,} + {spec.n_test:,}", size, here)
+        table.add_row(spec.name, spec.title, f"{spec.n_train:,} + {spec.n_test:,}", size, Text(here))
     make_console().print(table)
 
 
@@ -51,12 +52,14 @@ def list_command(data_dir: Path | None) -> None:
 @DATA_DIR
 def fetch_command(name: str, data_dir: Path | None) -> None:
     """Fetch the data set NAME and check it; nothing is fetched twice."""
+    from gpu_ssl.cli.display import make_progress
     from gpu_ssl.config import DataConfig
     from gpu_ssl.data.catalog import find_spec
     from gpu_ssl.data.loading import load_dataset
     from gpu_ssl.data.sources import find_files
 
-    dataset = load_dataset(DataConfig(dataset=name, data_dir=data_dir))
+    config = DataConfig(dataset=name, data_dir=data_dir)
+    dataset = load_dataset(config, make_progress(quiet=False))
     folders = sorted({str(path.parent) for path in find_files(find_spec(name), data_dir).values()})
     where = ", ".join(folders) or "inside scikit-learn"
     click.echo(f"{name}: {len(dataset.train):,} training and {len(dataset.test):,} test images, in {where}")

@@ -1,5 +1,8 @@
 """``gpu-ssl run``: one experiment, one table, one folder."""
 
+import itertools
+import shlex
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -7,11 +10,19 @@ from typing import Any
 import click
 
 from gpu_ssl.cli.data import DATA_DIR
-from gpu_ssl.config import DataConfig, ModelConfig, RunConfig, SVMConfig, TrainConfig, parse_label_counts
-from gpu_ssl.errors import UsageError
+from gpu_ssl.config import (
+    DataConfig,
+    ModelConfig,
+    RunConfig,
+    SVMConfig,
+    TrainConfig,
+    option_name,
+    parse_label_counts,
+)
+from gpu_ssl.errors import GpuSslError, UsageError
 
 NOT_SETTINGS = {"output", "resume", "as_json", "plots", "quiet"}
-"""Options that do not change the outcome; the only ones that may go with --resume."""
+"""Options that do not change the outcome."""
 
 
 @click.command()
@@ -59,9 +70,11 @@ NOT_SETTINGS = {"output", "resume", "as_json", "plots", "quiet"}
 @click.option(
     "--epochs",
     type=int,
-    help="Times to go through the images.  [default: 6 (mlp: 20), or as many as 1200 steps take]",
+    help="Times to go through the images.  [default: 6 (mlp: 20), or as many as 400 steps take]",
 )
-@click.option("--batch-size", type=int, help="Images in a step of training.  [default: 256]")
+@click.option(
+    "--batch-size", type=int, help="Images in a step of training.  [default: 256; fewer for a small data set]"
+)
 @click.option("--learning-rate", type=float, help="Peak learning rate.  [default: 0.002]")
 @click.option(
     "--augment/--no-augment",
@@ -119,33 +132,62 @@ def command(ctx: click.Context, /, **options: Any) -> None:
       gpu-ssl run --dataset digits --labels 50,100,full --splits 10
       gpu-ssl run --labels 100 --json | jq '.results[0].accuracy_mean'
     """
-    from gpu_ssl.report import writing
-
     if options["resume"] is not None:
         _refuse_settings(ctx)
-        folder: Path = options["resume"]
-        config = writing.read_config(folder)
+        _resume(options["resume"], options)
+        return
+    from gpu_ssl import experiment
+
+    config = make_config(options)
+    experiment.check(config)
+    _run(config, _claim(options["output"], config), options)
+
+
+def _resume(folder: Path, options: dict[str, Any]) -> None:
+    from gpu_ssl.report import writing
+
+    config = writing.read_config(folder)
+    finished = writing.read_report(folder)
+    if finished is None:
+        _run(config, folder, options)
     else:
-        config = make_config(options)
-        folder = options["output"] or _default_folder(config)
-    finished = writing.read_report(folder) if options["resume"] is not None else None
-    if finished is not None:
         click.echo(f"{folder} holds a finished run; this is its report", err=True)
         _print_report(finished, folder, options["as_json"])
-        return
 
+
+def _run(config: RunConfig, folder: Path, options: dict[str, Any]) -> None:
     from gpu_ssl import experiment
     from gpu_ssl.cli.display import make_progress
+    from gpu_ssl.report import writing
 
-    if options["resume"] is None:
-        writing.check_new_folder(folder)
     try:
         outcome = experiment.run(config, folder, make_progress(options["quiet"]))
+        writing.finish_folder(folder, outcome, options["plots"])
     except KeyboardInterrupt:
-        click.echo(f"gpu-ssl: interrupted; go on with: gpu-ssl run --resume {folder}", err=True)
-        ctx.exit(130)
-    writing.finish_folder(folder, outcome, options["plots"])
+        resume = f"gpu-ssl run --resume {shlex.quote(str(folder))}"
+        click.echo(f"gpu-ssl: interrupted; go on with: {resume}", err=True)
+        raise click.exceptions.Exit(130) from None
+    except GpuSslError:
+        writing.release_folder(folder)
+        raise
     _print_report(outcome.report, folder, options["as_json"])
+
+
+def _claim(output: Path | None, config: RunConfig) -> Path:
+    """Make the folder of a new run; without `output` one with a name that no other run has."""
+    from gpu_ssl.report import writing
+
+    if output is not None:
+        writing.claim_folder(output, config)
+        return output
+    name = f"{datetime.now().strftime('%Y%m%d-%H%M%S')}-{config.data.dataset}-m1"
+    for suffix in itertools.chain([""], (f"-{n}" for n in itertools.count(2))):
+        folder = writing.DEFAULT_PARENT / f"{name}{suffix}"
+        if not folder.exists():
+            with suppress(UsageError):
+                writing.claim_folder(folder, config)
+                return folder
+    raise AssertionError("unreachable: there is always another number")
 
 
 def make_config(options: dict[str, Any]) -> RunConfig:
@@ -179,20 +221,15 @@ def _refuse_settings(ctx: click.Context) -> None:
     given = [
         name
         for name in ctx.params
-        if name not in NOT_SETTINGS | {"resume"}
+        if name not in NOT_SETTINGS
         and ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
     ]
     if given or ctx.params["output"] is not None:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in given or ["output"])
+        names = ", ".join(option_name(name) for name in given or ["output"])
         raise UsageError(
             f"--resume takes the settings of the run it goes on with; leave out {names}, "
             "or start a new run without --resume"
         )
-
-
-def _default_folder(config: RunConfig) -> Path:
-    time = datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / f"{time}-{config.data.dataset}-m1"
 
 
 def _print_report(report: Any, folder: Path, as_json: bool) -> None:
@@ -204,4 +241,4 @@ def _print_report(report: Any, folder: Path, as_json: bool) -> None:
         return
     console = make_console()
     console.print(render(report))
-    console.print(f"Written to {folder}", soft_wrap=True)
+    console.print(f"Written to {folder}", soft_wrap=True, markup=False)

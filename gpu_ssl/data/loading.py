@@ -6,9 +6,10 @@ from gpu_ssl.config import DataConfig
 from gpu_ssl.data.catalog import find_spec
 from gpu_ssl.data.image_set import Dataset, ImageSet
 from gpu_ssl.data.sources import ensure_files
+from gpu_ssl.runtime.progress import SILENT, Progress
 
 
-def load_dataset(config: DataConfig) -> Dataset:
+def load_dataset(config: DataConfig, progress: Progress = SILENT) -> Dataset:
     """Load a data set by name, fetching what is not on this machine.
 
     Returns
@@ -24,7 +25,7 @@ def load_dataset(config: DataConfig) -> Dataset:
         If its files cannot be had, or one is damaged.
     """
     spec = find_spec(config.dataset)
-    raw = spec.read(ensure_files(spec, config.data_dir))
+    raw = spec.read(ensure_files(spec, config.data_dir, progress))
     train, test = (
         # torch shares the memory of arrays it may write to.
         ImageSet(np.require(images, requirements=["C", "W"]), labels.astype(np.int64), spec.class_names)

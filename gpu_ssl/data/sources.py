@@ -7,17 +7,24 @@ nothing half-written is ever seen under a data set's own names.
 
 import hashlib
 import logging
+import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
+from http.client import HTTPException
 from pathlib import Path, PurePosixPath
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 import platformdirs
 
+import gpu_ssl
 from gpu_ssl.data.catalog import DatasetSpec, RemoteFile
 from gpu_ssl.errors import DataError, UsageError
+from gpu_ssl.runtime.progress import SILENT, Progress
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +32,9 @@ PACKAGED = PurePosixPath("usr/share/datasets")
 """Where Debian's packages keep data sets, below the root."""
 
 DEBIAN_DATASETS = Path("/") / PACKAGED
+
+TIMEOUT_SECONDS = 30
+BLOCK_BYTES = 2**20
 
 
 def cache_dir() -> Path:
@@ -52,12 +62,16 @@ def find_files(spec: DatasetSpec, data_dir: Path | None = None) -> dict[str, Pat
     DataError
         If a file is not the published one; the message names it.
     """
-    if data_dir is not None and not data_dir.is_dir():
+    try:
+        is_folder = data_dir is None or data_dir.is_dir()
+    except OSError as error:
+        raise UsageError(f"--data-dir {data_dir} cannot be looked into: {error.strerror}") from error
+    if not is_folder:
         raise UsageError(f"--data-dir {data_dir} is not a folder; name one that exists")
     found = {}
     for file in spec.files:
         candidates = (folder / file.name for folder in search_folders(spec, data_dir))
-        path = next((path for path in candidates if path.is_file()), None)
+        path = next((path for path in candidates if os.path.isfile(path)), None)  # noqa: PTH113 (never raises)
         if path is not None:
             verify(path, file, spec)
             found[file.name] = path
@@ -84,7 +98,9 @@ def verify(path: Path, file: RemoteFile, spec: DatasetSpec) -> None:
         )
 
 
-def ensure_files(spec: DatasetSpec, data_dir: Path | None = None) -> dict[str, Path]:
+def ensure_files(
+    spec: DatasetSpec, data_dir: Path | None = None, progress: Progress = SILENT
+) -> dict[str, Path]:
     """Return verified files of `spec`, fetching those that are not on this machine.
 
     Parameters
@@ -93,6 +109,8 @@ def ensure_files(spec: DatasetSpec, data_dir: Path | None = None) -> dict[str, P
         The data set.
     data_dir : Path, optional
         Folder to look in first and to put fetched files in (below it, in a folder of the set's name).
+    progress : Progress
+        Shows how far a download is.
 
     Raises
     ------
@@ -103,75 +121,98 @@ def ensure_files(spec: DatasetSpec, data_dir: Path | None = None) -> dict[str, P
     missing = [file for file in spec.files if file.name not in found]
     if missing:
         target = (data_dir or cache_dir()) / spec.name
-        _fetch(spec, missing, target)
+        _fetch(spec, missing, target, progress)
         found |= {file.name: target / file.name for file in missing}
     return {file.name: found[file.name] for file in spec.files}
 
 
-def _fetch(spec: DatasetSpec, missing: list[RemoteFile], target: Path) -> None:
-    failures: list[str] = []
+def _fetch(spec: DatasetSpec, missing: list[RemoteFile], target: Path, progress: Progress) -> None:
     try:
         target.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target) as folder:
+            fetcher = _Fetcher(spec, Path(folder), progress)
             for file in missing:
-                path = _first_success(spec, file, Path(folder), failures)
-                path.replace(target / file.name)
+                fetcher.fetch(file).replace(target / file.name)
     except OSError as error:
         raise DataError(f"cannot write to {target}: {error.strerror or error}") from error
 
 
-def _first_success(spec: DatasetSpec, file: RemoteFile, folder: Path, failures: list[str]) -> Path:
-    attempts: list[tuple[str, Callable[[], Path]]] = [
-        (url, partial(_download, url, file, folder)) for url in file.urls
-    ]
-    if spec.debian_package is not None:
-        name = f"apt-get download {spec.debian_package}"
-        attempts.append((name, partial(_from_debian, spec.debian_package, spec, file, folder)))
-    for name, attempt in attempts:
-        if any(failure.startswith(f"{name}: ") for failure in failures):
-            continue  # it failed for an earlier file of the set
-        logger.info("fetching %s from %s", file.name, name)
+class _Fetcher:
+    """Gets the files of a data set into `folder`, and remembers which sources do not answer."""
+
+    def __init__(self, spec: DatasetSpec, folder: Path, progress: Progress) -> None:
+        self.spec, self.folder, self.progress = spec, folder, progress
+        self.unanswering: dict[str, str] = {}
+
+    def fetch(self, file: RemoteFile) -> Path:
+        """Return a verified copy of `file` from the first source that has it."""
+        spec = self.spec
+        sources = [(urlsplit(url).netloc, partial(self._download, url, file)) for url in file.urls]
+        if spec.debian_package is not None:
+            sources.append((f"Debian's package {spec.debian_package}", partial(self._from_debian, file)))
+        wrong = {}
+        for source, get in sources:
+            if source in self.unanswering:
+                continue
+            logger.info("fetching %s from %s", file.name, source)
+            try:
+                path = get()
+            except HTTPError as error:
+                wrong[f"{source}: {file.name}"] = str(error)
+                continue
+            except (DataError, OSError, HTTPException, subprocess.SubprocessError) as error:
+                self.unanswering[source] = " ".join(str(error).split()) or type(error).__name__
+                continue
+            try:
+                verify(path, file, spec)
+                return path
+            except DataError as error:
+                wrong[source] = str(error).partition(";")[0].replace(f"{path} is", "what it sent is")
+        tried = "; ".join(f"{source}: {reason}" for source, reason in (self.unanswering | wrong).items())
+        raise DataError(
+            f"cannot fetch {file.name} of {spec.name}; tried {tried}. Where there is no network, put the "
+            f"files ({', '.join(f.name for f in spec.files)}) in a folder and give it as --data-dir"
+        )
+
+    def _download(self, url: str, file: RemoteFile) -> Path:
+        # torchvision's own download waits for a silent server for ever, and shows a bar in pipes too.
+        path = self.folder / file.name
+        request = Request(url, headers={"User-Agent": f"gpu-ssl/{gpu_ssl.__version__}"})
+        with urlopen(request, timeout=TIMEOUT_SECONDS) as response, path.open("wb") as stream:
+            blocks = int(response.headers.get("Content-Length") or 0) // BLOCK_BYTES + 1
+            with self.progress.task(f"Fetching {file.name} (MiB)", blocks) as advance:
+                while block := response.read(BLOCK_BYTES):
+                    stream.write(block)
+                    advance("")
+        return path
+
+    def _from_debian(self, file: RemoteFile) -> Path:
+        """Unpack a Debian package, as any user may; with package lists of its own where there are none."""
+        unpacked = self.folder / "debian" / PACKAGED / self.spec.name
+        if not unpacked.is_dir():
+            if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+                raise DataError("there is no apt-get here")
+            with self.progress.task("Fetching Debian's package", 1):
+                self._unpack_debian_package(str(self.spec.debian_package))
+        return unpacked / file.name
+
+    def _unpack_debian_package(self, package: str) -> None:
         try:
-            path = attempt()
-            verify(path, file, spec)
-        except (DataError, OSError, RuntimeError, subprocess.SubprocessError) as error:
-            failures.append(f"{name}: {' '.join(str(error).split()) or type(error).__name__}")
-        else:
-            return path
-    raise DataError(
-        f"cannot fetch {file.name} of {spec.name}; tried {'; '.join(failures)}. Where there is no network, "
-        f"put the files ({', '.join(f.name for f in spec.files)}) in a folder and give it as --data-dir"
-    )
-
-
-def _download(url: str, file: RemoteFile, folder: Path) -> Path:
-    from torchvision.datasets.utils import download_url
-
-    download_url(url, folder, filename=file.name)
-    return folder / file.name
-
-
-def _from_debian(package: str, spec: DatasetSpec, file: RemoteFile, folder: Path) -> Path:
-    """Unpack a Debian package, as any user may; with package lists of its own where the system has none."""
-    unpacked = folder / "debian" / PACKAGED / spec.name
-    if not unpacked.is_dir():
-        if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-            raise DataError("there is no apt-get here")
-        try:
-            _run("apt-get", "download", package, folder=folder)
+            self._run("apt-get", "download", package)
         except DataError:
-            own = [f"-oDir::State::lists={folder / 'lists'}", f"-oDir::Cache={folder / 'cache'}"]
-            (folder / "lists" / "partial").mkdir(parents=True)
-            (folder / "cache" / "archives" / "partial").mkdir(parents=True)
-            _run("apt-get", *own, "update", folder=folder)
-            _run("apt-get", *own, "download", package, folder=folder)
-        archive = next(folder.glob(f"{package}_*.deb"))
-        _run("dpkg-deb", "-x", str(archive), str(folder / "debian"), folder=folder)
-    return unpacked / file.name
+            lists, cache = self.folder / "lists", self.folder / "cache"
+            (lists / "partial").mkdir(parents=True)
+            (cache / "archives" / "partial").mkdir(parents=True)
+            own = [f"-oDir::State::lists={lists}", f"-oDir::Cache={cache}"]
+            self._run("apt-get", *own, "update")
+            self._run("apt-get", *own, "download", package)
+        for archive in self.folder.glob(f"{package}_*.deb"):
+            self._run("dpkg-deb", "-x", str(archive), str(self.folder / "debian"))
 
-
-def _run(*command: str, folder: Path) -> None:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
-    if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("E:")] or [done.stderr.strip()]
-        raise DataError(lines[0].removeprefix("E:").strip() if lines[0] else f"{command[0]} failed")
+    def _run(self, *command: str) -> None:
+        done = subprocess.run(
+            command, cwd=self.folder, capture_output=True, text=True, timeout=600, check=False
+        )
+        if done.returncode != 0:
+            errors = [line.removeprefix("E:") for line in done.stderr.splitlines() if line.startswith("E:")]
+            raise DataError((errors or [f"{command[0]} failed"])[0].strip())

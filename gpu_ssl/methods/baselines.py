@@ -1,10 +1,14 @@
-"""What a VAE must beat: the same SVM on raw pixels and on principal components."""
+"""What a VAE must beat: the same SVM on pixels, and on what can be made of them without learning much."""
+
+from collections.abc import Callable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.methods.features import Features, of_array
+from gpu_ssl.models.augmentation import canonical
 
 N_COMPONENTS = 50
 
@@ -26,3 +30,18 @@ def principal_components(dataset: Dataset) -> Features:
     train = _pixels(dataset.train.images)
     pca = PCA(min(N_COMPONENTS, *train.shape), svd_solver="covariance_eigh").fit(train)
     return of_array("pca-svc", pca.transform(train), pca.transform(_pixels(dataset.test.images)))
+
+
+def pixel_ranks(dataset: Dataset) -> Features:
+    """Take the pictures that our VAE learns to draw as features: what it adds shows against this."""
+
+    def ranks(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        pictures: NDArray[np.float32] = canonical(torch.from_numpy(images)).flatten(1).numpy()
+        return pictures
+
+    train = dataset.train.images
+    return Features("rank-svc", lambda indices: ranks(train[indices]), ranks(dataset.test.images))
+
+
+ALL: tuple[Callable[[Dataset], Features], ...] = (raw_pixels, principal_components, pixel_ranks)
+"""The baselines of every table."""

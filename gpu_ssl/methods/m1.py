@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gpu_ssl.config import RunConfig
 from gpu_ssl.data.image_set import Dataset
+from gpu_ssl.errors import TrainingError
 from gpu_ssl.methods.features import Features, of_array
 from gpu_ssl.models.encoding import encode
 from gpu_ssl.models.training import Trainer, build_vae, fit_vae, make_plan
@@ -58,12 +59,24 @@ def features(
     train_images: Tensor,
     test_images: Tensor,
     precision: torch.dtype,
+    learning_rate: float,
     backend: SVMBackend,
     stopwatch: Stopwatch,
 ) -> Features:
-    """Encode all images and hand their posterior means to the SVM's library."""
+    """Encode all images and hand their posterior means to the SVM's library.
+
+    Raises
+    ------
+    TrainingError
+        If a latent is not a finite number.
+    """
     with stopwatch.phase("encode"):
         latents = [encode(vae, images, precision) for images in (train_images, test_images)]
+        if not all(bool(part.isfinite().all()) for part in latents):
+            raise TrainingError(
+                "the trained VAE gives latents that are not finite numbers; try a smaller --learning-rate "
+                f"(it is {learning_rate:g}) or --precision float32"
+            )
     with stopwatch.phase("handoff"):
         train_latents, test_latents = (backend.receive(part) for part in latents)
     return of_array(METHOD, train_latents, test_latents)

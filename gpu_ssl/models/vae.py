@@ -85,7 +85,7 @@ def reconstruction_loss(logits: Tensor, images: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, images, reduction="none").sum(dim=(1, 2, 3))
 
 
-def losses(vae: VAE, inputs: Tensor, targets: Tensor, generator: torch.Generator) -> Losses:
+def training_losses(vae: VAE, inputs: Tensor, targets: Tensor, generator: torch.Generator) -> Losses:
     """Return both parts of the negative ELBO of `targets`, encoded from `inputs`.
 
     With `inputs` equal to `targets` this is the bound of Kingma et al. 2014, eq. 5 (one sample of z).

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gpu_ssl.experiment import Outcome
+from gpu_ssl.models.augmentation import canonical
 from gpu_ssl.report.records import METHOD_TITLES, Report
 from gpu_ssl.runtime.files import atomic_path
 
@@ -41,6 +42,9 @@ def accuracy_against_labels(report: Report) -> Figure:
         figures = sorted((f.labels, 100 * f.accuracy) for f in report.published if f.name == name)
         axes.plot(*zip(*figures, strict=True), "k:x", label=name)
     axes.set_xscale("log")
+    counts = sorted({result.labels for result in report.results})
+    axes.set_xticks(counts, [f"{count:,}" for count in counts])
+    axes.minorticks_off()
     axes.set_xlabel("labelled images")
     axes.set_ylabel("test accuracy, %")
     axes.set_title(report.dataset.name)
@@ -50,7 +54,7 @@ def accuracy_against_labels(report: Report) -> Figure:
 
 
 def training_curves(report: Report) -> Figure:
-    """Draw both parts of the negative ELBO against the epoch."""
+    """Draw both parts of the training loss against the epoch."""
     figure = _figure(8, 3.5)
     history = report.training.history
     for axes, name in zip(figure.subplots(1, 2), ("reconstruction", "kl"), strict=True):
@@ -82,11 +86,16 @@ def _image_rows(rows: list[NDArray[np.float32]], title: str) -> Figure:
 
 @torch.no_grad()
 def reconstructions(outcome: Outcome) -> Figure:
-    """Draw test images above the canonical pictures that the decoder makes of their posterior means."""
+    """Draw test images, the pictures to be drawn of them, and what the decoder draws of their latents."""
     vae = outcome.vae.eval()
-    images = torch.from_numpy(outcome.dataset.test.images[:N_IMAGES]).to(vae.device).float() / 255
-    drawn = torch.sigmoid(vae.decode(vae.encode(images).mean))
-    return _image_rows([images.cpu().numpy(), drawn.cpu().numpy()], "test images, and their reconstructions")
+    pixels = torch.from_numpy(outcome.dataset.test.images[:N_IMAGES]).to(vae.device)
+    images = pixels.float() / 255
+    rows, title = [images], "test images"
+    if outcome.report.training.augment:
+        rows.append(canonical(pixels))
+        title += ", the pictures that all views of them are to give"
+    rows.append(torch.sigmoid(vae.decode(vae.encode(images).mean)))
+    return _image_rows([row.cpu().numpy() for row in rows], f"{title}, and their reconstructions")
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ METHOD_TITLES = {
     "m1": "M1: SVM on VAE latents",
     "raw-svc": "SVM on raw pixels",
     "pca-svc": "SVM on 50 principal components",
+    "rank-svc": "SVM on ranks of pixels",
 }
 """What the names of methods in a report stand for."""
 
@@ -87,8 +88,8 @@ class Timings(Record):
     """Wall-clock seconds of each phase, taken after a synchronize.
 
     `train` covers this process alone (a resumed run trains fewer epochs). `fit` and `score` are the SVMs
-    of the method; `baselines` is all work of the baselines. `total` runs from the start of the command's
-    work to the finished report and includes what no phase names.
+    of the method; `baselines` is all work of the baselines. `total` runs from the check of the settings to
+    the score and includes what no phase names, but not the imports before and the plots after.
     """
 
     load: float

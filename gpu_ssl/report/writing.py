@@ -1,36 +1,58 @@
 """The run directory. Its report is written last: a directory with a report is a finished run."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from gpu_ssl.config import RunConfig
 from gpu_ssl.errors import StorageError, UsageError
-from gpu_ssl.experiment import CONFIG, Outcome
+from gpu_ssl.experiment import CHECKPOINT, Outcome
+from gpu_ssl.models import checkpoint
 from gpu_ssl.report.plots import write_plots
 from gpu_ssl.report.records import Report
 from gpu_ssl.runtime.files import write_text
 
+CONFIG = "config.json"
 REPORT = "report.json"
 
+DEFAULT_PARENT = Path("runs")
+"""Where the folders of runs go that were given no name."""
 
-def check_new_folder(folder: Path) -> None:
-    """Check that a new run may go into `folder`.
+
+def claim_folder(folder: Path, config: RunConfig) -> None:
+    """Make `folder` for a new run and write its settings; of several runs that try, one succeeds.
 
     Raises
     ------
     UsageError
         If there is something in it already.
     StorageError
-        If it cannot be looked into.
+        If it cannot be made or written to.
     """
+    path = folder / CONFIG
     try:
-        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-    except OSError as error:
-        raise StorageError(f"cannot look into {folder}: {error.strerror}") from error
-    if taken:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise FileExistsError
+        with path.open("x", encoding="utf-8") as file:
+            file.write(config.model_dump_json(indent=2) + "\n")
+    except FileExistsError:
         raise UsageError(
             f"--output {folder} exists and is not an empty folder; name another, "
             "or go on with an unfinished run by --resume"
-        )
+        ) from None
+    except OSError as error:
+        release_folder(folder)
+        raise StorageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def release_folder(folder: Path) -> None:
+    """Undo `claim_folder` where nothing was added since."""
+    with suppress(OSError):
+        if [path.name for path in folder.iterdir()] == [CONFIG]:
+            (folder / CONFIG).unlink()
+        folder.rmdir()
+        if folder.parent == DEFAULT_PARENT:
+            folder.parent.rmdir()
 
 
 def read_config(folder: Path) -> RunConfig:
@@ -79,3 +101,5 @@ def finish_folder(folder: Path, outcome: Outcome, plots: bool = True) -> None:
     if plots:
         write_plots(outcome, folder / "plots")
     write_text(folder / REPORT, outcome.report.to_json())
+    # Only an unfinished run needs it.
+    checkpoint.remove(folder / CHECKPOINT)

@@ -1,6 +1,7 @@
 """The one place that asks which devices are there. Everything else infers its device from its arrays."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -18,7 +19,14 @@ def cuda_problem(index: int = 0) -> str | None:
     if torch.version.cuda is None:
         return f"this torch ({torch.__version__}) is a build without CUDA; install the CUDA build of torch"
     if not torch.cuda.is_available():
-        return "no NVIDIA driver answers; it takes an NVIDIA GPU and driver 580 or newer (see nvidia-smi)"
+        try:
+            torch.cuda.current_device()
+            reason = "there is no device"
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+        return (
+            f"CUDA does not start: {reason}. It takes an NVIDIA GPU and driver 580 or newer (see nvidia-smi)"
+        )
     if index >= torch.cuda.device_count():
         return f"there is no CUDA device {index}; the devices here are 0 to {torch.cuda.device_count() - 1}"
     capability = torch.cuda.get_device_capability(index)
@@ -64,7 +72,7 @@ def resolve_device(requested: str) -> Choice:
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether matrix products in bfloat16 run on units of their own on `device`."""
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        return torch.cuda.get_device_capability(device) >= (8, 0)
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
@@ -79,6 +87,24 @@ def resolve_precision(requested: str, device: torch.device) -> torch.dtype:
 def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[object]:
     """Let matrix products on `device` run in `precision`; float32 changes nothing."""
     return nullcontext() if precision == torch.float32 else torch.autocast(device.type, precision)
+
+
+@contextmanager
+def memory_errors(device: torch.device) -> Iterator[None]:
+    """Turn torch's error about too little memory on `device` into one line that says what to lower.
+
+    Raises
+    ------
+    DeviceError
+        If the enclosed block ran out of device memory.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise DeviceError(
+            f"{device} has too little memory for this; lower --batch-size, take a smaller --dataset, "
+            "or give --device cpu"
+        ) from None
 
 
 def synchronize(device: torch.device) -> None:

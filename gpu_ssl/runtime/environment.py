@@ -1,4 +1,4 @@
-"""What a result was computed with: hardware, driver and library versions."""
+"""What a result was computed with: hardware and library versions."""
 
 import os
 import platform
@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-LIBRARIES = ("torch", "torchvision", "numpy", "scikit-learn", "cuml-cu13", "cupy-cuda13x")
+LIBRARIES = ("torch", "torchvision", "numpy", "scikit-learn", "cuml-cu13", "cupy-cuda13x", "cuml", "cupy")
+"""Distributions whose versions matter; conda calls the last two by their short names."""
 
 
 def library_version(distribution: str) -> str | None:
@@ -27,9 +28,18 @@ def describe_environment() -> dict[str, Any]:
         "cpu": _cpu_name(),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
-        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "gpus": [_gpu(index) for index in range(torch.cuda.device_count())],
         "cuda": torch.version.cuda,
         "versions": {name: version for name in LIBRARIES if (version := library_version(name))},
+    }
+
+
+def _gpu(index: int) -> dict[str, Any]:
+    properties = torch.cuda.get_device_properties(index)
+    return {
+        "name": properties.name,
+        "compute_capability": f"{properties.major}.{properties.minor}",
+        "memory_bytes": properties.total_memory,
     }
 
 

@@ -22,3 +22,6 @@ class Silent:
     def task(self, description: str, total: int, done: int = 0) -> Iterator[Advance]:
         """Show nothing."""
         yield lambda note: None
+
+
+SILENT = Silent()

@@ -16,8 +16,6 @@ CACHE_MIB = 1000
 class SklearnBackend:
     """Fits on the host, in float64, and keeps the model in the dtype of the points."""
 
-    name = "sklearn"
-
     def receive(self, latents: Tensor) -> NDArray[np.float32]:
         """Take over latents: the same memory where they are on the host, one copy where they are not."""
         return interop.to_numpy(interop.copy_to_host(latents))

@@ -16,8 +16,6 @@ from gpu_ssl.svm.model import Array, OneVsOneModel
 class SVMBackend(Protocol):
     """Fits one-vs-one SVMs on arrays of its own library."""
 
-    name: str
-
     def receive(self, latents: Tensor) -> Array:
         """Take over latents of shape (n, d) from torch as an array of this backend's library."""
 

@@ -49,6 +49,14 @@ def test_heavy_libraries_are_imported_only_when_they_are_needed(code: str) -> No
     assert done.stdout.strip().splitlines()[-1] == "set()"
 
 
+@pytest.mark.parametrize("arguments", [[], ["data"]])
+def test_no_command_shows_the_help(run_cli: RunCli, arguments: list[str]) -> None:
+    done = run_cli(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Usage:")
+    assert done.stderr.count("\n") > 5
+
+
 def test_an_unknown_command_is_refused(run_cli: RunCli) -> None:
     done = run_cli("rum")
     assert done.returncode == 2

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ QUICK = ("--dataset", "digits", "--epochs", "2", "--labels", "20,100", "--splits
 def test_a_run_prints_the_table_and_fills_its_folder(run_cli: RunCli, tmp_path: Path) -> None:
     done = run_cli("run", *QUICK, "--output", "out")
     assert (done.returncode, done.stderr) == (0, "")
-    for words in ("M1: SVM on VAE latents", "SVM on raw pixels", "principal components", "20 labels", "±"):
+    for words in ("M1: SVM on VAE latents", "raw pixels", "principal components", "ranks", "20 labels", "±"):
         assert words in done.stdout
     folder = tmp_path / "out"
     report = json.loads((folder / "report.json").read_text())
@@ -57,7 +58,7 @@ def test_the_default_folder_tells_what_it_holds(run_cli: RunCli, tmp_path: Path)
 def test_all_leaves_out_counts_the_data_set_cannot_serve_and_says_so(run_cli: RunCli) -> None:
     done = run_cli("run", "--dataset", "digits", "--epochs", "1", "--splits", "1", "--json", "--no-plots")
     counts = [result["labels"] for result in json.loads(done.stdout)["results"]]
-    assert counts == [100, 600, 1000] * 3
+    assert counts == [100, 600, 1000] * 4
     assert "3000" in done.stderr
 
 
@@ -69,18 +70,20 @@ def test_all_leaves_out_counts_the_data_set_cannot_serve_and_says_so(run_cli: Ru
         (["--labels", "1e9"], 2, ["1e9", "is not a label count", "full"]),
         (["--labels", "1000000000"], 2, ["more than there are", "60000"]),
         (["--labels", "abc"], 2, ["abc", "is not a label count"]),
-        (["--splits", "0"], 2, ["splits", "0"]),
+        (["--splits", "0"], 2, ["--splits 0"]),
         (["--splits", "two"], 2, ["two", "--help"]),
         (["--no-such-option"], 2, ["--no-such-option", "--help"]),
         (["--epochs", "0"], 2, ["epochs", "0"]),
         (["--learning-rate", "nan"], 2, ["learning-rate"]),
-        (["--svm-gamma", "wide"], 2, ["gamma", "wide"]),
-        (["--device", "gpu"], 2, ["device", "gpu"]),
+        (["--svm-gamma", "wide"], 2, ["--svm-gamma 'wide'", "positive"]),
+        (["--device", "gpu"], 2, ["--device 'gpu'", "cuda:N"]),
         (["--device", "cuda"], 1, ["--device cuda", "driver", "--device cpu"]),
         (["--svm", "cuml"], 1, ["--svm cuml", "CUDA"]),
         (["--data-dir", "nowhere"], 2, ["nowhere", "not a folder"]),
         (["--resume", "nowhere"], 2, ["nowhere", "config.json"]),
         (["--resume", "x", "--epochs", "3"], 2, ["--resume", "--epochs"]),
+        (["--resume", "x", "--svm", "sklearn"], 2, ["leave out --svm,"]),
+        (["--data-dir", "x" * 300], 2, ["--data-dir"]),
         (["--dataset", "digits", "--labels", "20", "--output", "/proc/new"], 1, ["/proc/new"]),
         (["--dataset", "digits", "--output", "/dev/null"], 2, ["/dev/null", "--output"]),
     ],
@@ -101,6 +104,16 @@ def test_bad_input_gets_one_clear_line(
     for word in words:
         assert word in done.stderr
     assert not list(tmp_path.iterdir()), "something was written"
+
+
+@pytest.mark.parametrize("options", [("--epochs", "2"), ("--epochs", "1", "--batch-size", "2000")])
+def test_training_that_diverges_says_what_to_change(run_cli: RunCli, options: tuple[str, ...]) -> None:
+    rate = ("--network", "mlp", "--learning-rate", "1e30", "--precision", "float32")
+    done = run_cli("run", "--dataset", "digits", "--labels", "20", *options, *rate)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "finite" in done.stderr
+    assert "--learning-rate" in done.stderr
 
 
 def test_a_folder_that_is_in_use_is_refused(run_cli: RunCli, tmp_path: Path) -> None:
@@ -131,13 +144,13 @@ def test_a_full_disk_is_one_line(run_cli: RunCli, tmp_path: Path) -> None:
         pytest.skip("mounting a small file system takes root")
     try:
         done = run_cli("run", *QUICK, "--output", "small/out")
-        names = sorted(path.name for path in (small / "out").iterdir())
+        left = list(small.rglob("*"))
     finally:
         subprocess.run(["umount", str(small)], check=True)
     assert done.returncode == 1
     assert "No space left on device" in done.stderr
     assert done.stderr.count("\n") == 1
-    assert names == ["config.json"]
+    assert not left
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
@@ -166,6 +179,54 @@ def test_ctrl_c_loses_nothing(run_cli: RunCli, tmp_path: Path) -> None:
     again = run_cli("run", "--resume", "stopped", "--json")
     assert again.stdout == resumed.stdout
     assert "finished run" in again.stderr
+
+
+def test_ctrl_c_while_plots_are_drawn_trains_nothing_again(tmp_path: Path) -> None:
+    """The checkpoint stays until the report is there."""
+    code = """
+import sys
+from gpu_ssl.report import writing
+def interrupted(*_):
+    raise KeyboardInterrupt
+if sys.argv.pop() == "interrupted":
+    writing.write_plots = interrupted
+from gpu_ssl.cli import entry_point
+entry_point(sys.argv[1:])
+"""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", code, *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    stopped = run("run", *QUICK, "--output", "out dir", "interrupted")
+    assert stopped.returncode == 130
+    assert "--resume 'out dir'" in stopped.stderr
+    resumed = run("-v", "run", "--resume", "out dir", "whole")
+    assert resumed.returncode == 0
+    assert "epoch" not in resumed.stderr
+    assert not (tmp_path / "out dir" / "checkpoint.json").exists()
+
+
+def test_runs_started_at_once_get_folders_of_their_own(run_cli: RunCli, tmp_path: Path) -> None:
+    options = ("run", *QUICK, "--no-plots", "--no-baselines", "--json")
+    with ThreadPoolExecutor() as pool:
+        done = list(pool.map(lambda seed: run_cli(*options, "--seed", str(seed)), range(3)))
+    assert [d.returncode for d in done] == [0, 0, 0]
+    reports = sorted((folder / "report.json").read_text() for folder in (tmp_path / "runs").iterdir())
+    assert reports == sorted(d.stdout for d in done)
+
+
+def test_of_runs_into_one_folder_one_is_refused(run_cli: RunCli) -> None:
+    options = ("run", *QUICK, "--no-plots", "--no-baselines", "--output", "out")
+    with ThreadPoolExecutor() as pool:
+        done = list(pool.map(lambda _: run_cli(*options), range(2)))
+    assert sorted(d.returncode for d in done) == [0, 2]
+
+
+def test_an_output_with_brackets_is_printed_as_it_is(run_cli: RunCli) -> None:
+    done = run_cli("run", *QUICK, "--no-plots", "--no-baselines", "--output", "out[/x]")
+    assert done.returncode == 0
+    assert done.stdout.endswith("Written to out[/x]\n")
 
 
 def test_a_damaged_checkpoint_is_refused(run_cli: RunCli, tmp_path: Path) -> None:

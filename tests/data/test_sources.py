@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -130,6 +131,36 @@ def test_a_server_that_sends_something_else_leaves_the_cache_empty(
     assert "--data-dir" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert sorted(path.name for path in (sources.cache_dir() / "small").iterdir()) == ["a.gz"]
+
+
+def test_a_server_that_talks_nonsense_is_one_line(spec: DatasetSpec) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"garbage\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        files = tuple(replace(file, urls=(url + file.name,)) for file in spec.files)
+        with pytest.raises(DataError, match="garbage") as caught:
+            sources.ensure_files(replace(spec, files=files))
+        thread.join()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_silent_server_is_not_waited_for_for_ever(
+    spec: DatasetSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "TIMEOUT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        files = tuple(replace(file, urls=(url + file.name,)) for file in spec.files)
+        with pytest.raises(DataError, match="timed out"):
+            sources.ensure_files(replace(spec, files=files))
 
 
 def test_a_second_address_serves_where_the_first_fails(spec: DatasetSpec, server: tuple[str, Path]) -> None:

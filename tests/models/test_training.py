@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gpu_ssl.config import ModelConfig, TrainConfig
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.errors import StorageError, TrainingError
+from gpu_ssl.models.augmentation import canonical, random_view
 from gpu_ssl.models.encoding import encode
 from gpu_ssl.models.training import Plan, Trainer, build_vae, fit_vae, make_plan
 from gpu_ssl.runtime.progress import Silent
@@ -132,6 +135,45 @@ def test_a_step_and_encoding_never_wait_for_the_device(network: str) -> None:
         float(parts.kl)
 
 
+def test_with_augmentation_the_network_sees_a_view_and_draws_the_canonical_picture(digits: Dataset) -> None:
+    trainer = make_trainer(digits)
+    batch = trainer.images[:50]
+    state = trainer.generator.get_state()
+    inputs, targets = trainer.views(batch)
+    trainer.generator.set_state(state)
+    assert torch.equal(inputs, random_view(batch / 255, True, trainer.generator))
+    assert not torch.equal(inputs, batch / 255)
+    assert torch.equal(targets, canonical(batch))
+
+
+def test_the_kl_weight_weighs(digits: Dataset) -> None:
+    kl = []
+    for weight in (0.0, 5.0):
+        trainer = make_trainer(digits, replace(PLAN, epochs=3))
+        trainer.vae.config = trainer.vae.config.model_copy(update={"kl_weight": weight})
+        train(trainer, 3)
+        kl.append(trainer.history[-1].kl)
+    assert kl[1] < 0.5 * kl[0]
+
+
+def test_bfloat16_is_used_where_the_plan_says_so(digits: Dataset) -> None:
+    assert not torch.equal(
+        train(make_trainer(digits), 1),
+        train(make_trainer(digits, replace(PLAN, precision=torch.bfloat16)), 1),
+    )
+
+
+def test_weight_decay_pulls_on_matrices_alone(digits: Dataset) -> None:
+    trainer = make_trainer(digits)
+    matrices, vectors = trainer.optimizer.param_groups
+    assert matrices["weight_decay"] == PLAN.weight_decay
+    assert vectors["weight_decay"] == 0
+    assert {p.ndim for p in vectors["params"]} == {1}
+    assert len(matrices["params"]) + len(vectors["params"]) == len(
+        list(make_trainer(digits).vae.parameters())
+    )
+
+
 def test_without_augmentation_the_network_sees_and_draws_the_image(digits: Dataset) -> None:
     trainer = make_trainer(digits, replace(PLAN, augment=False, mirror=False))
     inputs, targets = trainer.views(trainer.images[:7])
@@ -156,8 +198,16 @@ def test_digits_are_not_mirrored_and_the_paper_augments_nothing() -> None:
 
 def test_few_images_are_gone_through_more_often() -> None:
     plan = make_plan(TrainConfig(), ModelConfig(), images_of(1000), mirrored=False)
-    assert plan.steps >= 1200
+    assert (plan.batch_size, plan.steps_per_epoch, plan.steps) == (50, 20, 400)
     assert make_plan(TrainConfig(epochs=2), ModelConfig(), images_of(1000), False).epochs == 2
+
+
+@given(st.integers(2, 5000))
+def test_every_plan_has_batches_that_fit(n: int) -> None:
+    plan = make_plan(TrainConfig(), ModelConfig(), images_of(1, side=1).expand(n, 1, 1, 1), mirrored=False)
+    assert 2 <= plan.batch_size <= n
+    assert plan.batch_size * plan.steps_per_epoch <= n
+    assert plan.steps >= 400
 
 
 def test_fewer_images_than_a_batch_are_one_batch() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from gpu_ssl.config import RunConfig
 from gpu_ssl.errors import StorageError, UsageError
 from gpu_ssl.report import writing
 from gpu_ssl.report.records import (
@@ -112,8 +113,20 @@ def test_a_report_comes_back_from_its_json(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
-    writing.check_new_folder(tmp_path / "new")
-    writing.check_new_folder(tmp_path)
-    (tmp_path / "x").write_text("")
+    config = RunConfig(seed=3)
+    writing.claim_folder(tmp_path / "new" / "run", config)
+    assert writing.read_config(tmp_path / "new" / "run") == config
     with pytest.raises(UsageError, match="--resume"):
-        writing.check_new_folder(tmp_path)
+        writing.claim_folder(tmp_path / "new" / "run", config)
+    (tmp_path / "empty").mkdir()
+    writing.claim_folder(tmp_path / "empty", config)
+
+
+def test_a_claim_is_undone_only_where_nothing_was_added(tmp_path: Path) -> None:
+    writing.claim_folder(tmp_path / "a", RunConfig())
+    writing.release_folder(tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+    writing.claim_folder(tmp_path / "b", RunConfig())
+    (tmp_path / "b" / "checkpoint.json").write_text("")
+    writing.release_folder(tmp_path / "b")
+    assert (tmp_path / "b" / "config.json").exists()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gpu_ssl.errors import DeviceError
-from gpu_ssl.runtime.device import minimum_capability, resolve_device, resolve_precision
+from gpu_ssl.runtime.device import memory_errors, minimum_capability, resolve_device, resolve_precision
 
 without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
 
@@ -34,6 +34,25 @@ def test_an_explicit_device_is_refused_with_the_remedy(requested: str) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_auto_takes_the_gpu() -> None:
     assert resolve_device("auto").used == "cuda:0"
+
+
+def test_a_gpu_that_is_too_old_or_not_there_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"GPU {index}")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: [(7, 0), (9, 0)][index])
+    assert resolve_device("cuda:1").used == "cuda:1"
+    assert resolve_device("auto").used == "cpu"
+    with pytest.raises(DeviceError, match=r"GPU 0 has compute capability 7\.0; 7\.5 or newer"):
+        resolve_device("cuda")
+    with pytest.raises(DeviceError, match="no CUDA device 2; the devices here are 0 to 1"):
+        resolve_device("cuda:2")
+
+
+def test_too_little_memory_is_one_line_that_says_what_to_lower() -> None:
+    with pytest.raises(DeviceError, match="--batch-size"), memory_errors(torch.device("cuda:0")):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate ...")
 
 
 def test_volta_is_enough_for_cuda_12_alone() -> None:
