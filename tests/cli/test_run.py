@@ -85,7 +85,7 @@ def test_all_leaves_out_counts_the_data_set_cannot_serve_and_says_so(run_cli: Ru
         (["--resume", "x", "--svm", "sklearn"], 2, ["leave out --svm,"]),
         (["--data-dir", "x" * 300], 2, ["--data-dir"]),
         (["--dataset", "digits", "--labels", "20", "--output", "/proc/new"], 1, ["/proc/new"]),
-        (["--dataset", "digits", "--output", "/dev/null"], 2, ["/dev/null", "--output"]),
+        (["--dataset", "digits", "--labels", "20", "--output", "/dev/null"], 2, ["/dev/null", "--output"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
