@@ -162,6 +162,8 @@ def test_ctrl_c_loses_nothing(run_cli: RunCli, tmp_path: Path) -> None:
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell starts what it puts in the background with SIGINT ignored, this test perhaps among it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while not (tmp_path / "stopped" / "checkpoint.json").exists() and time.monotonic() < deadline:
