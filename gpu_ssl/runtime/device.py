@@ -23,10 +23,8 @@ def cuda_problem(index: int = 0) -> str | None:
             torch.cuda.current_device()
             reason = "there is no device"
         except (RuntimeError, AssertionError) as error:
-            reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
-        return (
-            f"CUDA does not start: {reason}. It takes an NVIDIA GPU and driver 580 or newer (see nvidia-smi)"
-        )
+            reason = str(error).strip().partition(". ")[0].partition("\n")[0] or type(error).__name__
+        return f"{reason}; CUDA takes an NVIDIA GPU and driver 580 or newer (see nvidia-smi)"
     if index >= torch.cuda.device_count():
         return f"there is no CUDA device {index}; the devices here are 0 to {torch.cuda.device_count() - 1}"
     capability = torch.cuda.get_device_capability(index)
