@@ -42,7 +42,7 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="gpu-ssl")
 @click.option("-v", "--verbose", is_flag=True, help="Tell on stderr what is going on.")
 def main(verbose: bool) -> None:
-    r"""Classify images when only a few of them carry labels.
+    """Classify images when only a few of them carry labels.
 
     A variational autoencoder learns from all images, an SVM from the labelled few; on an NVIDIA GPU
     where there is one, else on the CPU. To begin with:

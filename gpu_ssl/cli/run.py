@@ -121,7 +121,7 @@ NOT_SETTINGS = {"output", "resume", "as_json", "plots", "quiet"}
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> None:
-    r"""Train a VAE on all images, fit SVMs on a few labels, print the table of accuracies.
+    """Train a VAE on all images, fit SVMs on a few labels, print the table of accuracies.
 
     The VAE reads no label and is trained once; for each number of labels and each split an SVM is fitted
     on the labelled latents. The test labels are read once, at the end. Report, settings, models and plots

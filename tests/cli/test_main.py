@@ -26,6 +26,8 @@ def test_help_teaches(run_cli: RunCli, arguments: list[str]) -> None:
 
 def test_help_of_run_shows_defaults_and_examples(run_cli: RunCli) -> None:
     text = run_cli("run", "--help").stdout
+    assert "\\b" not in text
+    assert "\n    gpu-ssl run --labels all\n" in text
     for words in ("gpu-ssl run --labels all", "[default: all]", "fashion-mnist", "--resume", "full"):
         assert words in text
 
