@@ -1,5 +1,6 @@
 """The whole story of a run on one page: load, train, encode, hand over, fit, predict, score."""
 
+import dataclasses
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -171,13 +172,12 @@ def _predict(
     def keep(method: str, count: int, split: int, model: OneVsOneModel) -> None:
         arrays = {
             name: torch.from_numpy(np.ascontiguousarray(backend.to_host(getattr(model, name))))
-            for name in ("support_vectors", "coefficients", "intercepts")
+            for name in ("support", "support_vectors", "coefficients", "intercepts")
         }
         description = {
             "kind": "gpu-ssl one-vs-one SVM",
-            "schema": 1,
-            "kernel": "rbf",
-            "gamma": model.gamma,
+            "schema": 2,
+            "kernel": dataclasses.asdict(model.kernel),
             "C": config.svm.C,
             "n_classes": model.n_classes,
             "class_names": dataset.train.class_names,

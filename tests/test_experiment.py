@@ -157,13 +157,14 @@ def test_the_vae_on_disk_is_the_one_that_encoded(
 
 
 def test_the_svms_on_disk_are_the_ones_that_predicted(tmp_path: Path) -> None:
+    from gpu_ssl.svm.kernels import Kernel
     from gpu_ssl.svm.model import OneVsOneModel
 
     done = run(tmp_path, CONFIG.model_copy(update={"baselines": False, "splits": 1}))
     arrays, description = checkpoint.load(tmp_path / "svm" / "m1-100-labels-split-0.json")
     model = OneVsOneModel(
         **{name: array.numpy() for name, array in arrays.items()},
-        gamma=description["gamma"],
+        kernel=Kernel(**description["kernel"]),
         n_classes=description["n_classes"],
     )
     assert np.array_equal(model.predict(done.test_latents), done.predictions[100][0])

@@ -10,8 +10,11 @@ from gpu_ssl.data.splits import labelled_indices
 from gpu_ssl.methods.features import Features
 from gpu_ssl.runtime.progress import Advance
 from gpu_ssl.runtime.timing import Stopwatch
-from gpu_ssl.svm.backend import SVMBackend, scale_gamma
+from gpu_ssl.svm.backend import SVMBackend
+from gpu_ssl.svm.kernels import Kernel, scale_gamma
 from gpu_ssl.svm.model import OneVsOneModel
+from gpu_ssl.svm.one_vs_one import fit_one_vs_one
+from gpu_ssl.svm.pairs import Penalty
 
 Predictions = dict[int, list[NDArray[np.int64]]]
 """For each number of labels, the predicted classes of the test images in every split."""
@@ -65,7 +68,8 @@ def predict_splits(
             points = features.train(labelled)
             with stopwatch.phase("fit"):
                 gamma = scale_gamma(points) if config.gamma == "scale" else config.gamma
-                model = backend.fit(points, labels[labelled], n_classes, config.C, gamma)
+                penalty = Penalty(config.C, Kernel(gamma=gamma))
+                model = fit_one_vs_one(backend, points, labels[labelled], n_classes, penalty)
             with stopwatch.phase("score"):
                 predictions[count].append(backend.to_host(model.predict(features.test)))
             if keep is not None:

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
-from gpu_ssl.svm.model import Array
+from gpu_ssl.svm.kernels import Array
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,11 @@ class Features:
     test: Array
 
 
-def of_array(method: str, train: NDArray[Any], test: NDArray[Any]) -> Features:
-    """Make `Features` of two arrays."""
-    return Features(method, lambda indices: train[indices], test)
+def of_array(method: str, train: Array, test: Array) -> Features:
+    """Make `Features` of two arrays of one library, shapes (n_train, d) and (n_test, d), on one device."""
+    xp = array_namespace(train, test)
+
+    def rows(indices: NDArray[np.int64]) -> Array:
+        return xp.take(train, xp.asarray(indices, device=device(train)), axis=0)
+
+    return Features(method, rows, test)

@@ -1,20 +1,23 @@
 """The seam between the pipeline and whoever fits the SVMs, and the one place that chooses."""
 
+import importlib
+from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
-from array_api_compat import array_namespace
 from numpy.typing import NDArray
 from torch import Tensor
 
 from gpu_ssl.errors import DeviceError
 from gpu_ssl.report.records import Choice
 from gpu_ssl.svm._sklearn import SklearnBackend
-from gpu_ssl.svm.model import Array, OneVsOneModel
+from gpu_ssl.svm.kernels import Array
+from gpu_ssl.svm.pairs import BinarySVM, Penalty
 
 
 class SVMBackend(Protocol):
-    """Fits one-vs-one SVMs on arrays of its own library."""
+    """Solves binary SVMs on arrays of its own library."""
 
     def receive(self, latents: Tensor) -> Array:
         """Take over latents of shape (n, d) from torch as an array of this backend's library."""
@@ -22,22 +25,43 @@ class SVMBackend(Protocol):
     def to_host(self, array: Array) -> NDArray[Any]:
         """Return an array of this backend's library as a NumPy array."""
 
-    def fit(
-        self, points: Array, labels: NDArray[np.int64], n_classes: int, C: float, gamma: float
-    ) -> OneVsOneModel:
-        """Fit one binary RBF SVM for every pair of classes.
+    def solve_pairs(
+        self, grouped: Array, sizes: Sequence[int], penalty: Penalty, weights: NDArray[np.float64] | None
+    ) -> list[BinarySVM]:
+        """Solve the binary problem of every pair of classes.
 
         Parameters
         ----------
-        points : array of shape (n, d)
-            Labelled points.
-        labels : ndarray of shape (n,), int64
-            Their classes, 0 to n_classes - 1, each at least once.
-        n_classes : int
-            Number of classes.
-        C, gamma : float
-            Penalty and kernel width, the same for every pair.
+        grouped : array of shape (n, d)
+            The labelled points, those of the first class first, then those of the second, and so on.
+        sizes : sequence of int
+            How many points each class has; none is 0.
+        penalty : Penalty
+            The problem that all pairs share.
+        weights : ndarray of shape (n,), optional
+            Factor of C for each point, on the host, positive.
+
+        Returns
+        -------
+        list of BinarySVM
+            In the order of `class_pairs`, with arrays on the device of `grouped`.
         """
+
+
+INSTALL = "on a machine with an NVIDIA GPU: pip install 'gpu-ssl[gpu]'"
+
+
+def cuml_problem() -> str | None:
+    """Say why cuML's backend cannot be imported, or None where it can."""
+    missing = [name for name in ("cupy", "cuml") if find_spec(name) is None]
+    if missing:
+        return f"{' and '.join(missing)} not installed ({INSTALL})"
+    try:
+        importlib.import_module("gpu_ssl.svm._cuml")
+    except (ImportError, OSError, RuntimeError) as error:
+        # A missing CUDA library shows as any of the three.
+        return f"cuML cannot be imported: {' '.join(str(error).split())}"
+    return None
 
 
 def resolve_backend(requested: str, device: Choice) -> tuple[SVMBackend, Choice]:
@@ -55,24 +79,24 @@ def resolve_backend(requested: str, device: Choice) -> tuple[SVMBackend, Choice]
     DeviceError
         If cuML is asked for and cannot be used.
     """
-    if requested == "cuml":
-        if device.used == "cpu":
-            raise DeviceError(
-                f"--svm cuml needs a CUDA device, and the device is cpu ({device.reason}); "
-                "on a GPU machine install the extra with: pip install 'gpu-ssl[gpu]'"
-            )
-        raise DeviceError("--svm cuml: this version of gpu-ssl has no cuML backend yet; use --svm sklearn")
+
+    def chosen(used: str, reason: str) -> Choice:
+        return Choice(requested=requested, used=used, reason=reason)
+
     if requested == "sklearn":
-        reason = "asked for"
-    elif device.used == "cpu":
-        reason = "the latents are on the CPU"
-    else:
-        reason = "this version has no cuML backend yet; the latents are copied to the host"
-    return SklearnBackend(), Choice(requested=requested, used="sklearn", reason=reason)
+        return SklearnBackend(), chosen("sklearn", "asked for")
+    if device.used == "cpu":
+        if requested == "cuml":
+            raise DeviceError(
+                f"--svm cuml needs a CUDA device, and the device is cpu ({device.reason}); {INSTALL}"
+            )
+        return SklearnBackend(), chosen("sklearn", "the latents are on the CPU")
+    problem = cuml_problem()
+    if problem is None:
+        from gpu_ssl.svm._cuml import CumlBackend
 
-
-def scale_gamma(points: Array) -> float:
-    """Return scikit-learn's ``gamma="scale"``: 1 / (n_features * variance), or 1 for constant points."""
-    xp = array_namespace(points)
-    variance = float(xp.var(xp.astype(points, xp.float64)))
-    return 1.0 / (points.shape[1] * variance) if variance > 0 else 1.0
+        index = int(device.used.partition(":")[2])
+        return CumlBackend(index), chosen("cuml", f"the latents are on {device.used}")
+    if requested == "cuml":
+        raise DeviceError(f"--svm cuml: {problem}")
+    return SklearnBackend(), chosen("sklearn", f"{problem}; the latents are copied to the host")

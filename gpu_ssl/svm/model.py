@@ -1,80 +1,136 @@
 """A fitted one-vs-one SVM as arrays, and its decision rule over the Array API."""
 
-import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace, device, is_numpy_namespace, is_torch_array
 
-Array = Any
-"""An array of any library that follows the Array API: NumPy here, CuPy on a GPU."""
+from gpu_ssl.svm.kernels import Array, Kernel
+from gpu_ssl.svm.pairs import class_pairs
 
-BLOCK_BYTES = 32 * 2**20
-"""Size of the kernel matrix that scoring holds at a time."""
-
-
-def class_pairs(n_classes: int) -> list[tuple[int, int]]:
-    """Return the pairs (i, j), i < j, in the order of the columns of `OneVsOneModel.coefficients`."""
-    return list(itertools.combinations(range(n_classes), 2))
+HOST_BLOCK_BYTES = 16 * 2**20
+DEVICE_BLOCK_BYTES = 256 * 2**20
+"""Size of the block of the kernel matrix that scoring holds at a time: a CPU wants one that its caches
+hold, a GPU one that occupies it."""
 
 
 @dataclass(frozen=True)
 class OneVsOneModel:
-    """One binary RBF SVM for every pair of classes, all over one set of support vectors.
+    """One binary SVM for every pair of classes, all over one set of support vectors.
 
-    The decision value of pair (i, j) at x is sum_s coefficients[s, pair] * exp(-gamma * |x - sv_s|^2) +
-    intercepts[pair]; where it is at least 0 the pair votes for class j (as cuML and scikit-learn's binary
-    SVC do), else for i. The class with most votes wins, and of equals the first, as in LIBSVM.
+    The decision value of pair (i, j) at x is sum_s coefficients[s, pair] * K(x, s) + intercepts[pair];
+    positive values are for class j (as in cuML and in scikit-learn's binary SVC).
 
     Parameters
     ----------
+    support : array of shape (n_support,), int64
+        Positions of the support vectors among the fitted points, grouped by class.
     support_vectors : array of shape (n_support, n_features)
         The union of the support vectors of all pairs.
     coefficients : array of shape (n_support, n_pairs)
         Dual coefficients alpha * y; 0 where a vector does not support a pair.
     intercepts : array of shape (n_pairs,)
         One for each pair, in the order of `class_pairs`.
-    gamma : float
-        Width of the kernel.
+    kernel : Kernel
+        The kernel.
     n_classes : int
         Classes are 0 to n_classes - 1.
     """
 
+    support: Array
     support_vectors: Array
     coefficients: Array
     intercepts: Array
-    gamma: float
+    kernel: Kernel
     n_classes: int
 
     def pair_decisions(self, points: Array) -> Array:
-        """Return the decision value of every pair at `points`, of shape (n, n_pairs).
+        """Return the decision value of every pair at `points`, of shape (n, n_pairs)."""
+        return self._by_blocks(points, lambda decisions: decisions, (self.intercepts.shape[0],))
 
-        All pairs share one kernel matrix, computed in blocks of `BLOCK_BYTES`.
+    def decision_function(self, points: Array, shape: Literal["ovo", "ovr"] = "ovr") -> Array:
+        """Return the decision values as scikit-learn's SVC does.
+
+        Parameters
+        ----------
+        points : array of shape (n, n_features)
+            What to score.
+        shape : str
+            ``ovo``: one column a pair (i, j), positive for class i. ``ovr``: one column a class, its votes
+            plus its summed confidence pressed into (-1/3, 1/3).
+
+        Returns
+        -------
+        array of shape (n, n_pairs) or (n, n_classes), or (n,) for two classes
+            Of two classes, positive for the second whatever `shape` is.
+        """
+        if self.n_classes == 2:
+            return self.pair_decisions(points)[:, 0]
+        if shape == "ovo":
+            return -self.pair_decisions(points)
+        return self._by_blocks(points, self._votes_and_confidences, (self.n_classes,))
+
+    def predict(self, points: Array, break_ties: bool = False) -> Array:
+        """Return the class of each of `points`, of shape (n,), int64.
+
+        Of classes with equally many votes the first wins, as in LIBSVM; with `break_ties` the one with most
+        confidence, as in scikit-learn (and in cuML's own multi-class SVC).
         """
         xp = array_namespace(points, self.support_vectors)
-        # |x - s|^2 is the difference of large numbers where the data lie far from the origin; the centre
-        # of the support vectors is as good an origin as any.
-        centre = xp.mean(self.support_vectors, axis=0)
-        vectors = self.support_vectors - centre
-        squares = xp.sum(vectors * vectors, axis=1)
-        rows = max(1, BLOCK_BYTES // (vectors.dtype.itemsize * max(1, vectors.shape[0])))
-        decisions = []
-        for start in range(0, points.shape[0], rows):
-            block = points[start : start + rows, :] - centre
-            distances = xp.sum(block * block, axis=1)[:, None] + squares - 2 * (block @ vectors.T)
-            # Rounding can leave a squared distance slightly below zero.
-            kernel = xp.exp(-self.gamma * xp.where(distances > 0, distances, xp.zeros_like(distances)))
-            decisions.append(kernel @ self.coefficients + self.intercepts)
-        return xp.concat(decisions, axis=0)
+        # Two classes have one pair, and no tie.
+        breaks = break_ties and self.n_classes > 2
+        scores = self._votes_and_confidences if breaks else self._votes
+        return self._by_blocks(points, lambda d: xp.argmax(scores(d), axis=1), (), xp.int64)
 
-    def predict(self, points: Array) -> Array:
-        """Return the class of each of `points`, of shape (n,), int64."""
-        decisions = self.pair_decisions(points)
+    def _by_blocks(
+        self, points: Array, rule: Callable[[Array], Array], shape: tuple[int, ...], dtype: object = None
+    ) -> Array:
+        """Apply `rule` to the pair decisions of one block of points after the other.
+
+        Beside the result, the memory this takes does not depend on how many points there are.
+        """
+        xp = array_namespace(points, self.support_vectors)
+        kernel = self.kernel.against(self.support_vectors)
+        own = self.support_vectors.dtype
+        result = xp.empty((points.shape[0], *shape), dtype=dtype or own, device=device(points))
+        row_bytes = xp.finfo(own).bits // 8 * max(1, self.support_vectors.shape[0])
+        rows = max(1, _block_bytes(points) // row_bytes)
+        for start in range(0, points.shape[0], rows):
+            block = slice(start, start + rows)
+            # Kept until the next block is there: freed at once, its memory goes back to the system and comes
+            # again page by page, which took half of the time on the CPU.
+            values = kernel(points[block, :])
+            result[block, ...] = rule(values @ self.coefficients + self.intercepts)
+        return result
+
+    def _votes(self, decisions: Array) -> Array:
+        # LIBSVM gives a decision value of exactly 0 to the second class of the pair.
+        return self._count_votes(decisions, decisions >= 0)
+
+    def _votes_and_confidences(self, decisions: Array) -> Array:
+        # scikit-learn gives a decision value of exactly 0 to the first class here.
         xp = array_namespace(decisions)
-        pairs = xp.asarray(class_pairs(self.n_classes), device=device(decisions))
-        classes = xp.arange(self.n_classes, device=device(decisions))
-        for_first = xp.astype(pairs[:, :1] == classes, decisions.dtype)
-        for_second = xp.astype(pairs[:, 1:] == classes, decisions.dtype)
-        wins = xp.astype(decisions >= 0, decisions.dtype)
-        votes = wins @ for_second + (1 - wins) @ for_first
-        return xp.argmax(votes, axis=1)
+        confidences = decisions @ self._membership(decisions)
+        return self._count_votes(decisions, decisions > 0) + confidences / (3 * (xp.abs(confidences) + 1))
+
+    def _count_votes(self, decisions: Array, for_second: Array) -> Array:
+        xp = array_namespace(decisions)
+        signs = 2 * xp.astype(for_second, decisions.dtype) - 1
+        # Each class takes part in n_classes - 1 pairs, and its column adds 1 for a pair won, -1 for one lost.
+        return (signs @ self._membership(decisions) + (self.n_classes - 1)) / 2
+
+    def _membership(self, like: Array) -> Array:
+        """Return the matrix (n_pairs, n_classes) with -1 at the first class of a pair and 1 at the second."""
+        xp = array_namespace(like)
+        pairs = xp.asarray(class_pairs(self.n_classes), device=device(like))
+        classes = xp.arange(self.n_classes, device=device(like))
+        second, first = (xp.astype(pairs[:, k : k + 1] == classes, like.dtype) for k in (1, 0))
+        return second - first
+
+
+def _block_bytes(points: Array) -> int:
+    on_host = is_numpy_namespace(array_namespace(points)) or (
+        is_torch_array(points) and points.device.type == "cpu"
+    )
+    return HOST_BLOCK_BYTES if on_host else DEVICE_BLOCK_BYTES

@@ -1,0 +1,136 @@
+"""cuML's SVC as a backend: each pair is one binary fit on the GPU, and nothing comes to the host.
+
+cuML's own multi-class SVC copies everything to the host and runs scikit-learn's one-vs-one there (cuml 26.10,
+``cuml/multiclass``); its binary SVC does not. What this file relies on is held by tests/contract.
+
+Memory: three libraries allocate on the GPU. torch keeps its own cache; cuML and CuPy share RMM (importing
+cuml makes it CuPy's allocator), which is given CUDA's stream-ordered pool here, once, unless the caller has
+configured it. What torch has cached and no longer uses goes back to the GPU when latents are received.
+
+Streams: torch and CuPy work on the legacy default stream, cuML on the per-thread one of the thread that calls
+it. Both are blocking streams, so each waits for the other's earlier work (CUDA Runtime API, "Stream
+synchronization behavior"); a worker waits for its own stream before it returns.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import cupy
+import numpy as np
+import rmm.mr
+import torch
+from cuml.svm import SVC
+from numpy.typing import NDArray
+from sklearn import config_context
+
+from gpu_ssl.errors import DeviceError, TrainingError
+from gpu_ssl.runtime import interop
+from gpu_ssl.svm.kernels import Array
+from gpu_ssl.svm.pairs import BinarySVM, Penalty, solve_concurrently
+
+WORKERS = 4
+"""Pairs that are fitted at a time. The SMO solver works on one multiprocessor for most of its time, so
+several should run side by side; how many pay was not measured."""
+
+LARGEST_CACHE_MIB = 1024
+"""cuML's default. It allocates the whole of its kernel cache in every fit, however few points there are."""
+
+
+class CumlBackend:
+    """Fits on CUDA device `index`, which becomes the calling thread's current device."""
+
+    def __init__(self, index: int = 0) -> None:
+        self.index = index
+        cupy.cuda.Device(index).use()
+        if isinstance(rmm.mr.get_current_device_resource(), rmm.mr.CudaMemoryResource):
+            rmm.mr.set_current_device_resource(rmm.mr.CudaAsyncMemoryResource())
+
+    def receive(self, latents: torch.Tensor) -> Array:
+        """Take over latents as a CuPy array: the same memory, in the same layout."""
+        torch.cuda.empty_cache()
+        return interop.to_cupy(latents)
+
+    def to_host(self, array: Array) -> NDArray[Any]:
+        """Copy an array to the host."""
+        host: NDArray[Any] = cupy.asnumpy(array)
+        return host
+
+    def solve_pairs(
+        self,
+        grouped: Array,
+        sizes: Sequence[int],
+        penalty: Penalty,
+        weights: NDArray[np.float64] | None,
+    ) -> list[BinarySVM]:
+        """Solve the binary problem of every pair; see `svm.backend.SVMBackend`."""
+        ends = np.cumsum(sizes).tolist()
+        classes = [slice(end - n, end) for end, n in zip(ends, sizes, strict=True)]
+        on_device = None if weights is None else cupy.asarray(weights, dtype=grouped.dtype)
+        cupy.cuda.get_current_stream().synchronize()
+
+        def solve(i: int, j: int) -> BinarySVM:
+            # Current device, current stream and scikit-learn's settings belong to a thread.
+            with cupy.cuda.Device(self.index), cupy.cuda.Stream.ptds, config_context(assume_finite=True):
+                points = _join(grouped, classes[i], classes[j])
+                own = None if on_device is None else _join(on_device, classes[i], classes[j])
+                solution = self._solve(points, sizes[i], penalty, own, (i, j))
+                cupy.cuda.Stream.ptds.synchronize()
+                return solution
+
+        return solve_concurrently(solve, sizes, WORKERS)
+
+    def _solve(
+        self, points: Array, n_first: int, penalty: Penalty, weights: Array | None, pair: tuple[int, int]
+    ) -> BinarySVM:
+        n = points.shape[0]
+        labels = cupy.zeros(n, dtype=cupy.int32)
+        labels[n_first:] = 1
+        try:
+            svc = make_svc(penalty, n).fit(points, labels, sample_weight=weights)
+        except MemoryError as error:
+            raise DeviceError(
+                f"GPU {self.index} has too little memory to fit classes {pair[0]} and {pair[1]} ({n} points) "
+                f"with cuML: {_one_line(error)}; take fewer labels, or give --svm sklearn"
+            ) from error
+        except (RuntimeError, ValueError) as error:
+            raise TrainingError(
+                f"cuML cannot fit classes {pair[0]} and {pair[1]} ({n} points): {_one_line(error)}; "
+                "scale the data, lower C, or give --svm sklearn"
+            ) from error
+        # cuML lists support vectors in ascending order as it is; nothing promises it.
+        order = cupy.argsort(svc.support_)
+        converged = penalty.max_iter < 0 or int(svc.n_iter_[0]) < penalty.max_iter
+        return BinarySVM(svc.support_[order], svc.dual_coef_[0][order], svc.intercept_, converged)
+
+
+def make_svc(penalty: Penalty, n_points: int) -> SVC:
+    """Make the unfitted binary SVC of a pair with `n_points` points.
+
+    gamma is a number already: cuML would work out "scale" anew for each pair, and bring it to the host.
+    """
+    kernel = penalty.kernel
+    return SVC(
+        C=penalty.C,
+        kernel=kernel.name,
+        degree=kernel.degree,
+        gamma=kernel.gamma,
+        coef0=kernel.coef0,
+        tol=penalty.tol,
+        max_iter=penalty.max_iter,
+        # Room for every kernel value twice over, in float32.
+        cache_size=min(LARGEST_CACHE_MIB, 1 + 2 * n_points**2 * 4 / 2**20),
+        output_type="cupy",
+    )
+
+
+def _join(array: Array, first: slice, second: slice) -> Array:
+    """Return two slices of rows as one new array, column-major: what cuML reads without a copy."""
+    parts = (array[first], array[second])
+    n_first = parts[0].shape[0]
+    joined = cupy.empty((n_first + parts[1].shape[0], *array.shape[1:]), dtype=array.dtype, order="F")
+    joined[:n_first], joined[n_first:] = parts
+    return joined
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,83 @@
+"""Kernel functions over the Array API, as LIBSVM and cuML define them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from array_api_compat import array_namespace, device
+
+Array = Any
+"""An array of any library that follows the Array API: NumPy and torch on the CPU, CuPy on a GPU."""
+
+KernelName = Literal["rbf", "linear", "poly", "sigmoid"]
+KERNEL_NAMES: tuple[KernelName, ...] = get_args(KernelName)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel with its parameters (Chang and Lin 2011, *LIBSVM*, section 4).
+
+    ``rbf``: exp(-gamma |x - s|^2); ``linear``: x.s; ``poly``: (gamma x.s + coef0)^degree; ``sigmoid``:
+    tanh(gamma x.s + coef0).
+
+    Parameters
+    ----------
+    name : str
+        One of `KERNEL_NAMES`.
+    gamma : float
+        Scale; a number, never "scale", so that every pair of classes and both backends use the same.
+    degree : int
+        Of ``poly``.
+    coef0 : float
+        Of ``poly`` and ``sigmoid``.
+    """
+
+    name: KernelName = "rbf"
+    gamma: float = 1.0
+    degree: int = 3
+    coef0: float = 0.0
+
+    def against(self, vectors: Array) -> Callable[[Array], Array]:
+        """Return the function from points (n, d) to their kernel matrix (n, m) with `vectors` (m, d)."""
+        if self.name == "rbf":
+            return _rbf(vectors, self.gamma)
+        transposed = vectors.T
+        if self.name == "linear":
+            return lambda points: points @ transposed
+        if self.name == "poly":
+            return lambda points: (self.gamma * (points @ transposed) + self.coef0) ** self.degree
+        xp = array_namespace(vectors)
+        return lambda points: xp.tanh(self.gamma * (points @ transposed) + self.coef0)
+
+
+def _rbf(vectors: Array, gamma: float) -> Callable[[Array], Array]:
+    """Make the RBF kernel one matrix product and an exponential.
+
+    -gamma |x - s|^2 = 2 gamma x.s - gamma |x|^2 - gamma |s|^2 is the product of (x, |x|^2, 1) and
+    (2 gamma s, -gamma, -gamma |s|^2), which saves three passes over the kernel matrix. The sum is a small
+    difference of large numbers where the data lie far from the origin, so all is taken relative to the
+    centre of the vectors.
+    """
+    xp = array_namespace(vectors)
+
+    def ones(n: int) -> Array:
+        return xp.ones((n, 1), dtype=vectors.dtype, device=device(vectors))
+
+    centre = xp.mean(vectors, axis=0)
+    centred = vectors - centre
+    squares = xp.sum(centred * centred, axis=1)[:, None]
+    augmented = xp.concat([2 * gamma * centred, -gamma * ones(vectors.shape[0]), -gamma * squares], axis=1).T
+
+    def matrix(points: Array) -> Array:
+        block = points - centre
+        lengths = xp.sum(block * block, axis=1)[:, None]
+        return xp.exp(xp.concat([block, lengths, ones(points.shape[0])], axis=1) @ augmented)
+
+    return matrix
+
+
+def scale_gamma(points: Array) -> float:
+    """Return scikit-learn's ``gamma="scale"``: 1 / (n_features * variance), or 1 for constant points."""
+    xp = array_namespace(points)
+    variance = float(xp.var(xp.astype(points, xp.float64)))
+    return 1.0 / (points.shape[1] * variance) if variance > 0 else 1.0

@@ -1,0 +1,53 @@
+"""One choice of who fits, with its reason; cuML is never half there."""
+
+import pytest
+
+from gpu_ssl.errors import DeviceError
+from gpu_ssl.report.records import Choice
+from gpu_ssl.svm import backend
+from gpu_ssl.svm._sklearn import SklearnBackend
+from gpu_ssl.svm.backend import cuml_problem, resolve_backend
+
+CPU = Choice(requested="auto", used="cpu", reason="no driver")
+GPU = Choice(requested="auto", used="cuda:0", reason="usable")
+
+
+def test_on_the_cpu_scikit_learn_fits() -> None:
+    chosen, choice = resolve_backend("auto", CPU)
+    assert isinstance(chosen, SklearnBackend)
+    assert choice.model_dump() == {
+        "requested": "auto",
+        "used": "sklearn",
+        "reason": "the latents are on the CPU",
+    }
+
+
+def test_cuml_on_the_cpu_is_refused_with_the_reason() -> None:
+    with pytest.raises(DeviceError, match=r"needs a CUDA device.*no driver.*gpu-ssl\[gpu\]"):
+        resolve_backend("cuml", CPU)
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "find_spec", lambda name: None)
+    problem = cuml_problem()
+    assert problem is not None
+    assert problem.startswith("cupy and cuml not installed (")
+    chosen, choice = resolve_backend("auto", GPU)
+    assert isinstance(chosen, SklearnBackend)
+    assert "not installed" in choice.reason
+    assert "copied to the host" in choice.reason
+    with pytest.raises(DeviceError, match="--svm cuml: cupy and cuml not installed"):
+        resolve_backend("cuml", GPU)
+
+
+def test_a_broken_installation_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> None:
+        raise OSError("libcuml++.so:\n cannot open shared object file")
+
+    monkeypatch.setattr(backend, "find_spec", lambda name: object())
+    monkeypatch.setattr(backend.importlib, "import_module", broken)
+    assert cuml_problem() == "cuML cannot be imported: libcuml++.so: cannot open shared object file"
+
+
+def test_scikit_learn_may_be_asked_for_beside_a_gpu() -> None:
+    assert resolve_backend("sklearn", GPU)[1].reason == "asked for"
