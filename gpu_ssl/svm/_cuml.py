@@ -5,7 +5,7 @@ cuML's own multi-class SVC copies everything to the host and runs scikit-learn's
 
 Memory: three libraries allocate on the GPU. torch keeps its own cache; cuML and CuPy share RMM (importing
 cuml makes it CuPy's allocator), which is given CUDA's stream-ordered pool here, once, unless the caller has
-configured it. What torch has cached and no longer uses goes back to the GPU when latents are received.
+configured it. What torch has cached and no longer uses goes back to the GPU before a fit.
 
 Streams: torch and CuPy work on the legacy default stream, cuML on the per-thread one of the thread that calls
 it. Both are blocking streams, so each waits for the other's earlier work (CUDA Runtime API, "Stream
@@ -37,18 +37,19 @@ LARGEST_CACHE_MIB = 1024
 
 
 class CumlBackend:
-    """Fits on CUDA device `index`, which becomes the calling thread's current device."""
+    """Fits on the first visible GPU; cuML 26.10 supports no other (its documentation, "Advanced Topics")."""
 
-    def __init__(self, index: int = 0) -> None:
-        self.index = index
-        cupy.cuda.Device(index).use()
+    def __init__(self) -> None:
         if isinstance(rmm.mr.get_current_device_resource(), rmm.mr.CudaMemoryResource):
             rmm.mr.set_current_device_resource(rmm.mr.CudaAsyncMemoryResource())
 
     def receive(self, latents: torch.Tensor) -> Array:
         """Take over latents as a CuPy array: the same memory, in the same layout."""
-        torch.cuda.empty_cache()
         return interop.to_cupy(latents)
+
+    def from_host(self, array: NDArray[Any]) -> Array:
+        """Copy an array to the GPU."""
+        return cupy.asarray(array)
 
     def to_host(self, array: Array) -> NDArray[Any]:
         """Copy an array to the host."""
@@ -63,44 +64,46 @@ class CumlBackend:
         weights: NDArray[np.float64] | None,
     ) -> list[BinarySVM]:
         """Solve the binary problem of every pair; see `svm.backend.SVMBackend`."""
+        torch.cuda.empty_cache()
         ends = np.cumsum(sizes).tolist()
         classes = [slice(end - n, end) for end, n in zip(ends, sizes, strict=True)]
         on_device = None if weights is None else cupy.asarray(weights, dtype=grouped.dtype)
         cupy.cuda.get_current_stream().synchronize()
 
         def solve(i: int, j: int) -> BinarySVM:
-            # Current device, current stream and scikit-learn's settings belong to a thread.
-            with cupy.cuda.Device(self.index), cupy.cuda.Stream.ptds, config_context(assume_finite=True):
+            # The current stream and scikit-learn's settings belong to a thread. A check for finite values
+            # would bring its answer to the host; whoever made the points has checked them.
+            with cupy.cuda.Stream.ptds, config_context(assume_finite=True):
                 points = _join(grouped, classes[i], classes[j])
                 own = None if on_device is None else _join(on_device, classes[i], classes[j])
-                solution = self._solve(points, sizes[i], penalty, own, (i, j))
+                solution = _solve(points, sizes[i], penalty, own, (i, j))
                 cupy.cuda.Stream.ptds.synchronize()
                 return solution
 
         return solve_concurrently(solve, sizes, WORKERS)
 
-    def _solve(
-        self, points: Array, n_first: int, penalty: Penalty, weights: Array | None, pair: tuple[int, int]
-    ) -> BinarySVM:
-        n = points.shape[0]
-        labels = cupy.zeros(n, dtype=cupy.int32)
-        labels[n_first:] = 1
-        try:
-            svc = make_svc(penalty, n).fit(points, labels, sample_weight=weights)
-        except MemoryError as error:
-            raise DeviceError(
-                f"GPU {self.index} has too little memory to fit classes {pair[0]} and {pair[1]} ({n} points) "
-                f"with cuML: {_one_line(error)}; take fewer labels, or give --svm sklearn"
-            ) from error
-        except (RuntimeError, ValueError) as error:
-            raise TrainingError(
-                f"cuML cannot fit classes {pair[0]} and {pair[1]} ({n} points): {_one_line(error)}; "
-                "scale the data, lower C, or give --svm sklearn"
-            ) from error
-        # cuML lists support vectors in ascending order as it is; nothing promises it.
-        order = cupy.argsort(svc.support_)
-        converged = penalty.max_iter < 0 or int(svc.n_iter_[0]) < penalty.max_iter
-        return BinarySVM(svc.support_[order], svc.dual_coef_[0][order], svc.intercept_, converged)
+
+def _solve(
+    points: Array, n_first: int, penalty: Penalty, weights: Array | None, pair: tuple[int, int]
+) -> BinarySVM:
+    n = points.shape[0]
+    labels = cupy.zeros(n, dtype=cupy.int32)
+    labels[n_first:] = 1
+    where = f"classes {pair[0]} and {pair[1]} ({n} points)"
+    try:
+        svc = make_svc(penalty, n).fit(points, labels, sample_weight=weights)
+    except MemoryError as error:
+        raise DeviceError(
+            f"the GPU has too little memory to fit {where} with cuML: {_one_line(error)}; "
+            "take fewer labels, or give --svm sklearn"
+        ) from error
+    except (RuntimeError, ValueError) as error:
+        raise TrainingError(
+            f"cuML cannot fit {where}: {_one_line(error)}; scale the data, lower C, or give --svm sklearn"
+        ) from error
+    # cuML lists support vectors in ascending order as it is; nothing promises it.
+    order = cupy.argsort(svc.support_)
+    return BinarySVM(svc.support_[order], svc.dual_coef_[0][order], svc.intercept_, int(svc.n_iter_[0]))
 
 
 def make_svc(penalty: Penalty, n_points: int) -> SVC:

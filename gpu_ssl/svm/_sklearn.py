@@ -31,6 +31,10 @@ class SklearnBackend:
         """Take over latents: the same memory where they are on the host, one copy where they are not."""
         return interop.to_numpy(interop.copy_to_host(latents))
 
+    def from_host(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return `array`: it is where this backend works."""
+        return array
+
     def to_host(self, array: NDArray[Any]) -> NDArray[Any]:
         """Return `array`: it is on the host."""
         return array
@@ -50,7 +54,7 @@ class SklearnBackend:
             warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
             if len(grouped) <= ALONE:
                 labels = np.repeat(np.arange(len(sizes)), sizes)
-                return _unpack(_fit(grouped, labels, penalty, weights), sizes, penalty)
+                return _unpack(_fit(grouped, labels, penalty, weights), sizes)
             return _solve_apart(grouped, sizes, penalty, weights)
 
 
@@ -82,12 +86,16 @@ def _solve_apart(
         points = np.concatenate([grouped[classes[i]], grouped[classes[j]]])
         own = None if weights is None else np.concatenate([weights[classes[i]], weights[classes[j]]])
         svc = _fit(points, np.repeat([0, 1], [sizes[i], sizes[j]]), penalty, own)
-        return BinarySVM(svc.support_, svc.dual_coef_[0], svc.intercept_, svc.fit_status_ == 0)
+        return _binary(svc)
 
     return solve_concurrently(solve, sizes, torch.get_num_threads())
 
 
-def _unpack(svc: SVC, sizes: Sequence[int], penalty: Penalty) -> list[BinarySVM]:
+def _binary(svc: SVC) -> BinarySVM:
+    return BinarySVM(svc.support_, svc.dual_coef_[0], svc.intercept_, int(svc.n_iter_[0]))
+
+
+def _unpack(svc: SVC, sizes: Sequence[int]) -> list[BinarySVM]:
     """Take LIBSVM's packed dual coefficients apart, pair by pair.
 
     Support vectors are grouped by class. Of a pair (i, j), row j - 1 of ``dual_coef_`` holds what belongs
@@ -95,7 +103,7 @@ def _unpack(svc: SVC, sizes: Sequence[int], penalty: Penalty) -> list[BinarySVM]
     LIBSVM's decision value is positive for class i, so the signs are turned.
     """
     if len(sizes) == 2:
-        return [BinarySVM(svc.support_, svc.dual_coef_[0], svc.intercept_, svc.fit_status_ == 0)]
+        return [_binary(svc)]
     ends = np.cumsum(svc.n_support_)
     groups = [slice(end - n, end) for end, n in zip(ends, svc.n_support_, strict=True)]
     starts = np.cumsum(sizes) - sizes
@@ -105,6 +113,5 @@ def _unpack(svc: SVC, sizes: Sequence[int], penalty: Penalty) -> list[BinarySVM]
             [svc.support_[groups[i]] - starts[i], svc.support_[groups[j]] - starts[j] + sizes[i]]
         )
         coefficients = -np.concatenate([svc.dual_coef_[j - 1, groups[i]], svc.dual_coef_[i, groups[j]]])
-        converged = penalty.max_iter < 0 or svc.n_iter_[pair] < penalty.max_iter
-        solutions.append(BinarySVM(support, coefficients, -svc.intercept_[[pair]], bool(converged)))
+        solutions.append(BinarySVM(support, coefficients, -svc.intercept_[[pair]], int(svc.n_iter_[pair])))
     return solutions

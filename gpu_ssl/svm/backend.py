@@ -22,6 +22,9 @@ class SVMBackend(Protocol):
     def receive(self, latents: Tensor) -> Array:
         """Take over latents of shape (n, d) from torch as an array of this backend's library."""
 
+    def from_host(self, array: NDArray[Any]) -> Array:
+        """Return a NumPy array as an array of this backend's library."""
+
     def to_host(self, array: Array) -> NDArray[Any]:
         """Return an array of this backend's library as a NumPy array."""
 
@@ -51,8 +54,13 @@ class SVMBackend(Protocol):
 INSTALL = "on a machine with an NVIDIA GPU: pip install 'gpu-ssl[gpu]'"
 
 
-def cuml_problem() -> str | None:
-    """Say why cuML's backend cannot be imported, or None where it can."""
+def cuml_problem(device: str = "cuda:0") -> str | None:
+    """Say why cuML's backend cannot serve arrays on `device`, or None where it can."""
+    index = device.partition(":")[2]
+    if index != "0":
+        return (
+            f"cuML uses the first visible GPU alone; set CUDA_VISIBLE_DEVICES={index} and give --device cuda"
+        )
     missing = [name for name in ("cupy", "cuml") if find_spec(name) is None]
     if missing:
         return f"{' and '.join(missing)} not installed ({INSTALL})"
@@ -91,12 +99,11 @@ def resolve_backend(requested: str, device: Choice) -> tuple[SVMBackend, Choice]
                 f"--svm cuml needs a CUDA device, and the device is cpu ({device.reason}); {INSTALL}"
             )
         return SklearnBackend(), chosen("sklearn", "the latents are on the CPU")
-    problem = cuml_problem()
+    problem = cuml_problem(device.used)
     if problem is None:
         from gpu_ssl.svm._cuml import CumlBackend
 
-        index = int(device.used.partition(":")[2])
-        return CumlBackend(index), chosen("cuml", f"the latents are on {device.used}")
+        return CumlBackend(), chosen("cuml", f"the latents are on {device.used}")
     if requested == "cuml":
         raise DeviceError(f"--svm cuml: {problem}")
     return SklearnBackend(), chosen("sklearn", f"{problem}; the latents are copied to the host")

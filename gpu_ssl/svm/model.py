@@ -36,6 +36,8 @@ class OneVsOneModel:
         The kernel.
     n_classes : int
         Classes are 0 to n_classes - 1.
+    n_iter : tuple of int
+        Iterations the solver took for each pair, where that is known.
     """
 
     support: Array
@@ -44,6 +46,7 @@ class OneVsOneModel:
     intercepts: Array
     kernel: Kernel
     n_classes: int
+    n_iter: tuple[int, ...] = ()
 
     def pair_decisions(self, points: Array) -> Array:
         """Return the decision value of every pair at `points`, of shape (n, n_pairs)."""

@@ -7,7 +7,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
-from gpu_ssl.errors import TrainingError
+from gpu_ssl.errors import UsageError
 from gpu_ssl.svm.backend import SVMBackend
 from gpu_ssl.svm.kernels import Array
 from gpu_ssl.svm.model import OneVsOneModel
@@ -49,7 +49,7 @@ def fit_one_vs_one(
 
     Raises
     ------
-    TrainingError
+    UsageError
         If a class has no point of positive weight.
     """
     taking_part = np.arange(len(labels)) if weights is None else np.flatnonzero(weights > 0)
@@ -57,7 +57,7 @@ def fit_one_vs_one(
     rows = taking_part[np.argsort(labels[taking_part], kind="stable")]
     sizes = np.bincount(labels[rows], minlength=n_classes)
     if (sizes == 0).any():
-        raise TrainingError(
+        raise UsageError(
             f"class {int(np.flatnonzero(sizes == 0)[0])} has no labelled point (of positive weight), and "
             f"every class from 0 to {n_classes - 1} needs one; label one, or leave that class out"
         )
@@ -72,8 +72,8 @@ def fit_one_vs_one(
 
 
 def _tell_unconverged(solutions: Sequence[BinarySVM], penalty: Penalty) -> None:
-    stopped = sum(not solution.converged for solution in solutions)
-    if stopped:
+    stopped = sum(solution.n_iter >= penalty.max_iter for solution in solutions)
+    if penalty.max_iter >= 0 and stopped:
         logger.warning(
             "the solver stopped before it converged in %d of %d pairs of classes (max_iter=%d, tol=%g); "
             "give it more iterations, or scale the data",
@@ -108,6 +108,7 @@ def _stack(
         intercepts=xp.concat([xp.astype(solution.intercept, grouped.dtype) for solution in solutions]),
         kernel=penalty.kernel,
         n_classes=len(sizes),
+        n_iter=tuple(solution.n_iter for solution in solutions),
     )
 
 

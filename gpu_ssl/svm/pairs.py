@@ -49,14 +49,14 @@ class BinarySVM(NamedTuple):
         Their dual coefficients alpha * y.
     intercept : array of shape (1,)
         The constant of the decision function.
-    converged : bool
-        Whether the solver reached its tolerance.
+    n_iter : int
+        Iterations that the solver took.
     """
 
     support: Array
     coefficients: Array
     intercept: Array
-    converged: bool
+    n_iter: int
 
 
 def solve_concurrently(

@@ -40,6 +40,13 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         resolve_backend("cuml", GPU)
 
 
+def test_cuml_serves_the_first_visible_gpu_alone() -> None:
+    second = Choice(requested="cuda:1", used="cuda:1", reason="usable")
+    with pytest.raises(DeviceError, match="CUDA_VISIBLE_DEVICES=1 and give --device cuda"):
+        resolve_backend("cuml", second)
+    assert resolve_backend("auto", second)[1].used == "sklearn"
+
+
 def test_a_broken_installation_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(name: str) -> None:
         raise OSError("libcuml++.so:\n cannot open shared object file")

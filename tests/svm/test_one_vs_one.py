@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.svm import SVC
 
-from gpu_ssl.errors import TrainingError
+from gpu_ssl.errors import UsageError
 from gpu_ssl.svm import _sklearn
 from gpu_ssl.svm.kernels import Kernel
 from gpu_ssl.svm.pairs import class_pairs, solve_concurrently
@@ -62,7 +62,7 @@ def test_weights_are_factors_of_the_penalty() -> None:
 @pytest.mark.parametrize("weights", [None, np.array([1.0, 1, 0, 0, 1])], ids=["missing", "of no weight"])
 def test_a_class_without_a_point_is_named(weights: np.ndarray | None) -> None:  # type: ignore[type-arg]
     labels = np.array([0, 0, 2, 2, 3]) if weights is None else np.array([0, 0, 1, 1, 2])
-    with pytest.raises(TrainingError, match="class 1 has no labelled point"):
+    with pytest.raises(UsageError, match="class 1 has no labelled point"):
         fit(np.zeros((5, 2)), labels, Kernel(), weights=weights)
 
 
@@ -83,8 +83,8 @@ def test_a_pair_without_support_vectors_decides_by_its_constant() -> None:
     from gpu_ssl.svm.pairs import BinarySVM, Penalty
 
     grouped = np.arange(3.0)[:, None]
-    none = BinarySVM(np.zeros(0, np.int32), np.zeros(0), np.array([0.7]), True)
-    one = BinarySVM(np.array([0, 1], np.int32), np.array([-2.0, 2.0]), np.array([0.1]), True)
+    none = BinarySVM(np.zeros(0, np.int32), np.zeros(0), np.array([0.7]), 0)
+    one = BinarySVM(np.array([0, 1], np.int32), np.array([-2.0, 2.0]), np.array([0.1]), 1)
     model = _stack([none, one, none], grouped, np.arange(3), [1, 1, 1], Penalty(1.0, Kernel("linear")))
     assert model.support.tolist() == [0, 2]
     assert model.coefficients.tolist() == [[0, -2, 0], [0, 2, 0]]

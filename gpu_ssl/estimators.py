@@ -1,0 +1,278 @@
+"""scikit-learn estimators over the parts of gpu-ssl."""
+
+import numbers
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from array_api_compat import array_namespace, is_cupy_array, is_torch_array
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics import accuracy_score
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from gpu_ssl.errors import UsageError
+from gpu_ssl.runtime import interop
+from gpu_ssl.runtime.device import resolve_device
+from gpu_ssl.svm.backend import resolve_backend
+from gpu_ssl.svm.kernels import KERNEL_NAMES, Array, Kernel, KernelName, scale_gamma
+from gpu_ssl.svm.one_vs_one import fit_one_vs_one
+from gpu_ssl.svm.pairs import Penalty
+
+
+class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """C-support vector classification, one-vs-one, on the GPU or the CPU; a drop-in for scikit-learn's SVC.
+
+    Every pair of classes is a binary problem, solved by cuML on the GPU or by scikit-learn's LIBSVM on the
+    CPU, several at a time. All pairs are scored together, from one kernel matrix. On a GPU the points never
+    come to the host.
+
+    Parameters
+    ----------
+    C : float, default=1.0
+        Penalty; smaller values regularize more.
+    kernel : {"rbf", "linear", "poly", "sigmoid"}, default="rbf"
+        Kernel function, see `gpu_ssl.svm.kernels.Kernel`.
+    gamma : {"scale", "auto"} or float, default="scale"
+        Scale of ``rbf``, ``poly`` and ``sigmoid``: 1 / (n_features * X.var()), 1 / n_features, or a number;
+        worked out once, from all of X.
+    degree : int, default=3
+        Degree of ``poly``.
+    coef0 : float, default=0.0
+        Constant of ``poly`` and ``sigmoid``.
+    tol : float, default=1e-3
+        Tolerance of the stopping criterion.
+    class_weight : dict, "balanced" or None, default=None
+        Factor of C for each class; ``balanced`` is n_samples / (n_classes * count of the class).
+    break_ties : bool, default=False
+        Whether the most confident of the classes with most votes wins, instead of the first.
+    decision_function_shape : {"ovr", "ovo"}, default="ovr"
+        Columns of the decision function: one a class, or one a pair of classes.
+    max_iter : int, default=-1
+        Most iterations of the solver for each pair; -1 for no limit.
+    device : {"auto", "cpu", "cuda"}, default="auto"
+        Where to compute. ``auto`` takes the GPU where cuML works, else the CPU; ``cuda`` never falls back.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The class labels, sorted.
+    support_ : ndarray of shape (n_support,)
+        Indices of the support vectors in X, grouped by class.
+    n_support_ : ndarray of shape (n_classes,), int32
+        Number of support vectors of each class.
+    support_vectors_ : ndarray of shape (n_support, n_features)
+        The support vectors.
+    class_weight_ : ndarray of shape (n_classes,)
+        Factor of C for each class.
+    gamma_ : float
+        The kernel's scale.
+    n_iter_ : ndarray of shape (n_pairs,), int32
+        Iterations of the solver for each pair of classes.
+    device_, backend_ : Choice
+        Device and solver that were used, and why.
+    model_ : OneVsOneModel
+        The fitted arrays, on the device that was used.
+    n_features_in_ : int
+        Number of features.
+
+    Notes
+    -----
+    X is scored in its own precision: float32 takes half the time of float64, which is that of scikit-learn.
+    Predictions and decision values come back as arrays of X's library, on X's device; where the classes are
+    no numbers, predictions are a NumPy array.
+
+    Examples
+    --------
+    >>> from gpu_ssl import OneVsOneSVC
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> OneVsOneSVC(C=5, device="cpu").fit(X[:1000], y[:1000]).score(X[1000:], y[1000:]) > 0.9
+    True
+    """
+
+    def __init__(
+        self,
+        *,
+        C: float = 1.0,
+        kernel: KernelName = "rbf",
+        gamma: float | Literal["scale", "auto"] = "scale",
+        degree: int = 3,
+        coef0: float = 0.0,
+        tol: float = 1e-3,
+        class_weight: dict[Any, float] | Literal["balanced"] | None = None,
+        break_ties: bool = False,
+        decision_function_shape: Literal["ovo", "ovr"] = "ovr",
+        max_iter: int = -1,
+        device: str = "auto",
+    ) -> None:
+        self.C = C
+        self.kernel = kernel
+        self.gamma = gamma
+        self.degree = degree
+        self.coef0 = coef0
+        self.tol = tol
+        self.class_weight = class_weight
+        self.break_ties = break_ties
+        self.decision_function_shape = decision_function_shape
+        self.max_iter = max_iter
+        self.device = device
+
+    def fit(self, X: Array, y: Array, sample_weight: Array | None = None) -> Self:
+        """Fit one binary SVM for every pair of classes.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+            NumPy, torch or CuPy array, or anything scikit-learn takes as a dense array.
+        y : array of shape (n_samples,)
+            Class labels: numbers or strings.
+        sample_weight : array of shape (n_samples,), optional
+            Factor of C for each sample; those of weight 0 take no part.
+
+        Returns
+        -------
+        OneVsOneSVC
+            This estimator.
+
+        Raises
+        ------
+        UsageError
+            A ValueError: a parameter that cannot be, or fewer than two classes.
+        DeviceError
+            If the device asked for cannot be used.
+        """
+        self._check_parameters()
+        self.device_ = resolve_device(self.device)
+        self._backend, self.backend_ = resolve_backend(
+            "cuml" if self.device.startswith("cuda") else "auto", self.device_
+        )
+        y = _on_host(y)
+        points, y = self._points(X, y)
+        check_classification_targets(y)
+        self.classes_, labels = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise UsageError(f"y holds 1 class ({self.classes_[0]!r}); a classifier needs at least 2")
+        self.class_weight_ = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+        weights = None
+        if sample_weight is not None or self.class_weight is not None:
+            given = _check_sample_weight(_on_host(sample_weight), np.empty((len(y), 0)), dtype=np.float64)
+            weights = given * self.class_weight_[labels]
+        self.gamma_ = self._resolve_gamma(points)
+        kernel = Kernel(self.kernel, self.gamma_, self.degree, self.coef0)
+        penalty = Penalty(self.C, kernel, self.tol, self.max_iter)
+        n_classes = len(self.classes_)
+        self.model_ = fit_one_vs_one(self._backend, points, labels, n_classes, penalty, weights)
+        self.support_ = self._backend.to_host(self.model_.support)
+        self.n_iter_ = np.array(self.model_.n_iter, dtype=np.int32)
+        self.n_support_ = np.bincount(labels[self.support_], minlength=n_classes).astype(np.int32)
+        return self
+
+    def predict(self, X: Array) -> Array:
+        """Return the class of each sample, of shape (n_samples,)."""
+        check_is_fitted(self)
+        codes = self.model_.predict(self._points(X), self.break_ties)
+        if np.issubdtype(self.classes_.dtype, np.number):
+            xp = array_namespace(codes)
+            classes = self._backend.from_host(self.classes_)
+            return _like(xp.take(classes, codes), X)
+        return self.classes_[self._backend.to_host(codes)]
+
+    def decision_function(self, X: Array) -> Array:
+        """Return the decision values as scikit-learn's SVC does.
+
+        Returns
+        -------
+        array of shape (n_samples, n_classes), (n_samples, n_pairs), or (n_samples,) for two classes
+            By `decision_function_shape`; see `gpu_ssl.svm.model.OneVsOneModel.decision_function`.
+        """
+        check_is_fitted(self)
+        points = self._points(X)
+        return _like(self.model_.decision_function(points, self.decision_function_shape), X)
+
+    def score(self, X: Array, y: Array, sample_weight: Array | None = None) -> float:
+        """Return the share of samples that are predicted right, weighted by `sample_weight`."""
+        predicted = _on_host(self.predict(X))
+        return float(accuracy_score(_on_host(y), predicted, sample_weight=_on_host(sample_weight)))
+
+    @property
+    def support_vectors_(self) -> NDArray[Any]:
+        """The support vectors, copied to the host."""
+        check_is_fitted(self)
+        return self._backend.to_host(self.model_.support_vectors)
+
+    def _points(self, X: Array, *y: NDArray[Any]) -> Any:
+        """Bring X to the backend as a checked float array; with y (when fitting), return both."""
+        on_gpu = is_cupy_array(X) or (is_torch_array(X) and X.device.type == "cuda")
+        if on_gpu and self.backend_.used == "cuml":
+            points = self._backend.receive(X.detach()) if is_torch_array(X) else X
+            self._check_device_array(points, *y)
+        else:
+            checked = validate_data(
+                self, _on_host(X), *y, reset=bool(y), dtype=[np.float64, np.float32], order=None
+            )
+            host, y = (checked[0], checked[1:]) if y else (checked, y)
+            points = self._backend.from_host(host)
+        return (points, *y) if y else points
+
+    def _check_device_array(self, points: Array, *y: NDArray[Any]) -> None:
+        """Check an array that must not come to the host; one bit of it does."""
+        xp = array_namespace(points)
+        if points.ndim != 2 or 0 in points.shape:
+            raise UsageError(f"X has shape {tuple(points.shape)}; (n_samples, n_features) is needed")
+        if y:
+            self.n_features_in_ = points.shape[1]
+            if y[0].shape != points.shape[:1]:
+                raise UsageError(f"y has shape {y[0].shape}; X has {points.shape[0]} samples")
+        elif points.shape[1] != self.n_features_in_:
+            raise UsageError(f"X has {points.shape[1]} features; {self.n_features_in_} were fitted")
+        if not xp.isdtype(points.dtype, "real floating"):
+            raise UsageError(f"X has dtype {points.dtype}; float32 or float64 is needed")
+        if not bool(xp.all(xp.isfinite(points))):
+            raise UsageError("X holds NaN or infinity; remove those samples or fill them in")
+
+    def _resolve_gamma(self, points: Array) -> float:
+        if self.gamma == "scale":
+            return scale_gamma(points)
+        return 1.0 / points.shape[1] if self.gamma == "auto" else float(self.gamma)
+
+    def _check_parameters(self) -> None:
+        def number(name: str, minimum: float, kind: type = numbers.Real, strict: bool = True) -> None:
+            value = getattr(self, name)
+            is_kind = isinstance(value, kind) and not isinstance(value, bool | np.bool_)
+            if not is_kind or not (value > minimum if strict else value >= minimum) or value == np.inf:
+                what = "a whole number" if kind is numbers.Integral else "a number"
+                raise UsageError(f"{name}={value!r}: {what} {'>' if strict else '>='} {minimum:g} is needed")
+
+        number("C", 0)
+        number("tol", 0)
+        number("degree", 0, numbers.Integral, strict=False)
+        number("max_iter", -1, numbers.Integral, strict=False)
+        number("coef0", -np.inf)
+        if self.gamma not in ("scale", "auto"):
+            number("gamma", 0)
+        for name, allowed in (("kernel", KERNEL_NAMES), ("decision_function_shape", ("ovr", "ovo"))):
+            if getattr(self, name) not in allowed:
+                raise UsageError(f"{name}={getattr(self, name)!r}: allowed are {', '.join(allowed)}")
+        if self.device not in ("auto", "cpu", "cuda", "cuda:0"):
+            raise UsageError(
+                f"device={self.device!r}: allowed are auto, cpu and cuda (the first visible GPU)"
+            )
+        if self.break_ties and self.decision_function_shape == "ovo":
+            raise UsageError("break_ties=True needs decision_function_shape='ovr'")
+
+
+def _on_host(array: Any) -> Any:
+    """Copy an array on a device to the host; leave everything else as it is."""
+    if is_torch_array(array):
+        return interop.to_numpy(interop.copy_to_host(array))
+    return array.get() if is_cupy_array(array) else array
+
+
+def _like(result: Array, X: Array) -> Array:
+    """Return `result` as an array of X's library, on X's device."""
+    if is_torch_array(X):
+        return torch.utils.dlpack.from_dlpack(result).to(X.device)
+    return result if is_cupy_array(X) else _on_host(result)
