@@ -100,7 +100,7 @@ class OneVsOneModel:
         row_bytes = xp.finfo(own).bits // 8 * max(1, self.support_vectors.shape[0])
         rows = max(1, _block_bytes(points) // row_bytes)
         for start in range(0, points.shape[0], rows):
-            block = slice(start, start + rows)
+            block = slice(start, min(start + rows, points.shape[0]))
             # Kept until the next block is there: freed at once, its memory goes back to the system and comes
             # again page by page, which took half of the time on the CPU.
             values = kernel(points[block, :])

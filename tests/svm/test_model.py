@@ -15,6 +15,8 @@ from gpu_ssl.svm.kernels import Kernel
 from gpu_ssl.svm.model import OneVsOneModel
 from tests.svm import clouds, fit, kernels
 
+pytestmark = pytest.mark.filterwarnings("ignore:The number of unique classes")
+
 
 def scikit_learn(kernel: Kernel, C: float = 1.0, **changes: object) -> SVC:
     return SVC(
