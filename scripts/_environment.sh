@@ -38,7 +38,7 @@ ensure_environment() {
     # A stamp says that an extra was installed from this pyproject.toml.
     stamp=$(cksum <"$ROOT/pyproject.toml" | tr -dc '0-9')
     if is_installed "$stamp" base ${extras[@]+"${extras[@]}"}; then return; fi
-    exec 9>"$ROOT/.venv.lock" || fail "cannot write to $ROOT"
+    exec 9>"$VENV.lock" || fail "cannot write to $ROOT"
     if command -v flock >/dev/null; then flock 9; fi # of two scripts started at once, one installs
     if ! is_installed "$stamp" base ${extras[@]+"${extras[@]}"}; then
         install_environment "$stamp" ${extras[@]+"${extras[@]}"}
@@ -67,7 +67,9 @@ install_environment() {
     if (($#)); then target+="[$(IFS=,; echo "$*")]"; fi
     echo "Installing gpu-ssl and what it needs (several GB, some minutes)" >&2
     log=$VENV/install.log
-    if ! "$VENV/bin/python" -m pip install --disable-pip-version-check --editable "$target" >"$log" 2>&1; then
+    # The pip that comes with Python 3.11 (23.2) finds no versions of torch and cuML that go together; 26.3 does.
+    if ! { "$VENV/bin/python" -m pip install --disable-pip-version-check --upgrade pip &&
+        "$VENV/bin/python" -m pip install --editable "$target"; } >"$log" 2>&1; then
         fail "pip could not install the packages: $({ grep -i '^error' "$log" || cat "$log"; } | tail -n 1)" \
             "(all of it is in $log)"
     fi

@@ -4,6 +4,7 @@ The one copy that a pipeline may need (latents of a GPU to scikit-learn on the h
 which says what it does.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -41,22 +42,51 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
     return np.from_dlpack(tensor)
 
 
-def to_cupy(tensor: torch.Tensor) -> Any:
+def to_cupy(tensor: torch.Tensor, produced_on: Sequence[torch.cuda.Stream] = ()) -> Any:
     """View a CUDA tensor as a CuPy array over DLPack: same memory, same strides.
 
-    CuPy's current stream (the legacy default stream unless the caller changed it) is made to wait for
-    torch's current stream; work on other torch streams is the caller's to order.
+    CuPy's current stream (the legacy default stream unless the caller changed it) is made to wait for torch's
+    current stream, and torch keeps the memory until CuPy's stream is done with it. What a CUDA graph wrote
+    is overwritten by its next replay: clone it before.
+
+    Parameters
+    ----------
+    tensor : Tensor
+        On a CUDA device.
+    produced_on : sequence of torch.cuda.Stream, optional
+        Streams other than torch's current one on which work on `tensor` may still be under way. torch's
+        streams do not wait for one another, so none may be left out.
 
     Raises
     ------
     InteropError
-        If the tensor is not on a CUDA device, requires grad, is lazily negated, or has no CuPy dtype.
+        If the tensor is not on a CUDA device, requires grad, is lazily negated, or has no CuPy dtype; if a
+        CUDA graph is being captured; or if CuPy works on the per-thread default stream, for which torch
+        cannot wait.
     """
     _check_shareable(tensor, "cuda", "CuPy")
     import cupy
 
+    if torch.cuda.is_current_stream_capturing():
+        raise InteropError(
+            "CuPy cannot share a tensor while a CUDA graph is captured; hand it over afterwards"
+        )
     with cupy.cuda.Device(tensor.device.index):
-        return cupy.from_dlpack(tensor)
+        current, default = torch.cuda.current_stream(), torch.cuda.default_stream()
+        reader = cupy.cuda.get_current_stream().ptr
+        for stream in produced_on:
+            current.wait_stream(stream)
+        if produced_on or current != default or reader:
+            # torch would otherwise use the memory anew while CuPy's stream still reads it.
+            stream = torch.cuda.ExternalStream(reader) if reader else default  # type: ignore[no-untyped-call]
+            tensor.record_stream(stream)
+        try:
+            return cupy.from_dlpack(tensor)
+        except BufferError as error:
+            raise InteropError(
+                f"CuPy cannot share the tensor: {error}; call this under CuPy's default stream "
+                "(no stream context, CUPY_CUDA_PER_THREAD_DEFAULT_STREAM unset)"
+            ) from error
 
 
 def copy_to_host(tensor: torch.Tensor) -> torch.Tensor:

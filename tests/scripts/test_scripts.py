@@ -45,7 +45,7 @@ class Sandbox:
 
     def installs(self) -> list[str]:
         lines = self.log.read_text().splitlines() if self.log.exists() else []
-        return [line for line in lines if " install " in line]
+        return [line for line in lines if " install " in line and "--editable" in line]
 
 
 @pytest.fixture
@@ -59,6 +59,25 @@ def test_the_first_start_installs_and_the_second_does_not(sandbox: Sandbox) -> N
         assert (done.returncode, done.stdout) == (0, "ran: run --labels all\n")
     (install,) = sandbox.installs()
     assert install.endswith(f"--editable {sandbox.root}")
+
+
+def test_pip_is_brought_up_to_date_first(sandbox: Sandbox) -> None:
+    sandbox.run("run")
+    lines = [line for line in sandbox.log.read_text().splitlines() if " install " in line]
+    assert lines[0].endswith("--upgrade pip")
+    assert len(lines) == 2
+
+
+def test_the_contract_has_an_environment_of_its_own(sandbox: Sandbox) -> None:
+    own = sandbox.root / ".venv-contract" / "bin"
+    own.mkdir(parents=True)
+    sandbox.stand_in(own / "python", f'echo "contract python $*" >> {sandbox.log}')
+    done = sandbox.run("test-contract", "-k", "dlpack")
+    assert done.returncode == 0, done.stderr
+    (install,) = sandbox.installs()
+    assert install.startswith("contract python")
+    assert install.endswith("[dev,gpu]")
+    assert sandbox.log.read_text().splitlines()[-1].endswith("pytest tests/contract -k dlpack")
 
 
 def test_a_second_start_is_quick(sandbox: Sandbox) -> None:
