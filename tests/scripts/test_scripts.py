@@ -188,4 +188,4 @@ def test_no_test_is_a_failure(sandbox: Sandbox) -> None:
 def test_the_gate_calls_the_test_command() -> None:
     gate = ROOT / ".ci" / "run"
     assert os.access(gate, os.X_OK)
-    assert "exec scripts/test" in gate.read_text()
+    assert gate.read_text().splitlines()[-2:] == ["scripts/test", "scripts/test-contract"]

@@ -1,0 +1,140 @@
+"""The training step as it runs on CUDA: devices, dtypes, layouts, and no wait for the device."""
+
+from collections.abc import Iterator
+from unittest.mock import patch
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch._subclasses.fake_tensor import unset_fake_temporarily
+
+from gpu_ssl.config import ModelConfig
+from gpu_ssl.models import encoding, training
+from gpu_ssl.models.training import Plan, Trainer, build_vae
+from gpu_ssl.models.vae import VAE
+from tests.models import fake_cuda
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
+SHAPE = (1, 28, 28)
+PLAN = Plan(
+    epochs=2,
+    batch_size=32,
+    steps_per_epoch=2,
+    learning_rate=2e-3,
+    weight_decay=0.01,
+    augment=True,
+    mirror=True,
+    precision=torch.bfloat16,
+)
+
+
+@pytest.fixture(autouse=True)
+def on_fake_cuda() -> Iterator[None]:
+    with (
+        patch.object(training, "autocast", fake_cuda.autocast),
+        patch.object(encoding, "autocast", fake_cuda.autocast),
+        patch.object(torch.autograd, "backward", fake_cuda.backward),
+        fake_cuda.fake_cuda(),
+    ):
+        yield
+
+
+def make_trainer(network: str, image_shape: tuple[int, int, int] = SHAPE) -> Trainer:
+    with unset_fake_temporarily():
+        vae = build_vae(ModelConfig(network=network), image_shape, CPU, 0)
+    vae.to(CUDA)
+    images = torch.zeros(64, *image_shape, dtype=torch.uint8, device=CUDA)
+    # A generator of a GPU cannot be made without one; drawing without it is the same to a fake tensor.
+    with patch.object(torch, "Generator"):
+        trainer = Trainer(vae, images, PLAN, seed=0)
+    trainer.generator = None  # type: ignore[assignment]
+    return trainer
+
+
+@pytest.mark.parametrize("network", ["conv", "mlp"])
+@pytest.mark.parametrize("image_shape", [SHAPE, (3, 32, 32)])
+def test_forward_backward_and_optimizer_run_on_cuda_without_a_wait(
+    network: str, image_shape: tuple[int, int, int]
+) -> None:
+    trainer = make_trainer(network, image_shape)
+    batch = torch.randperm(64, device=CUDA)[:32]
+    for _ in range(2):
+        losses = trainer.step(trainer.images[batch])
+    assert all(loss.device == CUDA and loss.dtype == torch.float32 for loss in losses)
+    for name, parameter in trainer.vae.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.dtype == parameter.dtype == torch.float32, name
+        state = trainer.optimizer.state[parameter]
+        assert {value.device for value in state.values()} == {CUDA}, name
+    latents = encoding.encode(trainer.vae, trainer.images, torch.bfloat16)
+    assert (latents.device, latents.dtype) == (CUDA, torch.float32)
+    assert latents.T.is_contiguous()
+
+
+def test_convolutions_run_in_bfloat16_with_channels_last_weights() -> None:
+    trainer = make_trainer("conv")
+    seen = []
+    convolution = F.conv2d
+
+    def spy(images: Tensor, weight: Tensor, *args: object, **kwargs: object) -> Tensor:
+        result: Tensor = convolution(images, weight, *args, **kwargs)  # type: ignore[arg-type]
+        seen.append((result.dtype, images, weight))
+        return result
+
+    with patch.object(F, "conv2d", spy), patch.object(torch.nn.functional, "conv2d", spy):
+        trainer.step(trainer.images[:32])
+    assert len(seen) >= 4
+    assert {dtype for dtype, *_ in seen} == {torch.bfloat16}
+    # What comes out of a convolution has the layout that cuDNN chooses by these; fake tensors cannot tell.
+    layout = torch.channels_last
+    assert all(weight.is_contiguous(memory_format=layout) for _, _, weight in seen)
+    assert seen[0][1].is_contiguous(memory_format=layout)
+
+
+PLANTS = {
+    "item": lambda losses: losses.kl.item(),
+    "float": lambda losses: float(losses.reconstruction.detach()),
+    "truth": lambda losses: bool(losses.kl > 0),
+    "cpu, then mixed": lambda losses: losses.kl[None].cpu() + losses.reconstruction[None],
+    "mask": lambda losses: losses.kl[None][losses.kl[None] > 0],
+    "numpy": lambda losses: losses.kl.detach().numpy(),
+}
+
+
+@pytest.mark.parametrize("plant", PLANTS.values(), ids=PLANTS)
+def test_a_planted_wait_or_copy_is_found(plant) -> None:  # type: ignore[no-untyped-def]
+    trainer = make_trainer("mlp")
+    honest = training.training_losses
+
+    def planted(*args: object) -> object:
+        losses = honest(*args)  # type: ignore[arg-type]
+        plant(losses)
+        return losses
+
+    trainer.step(trainer.images[:32])
+    with patch.object(training, "training_losses", planted), pytest.raises((RuntimeError, TypeError)):
+        trainer.step(trainer.images[:32])
+
+
+def test_a_planted_weight_on_the_host_is_found() -> None:
+    trainer = make_trainer("conv")
+    weight = trainer.vae.head.weight
+    trainer.vae.head.weight = torch.nn.Parameter(torch.zeros(weight.shape, device=CPU))
+    with pytest.raises(RuntimeError, match="device"):
+        trainer.step(trainer.images[:32])
+
+
+def test_the_walk_gives_the_gradients_of_the_engine() -> None:
+    """On real tensors, so that what the tests above rely on is known to be right."""
+    with unset_fake_temporarily():
+        vae: VAE = build_vae(ModelConfig(network="conv"), SHAPE, CPU, 0)
+        images = torch.rand(8, *SHAPE)
+        posterior = vae.encode(images)
+        loss = F.binary_cross_entropy_with_logits(vae.decode(posterior.mean), images)
+        loss = loss + posterior.log_variance.square().mean()
+        expected = torch.autograd.grad(loss, list(vae.parameters()), retain_graph=True)
+        fake_cuda.backward(loss)
+        for parameter, gradient in zip(vae.parameters(), expected, strict=True):
+            assert parameter.grad is not None
+            torch.testing.assert_close(parameter.grad, gradient, rtol=1e-5, atol=1e-7)
