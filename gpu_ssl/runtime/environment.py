@@ -2,14 +2,19 @@
 
 import os
 import platform
+import re
+import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
-LIBRARIES = ("torch", "torchvision", "numpy", "scikit-learn", "cuml-cu13", "cupy-cuda13x", "cuml", "cupy")
-"""Distributions whose versions matter; conda calls the last two by their short names."""
+LIBRARIES = (
+    *("torch", "torchvision", "numpy", "scikit-learn"),
+    *("cuml-cu13", "cupy-cuda13x", "rmm-cu13", "cuml", "cupy", "rmm"),
+)
+"""Distributions whose versions matter; conda calls the last three by their short names."""
 
 
 def library_version(distribution: str) -> str | None:
@@ -30,8 +35,24 @@ def describe_environment() -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "gpus": [_gpu(index) for index in range(torch.cuda.device_count())],
         "cuda": torch.version.cuda,
+        "driver": driver_version(),
         "versions": {name: version for name in LIBRARIES if (version := library_version(name))},
     }
+
+
+def driver_version() -> str | None:
+    """Return the version of the NVIDIA driver, or None where there is none."""
+    try:
+        text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
+    except OSError:
+        # Not on Linux, or in a container that hides it.
+        query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        try:
+            text = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout
+        except (OSError, subprocess.SubprocessError):
+            return None
+    found = re.search(r"\b\d{3}(\.\d+)+\b", text)
+    return found.group() if found else None
 
 
 def _gpu(index: int) -> dict[str, Any]:
