@@ -60,7 +60,7 @@ def test_the_driver_is_judged_by_the_cuda_of_torch(
 
 @pytest.mark.parametrize(
     ("installed", "status"),
-    [(None, "failed"), ("25.12.0", "failed"), ("26.10.2", "ok"), ("26.12.0", "failed")],
+    [(None, "failed"), ("25.12.0", "failed"), ("26.8.0", "ok"), ("26.10.2", "ok"), ("26.12.0", "failed")],
 )
 def test_versions_are_judged_by_what_the_package_asks_for(
     monkeypatch: pytest.MonkeyPatch, installed: str | None, status: str
