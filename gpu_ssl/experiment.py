@@ -103,7 +103,7 @@ def run(config: RunConfig, folder: Path, progress: Progress) -> Outcome:
     counts = resolve_label_counts(config.labels, len(dataset.train), len(dataset.train.class_names))
     with memory_errors(device):
         vae, training, latents = _learn(config, dataset, device, backend, folder, stopwatch, progress)
-    predictions = _predict(config, dataset, latents, counts, backend, folder, stopwatch, progress)
+        predictions = _predict(config, dataset, latents, counts, backend, folder, stopwatch, progress)
     results = score(predictions, dataset.test.labels)
     phases = ("load", "upload", "train", "encode", "handoff", "fit", "score", "baselines")
     report = Report(

@@ -1,16 +1,35 @@
-"""The default on real Fashion-MNIST, cut short: two epochs, one number of labels."""
+"""The default on real Fashion-MNIST, cut short to two epochs and 600 labels; and the SVM on its latents."""
 
 from pathlib import Path
 
-from gpu_ssl import experiment
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from sklearn.svm import SVC
+
+from gpu_ssl import OneVsOneSVC, experiment
 from gpu_ssl.config import RunConfig, TrainConfig
 from gpu_ssl.data.image_set import Dataset
+from gpu_ssl.data.splits import labelled_indices
+from gpu_ssl.models.encoding import encode
 from gpu_ssl.runtime.progress import Silent
 
 
-def test_two_epochs_beat_both_baselines_at_600_labels(fashion_mnist: Dataset, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def outcome(fashion_mnist: Dataset, tmp_path_factory: pytest.TempPathFactory) -> experiment.Outcome:
     config = RunConfig(train=TrainConfig(epochs=2), labels=(600,), splits=3)
-    outcome = experiment.run(config, tmp_path, Silent())
+    folder: Path = tmp_path_factory.mktemp("fashion-mnist")
+    return experiment.run(config, folder, Silent())
+
+
+@pytest.fixture(scope="module")
+def latents(outcome: experiment.Outcome) -> NDArray[np.float32]:
+    images = torch.from_numpy(outcome.dataset.train.images)
+    return encode(outcome.vae, images, torch.float32).numpy()
+
+
+def test_two_epochs_beat_both_baselines_at_600_labels(outcome: experiment.Outcome) -> None:
     means = {result.method: result.accuracy_mean for result in outcome.report.results}
     assert means["m1"] > 0.80
     assert means["m1"] > max(means["raw-svc"], means["pca-svc"])
@@ -18,3 +37,17 @@ def test_two_epochs_beat_both_baselines_at_600_labels(fashion_mnist: Dataset, tm
     assert 0.77 < means["raw-svc"] < 0.82
     assert 0.76 < means["pca-svc"] < 0.82
     assert [p.labels for p in outcome.report.published] == [600]
+
+
+@pytest.mark.parametrize("n", [100, 3000, 60_000])
+def test_every_test_image_is_classified_as_scikit_learn_classifies_it(
+    outcome: experiment.Outcome, latents: NDArray[np.float32], n: int
+) -> None:
+    labels = outcome.dataset.train.labels
+    chosen = labelled_indices(labels, n, seed=0, split=0)
+    points, new = latents[chosen].astype(np.float64), outcome.test_latents.astype(np.float64)
+    expected = SVC(C=5, cache_size=1000).fit(points, labels[chosen]).predict(new)
+    exact = OneVsOneSVC(C=5, device="cpu").fit(points, labels[chosen]).predict(new)
+    assert np.array_equal(exact, expected)
+    single = OneVsOneSVC(C=5, device="cpu").fit(points.astype(np.float32), labels[chosen])
+    assert np.mean(single.predict(new.astype(np.float32)) == expected) >= 0.9995

@@ -89,7 +89,7 @@ def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextMan
 
 @contextmanager
 def memory_errors(device: torch.device) -> Iterator[None]:
-    """Turn torch's error about too little memory on `device` into one line that says what to lower.
+    """Turn an error about too little memory on `device`, torch's or CuPy's, into one line on what to lower.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def memory_errors(device: torch.device) -> Iterator[None]:
     """
     try:
         yield
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, MemoryError):
         raise DeviceError(
             f"{device} has too little memory for this; lower --batch-size, take a smaller --dataset, "
             "or give --device cpu"

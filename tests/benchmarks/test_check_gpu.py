@@ -1,0 +1,95 @@
+"""scripts/check-gpu tells what failed, and never passes off a skipped test as a good one."""
+
+import json
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from benchmarks import check_gpu
+from gpu_ssl.runtime import environment
+
+without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
+ROOT = Path(__file__).parent.parent.parent
+
+
+@without_cuda
+def test_without_a_gpu_it_says_so_and_writes_nothing(tmp_path: Path) -> None:
+    output = tmp_path / "gpu.json"
+    command = [sys.executable, "-m", "benchmarks.check_gpu", "--output", str(output)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "NVIDIA driver: no driver" in done.stderr
+    assert not output.exists()
+
+
+@without_cuda
+def test_the_script_stops_before_it_installs_anything() -> None:
+    done = subprocess.run([ROOT / "scripts" / "check-gpu"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("check-gpu: error: no NVIDIA driver 580 or newer")
+
+
+@without_cuda
+def test_a_required_gpu_that_is_not_there_fails_the_tests() -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/runtime/test_device.py"]
+    skipped = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (skipped.returncode, "1 skipped" in skipped.stdout) == (0, True)
+    required = subprocess.run(
+        [*command, "--require-gpu"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert required.returncode == 1
+    assert "--require-gpu was given, and the GPU cannot be used: " in required.stdout
+
+
+def steps(monkeypatch: pytest.MonkeyPatch, agreement: float, tests_exit: int) -> None:
+    """Let every step end as told, where the real ones would need a GPU."""
+
+    def run_step(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        options = dict(pairwise(arguments))
+        code, out = 0, ""
+        if name == "doctor":
+            out = json.dumps({"works": True, "checks": []})
+        elif arguments[0] == "pytest":
+            (xml,) = [a.partition("=")[2] for a in arguments if a.startswith("--junitxml")]
+            Path(xml).write_text(
+                '<testsuites><testsuite tests="5" failures="0" errors="0" skipped="0"/></testsuites>'
+            )
+            code = tests_exit
+        elif arguments[0] == "benchmarks.svm":
+            case = {"results": {"gpu-ssl cuML float32": {"agreement": agreement}}}
+            Path(options["--output"]).write_text(json.dumps({"cases": [case]}))
+        else:
+            out = json.dumps({"results": []})
+        return subprocess.CompletedProcess([name], code, out)
+
+    described: dict[str, Any] = {"gpus": [{"name": "NVIDIA H100 80GB HBM3"}]}
+    monkeypatch.setattr(check_gpu, "run_step", run_step)
+    monkeypatch.setattr(environment, "describe_environment", lambda: described)
+
+
+@pytest.mark.parametrize(
+    ("agreement", "tests_exit", "exit_code", "failed"),
+    [(1.0, 0, 0, []), (0.99, 0, 1, ["svm"]), (1.0, 1, 1, ["gpu_tests", "contract"])],
+)
+def test_the_record_holds_every_step_and_the_exit_code_tells(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    agreement: float,
+    tests_exit: int,
+    exit_code: int,
+    failed: list[str],
+) -> None:
+    steps(monkeypatch, agreement, tests_exit)
+    monkeypatch.setattr(check_gpu, "RESULTS", tmp_path)
+    done = CliRunner().invoke(check_gpu.main, [])
+    assert done.exit_code == exit_code, done.output
+    record = json.loads((tmp_path / "gpu-nvidia-h100-80gb-hbm3.json").read_text())
+    names = ["gpu_tests", "contract", "svm", "run_cuda", "run_cpu"]
+    assert [name for name in names if not record[name]["ok"]] == failed
+    assert "please commit it" in done.output

@@ -1,0 +1,135 @@
+"""What only a GPU can show. Elsewhere these are skipped; scripts/check-gpu lets none be."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gpu_ssl import OneVsOneSVC, experiment
+from gpu_ssl.config import DataConfig, ModelConfig, RunConfig, TrainConfig
+from gpu_ssl.data.image_set import Dataset
+from gpu_ssl.models.encoding import encode
+from gpu_ssl.models.training import Trainer, build_vae, make_plan
+from gpu_ssl.runtime import interop
+from gpu_ssl.runtime.progress import Silent
+from gpu_ssl.svm._sklearn import SklearnBackend
+from gpu_ssl.svm.backend import resolve_backend
+from gpu_ssl.svm.kernels import KERNEL_NAMES, Kernel
+from gpu_ssl.svm.one_vs_one import fit_one_vs_one
+from gpu_ssl.svm.pairs import Penalty
+from tests.svm import clouds
+
+pytestmark = pytest.mark.gpu
+
+
+def make_trainer(digits: Dataset) -> Trainer:
+    images = torch.from_numpy(digits.train.images).cuda()
+    model = ModelConfig()
+    plan = make_plan(TrainConfig(epochs=2), model, images, mirrored=False)
+    return Trainer(build_vae(model, digits.train.image_shape, images.device, 0), images, plan, 0)
+
+
+def test_a_training_step_and_encoding_never_wait_for_the_gpu(digits: Dataset) -> None:
+    trainer = make_trainer(digits)
+    trainer.step(trainer.images[:32])  # warm-up: libraries load, memory is taken
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        trainer.step(trainer.images[:32])
+        encode(trainer.vae, trainer.images, trainer.plan.precision)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_training_on_the_gpu_lowers_the_loss_and_goes_on_from_a_checkpoint(
+    digits: Dataset, tmp_path: Path
+) -> None:
+    trainer = make_trainer(digits)
+    trainer.epoch()
+    trainer.save(tmp_path / "c.json", {})
+    trainer.epoch()
+    resumed = make_trainer(digits)
+    resumed.restore(tmp_path / "c.json", {})
+    resumed.epoch()
+    assert trainer.history[1].reconstruction < trainer.history[0].reconstruction
+    assert resumed.history[1].reconstruction == pytest.approx(trainer.history[1].reconstruction, rel=0.01)
+
+
+@pytest.mark.parametrize("column_major", [False, True])
+def test_cupy_gets_the_same_memory(column_major: bool) -> None:
+    tensor = torch.arange(24.0, device="cuda").reshape(4, 6)
+    tensor = tensor.T if column_major else tensor
+    array = interop.to_cupy(tensor)
+    assert array.data.ptr == tensor.data_ptr()
+    assert array.flags.f_contiguous == column_major
+    array += 1
+    assert tensor.sum().item() == sum(range(24)) + 24
+
+
+def test_cupy_waits_for_work_on_side_streams() -> None:
+    side = torch.cuda.Stream()
+    for _ in range(20):
+        with torch.cuda.stream(side):
+            tensor = torch.zeros(2000, 2000, device="cuda")
+            for _ in range(50):
+                tensor = tensor @ tensor + 1
+            tensor = torch.full_like(tensor, 7.0)
+        array = interop.to_cupy(tensor, produced_on=[side])
+        assert float(array.sum()) == 7.0 * 2000 * 2000
+
+
+@pytest.mark.parametrize("kernel", KERNEL_NAMES)
+@pytest.mark.parametrize("n_classes", [2, 3, 10])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_cuml_decides_as_scikit_learn(kernel: str, n_classes: int, weighted: bool) -> None:
+    points, labels = clouds(1200, n_classes, 8, seed=0)
+    points = points.astype(np.float32)
+    weights = np.random.default_rng(0).uniform(0.3, 2, len(labels)) if weighted else None
+    penalty = Penalty(1.0, Kernel(kernel, gamma=0.1))  # type: ignore[arg-type]
+    expected = fit_one_vs_one(SklearnBackend(), points, labels, n_classes, penalty, weights)
+    backend, _ = resolve_backend("cuml", experiment.resolve_device("cuda"))
+    on_gpu = backend.receive(torch.from_numpy(points).cuda())
+    model = fit_one_vs_one(backend, on_gpu, labels, n_classes, penalty, weights)
+    agreement = np.mean(backend.to_host(model.predict(on_gpu)) == expected.predict(points))
+    assert agreement > 0.99
+    names = ("support", "support_vectors", "coefficients", "intercepts")
+    assert {type(getattr(model, name)).__module__.split(".")[0] for name in names} == {"cupy"}
+
+
+def test_pairs_side_by_side_give_what_they_give_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gpu_ssl.svm import _cuml
+
+    points, labels = clouds(3000, 8, 8, seed=0)
+    backend = _cuml.CumlBackend()
+    on_gpu = backend.receive(torch.from_numpy(points.astype(np.float32)).cuda())
+    models = []
+    for workers in (1, 8):
+        monkeypatch.setattr(_cuml, "WORKERS", workers)
+        models.append(fit_one_vs_one(backend, on_gpu, labels, 8, Penalty(1.0, Kernel(gamma=0.1))))
+    one, many = (backend.to_host(model.pair_decisions(on_gpu)) for model in models)
+    np.testing.assert_allclose(one, many, atol=5e-3)
+
+
+def test_the_estimator_answers_in_the_library_it_was_asked_in() -> None:
+    import cupy
+
+    points, labels = clouds(300, 4, 5, seed=0)
+    tensor = torch.from_numpy(points).float().cuda()
+    svc = OneVsOneSVC(device="cuda").fit(tensor, labels)
+    assert svc.predict(tensor).device.type == "cuda"
+    assert isinstance(svc.predict(cupy.asarray(points, dtype="f4")), cupy.ndarray)
+    assert isinstance(svc.predict(points.astype("f4")), np.ndarray)
+    assert svc.backend_.used == "cuml"
+    assert svc.score(tensor, labels) > 0.5
+
+
+def test_a_run_on_the_gpu_reaches_what_one_on_the_cpu_reaches(tmp_path: Path) -> None:
+    means = {}
+    for device in ("cpu", "cuda"):
+        config = RunConfig(
+            data=DataConfig(dataset="digits"), labels=(100,), splits=3, baselines=False, device=device
+        )
+        outcome = experiment.run(config, tmp_path / device, Silent())
+        means[device] = outcome.report.results[0].accuracy_mean
+    assert outcome.report.svm.used == "cuml"
+    assert abs(means["cuda"] - means["cpu"]) < 0.03
