@@ -45,11 +45,15 @@ class Settings(BaseModel):
 
     @classmethod
     def from_json(cls, text: str, origin: Path) -> Self:
-        """Read settings back from the JSON `text` of the file `origin`."""
+        """Read settings back from the JSON `text` of the file `origin`, which must name every one of them."""
         try:
-            return cls.model_validate_json(text)
+            settings = cls.model_validate_json(text)
         except ValidationError as error:
             raise UsageError(f"{origin} does not hold settings of this version: {_one_line(error)}") from None
+        missing = sorted(set(cls.model_fields) - settings.model_fields_set)
+        if missing:
+            raise UsageError(f"{origin} does not hold settings of this version: {', '.join(missing)} missing")
+        return settings
 
 
 OPTIONS: Final = {"C": "--svm-c", "gamma": "--svm-gamma", "svm_backend": "--svm"}
@@ -130,6 +134,8 @@ def _shortened(text: str) -> str:
 
 
 def _label_counts(value: object) -> object:
+    if not value:
+        raise ValueError("at least one number of labels is needed")
     return parse_label_counts(value) if isinstance(value, str) else value
 
 

@@ -60,6 +60,7 @@ def main(verbose: bool) -> None:
 def entry_point(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 for success, 1 for failure, 2 for wrong usage, 130 for Ctrl-C."""
     code = 0
+    _prepare_stdout()
     try:
         code = main(args=arguments, standalone_mode=False)
         sys.stdout.flush()
@@ -73,9 +74,22 @@ def entry_point(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         # The reader of stdout has seen enough; Python would complain once more when it closes the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        # Such as a full disk behind a redirected stdout; Python would complain once more at its end.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
+        _fail(f"cannot write: {error.strerror or error}", 1)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _prepare_stdout() -> None:
+    """Let a closed stdout swallow everything, and one of few characters show ? for what it lacks."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="replace")
 
 
 def _usage_hint(error: click.ClickException) -> str:

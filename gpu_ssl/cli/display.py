@@ -41,6 +41,13 @@ def make_progress(quiet: bool) -> Progress:
     return TerminalProgress() if sys.stderr.isatty() and not quiet else Silent()
 
 
+class _ResultConsole(Console):
+    """Leaves it to the program what a closed pipe means; rich would exit with 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def make_console() -> Console:
     """Return the console for results: stdout, without colours or line breaks of its own in a pipe."""
-    return Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH, highlight=False)
+    return _ResultConsole() if sys.stdout.isatty() else _ResultConsole(width=PIPE_WIDTH, highlight=False)

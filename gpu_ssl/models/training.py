@@ -187,6 +187,7 @@ class Trainer:
             "history": [record.model_dump() for record in self.history],
             "schedule": self.schedule.state_dict(),
             "groups": optimizer["param_groups"],
+            "threads": torch.get_num_threads(),
         }
         checkpoint.save(path, tensors, description)
 
@@ -203,6 +204,12 @@ class Trainer:
             raise StorageError(
                 f"{path} belongs to another training (other data, settings, device or version of torch): "
                 f"it tells {description.get('origin')}, this run is {origin}"
+            )
+        if self.images.device.type == "cpu" and description["threads"] != torch.get_num_threads():
+            logger.warning(
+                "%s was written with %d threads and goes on with %d: the result will differ a little from "
+                "that of an uninterrupted run (OMP_NUM_THREADS sets the number)",
+                *(path, description["threads"], torch.get_num_threads()),
             )
         self.vae.load_state_dict(_below(tensors, "vae"))
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]

@@ -115,7 +115,7 @@ class Report(Record):
     device: Choice
     svm: Choice
     training: TrainingRecord
-    results: tuple[Result, ...]
+    results: tuple[Result, ...] = Field(min_length=1)
     published: tuple[Published, ...]
     timings: Timings
 

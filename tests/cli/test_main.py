@@ -63,3 +63,28 @@ def test_an_unknown_command_is_refused(run_cli: RunCli) -> None:
     done = run_cli("rum")
     assert done.returncode == 2
     assert done.stderr.startswith("gpu-ssl: error: No such command 'rum'")
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "words"),
+    [
+        (">/dev/full", 1, "gpu-ssl: error: cannot write: No space left on device"),
+        (">&-", 0, ""),
+        ("| head -c 5 >/dev/null", 0, ""),
+    ],
+)
+@pytest.mark.parametrize("arguments", ["data list", "doctor --device cpu", "--version"])
+def test_a_stdout_that_takes_nothing_is_no_traceback(
+    redirection: str, code: int, words: str, arguments: str
+) -> None:
+    command = f"set -o pipefail; {sys.executable} -m gpu_ssl {arguments} {redirection}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.strip() == words
+
+
+def test_a_terminal_of_few_characters_shows_a_table_all_the_same(run_cli: RunCli) -> None:
+    arguments = ["run", "--dataset", "digits", "--labels", "50", "--epochs", "1", "--no-plots"]
+    done = run_cli(*arguments, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert " ? " in done.stdout  # what was the plus-minus sign

@@ -253,3 +253,25 @@ def test_the_paper_network_runs(run_cli: RunCli) -> None:
     report = json.loads(done.stdout)
     assert report["config"]["model"] == {"network": "mlp", "latent_dim": 50, "kl_weight": 1.0}
     assert (report["training"]["augment"], report["training"]["mirror"]) == (False, False)
+
+
+@pytest.mark.parametrize("text", ["{}", '{"labels": []}', "[]", "not JSON"])
+def test_settings_that_are_not_whole_are_refused(run_cli: RunCli, tmp_path: Path, text: str) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "config.json").write_text(text)
+    done = run_cli("run", "--resume", "out")
+    assert done.returncode == 2
+    assert "does not hold settings of this version" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_report_without_results_is_damaged(run_cli: RunCli, tmp_path: Path) -> None:
+    arguments = ["--dataset", "digits", "--labels", "50", "--epochs", "1", "--no-plots", "--no-baselines"]
+    assert run_cli("run", *arguments, "--output", "out").returncode == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    (tmp_path / "out" / "report.json").write_text(json.dumps(report | {"results": []}))
+    done = run_cli("run", "--resume", "out")
+    assert done.returncode == 1
+    assert "damaged" in done.stderr
+    assert "Traceback" not in done.stderr

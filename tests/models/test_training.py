@@ -81,6 +81,21 @@ def test_a_checkpoint_of_another_training_is_refused(digits: Dataset, tmp_path: 
         make_trainer(digits).restore(tmp_path / "c.json", {"test": "no"})
 
 
+def test_going_on_with_another_number_of_threads_is_told(
+    digits: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_trainer(digits).save(tmp_path / "c.json", ORIGIN)
+    make_trainer(digits).restore(tmp_path / "c.json", ORIGIN)
+    assert caplog.messages == []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        make_trainer(digits).restore(tmp_path / "c.json", ORIGIN)
+    finally:
+        torch.set_num_threads(threads)
+    assert f"written with {threads} threads and goes on with {threads + 1}" in caplog.text
+
+
 def test_a_checkpoint_is_written_after_each_epoch(digits: Dataset) -> None:
     trainer = make_trainer(digits)
     seen = []
