@@ -43,7 +43,13 @@ def run_tests(name: str, folder: Path, *arguments: str) -> dict[str, Any]:
         return {"ok": False, "exit_code": done.returncode}
     suite = next(ElementTree.parse(report).getroot().iter("testsuite"))
     counts = {key: int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped")}
-    return {"ok": done.returncode == 0 and counts["tests"] > 0, **counts}
+    failed = {
+        f"{case.get('classname')}::{case.get('name')}": outcome.get("message", "")
+        for case in suite.iter("testcase")
+        for outcome in case
+        if outcome.tag in ("failure", "error")
+    }
+    return {"ok": done.returncode == 0 and counts["tests"] > 0, **counts, "failed": failed}
 
 
 def run_pipeline(device: str, folder: Path) -> dict[str, Any]:
@@ -93,12 +99,13 @@ def main(labels: str, repeats: int, output: Path | None) -> None:
     """Run every check that needs a GPU and write what came out; exit with 1 where one failed."""
     doctor = run_step("doctor", "gpu_ssl", "doctor", "--device", "cuda", "--json")
     diagnosis = json.loads(doctor.stdout)
-    failed = [f"{c['name']}: {c['found']}" for c in diagnosis["checks"] if c["status"] == "failed"]
-    if not diagnosis["works"]:
+    if diagnosis["auto_device"]["used"] == "cpu":
+        failed = [f"{c['name']}: {c['found']}" for c in diagnosis["checks"] if c["status"] == "failed"]
         raise click.ClickException(f"{'; '.join(failed)} (see: gpu-ssl doctor --device cuda)")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         steps = {
+            "doctor": {"ok": diagnosis["works"], **diagnosis},
             "gpu_tests": run_tests("GPU tests", folder, "--require-gpu", "-m", "gpu", "tests"),
             "contract": run_tests("contract", folder, "tests/contract"),
             "svm": run_svm(folder, labels, repeats),
@@ -116,7 +123,6 @@ def main(labels: str, repeats: int, output: Path | None) -> None:
             ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
         ).stdout.strip(),
         "environment": environment,
-        "doctor": diagnosis,
         **steps,
     }
     output = output or RESULTS / f"gpu-{slug(environment['gpus'][0]['name'])}.json"

@@ -17,6 +17,8 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,60 +44,66 @@ RESULT = Path(__file__).parent / "results" / "svm.json"
 C = 5.0
 CACHE_MIB = 1000
 
-Contender = Callable[[NDArray[Any], NDArray[np.int64], float], Callable[[NDArray[Any]], NDArray[Any]]]
-"""Fits points and labels with a gamma, and returns the function that predicts."""
+Predict = Callable[[Any], NDArray[Any]]
 
 
-def scikit_learn(module: str) -> Contender:
+@dataclass(frozen=True)
+class Contender:
+    """Who takes part: `prepare` brings points to where they are used, which is not timed.
+
+    `fit` takes prepared points, labels and a gamma, and returns the function that predicts prepared points.
+    """
+
+    dtype: type[np.floating[Any]]
+    prepare: Callable[[NDArray[Any]], Any]
+    fit: Callable[[Any, NDArray[np.int64], float], Predict]
+
+
+def scikit_learn(module: str, dtype: type[np.floating[Any]]) -> Contender:
     """Make a contender of the SVC in `module`."""
     svc = importlib.import_module(module).SVC
 
-    def fit(
-        points: NDArray[Any], labels: NDArray[np.int64], gamma: float
-    ) -> Callable[[NDArray[Any]], NDArray[Any]]:
-        predict: Callable[[NDArray[Any]], NDArray[Any]]
-        predict = svc(C=C, gamma=gamma, cache_size=CACHE_MIB).fit(points, labels).predict
+    def fit(points: Any, labels: NDArray[np.int64], gamma: float) -> Predict:
+        predict: Predict = svc(C=C, gamma=gamma, cache_size=CACHE_MIB).fit(points, labels).predict
         return predict
 
-    return fit
+    return Contender(dtype, lambda points: points, fit)
 
 
-def ours(backend: SVMBackend, device: torch.device) -> Contender:
+def ours(backend: SVMBackend, device: torch.device, dtype: type[np.floating[Any]]) -> Contender:
     """Make a contender of our SVM with `backend`, on points that are on `device` already."""
 
-    def on_device(points: NDArray[Any]) -> Any:
-        return backend.receive(torch.from_numpy(points).to(device))
-
-    def fit(
-        points: NDArray[Any], labels: NDArray[np.int64], gamma: float
-    ) -> Callable[[NDArray[Any]], NDArray[Any]]:
-        penalty = Penalty(C, Kernel(gamma=gamma))
-        model = fit_one_vs_one(backend, on_device(points), labels, 10, penalty)
+    def prepare(points: NDArray[Any]) -> Any:
+        prepared = backend.receive(torch.from_numpy(points).to(device))
         synchronize(device)
-        return lambda new: backend.to_host(model.predict(on_device(new)))
+        return prepared
 
-    return fit
+    def fit(points: Any, labels: NDArray[np.int64], gamma: float) -> Predict:
+        model = fit_one_vs_one(backend, points, labels, 10, Penalty(C, Kernel(gamma=gamma)))
+        synchronize(device)
+        return lambda new: backend.to_host(model.predict(new))
+
+    return Contender(dtype, prepare, fit)
 
 
-def contenders(device: str) -> dict[str, tuple[Contender, type[np.floating[Any]]]]:
-    """Return who takes part, by name, with the precision of their points."""
+def contenders(device: str) -> dict[str, Contender]:
+    """Return who takes part, by name."""
     host, _ = resolve_backend("sklearn", resolve_device("cpu"))
     cpu = torch.device("cpu")
-    taking_part: dict[str, tuple[Contender, type[np.floating[Any]]]] = {
-        "scikit-learn float64": (scikit_learn("sklearn.svm"), np.float64),
-        "gpu-ssl float32": (ours(host, cpu), np.float32),
-        "gpu-ssl float64": (ours(host, cpu), np.float64),
+    taking_part = {
+        "scikit-learn float64": scikit_learn("sklearn.svm", np.float64),
+        "gpu-ssl float32": ours(host, cpu, np.float32),
+        "gpu-ssl float64": ours(host, cpu, np.float64),
     }
     if library_version("scikit-learn-intelex"):
-        peer = scikit_learn("sklearnex.svm")
         taking_part |= {
-            "scikit-learn-intelex float32": (peer, np.float32),
-            "scikit-learn-intelex float64": (peer, np.float64),
+            "scikit-learn-intelex float32": scikit_learn("sklearnex.svm", np.float32),
+            "scikit-learn-intelex float64": scikit_learn("sklearnex.svm", np.float64),
         }
     if device == "cuda":
         choice = resolve_device("cuda")
         gpu, _ = resolve_backend("cuml", choice)
-        taking_part["gpu-ssl cuML float32"] = (ours(gpu, torch.device(choice.used)), np.float32)
+        taking_part["gpu-ssl cuML float32"] = ours(gpu, torch.device(choice.used), np.float32)
     return taking_part
 
 
@@ -119,7 +127,7 @@ def make_latents(device: torch.device) -> tuple[NDArray[Any], NDArray[Any], NDAr
 def measure(
     n: int,
     repeats: int,
-    taking_part: dict[str, tuple[Contender, type[np.floating[Any]]]],
+    taking_part: dict[str, Contender],
     data: tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]],
 ) -> dict[str, Any]:
     """Fit and score everyone in turn, `repeats` times; the first fit and score of each warms it up."""
@@ -130,14 +138,15 @@ def measure(
     results: dict[str, Any] = {name: {"fit_seconds": [], "score_seconds": []} for name in taking_part}
     predictions = {}
     few = labelled_indices(labels, 100, seed=0, split=0)
-    for fit, dtype in taking_part.values():
-        fit(train[few].astype(dtype), labels[few], gamma)(test[:1000].astype(dtype))
+    for who in taking_part.values():
+        warm_up, new = (who.prepare(part.astype(who.dtype)) for part in (train[few], test[:1000]))
+        who.fit(warm_up, labels[few], gamma)(new)
     for _ in range(repeats):
-        for name, (fit, dtype) in taking_part.items():
-            own_points, own_test = points.astype(dtype), test.astype(dtype)
-            seconds, predict = timed(lambda f=fit, p=own_points: f(p, own_labels, gamma))  # type: ignore[misc]
+        for name, who in taking_part.items():
+            own_points, own_test = (who.prepare(part.astype(who.dtype)) for part in (points, test))
+            seconds, predict = timed(partial(who.fit, own_points, own_labels, gamma))
             results[name]["fit_seconds"].append(seconds)
-            seconds, predictions[name] = timed(lambda p=predict, t=own_test: p(t))  # type: ignore[misc]
+            seconds, predictions[name] = timed(partial(predict, own_test))
             results[name]["score_seconds"].append(seconds)
     reference = predictions["scikit-learn float64"]
     for name, predicted in predictions.items():

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from pydantic import Field
 
 import gpu_ssl
@@ -148,7 +149,7 @@ def _gpu(problem: str | None) -> Check:
 def _version(distribution: str) -> Check:
     """Compare the installed version with what gpu-ssl's own metadata ask for."""
     ranges = {r.name: r.specifier for r in map(Requirement, metadata.requires("gpu-ssl") or ())}
-    supported = ranges[distribution]
+    supported = ranges.get(distribution, SpecifierSet())
     short = CONDA_NAMES.get(distribution, distribution)
     found = library_version(distribution) or library_version(short)
     good = found is not None and supported.contains(found, prereleases=True)
@@ -157,7 +158,7 @@ def _version(distribution: str) -> Check:
         name=short,
         status="ok" if good else "failed",
         found=found or "not installed",
-        supported=str(supported),
+        supported=str(supported) or None,
         remedy=None if good else (INSTALL if optional else "pip install --upgrade gpu-ssl"),
     )
 

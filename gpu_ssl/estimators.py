@@ -5,17 +5,18 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import torch
-from array_api_compat import array_namespace, is_cupy_array, is_torch_array
+from array_api_compat import array_namespace, device, is_cupy_array, is_torch_array
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
 from gpu_ssl.errors import UsageError
 from gpu_ssl.runtime import interop
 from gpu_ssl.runtime.device import resolve_device
+from gpu_ssl.svm._sklearn import pack_coefficients
 from gpu_ssl.svm.backend import resolve_backend
 from gpu_ssl.svm.kernels import KERNEL_NAMES, Array, Kernel, KernelName, scale_gamma
 from gpu_ssl.svm.one_vs_one import fit_one_vs_one
@@ -23,7 +24,7 @@ from gpu_ssl.svm.pairs import Penalty
 
 
 class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """C-support vector classification, one-vs-one, on the GPU or the CPU; a drop-in for scikit-learn's SVC.
+    """C-support vector classification, one-vs-one, on the GPU or the CPU, in place of scikit-learn's SVC.
 
     Every pair of classes is a binary problem, solved by cuML on the GPU or by scikit-learn's LIBSVM on the
     CPU, several at a time. All pairs are scored together, from one kernel matrix. On a GPU the points never
@@ -65,6 +66,10 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Number of support vectors of each class.
     support_vectors_ : ndarray of shape (n_support, n_features)
         The support vectors.
+    dual_coef_ : ndarray of shape (n_classes - 1, n_support)
+        Dual coefficients, packed as scikit-learn packs them.
+    intercept_ : ndarray of shape (n_pairs,)
+        Constants of the decision function.
     class_weight_ : ndarray of shape (n_classes,)
         Factor of C for each class.
     gamma_ : float
@@ -80,7 +85,12 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Notes
     -----
+    Not offered: precomputed and callable kernels, sparse X, probabilities. With a hundred classes and more
+    scikit-learn's SVC is faster: the coefficients of all pairs are one dense matrix here.
+
     X is scored in its own precision: float32 takes half the time of float64, which is that of scikit-learn.
+    On a GPU, what is neither becomes float32.
+
     Predictions and decision values come back as arrays of X's library, on X's device; where the classes are
     no numbers, predictions are a NumPy array.
 
@@ -149,7 +159,7 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._backend, self.backend_ = resolve_backend(
             "cuml" if self.device.startswith("cuda") else "auto", self.device_
         )
-        y = _on_host(y)
+        y = column_or_1d(_on_host(y), warn=True)
         points, y = self._points(X, y)
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
@@ -173,6 +183,7 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict(self, X: Array) -> Array:
         """Return the class of each sample, of shape (n_samples,)."""
         check_is_fitted(self)
+        self._check_parameters()
         codes = self.model_.predict(self._points(X), self.break_ties)
         if np.issubdtype(self.classes_.dtype, np.number):
             xp = array_namespace(codes)
@@ -189,6 +200,7 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             By `decision_function_shape`; see `gpu_ssl.svm.model.OneVsOneModel.decision_function`.
         """
         check_is_fitted(self)
+        self._check_parameters()
         points = self._points(X)
         return _like(self.model_.decision_function(points, self.decision_function_shape), X)
 
@@ -203,12 +215,25 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         return self._backend.to_host(self.model_.support_vectors)
 
+    @property
+    def intercept_(self) -> NDArray[Any]:
+        """The constants of the decision function, of shape (n_pairs,), signed as in scikit-learn's SVC."""
+        check_is_fitted(self)
+        intercepts = self._backend.to_host(self.model_.intercepts)
+        return intercepts if len(self.classes_) == 2 else -intercepts
+
+    @property
+    def dual_coef_(self) -> NDArray[Any]:
+        """Dual coefficients packed as in scikit-learn's SVC, of shape (n_classes - 1, n_support)."""
+        check_is_fitted(self)
+        return pack_coefficients(self._backend.to_host(self.model_.coefficients), self.n_support_)
+
     def _points(self, X: Array, *y: NDArray[Any]) -> Any:
         """Bring X to the backend as a checked float array; with y (when fitting), return both."""
         on_gpu = is_cupy_array(X) or (is_torch_array(X) and X.device.type == "cuda")
         if on_gpu and self.backend_.used == "cuml":
-            points = self._backend.receive(X.detach()) if is_torch_array(X) else X
-            self._check_device_array(points, *y)
+            points = self._check_device_array(X.detach() if is_torch_array(X) else X, *y)
+            points = self._backend.receive(points) if is_torch_array(points) else points
         else:
             checked = validate_data(
                 self, _on_host(X), *y, reset=bool(y), dtype=[np.float64, np.float32], order=None
@@ -217,9 +242,15 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             points = self._backend.from_host(host)
         return (points, *y) if y else points
 
-    def _check_device_array(self, points: Array, *y: NDArray[Any]) -> None:
-        """Check an array that must not come to the host; one bit of it does."""
+    def _check_device_array(self, points: Array, *y: NDArray[Any]) -> Array:
+        """Return an array that must not come to the host as a checked float array; one bit comes."""
         xp = array_namespace(points)
+        place = device(points)
+        index = getattr(place, "index", getattr(place, "id", 0))
+        if index:
+            raise UsageError(
+                f"X is on GPU {index}; cuML uses the first visible GPU alone (CUDA_VISIBLE_DEVICES)"
+            )
         if points.ndim != 2 or 0 in points.shape:
             raise UsageError(f"X has shape {tuple(points.shape)}; (n_samples, n_features) is needed")
         if y:
@@ -228,10 +259,13 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 raise UsageError(f"y has shape {y[0].shape}; X has {points.shape[0]} samples")
         elif points.shape[1] != self.n_features_in_:
             raise UsageError(f"X has {points.shape[1]} features; {self.n_features_in_} were fitted")
-        if not xp.isdtype(points.dtype, "real floating"):
-            raise UsageError(f"X has dtype {points.dtype}; float32 or float64 is needed")
+        if not xp.isdtype(points.dtype, ("bool", "integral", "real floating")):
+            raise UsageError(f"X has dtype {points.dtype}; real numbers are needed")
+        if points.dtype not in (xp.float32, xp.float64):
+            points = xp.astype(points, xp.float32)
         if not bool(xp.all(xp.isfinite(points))):
             raise UsageError("X holds NaN or infinity; remove those samples or fill them in")
+        return points
 
     def _resolve_gamma(self, points: Array) -> float:
         if self.gamma == "scale":
@@ -252,7 +286,7 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         number("max_iter", -1, numbers.Integral, strict=False)
         number("coef0", -np.inf)
         if self.gamma not in ("scale", "auto"):
-            number("gamma", 0)
+            number("gamma", 0, strict=False)
         for name, allowed in (("kernel", KERNEL_NAMES), ("decision_function_shape", ("ovr", "ovo"))):
             if getattr(self, name) not in allowed:
                 raise UsageError(f"{name}={getattr(self, name)!r}: allowed are {', '.join(allowed)}")
@@ -275,4 +309,6 @@ def _like(result: Array, X: Array) -> Array:
     """Return `result` as an array of X's library, on X's device."""
     if is_torch_array(X):
         return torch.utils.dlpack.from_dlpack(result).to(X.device)
-    return result if is_cupy_array(X) else _on_host(result)
+    if is_cupy_array(X):
+        return array_namespace(X).asarray(result, device=device(X))
+    return _on_host(result)

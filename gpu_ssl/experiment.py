@@ -101,8 +101,9 @@ def run(config: RunConfig, folder: Path, progress: Progress) -> Outcome:
     with stopwatch.phase("load"):
         dataset = load_dataset(config.data, progress)
     counts = resolve_label_counts(config.labels, len(dataset.train), len(dataset.train.class_names))
-    with memory_errors(device):
+    with memory_errors(device, "lower --batch-size, take a smaller --dataset, or give --device cpu"):
         vae, training, latents = _learn(config, dataset, device, backend, folder, stopwatch, progress)
+    with memory_errors(device, "take fewer --labels, or give --svm sklearn"):
         predictions = _predict(config, dataset, latents, counts, backend, folder, stopwatch, progress)
     results = score(predictions, dataset.test.labels)
     phases = ("load", "upload", "train", "encode", "handoff", "fit", "score", "baselines")

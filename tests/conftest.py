@@ -12,9 +12,9 @@ from hypothesis import settings
 from gpu_ssl.config import DataConfig
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.data.loading import load_dataset
-from gpu_ssl.errors import DataError
+from gpu_ssl.errors import DataError, DeviceError
 from gpu_ssl.runtime.device import cuda_problem
-from gpu_ssl.svm.backend import cuml_problem
+from gpu_ssl.svm.backend import cuml_backend
 
 # The first example pays for warming up torch, and timings are no matter of these tests.
 settings.register_profile("no deadline", deadline=None)
@@ -31,11 +31,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip tests marked gpu where there is no GPU, or fail them where one is required."""
     if item.get_closest_marker("gpu") is None:
         return
-    problem = cuda_problem() or cuml_problem()
+    problem = cuda_problem() or _cuml_problem()
     if problem and item.config.getoption("--require-gpu"):
         pytest.fail(f"--require-gpu was given, and the GPU cannot be used: {problem}", pytrace=False)
     if problem:
         pytest.skip(f"needs a GPU: {problem}")
+
+
+def _cuml_problem() -> str | None:
+    try:
+        cuml_backend()
+    except DeviceError as error:
+        return str(error)
+    return None
 
 
 RunCli = Callable[..., subprocess.CompletedProcess[str]]

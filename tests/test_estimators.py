@@ -14,11 +14,13 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.svm import SVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from gpu_ssl import OneVsOneSVC
+from gpu_ssl import OneVsOneSVC, estimators
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.errors import DeviceError, UsageError
+from gpu_ssl.report.records import Choice
 from gpu_ssl.svm.kernels import Kernel
 from tests.svm import clouds, kernels
+from tests.svm.on_device import DEVICE, DeviceBackend, StrictArray, to_device, to_host
 
 without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
 
@@ -83,7 +85,7 @@ def test_attributes_are_those_of_svc(digits: Dataset) -> None:
     points = digits.train.images.reshape(len(digits.train), -1) / 255
     theirs = SVC(C=5).fit(points, digits.train.labels)
     ours = OneVsOneSVC(C=5, device="cpu").fit(points, digits.train.labels)
-    for name in ("support_", "n_support_", "support_vectors_", "classes_"):
+    for name in ("support_", "n_support_", "support_vectors_", "classes_", "dual_coef_", "intercept_"):
         np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name), err_msg=name)
     assert ours.score(points, digits.train.labels) == theirs.score(points, digits.train.labels)
     assert (ours.device_.used, ours.backend_.used) == ("cpu", "sklearn")
@@ -131,6 +133,80 @@ def test_a_parameter_that_cannot_be_is_named(changes: dict[str, object], words: 
     with pytest.raises(UsageError, match=words) as caught:
         OneVsOneSVC(**changes).fit(np.eye(4), [0, 0, 1, 1])
     assert isinstance(caught.value, ValueError)
+
+
+def test_a_parameter_that_is_changed_after_the_fit_is_checked_too() -> None:
+    svc = OneVsOneSVC(device="cpu").fit(np.eye(4), [0, 0, 1, 1])
+    with pytest.raises(UsageError, match="break_ties"):
+        svc.set_params(break_ties=True, decision_function_shape="ovo").predict(np.eye(4))
+
+
+class TestOnADevice:
+    """What happens to arrays on a GPU, with arrays that are not on the CPU and raise when copied to it."""
+
+    @pytest.fixture(autouse=True)
+    def gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        cuda = Choice(requested="auto", used="cuda:0", reason="test")
+        cuml = Choice(requested="auto", used="cuml", reason="test")
+        monkeypatch.setattr(estimators, "resolve_device", lambda requested: cuda)
+        monkeypatch.setattr(estimators, "resolve_backend", lambda *_: (DeviceBackend(), cuml))
+        monkeypatch.setattr(estimators, "is_cupy_array", lambda array: isinstance(array, StrictArray))
+
+    @pytest.mark.parametrize("as_list", [False, True])
+    @pytest.mark.parametrize("kernel", ["rbf", "poly"])
+    def test_points_stay_there_and_answers_come_from_there(self, as_list: bool, kernel: str) -> None:
+        points, labels = clouds(80, 4, 3, seed=0)
+        on_device = to_device(points)
+        given = labels.tolist() if as_list else labels
+        svc = OneVsOneSVC(kernel=kernel).fit(on_device, given)
+        expected = SVC(kernel=kernel).fit(points, labels)
+        predicted = svc.predict(on_device)
+        assert predicted.device == DEVICE
+        assert np.array_equal(to_host(predicted), expected.predict(points))
+        np.testing.assert_allclose(
+            to_host(svc.decision_function(on_device)), expected.decision_function(points), atol=1e-9
+        )
+        assert np.array_equal(svc.support_, expected.support_)
+        np.testing.assert_allclose(svc.dual_coef_, expected.dual_coef_, atol=1e-12)
+
+    def test_named_classes_come_as_numpy(self) -> None:
+        points, labels = clouds(80, 3, 3, seed=0)
+        names = np.array(["ant", "bee", "cat"])[labels]
+        predicted = OneVsOneSVC().fit(to_device(points), names).predict(to_device(points))
+        assert np.array_equal(predicted, SVC().fit(points, names).predict(points))
+
+    def test_points_of_the_host_are_sent_there_and_answered_on_the_host(self) -> None:
+        points, labels = clouds(80, 3, 3, seed=0)
+        svc = OneVsOneSVC().fit(points, labels)
+        assert svc.model_.support_vectors.device == DEVICE
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(estimators, "_like", lambda result, X: to_host(result))
+            assert np.array_equal(svc.predict(points), SVC().fit(points, labels).predict(points))
+
+    def test_integers_become_float32(self) -> None:
+        points = to_device(np.arange(20).reshape(10, 2))
+        svc = OneVsOneSVC().fit(points, [0, 1] * 5)
+        assert str(svc.model_.support_vectors.dtype).endswith("float32")
+
+    @pytest.mark.parametrize(
+        ("X", "y", "words"),
+        [
+            (np.ones(4), [0, 0, 1, 1], "shape"),
+            (np.ones((0, 2)), [], "shape"),
+            (np.ones((4, 2)), [0, 1], "4 samples"),
+            (np.full((4, 2), np.nan), [0, 0, 1, 1], "NaN"),
+            (np.ones((4, 2), complex), [0, 0, 1, 1], "real numbers"),
+        ],
+    )
+    def test_what_cannot_be_fitted_is_refused(self, X: np.ndarray, y: list[int], words: str) -> None:  # type: ignore[type-arg]
+        with pytest.raises(UsageError, match=words):
+            OneVsOneSVC().fit(to_device(X), y)
+
+    def test_another_number_of_features_is_refused(self) -> None:
+        points, labels = clouds(40, 2, 3, seed=0)
+        svc = OneVsOneSVC().fit(to_device(points), labels)
+        with pytest.raises(UsageError, match="X has 2 features; 3 were fitted"):
+            svc.predict(to_device(points[:, :2].copy()))
 
 
 @without_cuda

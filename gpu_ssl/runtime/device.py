@@ -88,21 +88,18 @@ def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextMan
 
 
 @contextmanager
-def memory_errors(device: torch.device) -> Iterator[None]:
-    """Turn an error about too little memory on `device`, torch's or CuPy's, into one line on what to lower.
+def memory_errors(device: torch.device, advice: str) -> Iterator[None]:
+    """Turn an error about too little memory, torch's or CuPy's, into one line with `advice` on what to lower.
 
     Raises
     ------
     DeviceError
-        If the enclosed block ran out of device memory.
+        If the enclosed block ran out of memory.
     """
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError):
-        raise DeviceError(
-            f"{device} has too little memory for this; lower --batch-size, take a smaller --dataset, "
-            "or give --device cpu"
-        ) from None
+        raise DeviceError(f"too little memory for this (the device is {device}); {advice}") from None
 
 
 def synchronize(device: torch.device) -> None:

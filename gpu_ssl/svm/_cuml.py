@@ -12,7 +12,8 @@ it. Both are blocking streams, so each waits for the other's earlier work (CUDA 
 synchronization behavior"); a worker waits for its own stream before it returns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import cupy
@@ -73,37 +74,47 @@ class CumlBackend:
         def solve(i: int, j: int) -> BinarySVM:
             # The current stream and scikit-learn's settings belong to a thread. A check for finite values
             # would bring its answer to the host; whoever made the points has checked them.
-            with cupy.cuda.Stream.ptds, config_context(assume_finite=True):
+            with (
+                _named_errors(i, j, sizes[i] + sizes[j]),
+                cupy.cuda.Stream.ptds,
+                config_context(assume_finite=True),
+            ):
                 points = _join(grouped, classes[i], classes[j])
                 own = None if on_device is None else _join(on_device, classes[i], classes[j])
-                solution = _solve(points, sizes[i], penalty, own, (i, j))
+                solution = _solve(points, sizes[i], penalty, own)
                 cupy.cuda.Stream.ptds.synchronize()
                 return solution
 
         return solve_concurrently(solve, sizes, WORKERS)
 
 
-def _solve(
-    points: Array, n_first: int, penalty: Penalty, weights: Array | None, pair: tuple[int, int]
-) -> BinarySVM:
+def _solve(points: Array, n_first: int, penalty: Penalty, weights: Array | None) -> BinarySVM:
     n = points.shape[0]
     labels = cupy.zeros(n, dtype=cupy.int32)
     labels[n_first:] = 1
-    where = f"classes {pair[0]} and {pair[1]} ({n} points)"
+    svc = make_svc(penalty, n).fit(points, labels, sample_weight=weights)
+    # cuML lists support vectors in ascending order as it is; nothing promises it.
+    order = cupy.argsort(svc.support_)
+    support, coefficients = (cupy.take(part, order) for part in (svc.support_, svc.dual_coef_[0, :]))
+    return BinarySVM(support, coefficients, svc.intercept_, int(svc.n_iter_[0]))
+
+
+@contextmanager
+def _named_errors(i: int, j: int, n_points: int) -> Iterator[None]:
+    """Turn what goes wrong in a pair into one line that names it and says what to do."""
+    where = f"classes {i} and {j} ({n_points} points)"
     try:
-        svc = make_svc(penalty, n).fit(points, labels, sample_weight=weights)
+        yield
     except MemoryError as error:
         raise DeviceError(
             f"the GPU has too little memory to fit {where} with cuML: {_one_line(error)}; "
-            "take fewer labels, or give --svm sklearn"
+            "take fewer labels, or fit with scikit-learn (--svm sklearn)"
         ) from error
     except (RuntimeError, ValueError) as error:
         raise TrainingError(
-            f"cuML cannot fit {where}: {_one_line(error)}; scale the data, lower C, or give --svm sklearn"
+            f"cuML cannot fit {where}: {_one_line(error)}; scale the data, lower C, "
+            "or fit with scikit-learn (--svm sklearn)"
         ) from error
-    # cuML lists support vectors in ascending order as it is; nothing promises it.
-    order = cupy.argsort(svc.support_)
-    return BinarySVM(svc.support_[order], svc.dual_coef_[0][order], svc.intercept_, int(svc.n_iter_[0]))
 
 
 def make_svc(penalty: Penalty, n_points: int) -> SVC:
@@ -128,10 +139,10 @@ def make_svc(penalty: Penalty, n_points: int) -> SVC:
 
 def _join(array: Array, first: slice, second: slice) -> Array:
     """Return two slices of rows as one new array, column-major: what cuML reads without a copy."""
-    parts = (array[first], array[second])
-    n_first = parts[0].shape[0]
-    joined = cupy.empty((n_first + parts[1].shape[0], *array.shape[1:]), dtype=array.dtype, order="F")
-    joined[:n_first], joined[n_first:] = parts
+    n_first, n_second = first.stop - first.start, second.stop - second.start
+    joined = cupy.empty((n_first + n_second, *array.shape[1:]), dtype=array.dtype, order="F")
+    joined[:n_first, ...] = array[first, ...]
+    joined[n_first:, ...] = array[second, ...]
     return joined
 
 

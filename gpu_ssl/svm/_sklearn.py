@@ -1,5 +1,6 @@
 """scikit-learn's SVC as a backend: LIBSVM solves the pairs on the host, in float64."""
 
+import threading
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +19,8 @@ CACHE_MIB = 1000
 ALONE = 4000
 """Up to so many points LIBSVM's own loop over the pairs is as fast as threads over binary fits, each of which
 costs about 0.4 ms whatever its size (100 points of 10 classes: 2 ms against 30 ms; 3000: 63 against 67)."""
+
+_FILTERS = threading.Lock()
 
 
 class SklearnBackend:
@@ -47,7 +50,8 @@ class SklearnBackend:
         weights: NDArray[np.float64] | None,
     ) -> list[BinarySVM]:
         """Solve the binary problem of every pair; see `svm.backend.SVMBackend`."""
-        with warnings.catch_warnings():
+        # The filters of warnings belong to the process, so one fit at a time may change them.
+        with _FILTERS, warnings.catch_warnings():
             # The solutions tell it, and 45 pairs would warn one by one.
             warnings.simplefilter("ignore", ConvergenceWarning)
             # A class of one or two points is what few labels mean.
@@ -115,3 +119,24 @@ def _unpack(svc: SVC, sizes: Sequence[int]) -> list[BinarySVM]:
         coefficients = -np.concatenate([svc.dual_coef_[j - 1, groups[i]], svc.dual_coef_[i, groups[j]]])
         solutions.append(BinarySVM(support, coefficients, -svc.intercept_[[pair]], int(svc.n_iter_[pair])))
     return solutions
+
+
+def pack_coefficients(coefficients: NDArray[Any], n_support: NDArray[np.int32]) -> NDArray[Any]:
+    """Pack dual coefficients (n_support, n_pairs) as LIBSVM does: the inverse of taking them apart.
+
+    Parameters
+    ----------
+    coefficients : ndarray of shape (n_support, n_pairs)
+        Those of a `OneVsOneModel`.
+    n_support : ndarray of shape (n_classes,)
+        Number of support vectors of each class.
+    """
+    if len(n_support) == 2:
+        return coefficients.T
+    ends = np.cumsum(n_support)
+    groups = [slice(end - n, end) for end, n in zip(ends, n_support, strict=True)]
+    packed = np.empty((len(groups) - 1, len(coefficients)), coefficients.dtype)
+    for pair, (i, j) in enumerate(class_pairs(len(groups))):
+        packed[j - 1, groups[i]] = -coefficients[groups[i], pair]
+        packed[i, groups[j]] = -coefficients[groups[j], pair]
+    return packed

@@ -54,22 +54,28 @@ class SVMBackend(Protocol):
 INSTALL = "on a machine with an NVIDIA GPU: pip install 'gpu-ssl[gpu]'"
 
 
-def cuml_problem(device: str = "cuda:0") -> str | None:
-    """Say why cuML's backend cannot serve arrays on `device`, or None where it can."""
+def cuml_backend(device: str = "cuda:0") -> SVMBackend:
+    """Make cuML's backend for arrays on `device`.
+
+    Raises
+    ------
+    DeviceError
+        If it cannot be used, with the reason.
+    """
     index = device.partition(":")[2]
     if index != "0":
-        return (
+        raise DeviceError(
             f"cuML uses the first visible GPU alone; set CUDA_VISIBLE_DEVICES={index} and give --device cuda"
         )
-    missing = [name for name in ("cupy", "cuml") if find_spec(name) is None]
+    missing = [name for name in ("cupy", "cuml", "rmm") if find_spec(name) is None]
     if missing:
-        return f"{' and '.join(missing)} not installed ({INSTALL})"
+        raise DeviceError(f"{', '.join(missing)} not installed ({INSTALL})")
     try:
-        importlib.import_module("gpu_ssl.svm._cuml")
+        backend: SVMBackend = importlib.import_module("gpu_ssl.svm._cuml").CumlBackend()
     except (ImportError, OSError, RuntimeError) as error:
-        # A missing CUDA library shows as any of the three.
-        return f"cuML cannot be imported: {' '.join(str(error).split())}"
-    return None
+        # A missing library or a driver that is too old for this CuPy shows as any of the three.
+        raise DeviceError(f"cuML cannot be used: {' '.join(str(error).split())}") from error
+    return backend
 
 
 def resolve_backend(requested: str, device: Choice) -> tuple[SVMBackend, Choice]:
@@ -99,11 +105,9 @@ def resolve_backend(requested: str, device: Choice) -> tuple[SVMBackend, Choice]
                 f"--svm cuml needs a CUDA device, and the device is cpu ({device.reason}); {INSTALL}"
             )
         return SklearnBackend(), chosen("sklearn", "the latents are on the CPU")
-    problem = cuml_problem(device.used)
-    if problem is None:
-        from gpu_ssl.svm._cuml import CumlBackend
-
-        return CumlBackend(), chosen("cuml", f"the latents are on {device.used}")
-    if requested == "cuml":
-        raise DeviceError(f"--svm cuml: {problem}")
-    return SklearnBackend(), chosen("sklearn", f"{problem}; the latents are copied to the host")
+    try:
+        return cuml_backend(device.used), chosen("cuml", f"the latents are on {device.used}")
+    except DeviceError as problem:
+        if requested == "cuml":
+            raise DeviceError(f"--svm cuml: {problem}") from problem
+        return SklearnBackend(), chosen("sklearn", f"{problem}; the latents are copied to the host")

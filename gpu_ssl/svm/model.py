@@ -71,8 +71,11 @@ class OneVsOneModel:
         if self.n_classes == 2:
             return self.pair_decisions(points)[:, 0]
         if shape == "ovo":
-            return -self.pair_decisions(points)
-        return self._by_blocks(points, self._votes_and_confidences, (self.n_classes,))
+            return self._by_blocks(points, lambda decisions: -decisions, (self.intercepts.shape[0],))
+        membership = self._membership()
+        return self._by_blocks(
+            points, lambda decisions: self._votes_and_confidences(decisions, membership), (self.n_classes,)
+        )
 
     def predict(self, points: Array, break_ties: bool = False) -> Array:
         """Return the class of each of `points`, of shape (n,), int64.
@@ -84,7 +87,8 @@ class OneVsOneModel:
         # Two classes have one pair, and no tie.
         breaks = break_ties and self.n_classes > 2
         scores = self._votes_and_confidences if breaks else self._votes
-        return self._by_blocks(points, lambda d: xp.argmax(scores(d), axis=1), (), xp.int64)
+        membership = self._membership()
+        return self._by_blocks(points, lambda d: xp.argmax(scores(d, membership), axis=1), (), xp.int64)
 
     def _by_blocks(
         self, points: Array, rule: Callable[[Array], Array], shape: tuple[int, ...], dtype: object = None
@@ -97,8 +101,9 @@ class OneVsOneModel:
         kernel = self.kernel.against(self.support_vectors)
         own = self.support_vectors.dtype
         result = xp.empty((points.shape[0], *shape), dtype=dtype or own, device=device(points))
-        row_bytes = xp.finfo(own).bits // 8 * max(1, self.support_vectors.shape[0])
-        rows = max(1, _block_bytes(points) // row_bytes)
+        n_support, n_pairs = self.coefficients.shape
+        widest = max(n_support, n_pairs, points.shape[1] + 2)
+        rows = max(1, _block_bytes(points) // (xp.finfo(own).bits // 8 * widest))
         for start in range(0, points.shape[0], rows):
             block = slice(start, min(start + rows, points.shape[0]))
             # Kept until the next block is there: freed at once, its memory goes back to the system and comes
@@ -107,24 +112,25 @@ class OneVsOneModel:
             result[block, ...] = rule(values @ self.coefficients + self.intercepts)
         return result
 
-    def _votes(self, decisions: Array) -> Array:
+    def _votes(self, decisions: Array, membership: Array) -> Array:
         # LIBSVM gives a decision value of exactly 0 to the second class of the pair.
-        return self._count_votes(decisions, decisions >= 0)
+        return self._count_votes(decisions >= 0, membership)
 
-    def _votes_and_confidences(self, decisions: Array) -> Array:
+    def _votes_and_confidences(self, decisions: Array, membership: Array) -> Array:
         # scikit-learn gives a decision value of exactly 0 to the first class here.
         xp = array_namespace(decisions)
-        confidences = decisions @ self._membership(decisions)
-        return self._count_votes(decisions, decisions > 0) + confidences / (3 * (xp.abs(confidences) + 1))
+        confidences = decisions @ membership
+        return self._count_votes(decisions > 0, membership) + confidences / (3 * (xp.abs(confidences) + 1))
 
-    def _count_votes(self, decisions: Array, for_second: Array) -> Array:
-        xp = array_namespace(decisions)
-        signs = 2 * xp.astype(for_second, decisions.dtype) - 1
+    def _count_votes(self, for_second: Array, membership: Array) -> Array:
+        xp = array_namespace(membership)
+        signs = 2 * xp.astype(for_second, membership.dtype) - 1
         # Each class takes part in n_classes - 1 pairs, and its column adds 1 for a pair won, -1 for one lost.
-        return (signs @ self._membership(decisions) + (self.n_classes - 1)) / 2
+        return (signs @ membership + (self.n_classes - 1)) / 2
 
-    def _membership(self, like: Array) -> Array:
+    def _membership(self) -> Array:
         """Return the matrix (n_pairs, n_classes) with -1 at the first class of a pair and 1 at the second."""
+        like = self.intercepts
         xp = array_namespace(like)
         pairs = xp.asarray(class_pairs(self.n_classes), device=device(like))
         classes = xp.arange(self.n_classes, device=device(like))

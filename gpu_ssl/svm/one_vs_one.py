@@ -1,19 +1,18 @@
 """Fits a binary SVM for every pair of classes and stacks them; everything stays where the points are."""
 
-import logging
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
 
 from gpu_ssl.errors import UsageError
 from gpu_ssl.svm.backend import SVMBackend
 from gpu_ssl.svm.kernels import Array
 from gpu_ssl.svm.model import OneVsOneModel
 from gpu_ssl.svm.pairs import BinarySVM, Penalty, class_pairs
-
-logger = logging.getLogger(__name__)
 
 
 def fit_one_vs_one(
@@ -67,17 +66,18 @@ def fit_one_vs_one(
     solutions = backend.solve_pairs(
         grouped, sizes.tolist(), penalty, None if weights is None else weights[rows]
     )
-    _tell_unconverged(solutions, penalty)
+    _warn_of_unconverged(solutions, penalty)
     return _stack(solutions, grouped, index, sizes.tolist(), penalty)
 
 
-def _tell_unconverged(solutions: Sequence[BinarySVM], penalty: Penalty) -> None:
+def _warn_of_unconverged(solutions: Sequence[BinarySVM], penalty: Penalty) -> None:
     stopped = sum(solution.n_iter >= penalty.max_iter for solution in solutions)
     if penalty.max_iter >= 0 and stopped:
-        logger.warning(
-            "the solver stopped before it converged in %d of %d pairs of classes (max_iter=%d, tol=%g); "
-            "give it more iterations, or scale the data",
-            *(stopped, len(solutions), penalty.max_iter, penalty.tol),
+        warnings.warn(
+            f"the solver stopped before it converged in {stopped} of {len(solutions)} pairs of classes "
+            f"(max_iter={penalty.max_iter}, tol={penalty.tol:g}); give it more iterations, or scale the data",
+            ConvergenceWarning,
+            stacklevel=3,
         )
 
 
@@ -118,6 +118,7 @@ def _spread(union: Array, positions: Array, coefficients: Array) -> Array:
     nothing = xp.zeros(union.shape, dtype=coefficients.dtype, device=device(union))
     if positions.shape[0] == 0:
         return nothing
-    found = xp.clip(xp.searchsorted(positions, union), max=positions.shape[0] - 1)
+    found = xp.searchsorted(positions, union)
+    found = xp.where(found < positions.shape[0], found, xp.zeros_like(found))
     is_there = xp.take(positions, found) == union
     return xp.where(is_there, xp.take(coefficients, found), nothing)

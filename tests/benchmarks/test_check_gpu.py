@@ -47,19 +47,20 @@ def test_a_required_gpu_that_is_not_there_fails_the_tests() -> None:
     assert "--require-gpu was given, and the GPU cannot be used: " in required.stdout
 
 
-def steps(monkeypatch: pytest.MonkeyPatch, agreement: float, tests_exit: int) -> None:
+def steps(monkeypatch: pytest.MonkeyPatch, doctor: bool, agreement: float, tests_exit: int) -> None:
     """Let every step end as told, where the real ones would need a GPU."""
 
     def run_step(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         options = dict(pairwise(arguments))
         code, out = 0, ""
         if name == "doctor":
-            out = json.dumps({"works": True, "checks": []})
+            out = json.dumps({"works": doctor, "checks": [], "auto_device": {"used": "cuda:0"}})
         elif arguments[0] == "pytest":
             (xml,) = [a.partition("=")[2] for a in arguments if a.startswith("--junitxml")]
-            Path(xml).write_text(
-                '<testsuites><testsuite tests="5" failures="0" errors="0" skipped="0"/></testsuites>'
-            )
+            failure = '<failure message="boom"/>' if tests_exit else ""
+            case = f'<testcase classname="tests.test_gpu" name="test_x">{failure}</testcase>'
+            counts = f'tests="5" failures="{tests_exit}" errors="0" skipped="0"'
+            Path(xml).write_text(f"<testsuites><testsuite {counts}>{case}</testsuite></testsuites>")
             code = tests_exit
         elif arguments[0] == "benchmarks.svm":
             case = {"results": {"gpu-ssl cuML float32": {"agreement": agreement}}}
@@ -74,22 +75,29 @@ def steps(monkeypatch: pytest.MonkeyPatch, agreement: float, tests_exit: int) ->
 
 
 @pytest.mark.parametrize(
-    ("agreement", "tests_exit", "exit_code", "failed"),
-    [(1.0, 0, 0, []), (0.99, 0, 1, ["svm"]), (1.0, 1, 1, ["gpu_tests", "contract"])],
+    ("doctor", "agreement", "tests_exit", "exit_code", "failed"),
+    [
+        (True, 1.0, 0, 0, []),
+        (False, 1.0, 0, 1, ["doctor"]),
+        (True, 0.99, 0, 1, ["svm"]),
+        (True, 1.0, 1, 1, ["gpu_tests", "contract"]),
+    ],
 )
 def test_the_record_holds_every_step_and_the_exit_code_tells(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
+    doctor: bool,
     agreement: float,
     tests_exit: int,
     exit_code: int,
     failed: list[str],
 ) -> None:
-    steps(monkeypatch, agreement, tests_exit)
+    steps(monkeypatch, doctor, agreement, tests_exit)
     monkeypatch.setattr(check_gpu, "RESULTS", tmp_path)
     done = CliRunner().invoke(check_gpu.main, [])
     assert done.exit_code == exit_code, done.output
     record = json.loads((tmp_path / "gpu-nvidia-h100-80gb-hbm3.json").read_text())
-    names = ["gpu_tests", "contract", "svm", "run_cuda", "run_cpu"]
+    names = ["doctor", "gpu_tests", "contract", "svm", "run_cuda", "run_cpu"]
     assert [name for name in names if not record[name]["ok"]] == failed
+    assert record["gpu_tests"]["failed"] == ({"tests.test_gpu::test_x": "boom"} if tests_exit else {})
     assert "please commit it" in done.output

@@ -22,8 +22,8 @@ def test_everyone_fits_and_scores_the_same_points(digits: Dataset) -> None:
 
 def test_ours_gives_the_predictions_of_the_host(digits: Dataset) -> None:
     points = (digits.train.images.reshape(len(digits.train), -1) / 255).astype(np.float32)
-    fit, dtype = contenders("cpu")["gpu-ssl float32"]
-    predicted = fit(points, digits.train.labels, 0.05)(points)
-    assert (dtype, predicted.dtype, torch.is_tensor(predicted)) == (np.float32, np.int64, False)
+    who = contenders("cpu")["gpu-ssl float32"]
+    predicted = who.fit(who.prepare(points), digits.train.labels, 0.05)(who.prepare(points))
+    assert (who.dtype, predicted.dtype, torch.is_tensor(predicted)) == (np.float32, np.int64, False)
     assert np.mean(predicted == digits.train.labels) > 0.99
     assert C == 5.0

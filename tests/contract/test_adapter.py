@@ -1,15 +1,16 @@
-"""The adapter as it stands, on NumPy memory: each call is bound to the real signature and then really done.
+"""The adapter as it stands, on a device that is not the CPU: each call is bound to the real signature first.
 
-CuPy's functions are replaced by NumPy's of the same name, and cuML's SVC by one that fits with LIBSVM, gives
-its results in cuML's shapes, and insists on what cuML needs to work without a copy and without a wait.
+CuPy's functions are replaced by those of array-api-strict on such a device, where a copy to the host raises,
+and cuML's SVC by one that fits with LIBSVM, gives its results in cuML's shapes, and insists on what cuML
+needs to work without a copy and without a wait.
 """
 
-import contextlib
 import inspect
 import threading
 from types import SimpleNamespace
 from typing import Any
 
+import array_api_strict as xp
 import cuml.svm
 import cupy
 import numpy as np
@@ -21,10 +22,11 @@ from numpy.typing import NDArray
 from gpu_ssl.errors import DeviceError, TrainingError
 from gpu_ssl.svm import _cuml
 from gpu_ssl.svm._sklearn import SklearnBackend
-from gpu_ssl.svm.kernels import KERNEL_NAMES, Kernel
+from gpu_ssl.svm.kernels import KERNEL_NAMES, Array, Kernel
 from gpu_ssl.svm.one_vs_one import fit_one_vs_one
 from gpu_ssl.svm.pairs import Penalty
 from tests.svm import clouds
+from tests.svm.on_device import DEVICE, numbers_refused, to_device, to_host
 
 STREAM = threading.local()
 
@@ -43,12 +45,31 @@ class PerThreadStream:
         STREAM.waited = True
 
 
+ORDERS: dict[int, tuple[Array, str]] = {}
+"""Memory layout of the arrays made by `empty`; array-api-strict knows none."""
+
+
+def empty(shape: tuple[int, ...], dtype: Any, order: str) -> Array:
+    array = xp.empty(shape, dtype=dtype, device=DEVICE)
+    ORDERS[id(array)] = array, order
+    return array
+
+
+REPLACEMENTS = {
+    "empty": empty,
+    "zeros": lambda n, dtype: xp.zeros(n, dtype=dtype, device=DEVICE),
+    "asarray": lambda array, dtype: xp.asarray(array, dtype=dtype, device=DEVICE),
+    "argsort": lambda array: xp.argsort(array),
+    "take": lambda array, index: xp.take(array, index, axis=0),
+}
+
+
 def bound(name: str) -> Any:
-    real, replacement = inspect.signature(getattr(cupy, name)), getattr(np, name, None)
+    real = inspect.signature(getattr(cupy, name))
 
     def call(*args: Any, **kwargs: Any) -> Any:
         real.bind(*args, **kwargs)
-        return np.asarray(args[0]) if replacement is None else replacement(*args, **kwargs)
+        return REPLACEMENTS[name](*args, **kwargs)
 
     return call
 
@@ -69,18 +90,20 @@ class HostSVC:
     def fit(self, *args: Any, **kwargs: Any) -> "HostSVC":
         arguments = inspect.signature(cuml.svm.SVC.fit).bind(None, *args, **kwargs).arguments
         X, y, weights = arguments["X"], arguments["y"], arguments["sample_weight"]
-        assert X.flags.f_contiguous, "cuML would copy row-major points"
-        assert X.dtype in (np.float32, np.float64)
-        assert y.dtype.kind == "i", "cuML would check float labels on the host"
+        assert ORDERS[id(X)][1] == "F", "cuML would copy row-major points"
+        assert X.dtype in (xp.float32, xp.float64)
+        assert y.dtype == xp.int32, "cuML would check float labels on the host"
         assert weights is None or weights.dtype == X.dtype
         assert STREAM.active, "a fit outside the thread's own stream"
         assert sklearn.get_config()["assume_finite"], "cuML would wait for a check of the points"
-        assert set(y.tolist()) == {0, 1}
-        svc = sklearn.svm.SVC(**self.parameters).fit(X, y, weights)
-        # LIBSVM lists support vectors in ascending order of class; turn it, since cuML promises no order.
-        self.support_ = svc.support_[::-1].astype(np.int32)
-        self.dual_coef_ = svc.dual_coef_[:, ::-1].astype(X.dtype)
-        self.intercept_ = svc.intercept_.astype(X.dtype)
+        codes = to_host(y)
+        assert set(codes.tolist()) == {0, 1}
+        svc = sklearn.svm.SVC(**self.parameters)
+        svc.fit(to_host(X), codes, None if weights is None else to_host(weights))
+        # Turned round: cuML promises no order.
+        self.support_ = to_device(svc.support_[::-1].astype(np.int32))
+        self.dual_coef_ = xp.astype(to_device(svc.dual_coef_[:, ::-1].copy()), X.dtype)
+        self.intercept_ = xp.astype(to_device(svc.intercept_), X.dtype)
         self.n_iter_ = svc.n_iter_
         HostSVC.fitted += 1
         return self
@@ -88,18 +111,11 @@ class HostSVC:
 
 @pytest.fixture
 def backend(monkeypatch: pytest.MonkeyPatch) -> _cuml.CumlBackend:
-    stream = PerThreadStream()
     waiting = SimpleNamespace(synchronize=lambda: None)
-    names = ("empty", "zeros", "asarray", "argsort", "asnumpy")
-    shim = SimpleNamespace(
-        **{name: bound(name) for name in names},
-        int32=cupy.int32,
-        cuda=SimpleNamespace(
-            Stream=SimpleNamespace(ptds=stream),
-            get_current_stream=lambda: waiting,
-            Device=contextlib.nullcontext,
-        ),
+    streams = SimpleNamespace(
+        Stream=SimpleNamespace(ptds=PerThreadStream()), get_current_stream=lambda: waiting
     )
+    shim = SimpleNamespace(**{name: bound(name) for name in REPLACEMENTS}, int32=xp.int32, cuda=streams)
     monkeypatch.setattr(_cuml, "cupy", shim)
     monkeypatch.setattr(_cuml, "SVC", HostSVC)
     monkeypatch.setattr(HostSVC, "fitted", 0)
@@ -116,15 +132,50 @@ def test_the_adapter_gives_what_scikit_learn_gives(
     points = points.astype(dtype)
     weights = np.random.default_rng(0).uniform(0.2, 2, len(labels)) if weighted else None
     kernel = Kernel(name, gamma=0.25)  # type: ignore[arg-type]
-
-    def fit(backend: Any) -> NDArray[Any]:
-        model = fit_one_vs_one(backend, points, labels, 6, Penalty(2.0, kernel), weights)
-        decisions: NDArray[Any] = model.decision_function(points, "ovo")
-        return decisions
-
-    expected = fit(SklearnBackend())
-    np.testing.assert_allclose(fit(backend), expected, rtol=0, atol=2e-4 * abs(expected).max())
+    same = fit_one_vs_one(SklearnBackend(), points, labels, 6, Penalty(2.0, kernel), weights)
+    expected = same.decision_function(points, "ovo")
+    model = fit_on_device(backend, points, labels, kernel, weights)
+    found = to_host(model.decision_function(to_device(points), "ovo"))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-4 * abs(expected).max())
     assert HostSVC.fitted == 15
+
+
+def fit_on_device(
+    backend: _cuml.CumlBackend,
+    points: NDArray[Any],
+    labels: NDArray[np.int64],
+    kernel: Kernel,
+    weights: NDArray[np.float64] | None = None,
+) -> Any:
+    n_classes = int(labels.max()) + 1
+    with numbers_refused():
+        return fit_one_vs_one(backend, to_device(points), labels, n_classes, Penalty(2.0, kernel), weights)
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        lambda points: np.asarray(points),
+        lambda points: float(points[0, 0]),
+        lambda points: points.get(),
+        lambda points: points.sum().item(),
+        lambda points: _cuml.cupy.asnumpy(points),
+    ],
+)
+def test_a_planted_copy_or_wait_in_the_adapter_is_found(
+    monkeypatch: pytest.MonkeyPatch, backend: _cuml.CumlBackend, planted: Any
+) -> None:
+    solve = _cuml._solve
+
+    def copies(points: Array, *args: Any) -> Any:
+        planted(points)
+        return solve(points, *args)
+
+    points, labels = clouds(40, 3, 2, seed=0)
+    fit_on_device(backend, points, labels, Kernel())
+    monkeypatch.setattr(_cuml, "_solve", copies)
+    with pytest.raises((TrainingError, TypeError, AttributeError)):
+        fit_on_device(backend, points, labels, Kernel())
 
 
 @pytest.mark.parametrize(
@@ -153,7 +204,7 @@ def test_a_pair_that_cannot_be_fitted_is_named(
     monkeypatch.setattr(HostSVC, "fit", fail)
     points, labels = clouds(20, 2, 3, seed=0)
     with pytest.raises(error, match=words) as caught:
-        fit_one_vs_one(backend, points, labels, 2, Penalty(1.0, Kernel()))
+        fit_on_device(backend, points, labels, Kernel())
     assert "\n" not in str(caught.value)
 
 

@@ -51,7 +51,10 @@ def test_a_gpu_that_is_too_old_or_not_there_is_told_apart(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("kind", [torch.OutOfMemoryError, MemoryError])  # CuPy's is a MemoryError
 def test_too_little_memory_is_one_line_that_says_what_to_lower(kind: type[Exception]) -> None:
-    with pytest.raises(DeviceError, match="--batch-size"), memory_errors(torch.device("cuda:0")):
+    with (
+        pytest.raises(DeviceError, match="--batch-size"),
+        memory_errors(torch.device("cuda:0"), "lower --batch-size"),
+    ):
         raise kind("CUDA out of memory. Tried to allocate ...")
 
 

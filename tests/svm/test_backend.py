@@ -6,7 +6,7 @@ from gpu_ssl.errors import DeviceError
 from gpu_ssl.report.records import Choice
 from gpu_ssl.svm import backend
 from gpu_ssl.svm._sklearn import SklearnBackend
-from gpu_ssl.svm.backend import cuml_problem, resolve_backend
+from gpu_ssl.svm.backend import cuml_backend, resolve_backend
 
 CPU = Choice(requested="auto", used="cpu", reason="no driver")
 GPU = Choice(requested="auto", used="cuda:0", reason="usable")
@@ -29,14 +29,13 @@ def test_cuml_on_the_cpu_is_refused_with_the_reason() -> None:
 
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, "find_spec", lambda name: None)
-    problem = cuml_problem()
-    assert problem is not None
-    assert problem.startswith("cupy and cuml not installed (")
+    with pytest.raises(DeviceError, match=r"^cupy, cuml, rmm not installed \("):
+        cuml_backend()
     chosen, choice = resolve_backend("auto", GPU)
     assert isinstance(chosen, SklearnBackend)
     assert "not installed" in choice.reason
     assert "copied to the host" in choice.reason
-    with pytest.raises(DeviceError, match="--svm cuml: cupy and cuml not installed"):
+    with pytest.raises(DeviceError, match="--svm cuml: cupy, cuml, rmm not installed"):
         resolve_backend("cuml", GPU)
 
 
@@ -53,7 +52,20 @@ def test_a_broken_installation_is_told_in_one_line(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(backend, "find_spec", lambda name: object())
     monkeypatch.setattr(backend.importlib, "import_module", broken)
-    assert cuml_problem() == "cuML cannot be imported: libcuml++.so: cannot open shared object file"
+    with pytest.raises(DeviceError, match=r"cannot be used: libcuml\+\+.so: cannot open shared object file$"):
+        cuml_backend()
+
+
+def test_a_driver_that_cupy_finds_too_old_lets_auto_fall_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    class TooOld:
+        def CumlBackend(self) -> None:  # noqa: N802
+            raise RuntimeError("cudaErrorInsufficientDriver: CUDA driver version is insufficient")
+
+    monkeypatch.setattr(backend, "find_spec", lambda name: object())
+    monkeypatch.setattr(backend.importlib, "import_module", lambda name: TooOld())
+    chosen, choice = resolve_backend("auto", GPU)
+    assert isinstance(chosen, SklearnBackend)
+    assert "driver version is insufficient" in choice.reason
 
 
 def test_scikit_learn_may_be_asked_for_beside_a_gpu() -> None:

@@ -114,9 +114,17 @@ def test_blocks_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch, digits
     assert np.array_equal(model.predict(points), whole[2])
 
 
-def test_scoring_more_points_takes_no_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_module, "HOST_BLOCK_BYTES", 2**20)
-    points, labels = clouds(400, 5, 6, seed=0)
+@pytest.mark.parametrize(
+    ("n_points", "n_classes", "n_features"),
+    [(400, 5, 6), (20, 2, 300), (60, 20, 4)],
+    ids=["many support vectors", "many features", "many pairs"],
+)
+def test_scoring_more_points_takes_no_more_memory(
+    monkeypatch: pytest.MonkeyPatch, n_points: int, n_classes: int, n_features: int
+) -> None:
+    budget = 2**20
+    monkeypatch.setattr(model_module, "HOST_BLOCK_BYTES", budget)
+    points, labels = clouds(n_points, n_classes, n_features, seed=0)
     model = fit(points, labels, Kernel(gamma=0.3))
 
     def peak(n: int) -> int:
@@ -127,7 +135,9 @@ def test_scoring_more_points_takes_no_more_memory(monkeypatch: pytest.MonkeyPatc
         tracemalloc.stop()
         return peak
 
-    assert peak(400_000) < 1.1 * peak(40_000)
+    few, many = peak(20_000), peak(80_000)
+    assert many < 1.1 * few
+    assert many < 8 * budget
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

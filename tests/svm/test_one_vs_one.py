@@ -1,13 +1,15 @@
 """Fitting pair by pair gives what scikit-learn's SVC gives, whichever way the pairs are gone through."""
 
-import logging
 import threading
 import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import SVC
 
 from gpu_ssl.errors import UsageError
@@ -67,14 +69,25 @@ def test_a_class_without_a_point_is_named(weights: np.ndarray | None) -> None:  
 
 
 @pytest.mark.usefixtures("either_way")
-def test_a_solver_that_stops_early_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_solver_that_stops_early_is_told_once() -> None:
     points, labels = clouds(200, 5, 3, seed=0)
-    with caplog.at_level(logging.WARNING):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         fit(points, labels, Kernel(), C=100, max_iter=-1)
-        assert caplog.messages == []
+        assert caught == []
         fit(points, labels, Kernel(), C=100, max_iter=1)
-    assert len(caplog.messages) == 1
-    assert "of 10 pairs of classes (max_iter=1" in caplog.messages[0]
+    (warning,) = caught
+    assert warning.category is ConvergenceWarning
+    assert "of 10 pairs of classes (max_iter=1" in str(warning.message)
+
+
+@pytest.mark.usefixtures("either_way")
+def test_fits_side_by_side_leave_the_filters_of_warnings_alone() -> None:
+    points, labels = clouds(60, 3, 2, seed=0)
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: fit(points, labels, Kernel()), range(40)))
+    assert list(warnings.filters) == before
 
 
 def test_a_pair_without_support_vectors_decides_by_its_constant() -> None:

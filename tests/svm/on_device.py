@@ -1,0 +1,61 @@
+"""A device that is not the CPU, without a GPU: array-api-strict's, whose arrays NumPy cannot take.
+
+A Python number made of such an array goes unnoticed by array-api-strict; `numbers_refused` notices.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import array_api_strict as xp
+import numpy as np
+from numpy.typing import NDArray
+
+from gpu_ssl.svm._sklearn import SklearnBackend
+from gpu_ssl.svm.kernels import Array
+from gpu_ssl.svm.pairs import BinarySVM, Penalty
+
+DEVICE = xp.Device("device1")
+StrictArray = type(xp.asarray(0))
+
+
+def to_device(array: NDArray[Any]) -> Array:
+    return xp.asarray(array, device=DEVICE)
+
+
+def to_host(array: Array) -> NDArray[Any]:
+    return np.asarray(array.to_device(xp.Device("CPU_DEVICE")))
+
+
+@contextmanager
+def numbers_refused() -> Iterator[None]:
+    """Let an array on the device raise where Python asks for its value."""
+
+    def refuse(array: Array) -> None:
+        if array.device == DEVICE:
+            raise RuntimeError("a value of the device was asked for")
+        raise NotImplementedError("the tests make no numbers of arrays on the CPU device")
+
+    names = ("__float__", "__int__", "__bool__", "__complex__")
+    with patch.multiple(StrictArray, **dict.fromkeys(names, refuse)):
+        yield
+
+
+class DeviceBackend(SklearnBackend):
+    """Stands for cuML: takes the points from the device, and gives solutions that lie there."""
+
+    def from_host(self, array: NDArray[Any]) -> Array:
+        return to_device(array)
+
+    def to_host(self, array: Array) -> NDArray[Any]:
+        return to_host(array)
+
+    def solve_pairs(
+        self, grouped: Array, sizes: Sequence[int], penalty: Penalty, weights: NDArray[np.float64] | None
+    ) -> list[BinarySVM]:
+        assert grouped.device == DEVICE
+        solutions = super().solve_pairs(to_host(grouped), sizes, penalty, weights)
+        return [
+            BinarySVM(*(to_device(part) for part in solution[:3]), solution.n_iter) for solution in solutions
+        ]
