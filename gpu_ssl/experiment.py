@@ -106,7 +106,7 @@ def run(config: RunConfig, folder: Path, progress: Progress) -> Outcome:
     with memory_errors(device, "take fewer --labels, or give --svm sklearn"):
         predictions = _predict(config, dataset, latents, counts, backend, folder, stopwatch, progress)
     results = score(predictions, dataset.test.labels)
-    phases = ("load", "upload", "train", "encode", "handoff", "fit", "score", "baselines")
+    phases = ("load", "upload", "warm_up", "train", "encode", "handoff", "fit", "score", "baselines")
     report = Report(
         gpu_ssl=gpu_ssl.__version__,
         started=started,
@@ -144,6 +144,9 @@ def _learn(
         train_images, test_images = (
             torch.from_numpy(part.images).to(device) for part in (dataset.train, dataset.test)
         )
+    if device.type == "cuda":
+        with stopwatch.phase("warm_up"):
+            m1.warm_up(config, dataset, train_images)
     with stopwatch.phase("train"):
         vae, training, precision = m1.train(config, dataset, train_images, folder / CHECKPOINT, progress)
     description = {

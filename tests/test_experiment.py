@@ -142,6 +142,14 @@ def test_the_report_holds_what_the_schema_promises(outcome: experiment.Outcome) 
     assert Report.model_validate(report) == outcome.report
 
 
+def test_a_warm_up_changes_nothing(outcome: experiment.Outcome, tmp_path: Path) -> None:
+    from gpu_ssl.methods import m1
+
+    m1.warm_up(CONFIG, outcome.dataset, torch.from_numpy(outcome.dataset.train.images.copy()))
+    assert accuracies(run(tmp_path)) == accuracies(outcome)
+    assert outcome.report.timings.warm_up == 0  # the CPU needs none
+
+
 def test_the_vae_on_disk_is_the_one_that_encoded(
     outcome: experiment.Outcome, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -54,6 +54,16 @@ def train(
     return vae, record, plan.precision
 
 
+def warm_up(config: RunConfig, dataset: Dataset, images: Tensor) -> None:
+    """Take one step and encode one batch with a network that is thrown away, before anything is timed."""
+    vae = build_vae(config.model, dataset.train.image_shape, images.device, config.seed)
+    plan = make_plan(config.train, config.model, images, dataset.mirrored)
+    batch = images[: plan.batch_size]
+    vae.train()
+    Trainer(vae, images, plan, config.seed).step(batch)
+    encode(vae, batch, plan.precision)
+
+
 def features(
     vae: VAE,
     train_images: Tensor,

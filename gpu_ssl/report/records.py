@@ -87,13 +87,15 @@ class TrainingRecord(Record):
 class Timings(Record):
     """Wall-clock seconds of each phase, taken after a synchronize.
 
-    `train` covers this process alone (a resumed run trains fewer epochs). `fit` and `score` are the SVMs
+    `warm_up` is what a GPU takes to load its libraries and choose its algorithms, 0 on the CPU. `train`
+    covers this process alone (a resumed run trains fewer epochs). `fit` and `score` are the SVMs
     of the method; `baselines` is all work of the baselines. `total` runs from the check of the settings to
     the score and includes what no phase names, but not the imports before and the plots after.
     """
 
     load: float
     upload: float
+    warm_up: float = 0.0
     train: float
     encode: float
     handoff: float
