@@ -166,7 +166,7 @@ class TrainConfig(Settings):
 
     epochs: int | None = Field(default=None, ge=1, le=100_000)
     batch_size: int | None = Field(default=None, ge=2, le=65_536)
-    learning_rate: float = Field(default=2e-3, gt=0, allow_inf_nan=False)
+    learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     weight_decay: float = Field(default=0.01, ge=0, allow_inf_nan=False)
     augment: bool | None = None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

@@ -156,8 +156,7 @@ def _learn(
         "image_shape": dataset.train.image_shape,
     }
     checkpoint.save(folder / "vae.json", vae.state_dict(), description)
-    rate = config.train.learning_rate
-    latents = m1.features(vae, train_images, test_images, precision, rate, backend, stopwatch)
+    latents = m1.features(vae, train_images, test_images, precision, backend, stopwatch)
     return vae, training, latents
 
 

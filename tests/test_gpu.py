@@ -33,10 +33,11 @@ def make_trainer(digits: Dataset) -> Trainer:
 
 def test_a_training_step_and_encoding_never_wait_for_the_gpu(digits: Dataset) -> None:
     trainer = make_trainer(digits)
-    trainer.step(trainer.images[:32])  # warm-up: libraries load, memory is taken
+    rows = torch.arange(32, device="cuda")
+    trainer.step(rows)  # warm-up: libraries load, memory is taken
     torch.cuda.set_sync_debug_mode("error")
     try:
-        trainer.step(trainer.images[:32])
+        trainer.step(rows)
         encode(trainer.vae, trainer.images, trainer.plan.precision)
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -60,7 +60,7 @@ def warm_up(config: RunConfig, dataset: Dataset, images: Tensor) -> None:
     plan = make_plan(config.train, config.model, images, dataset.mirrored)
     batch = images[: plan.batch_size]
     vae.train()
-    Trainer(vae, images, plan, config.seed).step(batch)
+    Trainer(vae, images, plan, config.seed).step(torch.arange(len(batch), device=images.device))
     encode(vae, batch, plan.precision)
 
 
@@ -69,7 +69,6 @@ def features(
     train_images: Tensor,
     test_images: Tensor,
     precision: torch.dtype,
-    learning_rate: float,
     backend: SVMBackend,
     stopwatch: Stopwatch,
 ) -> Features:
@@ -85,7 +84,7 @@ def features(
         if not all(bool(part.isfinite().all()) for part in latents):
             raise TrainingError(
                 "the trained VAE gives latents that are not finite numbers; try a smaller --learning-rate "
-                f"(it is {learning_rate:g}) or --precision float32"
+                "or --precision float32"
             )
     with stopwatch.phase("handoff"):
         train_latents, test_latents = (backend.receive(part) for part in latents)

@@ -16,6 +16,9 @@ SHIFT = 1 / 14
 GAIN = 0.3
 """Intensities are multiplied by up to this fraction more or less."""
 
+BLOCK = 256
+"""Images whose canonical pictures are worked out at a time."""
+
 
 def random_view(images: Tensor, mirror: bool, generator: torch.Generator) -> Tensor:
     """Shift, stretch, brighten or darken each image a little; mirror every second one if asked to.
@@ -70,3 +73,9 @@ def canonical(images: Tensor) -> Tensor:
     counts.scatter_add_(1, values, torch.ones(1, device=images.device).expand(values.shape))
     darker = counts.cumsum(1) - counts
     return (darker.gather(1, values) / values.shape[1]).sqrt().reshape(images.shape)
+
+
+def canonical_bytes(images: Tensor) -> Tensor:
+    """Return the canonical pictures of uint8 images as uint8, worked out block by block."""
+    blocks = torch.split(images, BLOCK)
+    return torch.cat([canonical(block).mul_(255).round_().to(torch.uint8) for block in blocks])

@@ -13,7 +13,7 @@ from torch import Tensor
 from gpu_ssl.config import ModelConfig, TrainConfig
 from gpu_ssl.errors import StorageError, TrainingError
 from gpu_ssl.models import checkpoint
-from gpu_ssl.models.augmentation import canonical, random_view
+from gpu_ssl.models.augmentation import canonical_bytes, random_view
 from gpu_ssl.models.vae import VAE, Losses, training_losses
 from gpu_ssl.report.records import EpochLosses, TrainingRecord
 from gpu_ssl.runtime.device import autocast, resolve_precision, synchronize
@@ -21,7 +21,8 @@ from gpu_ssl.runtime.progress import Progress
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_EPOCHS = {"conv": 6, "mlp": 20}
+DEFAULT_EPOCHS = {"conv": 4, "mlp": 20}
+DEFAULT_LEARNING_RATE = {"conv": 6e-3, "mlp": 2e-3}
 MINIMUM_STEPS = 400
 """Without a given number of epochs, a small set of images is gone through until it had so many steps.
 
@@ -76,7 +77,7 @@ def make_plan(config: TrainConfig, model: ModelConfig, images: Tensor, mirrored:
         epochs=epochs,
         batch_size=batch_size,
         steps_per_epoch=steps_per_epoch,
-        learning_rate=config.learning_rate,
+        learning_rate=config.learning_rate or DEFAULT_LEARNING_RATE[model.network],
         weight_decay=config.weight_decay,
         augment=augment,
         mirror=augment and mirrored,
@@ -101,6 +102,8 @@ class Trainer:
 
     def __init__(self, vae: VAE, images: Tensor, plan: Plan, seed: int) -> None:
         self.vae, self.images, self.plan = vae, images, plan
+        # What is to be drawn depends on the image alone, so it is made once.
+        self.targets = canonical_bytes(images) if plan.augment else images
         self.generator = torch.Generator(images.device).manual_seed(seed)
         # Weight decay pulls on matrices and kernels; biases and batch norm's scales are left alone.
         matrices = [p for p in vae.parameters() if p.ndim > 1]
@@ -120,10 +123,10 @@ class Trainer:
         )
         self.history: list[EpochLosses] = []
 
-    def step(self, batch: Tensor) -> Losses:
-        """Take one optimizer step on a batch of uint8 images; nothing in it waits for the device."""
-        inputs, targets = self.views(batch)
-        with autocast(batch.device, self.plan.precision):
+    def step(self, rows: Tensor) -> Losses:
+        """Take one optimizer step on the images with indices `rows`; nothing in it waits for the device."""
+        inputs, targets = self.views(rows)
+        with autocast(rows.device, self.plan.precision):
             parts = training_losses(self.vae, inputs, targets, self.generator)
             loss = parts.reconstruction + self.vae.config.kl_weight * parts.kl
         self.optimizer.zero_grad(set_to_none=True)
@@ -132,16 +135,16 @@ class Trainer:
         self.schedule.step()
         return Losses(parts.reconstruction.detach(), parts.kl.detach())
 
-    def views(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+    def views(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the network sees and what it is to draw.
 
         With augmentation these are a random view of each image and its canonical picture, without it both
         are the image.
         """
-        images = batch.to(torch.float32).div_(255)
+        images = _intensities(self.images[rows])
         if not self.plan.augment:
             return images, images
-        return random_view(images, self.plan.mirror, self.generator), canonical(batch)
+        return random_view(images, self.plan.mirror, self.generator), _intensities(self.targets[rows])
 
     def epoch(self) -> EpochLosses:
         """Go through the images once, in a new order; the losses come to the host at the end.
@@ -158,7 +161,7 @@ class Trainer:
         order = torch.randperm(len(self.images), generator=self.generator, device=device)
         total = torch.zeros(2, device=device)
         for batch in torch.split(order, plan.batch_size)[: plan.steps_per_epoch]:
-            total += torch.stack(self.step(self.images[batch]))
+            total += torch.stack(self.step(batch))
         synchronize(device)
         reconstruction, kl = (total / plan.steps_per_epoch).tolist()
         number = len(self.history) + 1
@@ -237,6 +240,10 @@ class Trainer:
             mirror=self.plan.mirror,
             history=tuple(self.history),
         )
+
+
+def _intensities(images: Tensor) -> Tensor:
+    return images.to(torch.float32).div_(255)
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

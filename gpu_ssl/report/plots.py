@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -66,21 +65,20 @@ def training_curves(report: Report) -> Figure:
     return figure
 
 
-def _show(axes: Axes, image: NDArray[np.float32]) -> None:
-    pixels = image.transpose(1, 2, 0)
-    axes.imshow(pixels[..., 0] if pixels.shape[2] != 3 else pixels, cmap="gray", vmin=0, vmax=1)
-    axes.set_axis_off()
-
-
 def _image_rows(rows: list[NDArray[np.float32]], title: str) -> Figure:
+    """Draw rows of images, each of shape (n, channels, height, width), as one picture with gaps."""
+    channels, height, width = rows[0].shape[1:]
+    gap = max(1, height // 14)
+    picture = np.ones((len(rows) * (height + gap) - gap, N_IMAGES * (width + gap) - gap, channels))
+    for i, images in enumerate(rows):
+        for j, image in enumerate(images):
+            top, left = i * (height + gap), j * (width + gap)
+            picture[top : top + height, left : left + width] = image.transpose(1, 2, 0)
     figure = _figure(N_IMAGES * 0.8, len(rows) * 0.9 + 0.3)
     figure.suptitle(title, fontsize=10)
-    grid = figure.subplots(len(rows), N_IMAGES, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for line, images in zip(grid, rows, strict=True):
-        for axes, image in zip(line, images, strict=False):
-            _show(axes, image)
+    axes = figure.add_subplot()
+    axes.imshow(picture if channels == 3 else picture[..., 0], cmap="gray", vmin=0, vmax=1)
+    axes.set_axis_off()
     return figure
 
 

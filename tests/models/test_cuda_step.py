@@ -60,7 +60,7 @@ def test_forward_backward_and_optimizer_run_on_cuda_without_a_wait(
     trainer = make_trainer(network, image_shape)
     batch = torch.randperm(64, device=CUDA)[:32]
     for _ in range(2):
-        losses = trainer.step(trainer.images[batch])
+        losses = trainer.step(batch)
     assert all(loss.device == CUDA and loss.dtype == torch.float32 for loss in losses)
     for name, parameter in trainer.vae.named_parameters():
         assert parameter.grad is not None, name
@@ -83,7 +83,7 @@ def test_convolutions_run_in_bfloat16_with_channels_last_weights() -> None:
         return result
 
     with patch.object(F, "conv2d", spy), patch.object(torch.nn.functional, "conv2d", spy):
-        trainer.step(trainer.images[:32])
+        trainer.step(torch.arange(32, device=CUDA))
     assert len(seen) >= 4
     assert {dtype for dtype, *_ in seen} == {torch.bfloat16}
     # What comes out of a convolution has the layout that cuDNN chooses by these; fake tensors cannot tell.
@@ -112,9 +112,9 @@ def test_a_planted_wait_or_copy_is_found(plant) -> None:  # type: ignore[no-unty
         plant(losses)
         return losses
 
-    trainer.step(trainer.images[:32])
+    trainer.step(torch.arange(32, device=CUDA))
     with patch.object(training, "training_losses", planted), pytest.raises((RuntimeError, TypeError)):
-        trainer.step(trainer.images[:32])
+        trainer.step(torch.arange(32, device=CUDA))
 
 
 def test_a_planted_weight_on_the_host_is_found() -> None:
@@ -122,7 +122,7 @@ def test_a_planted_weight_on_the_host_is_found() -> None:
     weight = trainer.vae.head.weight
     trainer.vae.head.weight = torch.nn.Parameter(torch.zeros(weight.shape, device=CPU))
     with pytest.raises(RuntimeError, match="device"):
-        trainer.step(trainer.images[:32])
+        trainer.step(torch.arange(32, device=CUDA))
 
 
 def test_the_walk_gives_the_gradients_of_the_engine() -> None:
