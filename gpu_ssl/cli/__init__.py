@@ -13,6 +13,7 @@ from gpu_ssl.errors import GpuSslError
 
 COMMANDS = {
     "run": ("gpu_ssl.cli.run", "Train, classify with few labels, and print the table of accuracies."),
+    "bench": ("gpu_ssl.cli.bench", "Time every phase at growing sizes; compare two records."),
     "doctor": ("gpu_ssl.cli.doctor", "Check the GPU and its libraries, and tell what to mend."),
     "data": ("gpu_ssl.cli.data", "List the data sets, or fetch one."),
 }

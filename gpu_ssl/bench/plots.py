@@ -1,0 +1,67 @@
+"""Cost against size on logarithmic axes, and ratios as bars."""
+
+import statistics
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from gpu_ssl.bench.comparison import Comparison
+from gpu_ssl.bench.records import BenchRecord
+from gpu_ssl.runtime.files import atomic_path
+
+GROWING = {"encode": "images", "fit": "labels", "score": "images"}
+"""Phases that are measured at several sizes, and what their sizes are."""
+
+FORMATS = ("png", "svg")
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def cost_against_size(record: BenchRecord) -> Figure:
+    """Draw the median seconds of each growing phase against its size, with the range of the raw values."""
+    figure = _figure(11, 3.6)
+    for axes, (phase, unit) in zip(figure.subplots(1, len(GROWING)), GROWING.items(), strict=True):
+        for device in record.devices():
+            found = [m for m in record.measurements if (m.phase, m.device) == (phase, device)]
+            sizes = [m.size for m in found]
+            axes.plot(sizes, [statistics.median(m.seconds) for m in found], marker="o", label=device)
+            axes.fill_between(
+                sizes, [min(m.seconds) for m in found], [max(m.seconds) for m in found], alpha=0.2
+            )
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlabel(unit)
+        axes.set_ylabel("seconds")
+        axes.set_title(phase)
+        axes.grid(alpha=0.3, which="both")
+        axes.legend(title=", ".join(f"{name}: not measured" for name in record.not_measured) or None)
+    return figure
+
+
+def ratios(comparisons: list[Comparison]) -> Figure:
+    """Draw how many times as fast the second record is; bars that may be chance are pale."""
+    names = [f"{c.phase} {c.size:,}" for c in comparisons]
+    figure = _figure(8, 1 + 0.3 * len(names))
+    axes = figure.add_subplot()
+    bars = axes.barh(names, [c.ratio for c in comparisons], color="tab:blue")
+    for bar, comparison in zip(bars, comparisons, strict=True):
+        bar.set_alpha(1.0 if comparison.significant else 0.3)
+    axes.axvline(1, color="black", linewidth=1)
+    axes.set_xscale("log")
+    axes.invert_yaxis()
+    axes.set_xlabel("times as fast (pale: not significant)")
+    return figure
+
+
+def write(figure: Figure, stem: Path) -> list[Path]:
+    """Write a figure beside `stem` in every format; return the files."""
+    paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in FORMATS]
+    for path, suffix in zip(paths, FORMATS, strict=True):
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, dpi=120, format=suffix)
+    return paths

@@ -1,0 +1,173 @@
+"""Goes once through all phases in a process of its own: ``python -m gpu_ssl.bench.worker DEVICE < settings``.
+
+Prints the samples as JSON lines. What is done first in a process is slower (libraries load, memory is taken,
+algorithms are chosen), so some steps and one encoding come before anything is timed.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gpu_ssl.bench.records import BenchConfig, Phase, Sample
+from gpu_ssl.config import ModelConfig, SVMConfig, TrainConfig
+from gpu_ssl.data.image_set import Dataset
+from gpu_ssl.data.loading import load_dataset
+from gpu_ssl.data.splits import labelled_indices
+from gpu_ssl.models.encoding import encode
+from gpu_ssl.models.training import Trainer, build_vae, make_plan
+from gpu_ssl.runtime.device import resolve_device, synchronize
+from gpu_ssl.svm.backend import SVMBackend, resolve_backend
+from gpu_ssl.svm.kernels import Array, Kernel, scale_gamma
+from gpu_ssl.svm.model import OneVsOneModel
+from gpu_ssl.svm.one_vs_one import fit_one_vs_one
+from gpu_ssl.svm.pairs import Penalty
+
+WARM_UP_STEPS = 20
+SCORED_LABELS = 3000
+"""Scoring is timed with the SVM of so many labels, or of the most that were fitted below."""
+
+NOISE = 8
+"""Images beyond those there are, are copies with each intensity up to this much brighter or darker."""
+
+
+class Probe:
+    """Takes samples: time after a synchronize, and the peak of resident memory."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.samples: list[Sample] = []
+
+    @contextmanager
+    def sample(self, phase: Phase, size: int) -> Iterator[None]:
+        """Time the enclosed block."""
+        can_tell = _reset_peak()
+        synchronize(self.device)
+        start = time.perf_counter()
+        yield
+        synchronize(self.device)
+        seconds = time.perf_counter() - start
+        peak = _peak_bytes() if can_tell else None
+        self.samples.append(Sample(phase=phase, size=size, seconds=seconds, peak_bytes=peak))
+
+    def with_accuracy(self, accuracy: float) -> None:
+        """Write `accuracy` beside the last sample."""
+        self.samples[-1] = self.samples[-1].model_copy(update={"accuracy": accuracy})
+
+
+def _reset_peak() -> bool:
+    """Let Linux forget the peak of resident memory of this process (man 5 proc, clear_refs)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+def _peak_bytes() -> int:
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024
+
+
+def tile(images: NDArray[np.uint8], n: int, seed: int) -> NDArray[np.uint8]:
+    """Return `n` images: those there are, then copies of them with noise."""
+    tiled = images[np.arange(n) % len(images)]
+    rng = np.random.default_rng(seed)
+    for start in range(len(images), n, len(images)):
+        copies = tiled[start : start + len(images)]
+        noise = rng.integers(-NOISE, NOISE + 1, copies.shape, dtype=np.int16)
+        copies[:] = np.clip(copies + noise, 0, 255).astype(np.uint8)
+    return tiled
+
+
+def measure(config: BenchConfig, device_name: str) -> list[Sample]:
+    """Go through all phases once on `device_name`."""
+    choice = resolve_device(device_name)
+    device = torch.device(choice.used)
+    backend, _ = resolve_backend("auto", choice)
+    probe = Probe(device)
+    with probe.sample("load", 0):
+        dataset = load_dataset(config.data)
+    probe.samples[-1] = probe.samples[-1].model_copy(update={"size": len(dataset.train)})
+    with probe.sample("upload", len(dataset.train)):
+        images = torch.from_numpy(dataset.train.images).to(device)
+    trainer = _warmed_up_trainer(dataset, images, config.seed)
+    with probe.sample("train epoch", len(images)):
+        trainer.epoch()
+    latents = _encode_all(probe, trainer, dataset, config)
+    encoded = encode(trainer.vae, images, trainer.plan.precision)
+    with probe.sample("handoff", len(dataset.train)):
+        points = backend.receive(encoded)
+    test = backend.receive(
+        encode(trainer.vae, torch.from_numpy(dataset.test.images).to(device), trainer.plan.precision)
+    )
+    model = _fit_all(probe, backend, dataset, points, test, config)
+    for n, tensor in latents.items():
+        own = backend.receive(tensor)
+        with probe.sample("score", n):
+            backend.to_host(model.predict(own))
+    return probe.samples
+
+
+def _warmed_up_trainer(dataset: Dataset, images: Tensor, seed: int) -> Trainer:
+    model = ModelConfig()
+    vae = build_vae(model, dataset.train.image_shape, images.device, seed)
+    trainer = Trainer(vae, images, make_plan(TrainConfig(), model, images, dataset.mirrored), seed)
+    vae.train()
+    every = torch.arange(len(images), device=images.device)
+    for rows in torch.split(every, trainer.plan.batch_size)[:WARM_UP_STEPS]:
+        trainer.step(rows)
+    encode(vae, images[:2000], trainer.plan.precision)
+    return trainer
+
+
+def _encode_all(probe: Probe, trainer: Trainer, dataset: Dataset, config: BenchConfig) -> dict[int, Tensor]:
+    latents = {}
+    for n in config.images:
+        images = torch.from_numpy(tile(dataset.train.images, n, config.seed)).to(trainer.images.device)
+        with probe.sample("encode", n):
+            latents[n] = encode(trainer.vae, images, trainer.plan.precision)
+    return latents
+
+
+def _fit_all(
+    probe: Probe, backend: SVMBackend, dataset: Dataset, points: Array, test: Array, config: BenchConfig
+) -> OneVsOneModel:
+    """Fit at every number of labels; return the model that scoring is timed with."""
+    labels = dataset.train.labels
+    n_classes = len(dataset.train.class_names)
+    host = backend.to_host(points)
+    scored: Any = None
+    few = labelled_indices(labels, min(config.labels), config.seed, split=0)
+    for n in (min(config.labels), *config.labels):  # the first fit warms up
+        rows = few if n == len(few) else labelled_indices(labels, n, config.seed, split=0)
+        own = backend.from_host(host[rows])
+        penalty = Penalty(SVMConfig().C, Kernel(gamma=scale_gamma(own)))
+        with probe.sample("fit", n):
+            model = fit_one_vs_one(backend, own, labels[rows], n_classes, penalty)
+        probe.with_accuracy(float(np.mean(backend.to_host(model.predict(test)) == dataset.test.labels)))
+        if scored is None or n <= SCORED_LABELS:
+            scored = model
+    warm_up = next(i for i, sample in enumerate(probe.samples) if sample.phase == "fit")
+    del probe.samples[warm_up]
+    result: OneVsOneModel = scored
+    return result
+
+
+def main() -> None:
+    """Read the settings from stdin, measure, and print the samples."""
+    config = BenchConfig.model_validate_json(sys.stdin.read())
+    for sample in measure(config, sys.argv[1]):
+        print(sample.model_dump_json())  # noqa: T201 - its parent reads this
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""``gpu-ssl bench``: what each phase costs here, and how two records compare."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gpu_ssl.cli.data import DATA_DIR
+from gpu_ssl.errors import UsageError
+
+if TYPE_CHECKING:
+    from gpu_ssl.bench.comparison import Comparison
+    from gpu_ssl.bench.records import BenchRecord
+
+
+def _sizes(_: click.Context, option: click.Parameter, text: str) -> tuple[int, ...]:
+    try:
+        sizes = tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError:
+        sizes = (0,)
+    if min(sizes) < 1 or max(sizes) > 10**9:
+        raise UsageError(f"--{option.name} {text!r}: positive whole numbers are needed, such as 100,1000")
+    return sizes
+
+
+@click.group(invoke_without_command=True)
+@click.option(
+    "--device",
+    type=click.Choice(["all", "cpu", "cuda"]),
+    default="all",
+    show_default=True,
+    help="What to measure; all is the CPU, and the GPU where there is one.",
+)
+@click.option(
+    "--dataset", default="fashion-mnist", show_default=True, metavar="NAME", help="Images to work on."
+)
+@DATA_DIR
+@click.option(
+    "--labels",
+    default="100,1000,10000,60000",
+    show_default=True,
+    callback=_sizes,
+    help="Numbers of labels to fit the SVM on.",
+)
+@click.option(
+    "--images",
+    default="1000,10000,100000",
+    show_default=True,
+    callback=_sizes,
+    help="Numbers of images to encode and score; beyond those there are, copies with noise.",
+)
+@click.option(
+    "--repeats", type=click.IntRange(1), default=5, show_default=True, help="Processes on each device."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Where the record goes; plots go beside it.  [default: bench-<time>.json]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the record on stdout, and nothing else.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    device: str,
+    dataset: str,
+    data_dir: Path | None,
+    labels: tuple[int, ...],
+    images: tuple[int, ...],
+    repeats: int,
+    seed: int,
+    output: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Time every phase, from loading to scoring, at growing sizes, each repeat in a fresh process.
+
+    Each process warms up before it measures; times are taken when the device has finished. The record holds
+    all raw values with the hardware, the versions and the data they belong to.
+
+    \b
+      gpu-ssl bench --output here.json
+      gpu-ssl bench compare before.json after.json
+      gpu-ssl bench compare here.json                 the CPU against the GPU
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    from gpu_ssl.bench import runner
+    from gpu_ssl.bench.plots import cost_against_size, write
+    from gpu_ssl.bench.records import BenchConfig
+    from gpu_ssl.cli.display import make_progress
+    from gpu_ssl.config import DataConfig
+    from gpu_ssl.runtime.files import write_text
+
+    data = DataConfig.of(dataset=dataset, data_dir=data_dir and data_dir.absolute())
+    config = runner.check(BenchConfig.of(data=data, labels=labels, images=images, seed=seed))
+    path = output or Path(f"bench-{datetime.now().strftime('%Y%m%d-%H%M%S')}.json")
+    if path.exists():
+        raise UsageError(f"--output {path} exists; name another file")
+    record = runner.run(config, device, repeats, make_progress(quiet))
+    write_text(path, record.to_json())
+    write(cost_against_size(record), path.with_suffix(""))
+    if as_json:
+        click.echo(record.to_json(), nl=False)
+    else:
+        _print_record(record)
+        click.echo(f"Written to {path}")
+
+
+@command.command()
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--plot", type=click.Path(path_type=Path), metavar="STEM", help="Also draw STEM.png and STEM.svg."
+)
+def compare(first: Path, second: Path | None, plot: Path | None) -> None:
+    """Say how many times as fast SECOND is as FIRST, or the GPU of FIRST as its CPU.
+
+    A difference that the spread of the raw values covers is called not significant. Records of different work
+    are refused.
+    """
+    from gpu_ssl.bench import comparison
+    from gpu_ssl.bench.plots import ratios, write
+    from gpu_ssl.bench.records import BenchRecord
+
+    records = [BenchRecord.read(path) for path in (first, second or first)]
+    compared = comparison.compare(*records)
+    _print_comparison(compared)
+    if plot is not None:
+        write(ratios(compared), plot)
+
+
+def _print_record(record: "BenchRecord") -> None:
+    import statistics
+
+    from rich.table import Table
+
+    from gpu_ssl.cli.display import make_console
+
+    devices = record.devices()
+    table = Table(box=None)
+    for header in ("phase", "size", *(f"{d}, s" for d in devices), *(f"{d}, peak GiB" for d in devices)):
+        table.add_column(header, justify="left" if header == "phase" else "right")
+    for name in record.not_measured:
+        table.add_column(f"{name}, s")
+    table.add_column("accuracy", justify="right")
+    groups = {(m.phase, m.size): [] for m in record.measurements}  # type: ignore[var-annotated]
+    for measurement in record.measurements:
+        groups[measurement.phase, measurement.size].append(measurement)
+    for (phase, size), found in groups.items():
+        times = [f"{statistics.median(m.seconds):.4f}" for m in found]
+        peaks = [f"{max(p or 0 for p in m.peak_bytes) / 2**30:.2f}" for m in found]
+        accuracy = found[-1].accuracy
+        missing = ["not measured" for _ in record.not_measured]
+        share = "" if accuracy is None else f"{accuracy:.2%}"
+        table.add_row(phase, f"{size:,}", *times, *peaks, *missing, share)
+    make_console().print(table)
+
+
+def _print_comparison(compared: "list[Comparison]") -> None:
+    from rich.table import Table
+
+    from gpu_ssl.cli.display import make_console
+
+    table = Table(box=None)
+    for header in ("phase", "size", "first, s", "second, s", "times as fast", ""):
+        table.add_column(header, justify="left" if header in ("phase", "") else "right")
+    for c in compared:
+        verdict = "" if c.significant else "not significant"
+        devices = [f"{seconds:.4f} ({name})" for seconds, name in zip(c.medians, c.devices, strict=True)]
+        table.add_row(c.phase, f"{c.size:,}", *devices, f"{c.ratio:.2f}", verdict)
+    make_console().print(table)

@@ -1,0 +1,63 @@
+"""Ratios are told with their doubt, and records of different work are not compared."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpu_ssl.bench.comparison import compare
+from gpu_ssl.errors import UsageError
+from tests.bench import record
+
+ENCODE = ("encode", 1000, "cpu")
+times = st.lists(st.floats(0.001, 100), min_size=2, max_size=6).map(tuple)
+
+
+def test_the_ratio_is_that_of_the_medians() -> None:
+    (found,) = compare(record({ENCODE: (4.0, 4.2, 3.9)}), record({ENCODE: (2.0, 2.1, 1.9)}))
+    assert (found.phase, found.size, found.devices) == ("encode", 1000, ("cpu", "cpu"))
+    assert found.ratio == 2.0
+    assert found.significant
+
+
+@given(times, times)
+def test_a_difference_is_significant_only_where_the_values_do_not_overlap(
+    one: tuple[float, ...], other: tuple[float, ...]
+) -> None:
+    (found,) = compare(record({ENCODE: one}, taken="1"), record({ENCODE: other}, taken="2"))
+    assert found.significant == (max(one) < min(other) or max(other) < min(one))
+    (back,) = compare(record({ENCODE: other}, taken="2"), record({ENCODE: one}, taken="1"))
+    assert back.ratio == pytest.approx(1 / found.ratio)
+
+
+def test_single_values_are_never_significant() -> None:
+    (found,) = compare(record({ENCODE: (4.0,)}), record({ENCODE: (1.0,)}))
+    assert not found.significant
+
+
+def test_the_gpu_is_compared_with_the_cpu_of_the_same_record() -> None:
+    both = record({ENCODE: (4.0, 4.1), ("encode", 1000, "cuda"): (0.4, 0.41)})
+    (found,) = compare(both, both)
+    assert (found.devices, found.significant) == (("cpu", "cuda"), True)
+    assert found.ratio == pytest.approx(10, rel=0.01)
+
+
+def test_records_of_one_device_each_are_compared_across() -> None:
+    cpu, gpu = record({ENCODE: (4.0, 4.1)}), record({("encode", 1000, "cuda"): (0.4, 0.41)})
+    assert [c.devices for c in compare(cpu, gpu)] == [("cpu", "cuda")]
+
+
+def test_what_is_in_one_record_alone_is_left_out() -> None:
+    first = record({ENCODE: (1.0, 1.1), ("fit", 100, "cpu"): (1.0, 1.1)})
+    assert [c.phase for c in compare(first, record({ENCODE: (1.0, 1.2)}))] == ["encode"]
+
+
+@pytest.mark.parametrize("changes", [{"dataset_sha256": "xyz"}, {"config": {"seed": 1}}])
+def test_different_work_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="different work"):
+        compare(record({ENCODE: (1.0,)}), record({ENCODE: (1.0,)}, **changes))
+
+
+def test_one_device_has_nothing_to_compare_with() -> None:
+    alone = record({ENCODE: (1.0,)}, not_measured={"cuda": "no driver"})
+    with pytest.raises(UsageError, match="cuda was not measured: no driver"):
+        compare(alone, alone)

@@ -1,0 +1,81 @@
+"""``gpu-ssl bench`` as a user meets it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.bench import record
+from tests.conftest import RunCli
+
+SMALL = ("--dataset", "digits", "--labels", "20,100", "--images", "100,500", "--repeats", "2")
+without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
+
+
+@without_cuda
+def test_a_record_with_its_plots_and_its_comparison(run_cli: RunCli, tmp_path: Path) -> None:
+    done = run_cli("bench", *SMALL, "--output", "a.json", "--json")
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    assert printed == json.loads((tmp_path / "a.json").read_text())
+    assert (tmp_path / "a.png").stat().st_size > 5000
+    assert (tmp_path / "a.svg").read_text().startswith("<?xml")
+    assert "driver" in printed["not_measured"]["cuda"]
+    assert {m["device"] for m in printed["measurements"]} == {"cpu"}
+    assert all(len(m["seconds"]) == 2 for m in printed["measurements"])
+    assert printed["config"]["labels"] == [20, 100]
+    compared = run_cli("bench", "compare", "a.json", "a.json")
+    assert compared.returncode == 2
+    assert "cuda was not measured" in compared.stderr
+
+
+def write(folder: Path, name: str, seconds: tuple[float, ...], **changes: object) -> None:
+    made = record({("fit", 100, "cpu"): seconds, ("encode", 1000, "cpu"): (1.0, 1.2)}, **changes)
+    (folder / name).write_text(made.to_json())
+
+
+def test_a_comparison_tells_ratios_and_doubt(run_cli: RunCli, tmp_path: Path) -> None:
+    write(tmp_path, "a.json", (4.0, 4.2), taken="1")
+    write(tmp_path, "b.json", (2.0, 2.1), taken="2")
+    done = run_cli("bench", "compare", "a.json", "b.json", "--plot", "ratios")
+    assert done.returncode == 0, done.stderr
+    fit, encode = (
+        next(line for line in done.stdout.splitlines() if word in line) for word in ("fit", "encode")
+    )
+    assert "2.00" in fit
+    assert "not significant" not in fit
+    assert "not significant" in encode
+    assert (tmp_path / "ratios.png").stat().st_size > 2000
+    assert (tmp_path / "ratios.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--labels", "many"], "--labels 'many': positive whole numbers"),
+        (["--images", "0"], "--images '0'"),
+        (["--dataset", "imagenet"], "unknown data set"),
+        (["--dataset", "digits", "--labels", "5"], "digits allows 10 to 1347 labels"),
+        (["compare", "nowhere.json"], "cannot read nowhere.json"),
+    ],
+)
+def test_wrong_usage_is_one_line(run_cli: RunCli, arguments: list[str], words: str) -> None:
+    done = run_cli("bench", *arguments)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_existing_file_is_kept(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("mine")
+    done = run_cli("bench", *SMALL, "--output", "a.json")
+    assert done.returncode == 2
+    assert (tmp_path / "a.json").read_text() == "mine"
+
+
+def test_something_else_is_no_record(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"schema": 9}')
+    done = run_cli("bench", "compare", "a.json")
+    assert done.returncode == 2
+    assert "not a record of gpu-ssl bench" in done.stderr
