@@ -33,6 +33,7 @@ def list_command(data_dir: Path | None) -> None:
     from gpu_ssl.data.sources import find_files
     from gpu_ssl.errors import DataError
 
+    problems = []
     table = Table(box=None)
     for header in ("name", "what", "images", "size", "here"):
         table.add_column(header)
@@ -41,10 +42,13 @@ def list_command(data_dir: Path | None) -> None:
             complete = len(find_files(spec, data_dir)) == len(spec.files)
             here = "yes" if complete else "no"
         except DataError as error:
-            here = f"damaged: {error}"
+            here = "damaged"
+            problems.append(str(error))
         size = "x".join(str(n) for n in spec.shape)
         table.add_row(spec.name, spec.title, f"{spec.n_train:,} + {spec.n_test:,}", size, Text(here))
     make_console().print(table)
+    for problem in problems:
+        click.echo(problem, err=True)
 
 
 @command.command("fetch")

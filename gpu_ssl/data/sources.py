@@ -22,7 +22,7 @@ from urllib.request import Request, urlopen
 import platformdirs
 
 import gpu_ssl
-from gpu_ssl.data.catalog import DatasetSpec, RemoteFile
+from gpu_ssl.data.catalog import CATALOG, DatasetSpec, RemoteFile
 from gpu_ssl.errors import DataError, UsageError
 from gpu_ssl.runtime.progress import SILENT, Progress
 
@@ -71,11 +71,24 @@ def find_files(spec: DatasetSpec, data_dir: Path | None = None) -> dict[str, Pat
     found = {}
     for file in spec.files:
         candidates = (folder / file.name for folder in search_folders(spec, data_dir))
-        path = next((path for path in candidates if os.path.isfile(path)), None)  # noqa: PTH113 (never raises)
-        if path is not None:
-            verify(path, file, spec)
-            found[file.name] = path
+        for path in candidates:
+            if os.path.isfile(path) and not _is_of_another_set(path, file):  # noqa: PTH113 (never raises)
+                verify(path, file, spec)
+                found[file.name] = path
+                break
     return found
+
+
+def _is_of_another_set(path: Path, file: RemoteFile) -> bool:
+    """Whether `path` is what was published under this name for another data set: MNIST's kin share names."""
+    same_name = (
+        other
+        for spec in CATALOG.values()
+        for other in spec.files
+        if other.name == file.name and other != file
+    )
+    others = {md5 for other in same_name for md5 in other.md5s}
+    return bool(others) and _md5(path) in others
 
 
 def verify(path: Path, file: RemoteFile, spec: DatasetSpec) -> None:
@@ -86,16 +99,20 @@ def verify(path: Path, file: RemoteFile, spec: DatasetSpec) -> None:
     DataError
         If it does not, or cannot be read.
     """
-    try:
-        with path.open("rb") as stream:
-            md5 = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    md5 = _md5(path)
     if md5 not in file.md5s:
         raise DataError(
             f"{path} is damaged or not the published file (MD5 {md5}, expected {' or '.join(file.md5s)}); "
             f"delete it, then run: gpu-ssl data fetch {spec.name}"
         )
+
+
+def _md5(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
 
 
 def ensure_files(

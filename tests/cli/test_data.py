@@ -19,6 +19,8 @@ def test_the_list_shows_a_damaged_file(run_cli: RunCli, tmp_path: Path) -> None:
     done = run_cli("data", "list", "--data-dir", ".")
     assert done.returncode == 0
     assert "damaged" in done.stdout
+    assert "train-images-idx3-ubyte.gz is damaged or not the published file" in done.stderr
+    assert "gpu-ssl data fetch mnist" in done.stderr
 
 
 def test_the_embedded_set_needs_no_fetching(run_cli: RunCli, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from gpu_ssl.data import sources
 from gpu_ssl.data.catalog import DatasetSpec, RemoteFile, find_spec
+from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.errors import DataError, UsageError
 
 CONTENTS = {"a.gz": gzip.compress(b"first"), "b.gz": gzip.compress(b"second" * 1000)}
@@ -212,3 +213,21 @@ def test_fashion_mnist_comes_from_debian_where_there_is_no_other_way() -> None:
     raw = spec.read(files)
     assert raw.train_images.shape == (60_000, 1, 28, 28)
     assert sorted(path.name for path in (sources.cache_dir() / spec.name).iterdir()) == sorted(files)
+
+
+@pytest.fixture(scope="session")
+def fashion_mnist_files(fashion_mnist: Dataset) -> dict[str, Path]:
+    """Where the real files lie, found before the tests of this module look elsewhere."""
+    return sources.find_files(find_spec(fashion_mnist.name))
+
+
+def test_the_good_files_of_another_set_are_not_called_damaged(
+    fashion_mnist_files: dict[str, Path], tmp_path: Path
+) -> None:
+    """MNIST and its kin share file names; a folder of one must not stop another from being fetched."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name, path in fashion_mnist_files.items():
+        (folder / name).symlink_to(path)
+    assert sources.find_files(find_spec("mnist"), folder) == {}
+    assert len(sources.find_files(find_spec("fashion-mnist"), folder)) == 4
