@@ -85,8 +85,10 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Notes
     -----
-    Not offered: precomputed and callable kernels, sparse X, probabilities. With a hundred classes and more
-    scikit-learn's SVC is faster: the coefficients of all pairs are one dense matrix here.
+    Not offered: precomputed and callable kernels, sparse X, probabilities (``probability`` and its
+    ``random_state``), LIBSVM's own settings (``cache_size``, ``shrinking``, ``verbose``) and ``coef_``. With
+    a hundred classes and more scikit-learn's SVC is faster: the coefficients of all pairs are one dense
+    matrix here.
 
     X is scored in its own precision: float32 takes half the time of float64, which is that of scikit-learn.
     On a GPU, what is neither becomes float32.
@@ -164,7 +166,7 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
-            raise UsageError(f"y holds 1 class ({self.classes_[0]!r}); a classifier needs at least 2")
+            raise UsageError(f"y holds 1 class ({self.classes_[0]}); a classifier needs at least 2")
         self.class_weight_ = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
         weights = None
         if sample_weight is not None or self.class_weight is not None:
@@ -277,8 +279,10 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             value = getattr(self, name)
             is_kind = isinstance(value, kind) and not isinstance(value, bool | np.bool_)
             if not is_kind or not (value > minimum if strict else value >= minimum) or value == np.inf:
-                what = "a whole number" if kind is numbers.Integral else "a number"
-                raise UsageError(f"{name}={value!r}: {what} {'>' if strict else '>='} {minimum:g} is needed")
+                what = "a whole number" if kind is numbers.Integral else "a finite number"
+                what = f"'scale', 'auto' or {what}" if name == "gamma" else what
+                bound = "" if minimum == -np.inf else f" {'>' if strict else '>='} {minimum:g}"
+                raise UsageError(f"{name}={value!r}: {what}{bound} is needed")
 
         number("C", 0)
         number("tol", 0)

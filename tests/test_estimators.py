@@ -117,11 +117,11 @@ def test_it_takes_part_in_a_grid_search(digits: Dataset) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"C": 0}, "C=0: a number > 0"),
+        ({"C": 0}, "C=0: a finite number > 0"),
         ({"C": float("nan")}, "C=nan"),
         ({"C": True}, "C=True"),
         ({"tol": -1.0}, "tol=-1.0"),
-        ({"gamma": "wide"}, "gamma='wide'"),
+        ({"gamma": "wide"}, "gamma='wide': 'scale', 'auto' or a finite number >= 0"),
         ({"degree": 2.5}, "degree=2.5: a whole number"),
         ({"kernel": "precomputed"}, "kernel='precomputed': allowed are rbf, linear, poly, sigmoid"),
         ({"decision_function_shape": "ovx"}, "decision_function_shape='ovx'"),

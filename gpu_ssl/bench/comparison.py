@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from gpu_ssl.bench.records import BenchRecord, Measurement
 from gpu_ssl.errors import UsageError
 
+FEWEST = 4
+"""With fewer values on a side, ranges lie apart by chance too often to mean anything."""
+
 
 @dataclass(frozen=True)
 class Comparison:
     """One phase at one size: `ratio` is how many times as fast the second is.
 
-    The difference is significant where the ranges of the raw values do not overlap.
+    The difference is significant where the ranges of the raw values do not overlap, of at least `FEWEST`
+    values each: of two equal things with 5 values each that happens by chance once in 126 times.
     """
 
     phase: str
@@ -32,14 +36,11 @@ def compare(first: BenchRecord, second: BenchRecord) -> list[Comparison]:
     UsageError
         If the records are not of the same work, or no devices can be told apart.
     """
-    for name, values in (
-        ("data", (first.dataset_sha256, second.dataset_sha256)),
-        ("settings", (first.config, second.config)),
-    ):
-        if values[0] != values[1]:
-            raise UsageError(
-                f"the records are of different work: their {name} differ ({values[0]}, {values[1]})"
-            )
+    works = [record.config | {"data hash": record.dataset_sha256[:12]} for record in (first, second)]
+    different = [name for name in works[0] if works[0][name] != works[1].get(name)]
+    if different:
+        told = "; ".join(f"{name} is {works[0][name]} and {works[1].get(name)}" for name in different)
+        raise UsageError(f"the records are of different work: {told}")
     return [
         _compared(one, other)
         for one_device, other_device in _pairs(first, second)
@@ -72,5 +73,5 @@ def _compared(one: Measurement, other: Measurement) -> Comparison:
         devices=(one.device, other.device),
         medians=medians,
         ratio=medians[0] / medians[1],
-        significant=apart and min(len(one.seconds), len(other.seconds)) > 1,
+        significant=apart and min(len(one.seconds), len(other.seconds)) >= FEWEST,
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from gpu_ssl.bench.comparison import Comparison
 from gpu_ssl.bench.records import BenchRecord
@@ -35,6 +36,9 @@ def cost_against_size(record: BenchRecord) -> Figure:
             )
         axes.set_xscale("log")
         axes.set_yscale("log")
+        sizes = sorted({m.size for m in record.measurements if m.phase == phase})
+        axes.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=30)
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(unit)
         axes.set_ylabel("seconds")
         axes.set_title(phase)
@@ -48,13 +52,15 @@ def ratios(comparisons: list[Comparison]) -> Figure:
     names = [f"{c.phase} {c.size:,}" for c in comparisons]
     figure = _figure(8, 1 + 0.3 * len(names))
     axes = figure.add_subplot()
-    bars = axes.barh(names, [c.ratio for c in comparisons], color="tab:blue")
+    bars = axes.barh(names, [c.ratio - 1 for c in comparisons], left=1, color="tab:blue")
+    axes.bar_label(bars, [f" {c.ratio:.2f} " for c in comparisons], fontsize=8)
     for bar, comparison in zip(bars, comparisons, strict=True):
         bar.set_alpha(1.0 if comparison.significant else 0.3)
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log")
     axes.invert_yaxis()
-    axes.set_xlabel("times as fast (pale: not significant)")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("the second is so many times as fast as the first (pale: not significant)")
     return figure
 
 

@@ -1,5 +1,6 @@
 """``gpu-ssl bench``: what each phase costs here, and how two records compare."""
 
+import tempfile
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gpu_ssl.cli.data import DATA_DIR
-from gpu_ssl.errors import UsageError
+from gpu_ssl.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
     from gpu_ssl.bench.comparison import Comparison
@@ -58,7 +59,7 @@ def _sizes(_: click.Context, option: click.Parameter, text: str) -> tuple[int, .
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Where the record goes; plots go beside it.  [default: bench-<time>.json]",
+    help="Where the record goes; plots go beside it.  [default: runs/bench-<time>.json]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the record on stdout, and nothing else.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
@@ -97,17 +98,16 @@ def command(
 
     data = DataConfig.of(dataset=dataset, data_dir=data_dir and data_dir.absolute())
     config = runner.check(BenchConfig.of(data=data, labels=labels, images=images, seed=seed))
-    path = output or Path(f"bench-{datetime.now().strftime('%Y%m%d-%H%M%S')}.json")
-    if path.exists():
-        raise UsageError(f"--output {path} exists; name another file")
+    path = output or Path("runs") / f"bench-{datetime.now().strftime('%Y%m%d-%H%M%S')}.json"
+    _check_output(path)
     record = runner.run(config, device, repeats, make_progress(quiet))
     write_text(path, record.to_json())
-    write(cost_against_size(record), path.with_suffix(""))
     if as_json:
         click.echo(record.to_json(), nl=False)
     else:
         _print_record(record)
         click.echo(f"Written to {path}")
+    write(cost_against_size(record), path.with_suffix(""))
 
 
 @command.command()
@@ -123,14 +123,42 @@ def compare(first: Path, second: Path | None, plot: Path | None) -> None:
     are refused.
     """
     from gpu_ssl.bench import comparison
-    from gpu_ssl.bench.plots import ratios, write
+    from gpu_ssl.bench.plots import FORMATS, ratios, write
     from gpu_ssl.bench.records import BenchRecord
 
-    records = [BenchRecord.read(path) for path in (first, second or first)]
+    if plot is not None:
+        _refuse_existing("--plot", [plot.with_name(f"{plot.name}.{suffix}") for suffix in FORMATS])
+    paths = (first, second or first)
+    records = [BenchRecord.read(path) for path in paths]
     compared = comparison.compare(*records)
+    for name, path, record in zip(("first", "second"), paths, records, strict=True):
+        cpu = record.environment.get("cpu", "unknown CPU")
+        click.echo(f"{name}: {path} ({cpu}, {record.repeats} repeats, taken {record.taken})")
     _print_comparison(compared)
     if plot is not None:
-        write(ratios(compared), plot)
+        written = write(ratios(compared), plot)
+        click.echo(f"Written to {', '.join(map(str, written))}")
+
+
+def _check_output(path: Path) -> None:
+    """Refuse, before anything is measured, a file that cannot be written or would replace another."""
+    from gpu_ssl.bench.plots import FORMATS
+
+    if path.suffix != ".json":
+        raise UsageError(f"--output {path}: the name of a record ends in .json; its plots go beside it")
+    _refuse_existing("--output", [path, *(path.with_suffix(f".{suffix}") for suffix in FORMATS)])
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise StorageError(f"cannot write into {path.parent}: {error.strerror}") from error
+
+
+def _refuse_existing(option: str, paths: list[Path]) -> None:
+    there = [str(path) for path in paths if path.exists()]
+    if there:
+        raise UsageError(f"{option}: {', '.join(there)} would be replaced; name another file")
 
 
 def _print_record(record: "BenchRecord") -> None:
@@ -170,6 +198,6 @@ def _print_comparison(compared: "list[Comparison]") -> None:
         table.add_column(header, justify="left" if header in ("phase", "") else "right")
     for c in compared:
         verdict = "" if c.significant else "not significant"
-        devices = [f"{seconds:.4f} ({name})" for seconds, name in zip(c.medians, c.devices, strict=True)]
+        devices = [f"{seconds:.3g} ({name})" for seconds, name in zip(c.medians, c.devices, strict=True)]
         table.add_row(c.phase, f"{c.size:,}", *devices, f"{c.ratio:.2f}", verdict)
     make_console().print(table)

@@ -56,7 +56,7 @@ NOT_SETTINGS = {"output", "resume", "as_json", "plots", "quiet"}
     "--baselines/--no-baselines",
     default=True,
     show_default=True,
-    help="Also fit the SVM on raw pixels and on principal components, on the same labels.",
+    help="Also fit the SVM on raw pixels, principal components and ranks of pixels, on the same labels.",
 )
 @click.option(
     "--network",

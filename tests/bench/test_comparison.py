@@ -9,11 +9,11 @@ from gpu_ssl.errors import UsageError
 from tests.bench import record
 
 ENCODE = ("encode", 1000, "cpu")
-times = st.lists(st.floats(0.001, 100), min_size=2, max_size=6).map(tuple)
+times = st.lists(st.floats(0.001, 100), min_size=4, max_size=6).map(tuple)
 
 
 def test_the_ratio_is_that_of_the_medians() -> None:
-    (found,) = compare(record({ENCODE: (4.0, 4.2, 3.9)}), record({ENCODE: (2.0, 2.1, 1.9)}))
+    (found,) = compare(record({ENCODE: (4.0, 4.2, 3.9, 4.0)}), record({ENCODE: (2.0, 2.1, 1.9, 2.0)}))
     assert (found.phase, found.size, found.devices) == ("encode", 1000, ("cpu", "cpu"))
     assert found.ratio == 2.0
     assert found.significant
@@ -29,13 +29,14 @@ def test_a_difference_is_significant_only_where_the_values_do_not_overlap(
     assert back.ratio == pytest.approx(1 / found.ratio)
 
 
-def test_single_values_are_never_significant() -> None:
-    (found,) = compare(record({ENCODE: (4.0,)}), record({ENCODE: (1.0,)}))
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_few_values_are_never_significant(n: int) -> None:
+    (found,) = compare(record({ENCODE: (4.0,) * 9}), record({ENCODE: (1.0,) * n}))
     assert not found.significant
 
 
 def test_the_gpu_is_compared_with_the_cpu_of_the_same_record() -> None:
-    both = record({ENCODE: (4.0, 4.1), ("encode", 1000, "cuda"): (0.4, 0.41)})
+    both = record({ENCODE: (4.0, 4.1) * 2, ("encode", 1000, "cuda"): (0.4, 0.41) * 2})
     (found,) = compare(both, both)
     assert (found.devices, found.significant) == (("cpu", "cuda"), True)
     assert found.ratio == pytest.approx(10, rel=0.01)

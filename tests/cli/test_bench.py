@@ -36,10 +36,13 @@ def write(folder: Path, name: str, seconds: tuple[float, ...], **changes: object
 
 
 def test_a_comparison_tells_ratios_and_doubt(run_cli: RunCli, tmp_path: Path) -> None:
-    write(tmp_path, "a.json", (4.0, 4.2), taken="1")
-    write(tmp_path, "b.json", (2.0, 2.1), taken="2")
+    write(tmp_path, "a.json", (4.0, 4.2, 4.1, 4.0), taken="1")
+    write(tmp_path, "b.json", (2.0, 2.1, 2.05, 2.0), taken="2")
     done = run_cli("bench", "compare", "a.json", "b.json", "--plot", "ratios")
     assert done.returncode == 0, done.stderr
+    assert "first: a.json" in done.stdout
+    assert "second: b.json" in done.stdout
+    assert "Written to ratios.png, ratios.svg" in done.stdout
     fit, encode = (
         next(line for line in done.stdout.splitlines() if word in line) for word in ("fit", "encode")
     )
@@ -48,6 +51,9 @@ def test_a_comparison_tells_ratios_and_doubt(run_cli: RunCli, tmp_path: Path) ->
     assert "not significant" in encode
     assert (tmp_path / "ratios.png").stat().st_size > 2000
     assert (tmp_path / "ratios.svg").exists()
+    again = run_cli("bench", "compare", "a.json", "b.json", "--plot", "ratios")
+    assert again.returncode == 2
+    assert "ratios.png, ratios.svg would be replaced" in again.stderr
 
 
 @pytest.mark.parametrize(
@@ -67,11 +73,24 @@ def test_wrong_usage_is_one_line(run_cli: RunCli, arguments: list[str], words: s
     assert "Traceback" not in done.stderr
 
 
-def test_an_existing_file_is_kept(run_cli: RunCli, tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text("mine")
+@pytest.mark.parametrize("name", ["a.json", "a.png", "a.svg"])
+def test_an_existing_file_is_kept(run_cli: RunCli, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
     done = run_cli("bench", *SMALL, "--output", "a.json")
     assert done.returncode == 2
-    assert (tmp_path / "a.json").read_text() == "mine"
+    assert (tmp_path / name).read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("output", "code", "words"),
+    [("a.png", 2, "ends in .json"), ("/proc/x/a.json", 1, "cannot write into /proc/x")],
+)
+def test_a_place_that_cannot_be_written_is_told_before_measuring(
+    run_cli: RunCli, output: str, code: int, words: str
+) -> None:
+    done = run_cli("bench", *SMALL, "--repeats", "1000", "--output", output)
+    assert done.returncode == code
+    assert words in done.stderr
 
 
 def test_something_else_is_no_record(run_cli: RunCli, tmp_path: Path) -> None:
