@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +17,11 @@ from torch import Tensor
 
 from gpu_ssl.bench.records import BenchConfig, Phase, Sample
 from gpu_ssl.config import ModelConfig, SVMConfig, TrainConfig
+from gpu_ssl.data.catalog import find_spec
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.data.loading import load_dataset
 from gpu_ssl.data.splits import labelled_indices
+from gpu_ssl.methods.features import of_array
 from gpu_ssl.models.encoding import encode
 from gpu_ssl.models.training import Trainer, build_vae, make_plan
 from gpu_ssl.runtime.device import resolve_device, synchronize
@@ -32,7 +33,7 @@ from gpu_ssl.svm.pairs import Penalty
 
 WARM_UP_STEPS = 20
 SCORED_LABELS = 3000
-"""Scoring is timed with the SVM of so many labels, or of the most that were fitted below."""
+"""Scoring is timed with the SVM of so many labels, or of the most labels below that were fitted."""
 
 NOISE = 8
 """Images beyond those there are, are copies with each intensity up to this much brighter or darker."""
@@ -94,9 +95,8 @@ def measure(config: BenchConfig, device_name: str) -> list[Sample]:
     device = torch.device(choice.used)
     backend, _ = resolve_backend("auto", choice)
     probe = Probe(device)
-    with probe.sample("load", 0):
+    with probe.sample("load", find_spec(config.data.dataset).n_train):
         dataset = load_dataset(config.data)
-    probe.samples[-1] = probe.samples[-1].model_copy(update={"size": len(dataset.train)})
     with probe.sample("upload", len(dataset.train)):
         images = torch.from_numpy(dataset.train.images).to(device)
     trainer = _warmed_up_trainer(dataset, images, config.seed)
@@ -142,24 +142,25 @@ def _fit_all(
     probe: Probe, backend: SVMBackend, dataset: Dataset, points: Array, test: Array, config: BenchConfig
 ) -> OneVsOneModel:
     """Fit at every number of labels; return the model that scoring is timed with."""
+    features = of_array("m1", points, test)
     labels = dataset.train.labels
     n_classes = len(dataset.train.class_names)
-    host = backend.to_host(points)
-    scored: Any = None
-    few = labelled_indices(labels, min(config.labels), config.seed, split=0)
-    for n in (min(config.labels), *config.labels):  # the first fit warms up
-        rows = few if n == len(few) else labelled_indices(labels, n, config.seed, split=0)
-        own = backend.from_host(host[rows])
+
+    def fit(rows: NDArray[np.int64], own: Array) -> OneVsOneModel:
         penalty = Penalty(SVMConfig().C, Kernel(gamma=scale_gamma(own)))
+        return fit_one_vs_one(backend, own, labels[rows], n_classes, penalty)
+
+    few = labelled_indices(labels, min(config.labels), config.seed, split=0)
+    scored = fit(few, features.train(few))  # warms up
+    for n in config.labels:
+        rows = labelled_indices(labels, n, config.seed, split=0)
+        own = features.train(rows)
         with probe.sample("fit", n):
-            model = fit_one_vs_one(backend, own, labels[rows], n_classes, penalty)
+            model = fit(rows, own)
         probe.with_accuracy(float(np.mean(backend.to_host(model.predict(test)) == dataset.test.labels)))
-        if scored is None or n <= SCORED_LABELS:
+        if n <= SCORED_LABELS:
             scored = model
-    warm_up = next(i for i, sample in enumerate(probe.samples) if sample.phase == "fit")
-    del probe.samples[warm_up]
-    result: OneVsOneModel = scored
-    return result
+    return scored
 
 
 def main() -> None:

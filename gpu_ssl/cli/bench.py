@@ -1,6 +1,7 @@
 """``gpu-ssl bench``: what each phase costs here, and how two records compare."""
 
 import tempfile
+from collections import defaultdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from gpu_ssl.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
     from gpu_ssl.bench.comparison import Comparison
-    from gpu_ssl.bench.records import BenchRecord
+    from gpu_ssl.bench.records import BenchRecord, Measurement
 
 
 def _sizes(_: click.Context, option: click.Parameter, text: str) -> tuple[int, ...]:
@@ -175,7 +176,7 @@ def _print_record(record: "BenchRecord") -> None:
     for name in record.not_measured:
         table.add_column(f"{name}, s")
     table.add_column("accuracy", justify="right")
-    groups = {(m.phase, m.size): [] for m in record.measurements}  # type: ignore[var-annotated]
+    groups: dict[tuple[str, int], list[Measurement]] = defaultdict(list)
     for measurement in record.measurements:
         groups[measurement.phase, measurement.size].append(measurement)
     for (phase, size), found in groups.items():

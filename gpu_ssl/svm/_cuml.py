@@ -27,7 +27,7 @@ from sklearn import config_context
 from gpu_ssl.errors import DeviceError, TrainingError
 from gpu_ssl.runtime import interop
 from gpu_ssl.svm.kernels import Array
-from gpu_ssl.svm.pairs import BinarySVM, Penalty, solve_concurrently
+from gpu_ssl.svm.pairs import BinarySVM, Penalty, class_slices, solve_concurrently
 
 WORKERS = 4
 """Pairs that are fitted at a time. The SMO solver works on one multiprocessor for most of its time, so
@@ -66,8 +66,7 @@ class CumlBackend:
     ) -> list[BinarySVM]:
         """Solve the binary problem of every pair; see `svm.backend.SVMBackend`."""
         torch.cuda.empty_cache()
-        ends = np.cumsum(sizes).tolist()
-        classes = [slice(end - n, end) for end, n in zip(ends, sizes, strict=True)]
+        classes = class_slices(sizes)
         on_device = None if weights is None else cupy.asarray(weights, dtype=grouped.dtype)
         cupy.cuda.get_current_stream().synchronize()
 

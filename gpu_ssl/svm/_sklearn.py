@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import SVC
 
 from gpu_ssl.runtime import interop
-from gpu_ssl.svm.pairs import BinarySVM, Penalty, class_pairs, solve_concurrently
+from gpu_ssl.svm.pairs import BinarySVM, Penalty, class_pairs, class_slices, solve_concurrently
 
 CACHE_MIB = 1000
 
@@ -83,8 +83,7 @@ def _solve_apart(
     grouped: NDArray[Any], sizes: Sequence[int], penalty: Penalty, weights: NDArray[np.float64] | None
 ) -> list[BinarySVM]:
     """Solve each pair by a binary SVC, as many at a time as torch uses threads: LIBSVM releases the GIL."""
-    ends = np.cumsum(sizes)
-    classes = [slice(end - n, end) for end, n in zip(ends, sizes, strict=True)]
+    classes = class_slices(sizes)
 
     def solve(i: int, j: int) -> BinarySVM:
         points = np.concatenate([grouped[classes[i]], grouped[classes[j]]])
@@ -108,9 +107,8 @@ def _unpack(svc: SVC, sizes: Sequence[int]) -> list[BinarySVM]:
     """
     if len(sizes) == 2:
         return [_binary(svc)]
-    ends = np.cumsum(svc.n_support_)
-    groups = [slice(end - n, end) for end, n in zip(ends, svc.n_support_, strict=True)]
-    starts = np.cumsum(sizes) - sizes
+    groups = class_slices(svc.n_support_)
+    starts = [rows.start for rows in class_slices(sizes)]
     solutions = []
     for pair, (i, j) in enumerate(class_pairs(len(sizes))):
         support = np.concatenate(
@@ -133,8 +131,7 @@ def pack_coefficients(coefficients: NDArray[Any], n_support: NDArray[np.int32]) 
     """
     if len(n_support) == 2:
         return coefficients.T
-    ends = np.cumsum(n_support)
-    groups = [slice(end - n, end) for end, n in zip(ends, n_support, strict=True)]
+    groups = class_slices(n_support)
     packed = np.empty((len(groups) - 1, len(coefficients)), coefficients.dtype)
     for pair, (i, j) in enumerate(class_pairs(len(groups))):
         packed[j - 1, groups[i]] = -coefficients[groups[i], pair]

@@ -12,7 +12,7 @@ from gpu_ssl.errors import UsageError
 from gpu_ssl.svm.backend import SVMBackend
 from gpu_ssl.svm.kernels import Array
 from gpu_ssl.svm.model import OneVsOneModel
-from gpu_ssl.svm.pairs import BinarySVM, Penalty, class_pairs
+from gpu_ssl.svm.pairs import BinarySVM, Penalty, class_pairs, class_slices
 
 
 def fit_one_vs_one(
@@ -90,7 +90,7 @@ def _stack(
     binary search finds each vector of the union in each pair, and nothing is scattered.
     """
     xp = array_namespace(grouped)
-    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    starts = [rows.start for rows in class_slices(sizes)]
     positions = []
     for solution, (i, j) in zip(solutions, class_pairs(len(sizes)), strict=True):
         local = xp.astype(solution.support, xp.int64)

@@ -4,7 +4,10 @@ import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gpu_ssl.svm.kernels import Array, Kernel
 
@@ -14,6 +17,12 @@ Solution = TypeVar("Solution")
 def class_pairs(n_classes: int) -> list[tuple[int, int]]:
     """Return the pairs (i, j), i < j, in the order in which everything one-vs-one lists them."""
     return list(itertools.combinations(range(n_classes), 2))
+
+
+def class_slices(sizes: Sequence[int] | NDArray[np.integer[Any]]) -> list[slice]:
+    """Return where each class lies among points that are grouped by class."""
+    ends = np.cumsum(sizes).tolist()
+    return [slice(end - int(n), end) for end, n in zip(ends, sizes, strict=True)]
 
 
 @dataclass(frozen=True)
