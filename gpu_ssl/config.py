@@ -3,7 +3,7 @@
 import math
 import re
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -19,6 +19,9 @@ from gpu_ssl.errors import UsageError
 
 STANDARD_LABEL_COUNTS: Final = (100, 600, 1000, 3000)
 """What ``--labels all`` stands for: the counts of Kingma et al. 2014, Table 1."""
+
+MethodName = Literal["m1", "graph", "consistency", "cnn"]
+METHODS: Final[tuple[MethodName, ...]] = get_args(MethodName)
 
 LabelCount = int | Literal["full"]
 LabelCounts = tuple[LabelCount, ...] | Literal["all"]
@@ -56,7 +59,7 @@ class Settings(BaseModel):
         return settings
 
 
-OPTIONS: Final = {"C": "--svm-c", "gamma": "--svm-gamma", "svm_backend": "--svm"}
+OPTIONS: Final = {"methods": "--method", "C": "--svm-c", "gamma": "--svm-gamma", "svm_backend": "--svm"}
 """Options of the command line whose name is not that of their setting."""
 
 
@@ -133,6 +136,18 @@ def _shortened(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
+def _methods(value: object) -> object:
+    names = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not names:
+        raise ValueError("at least one method is needed")
+    unknown = [name for name in names if name not in METHODS]
+    if unknown:
+        raise ValueError(
+            f"there is no method {unknown[0]!r}; allowed are {', '.join(METHODS)}, separated by commas"
+        )
+    return tuple(dict.fromkeys(names))
+
+
 def _label_counts(value: object) -> object:
     if not value:
         raise ValueError("at least one number of labels is needed")
@@ -186,6 +201,7 @@ class RunConfig(Settings):
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     svm: SVMConfig = SVMConfig()
+    methods: Annotated[tuple[MethodName, ...], BeforeValidator(_methods)] = ("m1",)
     labels: Annotated[LabelCounts, BeforeValidator(_label_counts)] = "all"
     splits: int = Field(default=5, ge=1, le=1000)
     seed: int = Field(default=0, ge=0, lt=2**32)

@@ -1,8 +1,9 @@
 """The whole story of a run on one page: load, train, encode, hand over, fit, predict, score."""
 
-import dataclasses
+import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,17 +13,20 @@ import torch
 from numpy.typing import NDArray
 
 import gpu_ssl
-from gpu_ssl.config import STANDARD_LABEL_COUNTS, RunConfig
+from gpu_ssl.config import STANDARD_LABEL_COUNTS, MethodName, RunConfig
 from gpu_ssl.data.catalog import find_spec
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.data.loading import load_dataset
 from gpu_ssl.data.splits import resolve_label_counts
-from gpu_ssl.methods import baselines, m1
-from gpu_ssl.methods.evaluation import Predictions, n_splits_of, predict_splits
-from gpu_ssl.methods.features import Features
+from gpu_ssl.methods import baselines, consistency, m1
+from gpu_ssl.methods.choice import Learned, make_method
+from gpu_ssl.methods.evaluation import Cell, Method, Predictions, Store, cells_of, predict_cells
+from gpu_ssl.methods.graph import LatentGraph
+from gpu_ssl.methods.svm import SVMOnFeatures, SVMSolver, save_svm
 from gpu_ssl.models import checkpoint
 from gpu_ssl.models.vae import VAE
-from gpu_ssl.report.records import DatasetRecord, Published, Report, Result, Timings, TrainingRecord
+from gpu_ssl.report.differences import paired_differences
+from gpu_ssl.report.records import METHOD_TITLES, Choice, DatasetRecord, Published, Report, Result, Timings
 from gpu_ssl.runtime.device import memory_errors, resolve_device
 from gpu_ssl.runtime.environment import describe_environment
 from gpu_ssl.runtime.progress import Progress
@@ -56,7 +60,9 @@ class Outcome:
     dataset: Dataset
     vae: VAE
     test_latents: NDArray[np.float32]
-    predictions: Predictions
+    method: MethodName
+    """The one that was asked for first."""
+    predictions: dict[str, Predictions]
 
 
 def check(config: RunConfig) -> None:
@@ -76,15 +82,15 @@ def check(config: RunConfig) -> None:
 
 
 def run(config: RunConfig, folder: Path, progress: Progress) -> Outcome:
-    """Run M1, and the baselines if `config` asks for them, and score them on the test images.
+    """Run the methods and baselines that `config` asks for, and score them on the test images.
 
     Parameters
     ----------
     config : RunConfig
         All settings.
     folder : Path
-        Takes the checkpoint, the VAE and the SVMs. A checkpoint of the same settings that is there
-        already is gone on from.
+        Takes the checkpoint, the VAE, the SVMs and the predictions. What is there already of the same
+        settings is not done again.
     progress : Progress
         Shows how far long work is.
 
@@ -101,12 +107,24 @@ def run(config: RunConfig, folder: Path, progress: Progress) -> Outcome:
     with stopwatch.phase("load"):
         dataset = load_dataset(config.data, progress)
     counts = resolve_label_counts(config.labels, len(dataset.train), len(dataset.train.class_names))
+    cells = cells_of(counts, len(dataset.train), config.splits)
     with memory_errors(device, "lower --batch-size, take a smaller --dataset, or give --device cpu"):
-        vae, training, latents = _learn(config, dataset, device, backend, folder, stopwatch, progress)
+        learned = _learn(config, dataset, device, backend, svm_choice, folder, stopwatch, progress)
     with memory_errors(device, "take fewer --labels, or give --svm sklearn"):
-        predictions = _predict(config, dataset, latents, counts, backend, folder, stopwatch, progress)
+        predictions = _predict(config, dataset, learned, cells, backend, folder, stopwatch, progress)
     results = score(predictions, dataset.test.labels)
-    phases = ("load", "upload", "warm_up", "train", "encode", "handoff", "fit", "score", "baselines")
+    phases = (
+        "load",
+        "upload",
+        "warm_up",
+        "train",
+        "encode",
+        "handoff",
+        "fit",
+        "score",
+        "methods",
+        "baselines",
+    )
     report = Report(
         gpu_ssl=gpu_ssl.__version__,
         started=started,
@@ -122,12 +140,15 @@ def run(config: RunConfig, folder: Path, progress: Progress) -> Outcome:
         ),
         device=device_choice,
         svm=svm_choice,
-        training=training,
+        training=learned.training,
         results=results,
+        differences=paired_differences(results, config.methods),
         published=tuple(p for p in PUBLISHED.get(dataset.name, ()) if p.labels in counts),
         timings=Timings(**{name: stopwatch.seconds[name] for name in phases}, total=stopwatch.total()),
     )
-    return Outcome(report, dataset, vae, backend.to_host(latents.test), predictions[m1.METHOD])
+    return Outcome(
+        report, dataset, learned.vae, backend.to_host(learned.latents.test), config.methods[0], predictions
+    )
 
 
 def _learn(
@@ -135,10 +156,11 @@ def _learn(
     dataset: Dataset,
     device: torch.device,
     backend: SVMBackend,
+    svm_choice: Choice,
     folder: Path,
     stopwatch: Stopwatch,
     progress: Progress,
-) -> tuple[VAE, TrainingRecord, Features]:
+) -> Learned:
     """Train the VAE, write it to disk, and encode all images. No label comes near this."""
     with stopwatch.phase("upload"):
         train_images, test_images = (
@@ -157,50 +179,56 @@ def _learn(
     }
     checkpoint.save(folder / "vae.json", vae.state_dict(), description)
     latents = m1.features(vae, train_images, test_images, precision, backend, stopwatch)
-    return vae, training, latents
+    everything = np.arange(len(dataset.train))
+    graph = LatentGraph(latents.train(everything), latents.test, backend, svm_choice.used)
+    return Learned(train_images, test_images, dataset.mirrored, vae, training, precision, latents, graph)
 
 
 def _predict(
     config: RunConfig,
     dataset: Dataset,
-    latents: Features,
-    counts: tuple[int, ...],
+    learned: Learned,
+    cells: Sequence[Cell],
     backend: SVMBackend,
     folder: Path,
     stopwatch: Stopwatch,
     progress: Progress,
 ) -> dict[str, Predictions]:
-    """Predict the test images by the method and the baselines, on the same splits."""
+    """Predict the test images by every method and baseline, on the same splits."""
 
-    def keep(method: str, count: int, split: int, model: OneVsOneModel) -> None:
-        arrays = {
-            name: torch.from_numpy(np.ascontiguousarray(backend.to_host(getattr(model, name))))
-            for name in ("support", "support_vectors", "coefficients", "intercepts")
-        }
-        description = {
-            "kind": "gpu-ssl one-vs-one SVM",
-            "schema": 2,
-            "kernel": dataclasses.asdict(model.kernel),
-            "C": config.svm.C,
-            "n_classes": model.n_classes,
-            "class_names": dataset.train.class_names,
-        }
-        checkpoint.save(folder / "svm" / f"{method}-{count}-labels-split-{split}.json", arrays, description)
+    def keep(method: str, cell: Cell, model: OneVsOneModel) -> None:
+        name = f"{method}-{cell.labels}-labels-split-{cell.split}.json"
+        save_svm(folder / "svm" / name, model, config.svm.C, backend, dataset.train.class_names)
 
-    labels = dataset.train.labels
-    fits = sum(n_splits_of(count, len(labels), config.splits) for count in counts)
-    with progress.task(
-        "Fitting the SVMs", fits * (1 + len(baselines.ALL) if config.baselines else 1)
-    ) as advance:
-        common = (labels, counts, config.splits, config.seed, config.svm)
-        predictions = {latents.method: predict_splits(latents, *common, backend, stopwatch, advance, keep)}
-        if config.baselines:
-            with stopwatch.phase("baselines"):
-                host, _ = resolve_backend("sklearn", resolve_device("cpu"))
-                own = Stopwatch(torch.device("cpu"))
-                for make in baselines.ALL:
-                    features = make(dataset)
-                    predictions[features.method] = predict_splits(features, *common, host, own, advance)
+    origin = {
+        "dataset": dataset.sha256,
+        "config": config.model_dump_json(include={"model", "train", "svm", "seed"}),
+        "device": learned.train_images.device.type,
+        "torch": torch.__version__,
+    }
+    store = Store(folder / "predictions", json.dumps(origin))
+    host, _ = resolve_backend("sklearn", resolve_device("cpu"))
+    names: list[MethodName] = list(config.methods)
+    if config.baselines and consistency.METHOD in names and consistency.BASELINE not in names:
+        names.append(consistency.BASELINE)
+    predictions = {}
+
+    def add(method: Method, store: Store | None = None) -> None:
+        with progress.task(METHOD_TITLES[method.name], len(cells)) as advance:
+            predictions[method.name] = predict_cells(
+                method, dataset.train.labels, cells, config.seed, advance, store
+            )
+
+    for name in names:
+        own = stopwatch if name == m1.METHOD else Stopwatch(stopwatch.device)
+        method = make_method(name, learned, SVMSolver(config.svm, backend, own, keep), config.seed)
+        with nullcontext() if name == m1.METHOD else stopwatch.phase("methods"):
+            add(method, store)
+    if config.baselines:
+        with stopwatch.phase("baselines"):
+            solver = SVMSolver(config.svm, host, Stopwatch(torch.device("cpu")))
+            for make in baselines.ALL:
+                add(SVMOnFeatures(make(dataset), solver))
     return predictions
 
 
@@ -209,7 +237,7 @@ def score(predictions: Mapping[str, Predictions], test_labels: NDArray[np.int64]
     results = []
     for method, by_count in predictions.items():
         for count, by_split in by_count.items():
-            accuracies = [float(np.mean(predicted == test_labels)) for predicted in by_split]
+            accuracies = [float(np.mean(predicted.classes == test_labels)) for predicted in by_split]
             results.append(
                 Result(
                     method=method,
@@ -218,6 +246,7 @@ def score(predictions: Mapping[str, Predictions], test_labels: NDArray[np.int64]
                     accuracy_mean=float(np.mean(accuracies)),
                     accuracy_std=float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
                     accuracies=tuple(accuracies),
+                    seconds=tuple(predicted.seconds for predicted in by_split),
                 )
             )
     return tuple(results)

@@ -12,6 +12,7 @@ from gpu_ssl import experiment
 from gpu_ssl.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.errors import DeviceError, UsageError
+from gpu_ssl.methods.evaluation import Prediction
 from gpu_ssl.models import checkpoint
 from gpu_ssl.models.vae import VAE
 from gpu_ssl.report.records import Report
@@ -74,7 +75,7 @@ def test_a_stopped_run_goes_on_to_the_same_accuracies(outcome: experiment.Outcom
 
             epochs = []
 
-            def advance(note: str) -> None:
+            def advance(note: str, steps: float = 1) -> None:
                 epochs.append(note)
                 if len(epochs) == 2:
                     raise KeyboardInterrupt
@@ -96,15 +97,15 @@ def test_no_test_label_is_read_before_the_score(
     outcome: experiment.Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits: Dataset
 ) -> None:
     """With other test labels the predictions are the same; only the score differs."""
-    expected = outcome.predictions[100]
+    expected = outcome.predictions["m1"][100]
     wrong = (digits.test.labels + 1) % 10
     spoiled = replace(digits, test=replace(digits.test, labels=wrong))
     monkeypatch.setattr(experiment, "load_dataset", lambda *_: spoiled)
     other = run(tmp_path)
-    for ours, theirs in zip(other.predictions[100], expected, strict=True):
-        assert np.array_equal(ours, theirs)
+    for ours, theirs in zip(other.predictions["m1"][100], expected, strict=True):
+        assert np.array_equal(ours.classes, theirs.classes)
     mean = other.report.results[1].accuracy_mean
-    assert mean == pytest.approx(np.mean([(p == wrong).mean() for p in expected]))
+    assert mean == pytest.approx(np.mean([(p.classes == wrong).mean() for p in expected]))
     assert mean < 0.2
 
 
@@ -126,7 +127,7 @@ def test_all_labels_are_one_split_without_a_deviation(tmp_path: Path) -> None:
 
 def test_the_report_holds_what_the_schema_promises(outcome: experiment.Outcome) -> None:
     report = json.loads(outcome.report.to_json())
-    assert report["schema"] == 1
+    assert report["schema"] == 2
     assert report["config"]["data"]["dataset"] == "digits"
     assert report["dataset"]["n_train"] == 1347
     assert report["dataset"]["sha256"] == outcome.dataset.sha256
@@ -175,7 +176,7 @@ def test_the_svms_on_disk_are_the_ones_that_predicted(tmp_path: Path) -> None:
         kernel=Kernel(**description["kernel"]),
         n_classes=description["n_classes"],
     )
-    assert np.array_equal(model.predict(done.test_latents), done.predictions[100][0])
+    assert np.array_equal(model.predict(done.test_latents), done.predictions["m1"][100][0].classes)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +197,9 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
 
 def test_scores_are_counted_right() -> None:
     labels = np.array([0, 1, 2, 3])
-    predictions = {"m": {7: [np.array([0, 1, 2, 0]), np.array([0, 0, 0, 0])]}}
+    predictions = {
+        "m": {7: [Prediction(np.array([0, 1, 2, 0]), 2.0), Prediction(np.array([0, 0, 0, 0]), 4.0)]}
+    }
     (result,) = experiment.score(predictions, labels)
     assert (result.method, result.labels, result.splits) == ("m", 7, 2)
     assert (result.accuracies, result.accuracy_mean) == ((0.75, 0.25), 0.5)

@@ -33,7 +33,7 @@ class TerminalProgress:
         )
         with Bars(*columns, console=self._console, transient=True) as bars:
             task = bars.add_task(description, total=total, completed=done, note="")
-            yield lambda note: bars.update(task, advance=1, note=note)
+            yield lambda note, steps=1: bars.update(task, advance=steps, note=note)
 
 
 def make_progress(quiet: bool) -> Progress:

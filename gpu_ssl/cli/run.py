@@ -35,6 +35,17 @@ NOT_SETTINGS = {"output", "resume", "as_json", "plots", "quiet"}
     "50,100,2000. Each is drawn with equally many images of every class.",
 )
 @click.option(
+    "--method",
+    "methods",
+    default="m1",
+    show_default=True,
+    metavar="METHODS",
+    help="How to use the labels; several separated by commas. m1: an SVM on the latents. graph: labels "
+    "spread over the nearest latents (better with few labels). consistency: a network that must say the "
+    "same of two views of an image, then an SVM on its features (best; on a CPU minutes for each split and "
+    "number of labels). cnn: the same network on the labelled images alone.",
+)
+@click.option(
     "--dataset",
     default="fashion-mnist",
     show_default=True,
@@ -108,7 +119,7 @@ NOT_SETTINGS = {"output", "resume", "as_json", "plots", "quiet"}
     "--output",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Folder for report, models and plots.  [default: runs/<time>-<dataset>-m1]",
+    help="Folder for report, models and plots.  [default: runs/<time>-<dataset>-<method>]",
 )
 @click.option(
     "--resume",
@@ -121,14 +132,16 @@ NOT_SETTINGS = {"output", "resume", "as_json", "plots", "quiet"}
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> None:
-    """Train a VAE on all images, fit SVMs on a few labels, print the table of accuracies.
+    """Train a VAE on all images, use a few labels, print the table of accuracies.
 
-    The VAE reads no label and is trained once; for each number of labels and each split an SVM is fitted
-    on the labelled latents. The test labels are read once, at the end. Report, settings, models and plots
-    go to --output; an interrupted run goes on with --resume.
+    The VAE reads no label and is trained once; for each number of labels and each split every --method
+    predicts the test images from the labelled ones. The test labels are read once, at the end. Report,
+    settings, models and plots go to --output; an interrupted run goes on with --resume.
 
     \b
       gpu-ssl run --labels all
+      gpu-ssl run --method m1,graph --labels all
+      gpu-ssl run --method consistency --labels 100 --splits 1
       gpu-ssl run --dataset digits --labels 50,100,full --splits 10
       gpu-ssl run --labels 100 --json | jq '.results[0].accuracy_mean'
     """
@@ -180,7 +193,7 @@ def _claim(output: Path | None, config: RunConfig) -> Path:
     if output is not None:
         writing.claim_folder(output, config)
         return output
-    name = f"{datetime.now().strftime('%Y%m%d-%H%M%S')}-{config.data.dataset}-m1"
+    name = f"{datetime.now().strftime('%Y%m%d-%H%M%S')}-{config.data.dataset}-{'-'.join(config.methods)}"
     for suffix in itertools.chain([""], (f"-{n}" for n in itertools.count(2))):
         folder = writing.DEFAULT_PARENT / f"{name}{suffix}"
         if not folder.exists():
@@ -213,7 +226,10 @@ def make_config(options: dict[str, Any]) -> RunConfig:
         ),
         svm=SVMConfig.of(C=options["svm_c"], gamma=options["svm_gamma"]),
         labels=parse_label_counts(options["labels"]),
-        **{name: options[name] for name in ("splits", "seed", "baselines", "device", "svm_backend")},
+        **{
+            name: options[name]
+            for name in ("methods", "splits", "seed", "baselines", "device", "svm_backend")
+        },
     )
 
 

@@ -1,26 +1,112 @@
-"""Fits one SVM for every split and number of labels, and predicts. No test label comes near this."""
+"""Gives a method one choice of labelled images after another, and keeps what it predicts.
 
-from collections.abc import Callable, Sequence
+No test label comes near this.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from gpu_ssl.config import SVMConfig
 from gpu_ssl.data.splits import labelled_indices
-from gpu_ssl.methods.features import Features
+from gpu_ssl.errors import StorageError
+from gpu_ssl.models import checkpoint
 from gpu_ssl.runtime.progress import Advance
-from gpu_ssl.runtime.timing import Stopwatch
-from gpu_ssl.svm.backend import SVMBackend
-from gpu_ssl.svm.kernels import Kernel, scale_gamma
-from gpu_ssl.svm.model import OneVsOneModel
-from gpu_ssl.svm.one_vs_one import fit_one_vs_one
-from gpu_ssl.svm.pairs import Penalty
 
-Predictions = dict[int, list[NDArray[np.int64]]]
-"""For each number of labels, the predicted classes of the test images in every split."""
 
-Keep = Callable[[str, int, int, OneVsOneModel], None]
-"""Takes method, number of labels, split and fitted SVM."""
+class Cell(NamedTuple):
+    """One choice of labelled images: how many, and the number of the split."""
+
+    labels: int
+    split: int
+
+
+class Method(Protocol):
+    """Predicts the classes of the test images from the labels of a few training images."""
+
+    name: str
+
+    def predict(
+        self, cell: Cell, labelled: NDArray[np.int64], classes: NDArray[np.int64], advance: Advance
+    ) -> NDArray[np.int64]:
+        """Predict the test images.
+
+        Parameters
+        ----------
+        cell : Cell
+            Which choice it is.
+        labelled : ndarray of shape (n,), int64
+            Rows of the labelled training images, ascending.
+        classes : ndarray of shape (n,), int64
+            Their classes; at least one image of each.
+        advance : callable
+            May be called with parts of 1 where the work is long.
+        """
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Predicted classes of the test images, and the seconds that it took beside what methods share."""
+
+    classes: NDArray[np.int64]
+    seconds: float
+
+
+Predictions = dict[int, list[Prediction]]
+"""For each number of labels, one prediction a split."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """Finished cells of a run on disk, so that an interrupted run does none twice.
+
+    Parameters
+    ----------
+    folder : Path
+        Where they go.
+    origin : str
+        What decides a prediction beside method and cell. A cell of another origin is refused.
+    """
+
+    folder: Path
+    origin: str
+
+    def _path(self, method: str, cell: Cell) -> Path:
+        return self.folder / f"{method}-{cell.labels}-labels-split-{cell.split}.json"
+
+    def load(self, method: str, cell: Cell) -> Prediction | None:
+        """Return what was stored for a cell, or None.
+
+        Raises
+        ------
+        StorageError
+            If it is damaged or of another origin.
+        """
+        path = self._path(method, cell)
+        if not path.is_file():
+            return None
+        tensors, description = checkpoint.load(path)
+        if description.get("origin") != self.origin:
+            raise StorageError(
+                f"{path} belongs to another run (other data, settings, device or version of torch); delete it"
+            )
+        return Prediction(tensors["classes"].numpy(), description["seconds"])
+
+    def save(self, method: str, cell: Cell, prediction: Prediction) -> None:
+        """Keep a finished cell."""
+        description = {
+            "kind": "gpu-ssl predictions",
+            "schema": 1,
+            "origin": self.origin,
+            "seconds": prediction.seconds,
+        }
+        tensors = {"classes": torch.from_numpy(prediction.classes)}
+        checkpoint.save(self._path(method, cell), tensors, description)
 
 
 def n_splits_of(count: int, n_train: int, splits: int) -> int:
@@ -28,51 +114,61 @@ def n_splits_of(count: int, n_train: int, splits: int) -> int:
     return 1 if count == n_train else splits
 
 
-def predict_splits(
-    features: Features,
+def cells_of(counts: Sequence[int], n_train: int, splits: int) -> list[Cell]:
+    """Return all choices of labelled images of a run."""
+    return [Cell(count, split) for count in counts for split in range(n_splits_of(count, n_train, splits))]
+
+
+def predict_cells(
+    method: Method,
     labels: NDArray[np.int64],
-    counts: Sequence[int],
-    splits: int,
+    cells: Sequence[Cell],
     seed: int,
-    config: SVMConfig,
-    backend: SVMBackend,
-    stopwatch: Stopwatch,
     advance: Advance,
-    keep: Keep | None = None,
+    store: Store | None = None,
 ) -> Predictions:
     """Predict the test images from every choice of labelled images.
 
     Parameters
     ----------
-    features : Features
-        Of all images.
+    method : Method
+        Who predicts; it is shown the labels of a cell's images alone.
     labels : ndarray of shape (n_train,), int64
-        Classes of the training images; only those of a split's labelled images reach its SVM.
-    counts, splits, seed
-        Numbers of labels, number of splits, seed of the run: see `data.splits.labelling_order`.
-    config, backend
-        What SVM to fit, and who fits it.
-    stopwatch : Stopwatch
-        Its phases ``fit`` and ``score`` take the time.
+        Classes of the training images.
+    cells : sequence of Cell
+        The choices.
+    seed : int
+        Seed of the run: see `data.splits.labelling_order`.
     advance : callable
-        Called after each SVM.
-    keep : callable, optional
-        Called with each fitted SVM.
+        Advances by 1 a cell.
+    store : Store, optional
+        Finished cells, which are not done again.
     """
-    n_classes = int(labels.max()) + 1
     predictions: Predictions = {}
-    for count in counts:
-        predictions[count] = []
-        for split in range(n_splits_of(count, len(labels), splits)):
-            labelled = labelled_indices(labels, count, seed, split)
-            points = features.train(labelled)
-            with stopwatch.phase("fit"):
-                gamma = scale_gamma(points) if config.gamma == "scale" else config.gamma
-                penalty = Penalty(config.C, Kernel(gamma=gamma))
-                model = fit_one_vs_one(backend, points, labels[labelled], n_classes, penalty)
-            with stopwatch.phase("score"):
-                predictions[count].append(backend.to_host(model.predict(features.test)))
-            if keep is not None:
-                keep(features.method, count, split, model)
-            advance(f"{features.method}, {count} labels")
+    for cell in cells:
+        bar = _CellProgress(advance, f"{cell.labels} labels, split {cell.split + 1}")
+        done = store.load(method.name, cell) if store is not None else None
+        if done is None:
+            labelled = labelled_indices(labels, cell.labels, seed, cell.split)
+            start = time.perf_counter()
+            classes = method.predict(cell, labelled, labels[labelled], bar)
+            done = Prediction(classes, time.perf_counter() - start)
+            if store is not None:
+                store.save(method.name, cell, done)
+        predictions.setdefault(cell.labels, []).append(done)
+        bar.finish()
     return predictions
+
+
+class _CellProgress:
+    """Makes one step of the parts that a method tells of, whether or not it tells of any."""
+
+    def __init__(self, advance: Advance, name: str) -> None:
+        self.advance, self.name, self.left = advance, name, 1.0
+
+    def __call__(self, note: str, steps: float = 1) -> None:
+        self.left -= steps
+        self.advance(f"{self.name}, {note}", steps)
+
+    def finish(self) -> None:
+        self.advance(self.name, self.left)

@@ -1,6 +1,7 @@
 """M1 of Kingma et al. 2014: an SVM on the latents of a VAE that was trained on all images."""
 
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from gpu_ssl.runtime.progress import Progress
 from gpu_ssl.runtime.timing import Stopwatch
 from gpu_ssl.svm.backend import SVMBackend
 
-METHOD = "m1"
+METHOD: Final = "m1"
 
 
 def train(

@@ -1,7 +1,11 @@
 """Random views of images, and the canonical picture that all views of an image share.
 
+The VAE sees a `random_view`; a consistency loss compares a `weak_view` and a `strong_view`.
+
 Everything is drawn for each image on its own, from one generator, on the device the images are on.
 """
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +19,15 @@ SHIFT = 1 / 14
 
 GAIN = 0.3
 """Intensities are multiplied by up to this fraction more or less."""
+
+ROTATION, SHEAR, STRONG_STRETCH, STRONG_SHIFT = math.radians(10), 0.2, 0.2, 3 / 28
+"""Largest angle, shear, stretch and shift (as a fraction of the side) of a strong view."""
+
+EXPONENT, STRONG_GAIN = 0.5, 0.4
+"""A strong view raises intensities to a power from exp(-EXPONENT) to exp(EXPONENT), then changes the gain."""
+
+ERASED = 0.35
+"""Largest side of the rectangle that a strong view makes black, as a fraction of the side."""
 
 BLOCK = 256
 """Images whose canonical pictures are worked out at a time."""
@@ -38,18 +51,67 @@ def random_view(images: Tensor, mirror: bool, generator: torch.Generator) -> Ten
         What comes in from outside is black; intensities stay from 0 to 1.
     """
     n = len(images)
+    scale = 1 + STRETCH * _uniform(images, generator, n, 2)
+    views = _warp(images, torch.diag_embed(scale), SHIFT, mirror, generator)
+    return (views * (1 + GAIN * _uniform(images, generator, n, 1, 1, 1))).clamp_(0, 1)
+
+
+def weak_view(images: Tensor, mirror: bool, generator: torch.Generator) -> Tensor:
+    """Shift each image by up to `SHIFT` of its side; mirror every second one if asked to.
+
+    Parameters and result are those of `random_view`.
+    """
+    same = torch.eye(2, device=images.device).expand(len(images), 2, 2)
+    return _warp(images, same, SHIFT, mirror, generator)
+
+
+def strong_view(images: Tensor, mirror: bool, generator: torch.Generator) -> Tensor:
+    """Rotate, shear, stretch and shift each image, change its tones, and make a rectangle black.
+
+    Parameters and result are those of `random_view`. Photographs get a gain for each channel, so that
+    colours change too.
+    """
+    n, channels, height, width = images.shape
 
     def uniform(*shape: int) -> Tensor:
-        return 2 * torch.rand(*shape, generator=generator, device=images.device) - 1
+        return _uniform(images, generator, *shape)
 
-    scale = 1 + STRETCH * uniform(n, 2)
+    angle = ROTATION * uniform(n)
+    cos, sin = angle.cos(), angle.sin()
+    rotation = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)
+    stretch = torch.diag_embed(1 + STRONG_STRETCH * uniform(n, 2))
+    shear = SHEAR * uniform(n, 2)
+    sheared = stretch + torch.diag_embed(shear).flip(2)
+    views = _warp(images, rotation @ sheared, STRONG_SHIFT, mirror, generator)
+    # The gradient of a power is infinite at 0, and autocast would round the small number away.
+    views = (views + 1e-6) ** torch.exp(EXPONENT * uniform(n, 1, 1, 1))
+    views = (views * (1 + STRONG_GAIN * uniform(n, channels, 1, 1))).clamp_(0, 1)
+    inside = [
+        _erased(side, uniform(n, 1), uniform(n, 1)) for side in (height, width)
+    ]  # each of shape (n, side)
+    return views.masked_fill_((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0.0)
+
+
+def _erased(side: int, centre: Tensor, length: Tensor) -> Tensor:
+    places = (torch.arange(side, device=centre.device) + 0.5) / side
+    return (places - (centre + 1) / 2).abs() < ERASED / 2 * (length + 1) / 2
+
+
+def _uniform(images: Tensor, generator: torch.Generator, *shape: int) -> Tensor:
+    """Draw from -1 to 1."""
+    return 2 * torch.rand(*shape, generator=generator, device=images.device) - 1
+
+
+def _warp(images: Tensor, matrices: Tensor, shift: float, mirror: bool, generator: torch.Generator) -> Tensor:
+    """Apply a matrix (n, 2, 2) to each image, and a random shift and mirror; outside is black."""
+    n = len(images)
     if mirror:
         # Not sign(), which is 0 at 0.
-        scale[:, 0] *= 1 - 2 * (uniform(n) < 0).to(scale.dtype)
-    affine = torch.cat([torch.diag_embed(scale), 2 * SHIFT * uniform(n, 2, 1)], dim=2)
+        side = 1 - 2 * (_uniform(images, generator, n, 1) < 0).to(matrices.dtype)
+        matrices = torch.stack([matrices[:, :, 0] * side, matrices[:, :, 1]], dim=2)
+    affine = torch.cat([matrices, 2 * shift * _uniform(images, generator, n, 2, 1)], dim=2)
     grid = F.affine_grid(affine, list(images.shape), align_corners=False)
-    views = F.grid_sample(images, grid, align_corners=False)
-    return (views * (1 + GAIN * uniform(n, 1, 1, 1))).clamp_(0, 1)
+    return F.grid_sample(images, grid, align_corners=False)
 
 
 def canonical(images: Tensor) -> Tensor:

@@ -81,6 +81,29 @@ def _convolutional_decoder(image_shape: tuple[int, int, int], latent_dim: int) -
     return nn.Sequential(*layers)
 
 
+def classifier_trunk(image_shape: tuple[int, int, int], first: int = 32) -> tuple[nn.Module, int]:
+    """Build the trunk of a classifier, and return it with its number of channels.
+
+    Pairs of convolutions with batch norm, at least three; those after the first halve the grid until it is
+    about 4 x 4 cells. 2 x 2 pixels are turned into channels first, as in `convolutional`.
+    """
+    channels, height, width = image_shape
+    grid = max(math.ceil(height / 2), math.ceil(width / 2))
+    layers: list[nn.Module] = [_PixelsToChannels(2)]
+    before, depth, stride = 4 * channels, first, 1
+    while True:
+        layers += _convolution(before, depth, stride) + _convolution(depth, depth, 1)
+        if grid <= 4 and depth >= 4 * first:
+            return nn.Sequential(*layers), depth
+        stride = 2 if grid > 4 else 1
+        before, depth, grid = depth, min(2 * depth, 8 * first), math.ceil(grid / stride)
+
+
+def _convolution(before: int, after: int, stride: int) -> list[nn.Module]:
+    kernel = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
+    return [kernel, nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
+
+
 class _PixelsToChannels(nn.Module):
     """Turns blocks of pixels into channels; a side that is not divisible is filled up with black."""
 

@@ -14,6 +14,7 @@ from gpu_ssl.config import ModelConfig, TrainConfig
 from gpu_ssl.errors import StorageError, TrainingError
 from gpu_ssl.models import checkpoint
 from gpu_ssl.models.augmentation import canonical_bytes, random_view
+from gpu_ssl.models.building import build, make_optimizer, make_schedule
 from gpu_ssl.models.vae import VAE, Losses, training_losses
 from gpu_ssl.report.records import EpochLosses, TrainingRecord
 from gpu_ssl.runtime.device import autocast, resolve_precision, synchronize
@@ -105,22 +106,8 @@ class Trainer:
         # What is to be drawn depends on the image alone, so it is made once.
         self.targets = canonical_bytes(images) if plan.augment else images
         self.generator = torch.Generator(images.device).manual_seed(seed)
-        # Weight decay pulls on matrices and kernels; biases and batch norm's scales are left alone.
-        matrices = [p for p in vae.parameters() if p.ndim > 1]
-        vectors = [p for p in vae.parameters() if p.ndim <= 1]
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": matrices, "weight_decay": plan.weight_decay},
-                {"params": vectors, "weight_decay": 0.0},
-            ],
-            lr=plan.learning_rate,
-            fused=True,
-        )
-        # OneCycleLR divides by the length of each of its two phases; neither may be empty.
-        steps = max(plan.steps, 2)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, plan.learning_rate, total_steps=steps, pct_start=max(WARM_UP, 1.5 / steps)
-        )
+        self.optimizer = make_optimizer(vae, plan.learning_rate, plan.weight_decay)
+        self.schedule = make_schedule(self.optimizer, plan.learning_rate, plan.steps, WARM_UP)
         self.history: list[EpochLosses] = []
 
     def step(self, rows: Tensor) -> Losses:
@@ -256,11 +243,7 @@ def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def build_vae(config: ModelConfig, image_shape: tuple[int, int, int], device: torch.device, seed: int) -> VAE:
     """Make a VAE on `device` whose first weights depend on `seed` alone, whatever the device."""
-    with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed(), which seeds the generators of all CUDA devices too.
-        torch.default_generator.manual_seed(seed)
-        vae = VAE(config, image_shape)
-    return vae.to(device).to(memory_format=torch.channels_last)
+    return build(lambda: VAE(config, image_shape), device, seed)
 
 
 def fit_vae(

@@ -110,10 +110,11 @@ def confusion_matrix(outcome: Outcome) -> Figure:
     """Draw the confusion matrix at the largest number of labels, as row percentages over all splits."""
     test = outcome.dataset.test
     n_classes = len(test.class_names)
-    count = max(outcome.predictions)
+    predictions = outcome.predictions[outcome.method]
+    count = max(predictions)
     matrix = np.zeros((n_classes, n_classes))
-    for predicted in outcome.predictions[count]:
-        np.add.at(matrix, (test.labels, predicted), 1)
+    for predicted in predictions[count]:
+        np.add.at(matrix, (test.labels, predicted.classes), 1)
     percent = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     side = 3 + 0.4 * n_classes
     figure = _figure(side, side)
@@ -123,7 +124,7 @@ def confusion_matrix(outcome: Outcome) -> Figure:
     axes.set_yticks(range(n_classes), test.class_names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(f"M1, {count:,} labels: % of each class")
+    axes.set_title(f"{outcome.method}, {count:,} labels: % of each class")
     if n_classes <= 20:
         for (i, j), value in np.ndenumerate(percent):
             if value >= 0.5:

@@ -4,10 +4,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 
 METHOD_TITLES = {
     "m1": "M1: SVM on VAE latents",
+    "graph": "graph: labels spread over latents",
+    "consistency": "consistency: SVM on a network's features",
+    "cnn": "network on the labelled images alone",
     "raw-svc": "SVM on raw pixels",
     "pca-svc": "SVM on 50 principal components",
     "rank-svc": "SVM on ranks of pixels",
@@ -44,6 +47,8 @@ class Result(Record):
     """Accuracies of one method at one number of labels, each a fraction of the test images.
 
     `accuracy_std` is the sample standard deviation (ddof = 1) over the splits; None for a single split.
+    `seconds` is what each split took, beside the VAE that all share (a graph counts in the first split that
+    needs it).
     """
 
     method: str
@@ -52,6 +57,18 @@ class Result(Record):
     accuracy_mean: float
     accuracy_std: float | None
     accuracies: tuple[float, ...]
+    seconds: tuple[float, ...]
+
+
+class Difference(Record):
+    """Mean over splits of one method's accuracy minus another's, in fractions, with a 95 % interval."""
+
+    method: str
+    against: str
+    labels: int
+    mean: float
+    low: float
+    high: float
 
 
 class Published(Record):
@@ -89,8 +106,9 @@ class Timings(Record):
 
     `warm_up` is what a GPU takes to load its libraries and choose its algorithms, 0 on the CPU. `train`
     covers this process alone (a resumed run trains fewer epochs). `fit` and `score` are the SVMs
-    of the method; `baselines` is all work of the baselines. `total` runs from the check of the settings to
-    the score and includes what no phase names, but not the imports before and the plots after.
+    of M1; `methods` is all work of other methods but the VAE, and `baselines` that of the baselines.
+    `total` runs from the check of the settings to the score and includes what no phase names, but not the
+    imports before and the plots after.
     """
 
     load: float
@@ -101,6 +119,7 @@ class Timings(Record):
     handoff: float
     fit: float
     score: float
+    methods: float = 0.0
     baselines: float
     total: float
 
@@ -108,7 +127,7 @@ class Timings(Record):
 class Report(Record):
     """All that a run found, with all that decided it."""
 
-    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, alias="schema")
+    schema_version: Literal[2] = Field(default=SCHEMA_VERSION, alias="schema")
     gpu_ssl: str
     started: str
     config: dict[str, Any]
@@ -118,6 +137,7 @@ class Report(Record):
     svm: Choice
     training: TrainingRecord
     results: tuple[Result, ...] = Field(min_length=1)
+    differences: tuple[Difference, ...] = ()
     published: tuple[Published, ...]
     timings: Timings
 

@@ -26,17 +26,46 @@ def accuracy_table(report: Report) -> Table:
     table.add_column("method")
     for n in counts:
         table.add_column(f"{n:,} labels", justify="right")
+    table.add_column("seconds a split", justify="right")
     for method in dict.fromkeys(result.method for result in report.results):
         row = []
         for n in counts:
             result = cells[method, n]
             row.append(Text(accuracy_cell(result), "bold" if result.accuracy_mean == best[n] else ""))
-        table.add_row(METHOD_TITLES.get(method, method), *row)
+        table.add_row(METHOD_TITLES.get(method, method), *row, _seconds(report, method))
     for name in dict.fromkeys(figure.name for figure in report.published):
         figures = {f.labels: f"{100 * f.accuracy:.2f}" for f in report.published if f.name == name}
         table.add_section()
-        table.add_row(f"{name} (not measured here)", *(figures.get(n, "-") for n in counts), style="dim")
+        table.add_row(f"{name} (not measured here)", *(figures.get(n, "-") for n in counts), "", style="dim")
     return table
+
+
+def difference_table(report: Report) -> Table:
+    """Return how much each method is better than the first, in points, with the interval."""
+    differences = report.differences
+    counts = list(dict.fromkeys(difference.labels for difference in differences))
+    cells = {(d.method, d.labels): d for d in differences}
+    table = Table(
+        title=f"points more than {METHOD_TITLES.get(differences[0].against, differences[0].against)}",
+        caption="mean of the paired differences, and its 95 % interval over choices of labels",
+    )
+    table.add_column("method")
+    for n in counts:
+        table.add_column(f"{n:,} labels", justify="right")
+    for method in dict.fromkeys(difference.method for difference in differences):
+        row = (cells[method, n] for n in counts)
+        texts = (f"{100 * d.mean:+.2f} ({100 * d.low:+.2f} to {100 * d.high:+.2f})" for d in row)
+        table.add_row(METHOD_TITLES.get(method, method), *texts)
+    return table
+
+
+def _seconds(report: Report, method: str) -> str:
+    """Return the range over numbers of labels of the mean seconds that a split takes."""
+    means = [sum(r.seconds) / len(r.seconds) for r in report.results if r.method == method]
+    low, high = (
+        f"{seconds:.2g}" if seconds < 10 else f"{seconds:.0f}" for seconds in (min(means), max(means))
+    )
+    return low if low == high else f"{low} to {high}"
 
 
 def timing_line(report: Report) -> str:
@@ -51,4 +80,5 @@ def render(report: Report) -> RenderableType:
     """Return all that the console shows of a finished run."""
     choices = (("device", report.device), ("svm", report.svm))
     lines = [f"{name}: {choice.used} ({choice.reason})" for name, choice in choices]
-    return Group(accuracy_table(report), *lines, timing_line(report))
+    tables = [accuracy_table(report)] + ([difference_table(report)] if report.differences else [])
+    return Group(*tables, *lines, timing_line(report))

@@ -89,6 +89,15 @@ def to_cupy(tensor: torch.Tensor, produced_on: Sequence[torch.cuda.Stream] = ())
             ) from error
 
 
+def to_torch(array: Any, device: torch.device) -> torch.Tensor:
+    """Take over a NumPy or CuPy array as a tensor on `device`: the same memory where it lies there already.
+
+    What CuPy still works on is waited for, on the device. Only a NumPy array for another device is copied.
+    """
+    tensor: torch.Tensor = torch.utils.dlpack.from_dlpack(array)
+    return tensor.to(device)
+
+
 def copy_to_host(tensor: torch.Tensor) -> torch.Tensor:
     """Return a CPU tensor with the values of `tensor`: itself where it is on the CPU, else one copy."""
     return tensor.detach().to("cpu")

@@ -1,11 +1,15 @@
 """How long work tells that it advances, without knowing whether anybody watches."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-Advance = Callable[[str], None]
-"""Called once for each finished step, with a short note about it (or an empty one)."""
+
+class Advance(Protocol):
+    """Tells of what is done."""
+
+    def __call__(self, note: str, steps: float = 1) -> None:
+        """Tell that so many steps, or such a part of one, are done, with a short note (or an empty one)."""
 
 
 class Progress(Protocol):
@@ -21,7 +25,7 @@ class Silent:
     @contextmanager
     def task(self, description: str, total: int, done: int = 0) -> Iterator[Advance]:
         """Show nothing."""
-        yield lambda note: None
+        yield lambda note, steps=1: None
 
 
 SILENT = Silent()

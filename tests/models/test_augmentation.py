@@ -1,5 +1,8 @@
 """Views move, stretch, mirror and expose each image on its own; the canonical picture undoes exposure."""
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gpu_ssl.models.augmentation import GAIN, SHIFT, STRETCH, canonical, random_view
+from gpu_ssl.models.augmentation import (
+    ERASED,
+    GAIN,
+    ROTATION,
+    SHEAR,
+    SHIFT,
+    STRETCH,
+    STRONG_STRETCH,
+    canonical,
+    random_view,
+    strong_view,
+    weak_view,
+)
 
 SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(1, 12), st.integers(1, 12))
 
@@ -100,3 +115,64 @@ def test_exposure_does_not_change_the_canonical_picture(images: torch.Tensor) ->
 
 def test_a_black_image_stays_black() -> None:
     assert not canonical(torch.zeros(2, 1, 4, 4, dtype=torch.uint8)).any()
+
+
+@pytest.mark.parametrize("view", [weak_view, strong_view])
+@given(shape=SHAPES, seed=st.integers(0, 1000), mirror=st.booleans())
+def test_weak_and_strong_views_are_images_and_leave_the_originals_alone(
+    view: Callable[..., torch.Tensor], shape: tuple[int, int, int, int], seed: int, mirror: bool
+) -> None:
+    images = torch.rand(shape, generator=seeded(seed))
+    before = images.clone()
+    views = view(images, mirror, seeded(seed))
+    assert views.shape == images.shape
+    assert views.min() >= 0
+    assert views.max() <= 1
+    assert torch.equal(images, before)
+    assert torch.equal(views, view(images, mirror, seeded(seed)))
+
+
+def test_a_weak_view_moves_an_object_and_keeps_its_size_and_tones() -> None:
+    images = square(500)
+    views = weak_view(images, True, seeded())
+    moved = centres(views)
+    assert 0.8 * SHIFT * 56 < moved.abs().max() <= SHIFT * 56 + 0.1
+    torch.testing.assert_close(views.sum((1, 2, 3)), images.sum((1, 2, 3)))
+    assert views.max() <= 0.5 + 1e-5
+
+
+def test_a_weak_view_mirrors_half_of_the_images_only_if_asked_to() -> None:
+    one_sided = torch.zeros(1000, 1, 28, 28)
+    one_sided[..., :10] = 1
+    on_the_right = weak_view(one_sided, True, seeded())[..., 14:].sum((1, 2, 3)) > 100
+    assert 0.45 < on_the_right.float().mean() < 0.55
+    assert not (weak_view(one_sided, False, seeded())[..., 14:].sum((1, 2, 3)) > 100).any()
+
+
+def test_a_strong_view_erases_rectangles_of_every_size_up_to_the_limit() -> None:
+    white = torch.ones(3000, 1, 60, 60)
+    views = strong_view(white, False, seeded())
+    # The corners turn out of the picture; its middle is black only where it was erased.
+    erased = (views[..., 20:40, 20:40] == 0).float()
+    rows = erased.amax((1, 3)).sum(1)
+    assert rows.max() >= 0.9 * ERASED * 60
+    assert rows.max() <= ERASED * 60 + 1
+    assert 0.1 < (rows > 0).float().mean() < 0.6
+
+
+def test_a_strong_view_turns_an_object_both_ways_up_to_the_limit() -> None:
+    bar = torch.zeros(2000, 1, 57, 57)
+    bar[..., 27:30, 8:49] = 1
+    views = strong_view(bar, False, seeded())
+    offsets = torch.arange(57.0) - 28
+    mass = views.sum((1, 2, 3)).clamp(min=1)
+    x = (views.sum((1, 2)) @ offsets) / mass
+    y = (views.sum((1, 3)) @ offsets) / mass
+    xy = torch.einsum("nchw,h,w->n", views, offsets, offsets) / mass - x * y
+    xx = (views.sum((1, 2)) @ offsets.square()) / mass - x.square()
+    angle = torch.atan(xy / xx.clamp(min=1))
+    # Shear turns a bar too.
+    limit = ROTATION + math.atan(SHEAR / (1 - STRONG_STRETCH))
+    assert angle.abs().quantile(0.98) < limit
+    assert angle.max() > 0.6 * limit
+    assert angle.min() < -0.6 * limit

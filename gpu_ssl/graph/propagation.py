@@ -1,0 +1,191 @@
+"""Labels spread over a graph of nearest neighbours: transductive on its points, inductive by their edges.
+
+Points are latents of all training images; test images are no part of the graph, they ask their nearest
+neighbours in it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from array_api_compat import array_namespace, device
+
+from gpu_ssl.graph.backend import GraphBackend, Neighbours, Sparse
+from gpu_ssl.svm.kernels import Array
+
+N_NEIGHBOURS = 15
+DECAY = 4.0
+"""An edge of length d weighs exp(-DECAY d^2 / r^2), with r the distance to the last neighbour (Calder et al.
+2020, section 4)."""
+
+RIDGE = 1e-5
+"""Makes Poisson's equation solvable on each piece of a graph that falls into several."""
+
+
+@dataclass(frozen=True)
+class NeighbourGraph:
+    """The symmetric graph of the k nearest neighbours of `points`.
+
+    Parameters
+    ----------
+    points : array of shape (n, d), float
+        Latents; at least two.
+    backend : GraphBackend
+        For arrays of the library of `points`.
+    k : int
+        Neighbours of each point; fewer where there are not so many.
+    """
+
+    points: Array
+    backend: GraphBackend
+    k: int = N_NEIGHBOURS
+
+    @cached_property
+    def _nearest(self) -> Callable[[Array, int], Neighbours]:
+        return self.backend.index(self.points)
+
+    @cached_property
+    def weights(self) -> Sparse:
+        """Edge weights W: (A + A^T) / 2 with A the weights of each point's nearest neighbours."""
+        xp = array_namespace(self.points)
+        n = self.points.shape[0]
+        k = min(self.k, n - 1)
+        # Each point finds itself first (or a twin at the same place, whose edge to it makes no difference).
+        distances, indices = self._nearest(self.points, k + 1)
+        values = _edge_weights(distances[:, 1:])
+        rows = xp.repeat(xp.arange(n, device=device(self.points)), k)
+        half = self.backend.sparse(xp.reshape(values, (-1,)) / 2, rows, xp.reshape(indices[:, 1:], (-1,)), n)
+        return (half + half.T).tocsr()
+
+    @cached_property
+    def degrees(self) -> Array:
+        """Sum of the weights of each point's edges, shape (n, 1)."""
+        xp = array_namespace(self.points)
+        ones = xp.ones((self.points.shape[0], 1), dtype=self.points.dtype, device=device(self.points))
+        return self.weights @ ones
+
+    def spread(self, labels: Array, alpha: float) -> Array:
+        """Spread labels by local and global consistency: F = (1 - alpha) (I - alpha S)^-1 Y.
+
+        S = D^-1/2 W D^-1/2 (Zhou et al. 2004, eq. 4).
+
+        Parameters
+        ----------
+        labels : array of shape (n, c)
+            Y: 1 at the class of a labelled point, 0 elsewhere.
+        alpha : float
+            From 0 to 1: how far labels reach.
+
+        Returns
+        -------
+        array of shape (n, c)
+            F, not negative up to rounding.
+        """
+        root = self.degrees**0.5
+
+        def operator(columns: Array) -> Array:
+            return columns - alpha * (self.weights @ (columns / root)) / root
+
+        return conjugate_gradients(operator, (1 - alpha) * labels)
+
+    def poisson(self, labels: Array) -> Array:
+        """Solve Poisson's equation L u = sum_j (y_j - mean of y) delta_j (Calder et al. 2020, eq. 2.2).
+
+        L = D - W. Where the graph falls into pieces, each takes what its own labels say (see `RIDGE`).
+
+        Parameters
+        ----------
+        labels : array of shape (n, c)
+            1 at the class of a labelled point, 0 elsewhere.
+
+        Returns
+        -------
+        array of shape (n, c)
+            u, whose mean weighted by degrees is 0.
+        """
+        xp = array_namespace(labels)
+        root = self.degrees**0.5
+        labelled = xp.astype(xp.any(labels != 0, axis=1, keepdims=True), labels.dtype)
+        source = labels - labelled * xp.sum(labels, axis=0) / xp.sum(labelled)
+
+        # The equation for root * u has a diagonal of ones, which keeps the condition number small.
+        def operator(columns: Array) -> Array:
+            return (1 + RIDGE) * columns - (self.weights @ (columns / root)) / root
+
+        u = conjugate_gradients(operator, source / root) / root
+        return u - xp.sum(self.degrees * u, axis=0) / xp.sum(self.degrees)
+
+    def extend(self, values: Array, queries: Array) -> Array:
+        """Average `values` (n, c) of the nearest points of each query (q, d), weighted as edges are."""
+        xp = array_namespace(values)
+        distances, indices = self._nearest(queries, min(self.k, self.points.shape[0]))
+        weights = _edge_weights(distances)
+        weights = weights / xp.sum(weights, axis=1, keepdims=True)
+        total = xp.zeros((queries.shape[0], values.shape[1]), dtype=values.dtype, device=device(values))
+        for neighbour in range(indices.shape[1]):
+            total = total + weights[:, neighbour, None] * xp.take(values, indices[:, neighbour], axis=0)
+        return total
+
+
+def _edge_weights(distances: Array) -> Array:
+    """Return weights of edges to the nearest neighbours, whose distances (q, k) ascend."""
+    xp = array_namespace(distances)
+    squares = distances * distances
+    # Twins of a point lie at distance 0: all its neighbours may.
+    reach = xp.where(squares[:, -1:] > 0, squares[:, -1:], xp.ones_like(squares[:, -1:]))
+    return xp.exp(-DECAY * squares / reach)
+
+
+def conjugate_gradients(
+    operator: Callable[[Array], Array], right: Array, tolerance: float = 1e-5, max_iter: int = 500
+) -> Array:
+    """Solve ``operator(x) = right`` for every column, all at once (Hestenes and Stiefel 1952).
+
+    Parameters
+    ----------
+    operator : callable
+        A symmetric positive definite map of (n, c) to (n, c), column by column.
+    right : array of shape (n, c)
+        Right-hand sides.
+    tolerance : float
+        Largest norm of a column's residual, as a fraction of its right-hand side.
+    max_iter : int
+        Iterations after which the best so far is taken.
+
+    Returns
+    -------
+    array of shape (n, c)
+    """
+    xp = array_namespace(right)
+    tiny = xp.finfo(right.dtype).smallest_normal
+    solution = xp.zeros_like(right)
+    residual = right
+    direction = right
+    square = xp.sum(residual * residual, axis=0)
+    goal = tolerance**2 * square
+    for _ in range(max_iter):
+        # One number comes to the host; without it nobody knows when to stop.
+        if not bool(xp.any(square > goal)):
+            break
+        image = operator(direction)
+        # A column that is done has a residual of (nearly) 0 and moves no more.
+        step = square / (xp.sum(direction * image, axis=0) + tiny)
+        solution = solution + step * direction
+        residual = residual - step * image
+        before, square = square, xp.sum(residual * residual, axis=0)
+        direction = residual + square / (before + tiny) * direction
+    return solution
+
+
+def class_probabilities(spread: Array) -> Array:
+    """Turn what `NeighbourGraph.spread` gave into rows that sum to 1, with classes of equal total mass.
+
+    Class mass normalization (Zhu et al. 2003, section 4) for classes that are equally frequent. A point that
+    no label reached gets equal shares.
+    """
+    xp = array_namespace(spread)
+    positive = xp.where(spread > 0, spread, xp.zeros_like(spread))
+    mass = xp.sum(positive, axis=0)
+    balanced = positive / xp.where(mass > 0, mass, xp.ones_like(mass))
+    balanced = balanced + xp.finfo(spread.dtype).smallest_normal
+    return balanced / xp.sum(balanced, axis=1, keepdims=True)

@@ -1,0 +1,40 @@
+"""What every training here begins with: seeded weights, an optimizer, a schedule."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def build(make: Callable[[], Network], device: torch.device, seed: int) -> Network:
+    """Make a network on `device` whose first weights depend on `seed` alone, whatever the device."""
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed(), which seeds the generators of all CUDA devices too.
+        torch.default_generator.manual_seed(seed)
+        network = make()
+    return network.to(device).to(memory_format=torch.channels_last)
+
+
+def make_optimizer(network: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+    """Make AdamW whose weight decay pulls on matrices and kernels, not on biases and batch norm's scales."""
+    matrices = [p for p in network.parameters() if p.ndim > 1]
+    vectors = [p for p in network.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+
+
+def make_schedule(
+    optimizer: torch.optim.Optimizer, peak: float, steps: int, warm_up: float
+) -> torch.optim.lr_scheduler.OneCycleLR:
+    """Let the learning rate rise to `peak` over the share `warm_up` of the steps, then fall to nearly 0."""
+    # OneCycleLR divides by the length of each of its two phases; neither may be empty.
+    steps = max(steps, 2)
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, peak, total_steps=steps, pct_start=max(warm_up, 1.5 / steps)
+    )

@@ -1,0 +1,237 @@
+"""A convolutional classifier, and its training on labelled and unlabelled images together."""
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Generic, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gpu_ssl.errors import TrainingError
+from gpu_ssl.models.building import Network, make_optimizer, make_schedule
+from gpu_ssl.models.networks import classifier_trunk
+from gpu_ssl.runtime.device import autocast
+from gpu_ssl.runtime.progress import Advance
+
+BLOCK = 1000
+WARM_UP = 0.1
+"""Fraction of the steps in which the learning rate rises."""
+
+EVERY = 100
+"""Steps between two looks at the loss, for which the host waits for the device."""
+
+AVERAGE = 0.995
+"""Decay of the moving average of the weights in a step."""
+
+
+class Classifier(nn.Module):
+    """A convolutional trunk, the mean over its grid, and a linear head.
+
+    Parameters
+    ----------
+    image_shape : tuple of int
+        Channels, height and width.
+    n_classes : int
+        Number of classes.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], n_classes: int) -> None:
+        super().__init__()
+        self.trunk, self.width = classifier_trunk(image_shape)
+        self.head = nn.Linear(self.width, n_classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return features (n, width) of images (n, channels, height, width) with values from 0 to 1."""
+        features: Tensor = self.trunk(images).mean(dim=(2, 3))
+        return features
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits of shape (n, n_classes), float32."""
+        logits: Tensor = self.head(self.features(images))
+        return logits.float()
+
+
+class Objective(Protocol):
+    """What a step minimizes. It may keep running statistics, on the device."""
+
+    def __call__(self, network: nn.Module, labelled: "Batch", unlabelled: "Batch", progress: float) -> Tensor:
+        """Return the loss; `progress` goes from 0 to 1 over the training."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images (n, channels, height, width) with values from 0 to 1, their rows, and classes where known."""
+
+    images: Tensor
+    rows: Tensor
+    classes: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class JointPlan:
+    """How a network is trained on labelled and unlabelled images together.
+
+    Batches come from all images, the labelled ones included.
+    """
+
+    steps: int
+    labelled_batch: int
+    unlabelled_batch: int
+    learning_rate: float
+    weight_decay: float
+    precision: torch.dtype
+
+
+class JointTrainer(Generic[Network]):
+    """Steps on a balanced batch of labelled images and a batch of all images; no host work in a step.
+
+    Parameters
+    ----------
+    network : Module
+        On the device of `images`.
+    objective : Objective
+        What to minimize.
+    images : Tensor of shape (n, channels, height, width), uint8
+        All training images.
+    labelled : ndarray of shape (m,), int64
+        Rows of the labelled images.
+    classes : ndarray of shape (m,), int64
+        Their classes.
+    plan : JointPlan
+        What to do.
+    seed : int
+        Seed of order, augmentation and noise.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        objective: Objective,
+        images: Tensor,
+        labelled: NDArray[np.int64],
+        classes: NDArray[np.int64],
+        plan: JointPlan,
+        seed: int,
+    ) -> None:
+        self.network, self.objective, self.images, self.plan = network, objective, images, plan
+        # The average of the weights decides better than the last of them (Tarvainen and Valpola 2017).
+        self.average = copy.deepcopy(network).requires_grad_(False)
+        rng = np.random.default_rng(seed)
+        chosen = balanced_rows(classes, plan.steps, plan.labelled_batch, rng)
+        unlabelled = shuffled_rows(len(images), plan.steps, plan.unlabelled_batch, rng)
+        self.labelled, self.classes, self.unlabelled = (
+            torch.from_numpy(part).to(images.device)
+            for part in (labelled[chosen], classes[chosen], unlabelled)
+        )
+        self.optimizer = make_optimizer(network, plan.learning_rate, plan.weight_decay)
+        self.schedule = make_schedule(self.optimizer, plan.learning_rate, plan.steps, WARM_UP)
+
+    def step(self, number: int) -> Tensor:
+        """Take step `number` (from 0) and return its loss, on the device."""
+        labelled = self._batch(self.labelled[number], self.classes[number])
+        unlabelled = self._batch(self.unlabelled[number])
+        with autocast(self.images.device, self.plan.precision):
+            loss = self.objective(self.network, labelled, unlabelled, number / self.plan.steps)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        self.optimizer.step()
+        self.schedule.step()
+        self._update_average(min(AVERAGE, (1 + number) / (10 + number)))
+        return loss.detach()
+
+    def _batch(self, rows: Tensor, classes: Tensor | None = None) -> Batch:
+        images = self.images[rows].to(torch.float32).div_(255)
+        return Batch(images, rows, classes)
+
+    @torch.no_grad()
+    def _update_average(self, decay: float) -> None:
+        pairs = [
+            (average, value)
+            for average, value in zip(
+                self.average.state_dict().values(), self.network.state_dict().values(), strict=True
+            )
+            if average.dtype.is_floating_point
+        ]
+        averages, values = zip(*pairs, strict=True)
+        torch._foreach_lerp_(averages, values, 1 - decay)
+
+    def fit(self, advance: Advance) -> list[float]:
+        """Take all steps, and return the mean loss of each `EVERY` of them; together they advance by 1.
+
+        Raises
+        ------
+        TrainingError
+            If a loss is not a finite number.
+        """
+        self.network.train()
+        curve = []
+        steps = range(self.plan.steps)
+        for numbers in (steps[start : start + EVERY] for start in steps[::EVERY]):
+            total = torch.zeros((), device=self.images.device)
+            for number in numbers:
+                total += self.step(number)
+            mean, done = float(total) / len(numbers), numbers[-1] + 1
+            if not math.isfinite(mean):
+                raise TrainingError(
+                    f"the loss is not a finite number at step {done}; try --precision float32"
+                )
+            curve.append(mean)
+            advance(f"step {done} of {self.plan.steps}, loss {mean:.3f}", len(numbers) / self.plan.steps)
+        return curve
+
+
+def balanced_rows(
+    classes: NDArray[np.int64], steps: int, batch: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw positions of labelled images, (steps, batch): each class equally often, its images in turn."""
+    present = np.unique(classes)
+    turns = shuffled_rows(len(present), steps, batch, rng).ravel()
+    drawn = np.empty(steps * batch, np.int64)
+    for position, name in enumerate(present):
+        places = np.flatnonzero(turns == position)
+        members = np.flatnonzero(classes == name)
+        drawn[places] = members[shuffled_rows(len(members), len(places), 1, rng).ravel()]
+    return drawn.reshape(steps, batch)
+
+
+def shuffled_rows(n: int, steps: int, batch: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw rows below `n`, (steps, batch), going through all of them in a new order again and again."""
+    rounds = math.ceil(steps * batch / n)
+    orders = rng.permuted(np.tile(np.arange(n), (rounds, 1)), axis=1)
+    rows: NDArray[np.int64] = orders.ravel()[: steps * batch].reshape(steps, batch)
+    return rows
+
+
+@torch.no_grad()
+def class_features(network: Classifier, images: Tensor, mirror: bool, precision: torch.dtype) -> Tensor:
+    """Return features of images, averaged over their mirror images where those are of the same class.
+
+    Parameters
+    ----------
+    network : Classifier
+        A trained network.
+    images : Tensor of shape (n, channels, height, width), uint8
+        On the device of `network`.
+    mirror : bool
+        Whether to average.
+    precision : torch.dtype
+        dtype of the matrix products.
+
+    Returns
+    -------
+    Tensor of shape (n, width), float32
+        Column-major (what cuML takes without a copy).
+    """
+    network.eval()
+    features = torch.empty(network.width, len(images), device=images.device).T
+    for start in range(0, len(images), BLOCK):
+        block = images[start : start + BLOCK].to(torch.float32).div_(255)
+        with autocast(images.device, precision):
+            views = [network.features(block).float()]
+            if mirror:
+                views.append(network.features(block.flip(3)).float())
+        features[start : start + BLOCK] = torch.stack(views).mean(dim=0)
+    return features

@@ -1,0 +1,80 @@
+"""Methods that spread or train with labels: better than M1 on digits, honest, and stopped losing no cell."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpu_ssl import experiment
+from gpu_ssl.config import DataConfig, RunConfig
+from gpu_ssl.methods import consistency
+from gpu_ssl.methods.consistency import make_plan, teacher_weight
+from gpu_ssl.runtime.progress import Silent
+
+CONFIG = RunConfig(
+    data=DataConfig(dataset="digits"), methods=("m1", "graph", "consistency"), labels=(50,), splits=2
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("run")
+
+
+@pytest.fixture(scope="module")
+def outcome(folder: Path) -> experiment.Outcome:
+    return experiment.run(CONFIG, folder, Silent())
+
+
+def test_unlabelled_images_earn_their_keep(outcome: experiment.Outcome) -> None:
+    means = {result.method: result.accuracy_mean for result in outcome.report.results}
+    assert means["graph"] > means["m1"] + 0.03
+    assert means["consistency"] > means["graph"] + 0.01
+    assert means["consistency"] > means["cnn"] + 0.02
+    assert means["consistency"] > 0.94
+
+
+def test_every_method_stands_beside_the_network_without_unlabelled_images(
+    outcome: experiment.Outcome,
+) -> None:
+    methods = [result.method for result in outcome.report.results]
+    assert methods == ["m1", "graph", "consistency", "cnn", "raw-svc", "pca-svc", "rank-svc"]
+    assert [d.method for d in outcome.report.differences] == ["graph", "consistency"]
+
+
+def test_a_cell_takes_less_than_half_a_minute(outcome: experiment.Outcome) -> None:
+    for result in outcome.report.results:
+        assert max(result.seconds) < 30, result.method
+
+
+def test_finished_cells_are_not_trained_again(
+    outcome: experiment.Outcome, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a finished cell was trained again")
+
+    monkeypatch.setattr(consistency, "JointTrainer", refuse)
+    again = experiment.run(CONFIG, folder, Silent())
+    assert again.report.results[:4] == outcome.report.results[:4]
+
+
+def test_a_network_depends_on_its_split_and_seed_alone(outcome: experiment.Outcome, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"methods": ("consistency",), "splits": 1, "baselines": False})
+    alone = experiment.run(config, tmp_path, Silent())
+    expected = outcome.predictions["consistency"][50][0].classes
+    assert np.array_equal(alone.predictions["consistency"][50][0].classes, expected)
+
+
+def test_the_teacher_counts_less_as_labels_become_many() -> None:
+    weights = [teacher_weight(m) for m in (1, 10, 60, 300, 6000)]
+    assert weights == sorted(weights, reverse=True)
+    assert weights[0] == 0.7
+    assert weights[-1] < 0.05
+
+
+def test_steps_grow_with_labels_within_bounds() -> None:
+    steps = [make_plan("consistency", 60_000, m, None).steps for m in (10, 60, 300, 6000)]  # type: ignore[arg-type]
+    assert steps[0] == 1500
+    assert steps == sorted(steps)
+    assert make_plan("consistency", 60, 6, None).steps == consistency.FEWEST  # type: ignore[arg-type]
+    assert make_plan("consistency", 60, 6, None).unlabelled_batch == 60  # type: ignore[arg-type]
