@@ -20,7 +20,8 @@ from gpu_ssl.errors import UsageError
 STANDARD_LABEL_COUNTS: Final = (100, 600, 1000, 3000)
 """What ``--labels all`` stands for: the counts of Kingma et al. 2014, Table 1."""
 
-MethodName = Literal["m1", "graph", "consistency", "cnn"]
+MethodName = Literal["m1", "m2", "m1m2", "graph", "consistency", "cnn"]
+Preset = Literal["modern", "paper"]
 METHODS: Final[tuple[MethodName, ...]] = get_args(MethodName)
 
 LabelCount = int | Literal["full"]
@@ -202,6 +203,7 @@ class RunConfig(Settings):
     train: TrainConfig = TrainConfig()
     svm: SVMConfig = SVMConfig()
     methods: Annotated[tuple[MethodName, ...], BeforeValidator(_methods)] = ("m1",)
+    preset: Preset = "modern"
     labels: Annotated[LabelCounts, BeforeValidator(_label_counts)] = "all"
     splits: int = Field(default=5, ge=1, le=1000)
     seed: int = Field(default=0, ge=0, lt=2**32)

@@ -19,9 +19,10 @@ from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.data.loading import load_dataset
 from gpu_ssl.data.splits import resolve_label_counts
 from gpu_ssl.methods import baselines, consistency, m1
-from gpu_ssl.methods.choice import Learned, make_method
+from gpu_ssl.methods.choice import make_method
 from gpu_ssl.methods.evaluation import Cell, Method, Predictions, Store, cells_of, predict_cells
 from gpu_ssl.methods.graph import LatentGraph
+from gpu_ssl.methods.learned import Learned
 from gpu_ssl.methods.svm import SVMOnFeatures, SVMSolver, save_svm
 from gpu_ssl.models import checkpoint
 from gpu_ssl.models.vae import VAE
@@ -37,6 +38,9 @@ from gpu_ssl.svm.model import OneVsOneModel
 logger = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint.json"
+
+TRAINED: frozenset[MethodName] = frozenset({"m2", "m1m2", "consistency"})
+"""Methods whose table shows what a network makes of the labelled images alone."""
 
 PUBLISHED = {
     "fashion-mnist": tuple(
@@ -147,7 +151,7 @@ def run(config: RunConfig, folder: Path, progress: Progress) -> Outcome:
         timings=Timings(**{name: stopwatch.seconds[name] for name in phases}, total=stopwatch.total()),
     )
     return Outcome(
-        report, dataset, learned.vae, backend.to_host(learned.latents.test), config.methods[0], predictions
+        report, dataset, learned.vae, backend.to_host(learned.features.test), config.methods[0], predictions
     )
 
 
@@ -178,10 +182,21 @@ def _learn(
         "image_shape": dataset.train.image_shape,
     }
     checkpoint.save(folder / "vae.json", vae.state_dict(), description)
-    latents = m1.features(vae, train_images, test_images, precision, backend, stopwatch)
-    everything = np.arange(len(dataset.train))
-    graph = LatentGraph(latents.train(everything), latents.test, backend, svm_choice.used)
-    return Learned(train_images, test_images, dataset.mirrored, vae, training, precision, latents, graph)
+    train_latents, test_latents = m1.encode_all(vae, (train_images, test_images), precision, stopwatch)
+    features = m1.features(train_latents, test_latents, backend, stopwatch)
+    graph = LatentGraph(backend.receive(train_latents), features.test, backend, svm_choice.used)
+    return Learned(
+        train_images,
+        test_images,
+        dataset.mirrored,
+        vae,
+        training,
+        precision,
+        train_latents,
+        test_latents,
+        features,
+        graph,
+    )
 
 
 def _predict(
@@ -202,14 +217,14 @@ def _predict(
 
     origin = {
         "dataset": dataset.sha256,
-        "config": config.model_dump_json(include={"model", "train", "svm", "seed"}),
+        "config": config.model_dump_json(include={"model", "train", "svm", "seed", "preset"}),
         "device": learned.train_images.device.type,
         "torch": torch.__version__,
     }
     store = Store(folder / "predictions", json.dumps(origin))
     host, _ = resolve_backend("sklearn", resolve_device("cpu"))
     names: list[MethodName] = list(config.methods)
-    if config.baselines and consistency.METHOD in names and consistency.BASELINE not in names:
+    if config.baselines and TRAINED & set(names) and consistency.BASELINE not in names:
         names.append(consistency.BASELINE)
     predictions = {}
 
@@ -221,7 +236,9 @@ def _predict(
 
     for name in names:
         own = stopwatch if name == m1.METHOD else Stopwatch(stopwatch.device)
-        method = make_method(name, learned, SVMSolver(config.svm, backend, own, keep), config.seed)
+        method = make_method(
+            name, learned, SVMSolver(config.svm, backend, own, keep), config.preset, config.seed
+        )
         with nullcontext() if name == m1.METHOD else stopwatch.phase("methods"):
             add(method, store)
     if config.baselines:

@@ -43,7 +43,15 @@ NOT_SETTINGS = {"output", "resume", "as_json", "plots", "quiet"}
     help="How to use the labels; several separated by commas. m1: an SVM on the latents. graph: labels "
     "spread over the nearest latents (better with few labels). consistency: a network that must say the "
     "same of two views of an image, then an SVM on its features (best; on a CPU minutes for each split and "
-    "number of labels). cnn: the same network on the labelled images alone.",
+    "number of labels). m2, m1m2: Kingma et al.'s generative models of images, and of latents. cnn: a "
+    "network on the labelled images alone.",
+)
+@click.option(
+    "--preset",
+    type=click.Choice(["modern", "paper"]),
+    default="modern",
+    show_default=True,
+    help="Networks and objectives: ours, or those of Kingma et al. 2014 (for m1, m2 and m1m2).",
 )
 @click.option(
     "--dataset",
@@ -72,9 +80,8 @@ NOT_SETTINGS = {"output", "resume", "as_json", "plots", "quiet"}
 @click.option(
     "--network",
     type=click.Choice(["conv", "mlp"]),
-    default="conv",
-    show_default=True,
-    help="The VAE's network: ours, or the perceptron of Kingma et al. 2014.",
+    help="The VAE's network: ours, or the perceptron of Kingma et al. 2014.  [default: conv; with --preset "
+    "paper: mlp]",
 )
 @click.option("--latent-dim", type=int, help="Dimensions of the latents.  [default: 64; mlp: 50]")
 @click.option("--kl-weight", type=float, help="Weight of the KL divergence.  [default: 0.05; mlp: 1]")
@@ -216,7 +223,9 @@ def make_config(options: dict[str, Any]) -> RunConfig:
         # --resume may be called from another folder.
         data=DataConfig.of(dataset=options["dataset"], data_dir=data_dir and data_dir.absolute()),
         model=ModelConfig.of(
-            network=options["network"], latent_dim=options["latent_dim"], kl_weight=options["kl_weight"]
+            network=options["network"] or ("mlp" if options["preset"] == "paper" else None),
+            latent_dim=options["latent_dim"],
+            kl_weight=options["kl_weight"],
         ),
         train=TrainConfig.of(
             **{
@@ -228,7 +237,7 @@ def make_config(options: dict[str, Any]) -> RunConfig:
         labels=parse_label_counts(options["labels"]),
         **{
             name: options[name]
-            for name in ("methods", "splits", "seed", "baselines", "device", "svm_backend")
+            for name in ("methods", "preset", "splits", "seed", "baselines", "device", "svm_backend")
         },
     )
 

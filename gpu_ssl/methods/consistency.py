@@ -10,10 +10,9 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from gpu_ssl.methods.evaluation import Cell
-from gpu_ssl.methods.graph import LatentGraph
+from gpu_ssl.methods.learned import Learned
 from gpu_ssl.methods.svm import SVMSolver
 from gpu_ssl.models.building import build
 from gpu_ssl.models.classifier import Classifier, JointPlan, JointTrainer, Objective, class_features
@@ -45,63 +44,47 @@ class TrainedClassifier:
     ----------
     name : str
         `METHOD` or `BASELINE`.
-    images, test_images : Tensor of shape (n, channels, height, width), uint8
-        Training and test images, on the device to train on.
-    graph : LatentGraph
-        The teacher of `METHOD`.
+    learned : Learned
+        Images and latents of the run.
     solver : SVMSolver
         Fits the SVM on the features.
-    mirror : bool
-        Whether a mirror image is of the same class.
-    precision : torch.dtype
-        dtype of matrix products.
     seed : int
         Seed of the run.
     """
 
-    def __init__(
-        self,
-        name: str,
-        images: Tensor,
-        test_images: Tensor,
-        graph: LatentGraph,
-        solver: SVMSolver,
-        mirror: bool,
-        precision: torch.dtype,
-        seed: int,
-    ) -> None:
-        self.name, self.images, self.test_images = name, images, test_images
-        self.graph, self.solver, self.mirror, self.seed = graph, solver, mirror, seed
-        self.precision = precision
+    def __init__(self, name: str, learned: Learned, solver: SVMSolver, seed: int) -> None:
+        self.name, self.learned, self.solver, self.seed = name, learned, solver, seed
 
     def predict(
         self, cell: Cell, labelled: NDArray[np.int64], classes: NDArray[np.int64], advance: Advance
     ) -> NDArray[np.int64]:
         """Train a network, fit the SVM on its features, and predict; see `methods.evaluation.Method`."""
-        device, n_classes = self.images.device, int(classes.max()) + 1
-        seed = int(np.random.default_rng([self.seed, cell.split]).integers(2**31))
-        channels, height, width = self.images.shape[1:]
+        images, learned = self.learned.train_images, self.learned
+        device, n_classes = images.device, int(classes.max()) + 1
+        seed = cell_seed(self.seed, cell)
+        channels, height, width = images.shape[1:]
         network = build(lambda: Classifier((channels, height, width), n_classes), device, seed)
         objective = self._objective(labelled, classes, torch.Generator(device).manual_seed(seed))
-        plan = make_plan(self.name, len(self.images), len(labelled) / n_classes, self.precision)
-        trainer = JointTrainer(network, objective, self.images, labelled, classes, plan, seed)
+        plan = make_plan(self.name, len(images), len(labelled) / n_classes, learned.precision)
+        trainer = JointTrainer(network, objective, images, labelled, classes, plan, seed)
         trainer.fit(advance)
         rows = torch.from_numpy(labelled).to(device)
         points, test = (
-            class_features(trainer.average, part, self.mirror, self.precision)
-            for part in (self.images[rows], self.test_images)
+            class_features(trainer.average, part, learned.mirror, learned.precision)
+            for part in (images[rows], learned.test_images)
         )
         receive = self.solver.backend.receive
         return self.solver.predict(self.name, cell, receive(points), classes, receive(test))
 
     def _objective(
         self, labelled: NDArray[np.int64], classes: NDArray[np.int64], generator: torch.Generator
-    ) -> Objective:
+    ) -> Objective[Classifier]:
         if self.name == BASELINE:
-            return SupervisedObjective(self.mirror, generator)
-        teacher = to_torch(self.graph.train_probabilities(labelled, classes), self.images.device)
+            return SupervisedObjective(self.learned.mirror, generator)
+        probabilities = self.learned.graph.train_probabilities(labelled, classes)
+        teacher = to_torch(probabilities, self.learned.train_images.device)
         weight = teacher_weight(len(labelled) / teacher.shape[1])
-        return ConsistencyObjective(teacher, weight, self.mirror, generator)
+        return ConsistencyObjective(teacher, weight, self.learned.mirror, generator)
 
 
 def teacher_weight(labels_per_class: float) -> float:
@@ -109,12 +92,22 @@ def teacher_weight(labels_per_class: float) -> float:
     return min(TEACHER_WEIGHT, TEACHER_FALL / math.sqrt(labels_per_class))
 
 
+def cell_seed(seed: int, cell: Cell) -> int:
+    """Return the seed of the networks of a split, the same for every number of labels."""
+    return int(np.random.default_rng([seed, cell.split]).integers(2**31))
+
+
+def steps_of(base: int, n_images: int, batch: int, labels_per_class: float) -> int:
+    """Return the number of steps where `base` steps do for ten labels a class of a large set."""
+    wanted = round(base * math.sqrt(math.sqrt(labels_per_class / 10)))
+    return max(FEWEST, min(wanted, PASSES * n_images // batch))
+
+
 def make_plan(name: str, n_images: int, labels_per_class: float, precision: torch.dtype) -> JointPlan:
     """Choose the number of steps from the method, the training images and the labels."""
     unlabelled = min(UNLABELLED_BATCH, n_images)
-    steps = round(STEPS[name] * (labels_per_class / 10) ** 0.25)
     return JointPlan(
-        steps=max(FEWEST, min(steps, PASSES * n_images // unlabelled)),
+        steps=steps_of(STEPS[name], n_images, unlabelled, labels_per_class),
         labelled_batch=LABELLED_BATCH,
         unlabelled_batch=unlabelled,
         learning_rate=LEARNING_RATE,

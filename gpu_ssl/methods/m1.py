@@ -1,5 +1,6 @@
 """M1 of Kingma et al. 2014: an SVM on the latents of a VAE that was trained on all images."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -65,15 +66,10 @@ def warm_up(config: RunConfig, dataset: Dataset, images: Tensor) -> None:
     encode(vae, batch, plan.precision)
 
 
-def features(
-    vae: VAE,
-    train_images: Tensor,
-    test_images: Tensor,
-    precision: torch.dtype,
-    backend: SVMBackend,
-    stopwatch: Stopwatch,
-) -> Features:
-    """Encode all images and hand their posterior means to the SVM's library.
+def encode_all(
+    vae: VAE, parts: Sequence[Tensor], precision: torch.dtype, stopwatch: Stopwatch
+) -> list[Tensor]:
+    """Return the posterior means of the images of each part.
 
     Raises
     ------
@@ -81,12 +77,18 @@ def features(
         If a latent is not a finite number.
     """
     with stopwatch.phase("encode"):
-        latents = [encode(vae, images, precision) for images in (train_images, test_images)]
+        latents = [encode(vae, images, precision) for images in parts]
         if not all(bool(part.isfinite().all()) for part in latents):
             raise TrainingError(
                 "the trained VAE gives latents that are not finite numbers; try a smaller --learning-rate "
                 "or --precision float32"
             )
+    return latents
+
+
+def features(
+    train_latents: Tensor, test_latents: Tensor, backend: SVMBackend, stopwatch: Stopwatch
+) -> Features:
+    """Hand latents to the SVM's library."""
     with stopwatch.phase("handoff"):
-        train_latents, test_latents = (backend.receive(part) for part in latents)
-    return of_array(METHOD, train_latents, test_latents)
+        return of_array(METHOD, backend.receive(train_latents), backend.receive(test_latents))

@@ -3,7 +3,7 @@
 import copy
 import math
 from dataclasses import dataclass
-from typing import Generic, Protocol
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -54,10 +54,13 @@ class Classifier(nn.Module):
         return logits.float()
 
 
-class Objective(Protocol):
+Trained = TypeVar("Trained", bound=nn.Module, contravariant=True)
+
+
+class Objective(Protocol[Trained]):
     """What a step minimizes. It may keep running statistics, on the device."""
 
-    def __call__(self, network: nn.Module, labelled: "Batch", unlabelled: "Batch", progress: float) -> Tensor:
+    def __call__(self, network: Trained, labelled: "Batch", unlabelled: "Batch", progress: float) -> Tensor:
         """Return the loss; `progress` goes from 0 to 1 over the training."""
 
 
@@ -109,7 +112,7 @@ class JointTrainer(Generic[Network]):
     def __init__(
         self,
         network: Network,
-        objective: Objective,
+        objective: Objective[Network],
         images: Tensor,
         labelled: NDArray[np.int64],
         classes: NDArray[np.int64],

@@ -56,10 +56,10 @@ def convolutional(image_shape: tuple[int, int, int], latent_dim: int) -> Parts:
         layers += [nn.BatchNorm2d(wider), nn.ReLU(inplace=True)]
         depth, grid = wider, (math.ceil(grid[0] / 2), math.ceil(grid[1] / 2))
     trunk = nn.Sequential(*layers, _FromGrid())
-    return Parts(trunk, depth * grid[0] * grid[1], _convolutional_decoder(image_shape, latent_dim))
+    return Parts(trunk, depth * grid[0] * grid[1], convolutional_decoder(image_shape, latent_dim))
 
 
-def _convolutional_decoder(image_shape: tuple[int, int, int], latent_dim: int) -> nn.Module:
+def convolutional_decoder(image_shape: tuple[int, int, int], latent_dim: int) -> nn.Module:
     channels, height, width = image_shape
     depth = 64
     grid = (math.ceil(height / 4), math.ceil(width / 4))

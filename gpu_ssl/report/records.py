@@ -8,6 +8,8 @@ SCHEMA_VERSION: Literal[2] = 2
 
 METHOD_TITLES = {
     "m1": "M1: SVM on VAE latents",
+    "m2": "M2: the class is a latent variable",
+    "m1m2": "M1+M2: M2 on the latents of M1",
     "graph": "graph: labels spread over latents",
     "consistency": "consistency: SVM on a network's features",
     "cnn": "network on the labelled images alone",

@@ -1,16 +1,23 @@
 """The training step as it runs on CUDA: devices, dtypes, layouts, and no wait for the device."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from gpu_ssl.config import ModelConfig
-from gpu_ssl.models import encoding, training
+from gpu_ssl.models import classifier, encoding, training
+from gpu_ssl.models.building import build
+from gpu_ssl.models.classifier import Classifier, JointPlan, JointTrainer, Objective, class_features
+from gpu_ssl.models.consistency import ConsistencyObjective, SupervisedObjective
+from gpu_ssl.models.m2 import M2, convolutions, perceptrons
+from gpu_ssl.models.m2_objectives import ImageSource, LatentSource, ModernObjective, PublishedObjective
 from gpu_ssl.models.training import Plan, Trainer, build_vae
 from gpu_ssl.models.vae import VAE
 from tests.models import fake_cuda
@@ -34,6 +41,7 @@ def on_fake_cuda() -> Iterator[None]:
     with (
         patch.object(training, "autocast", fake_cuda.autocast),
         patch.object(encoding, "autocast", fake_cuda.autocast),
+        patch.object(classifier, "autocast", fake_cuda.autocast),
         patch.object(torch.autograd, "backward", fake_cuda.backward),
         fake_cuda.fake_cuda(),
     ):
@@ -90,6 +98,106 @@ def test_convolutions_run_in_bfloat16_with_channels_last_weights() -> None:
     layout = torch.channels_last
     assert all(weight.is_contiguous(memory_format=layout) for _, _, weight in seen)
     assert seen[0][1].is_contiguous(memory_format=layout)
+
+
+JOINT_PLAN = JointPlan(
+    steps=3,
+    labelled_batch=8,
+    unlabelled_batch=16,
+    learning_rate=2e-3,
+    weight_decay=0.02,
+    precision=torch.bfloat16,
+)
+
+
+def make_joint_trainer(
+    network: Callable[[], nn.Module],
+    objective: Callable[[], Objective],
+    image_shape: tuple[int, int, int] = SHAPE,
+) -> JointTrainer[Any]:
+    with unset_fake_temporarily():
+        built = build(network, CPU, 0)
+    built.to(CUDA)
+    images = torch.zeros(64, *image_shape, dtype=torch.uint8, device=CUDA)
+    rows = np.arange(20)
+    return JointTrainer(built, objective(), images, rows, rows % 10, JOINT_PLAN, 0)
+
+
+OBJECTIVES: dict[str, Callable[[], Objective]] = {
+    "consistency": lambda: ConsistencyObjective(torch.full((64, 10), 0.1, device=CUDA), 0.5, True, None),  # type: ignore[arg-type]
+    "cnn": lambda: SupervisedObjective(True, None),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
+@pytest.mark.parametrize("image_shape", [SHAPE, (3, 32, 32)])
+def test_a_step_on_labelled_and_unlabelled_images_waits_for_nothing(
+    objective: Callable[[], Objective], image_shape: tuple[int, int, int]
+) -> None:
+    trainer = make_joint_trainer(lambda: Classifier(image_shape, 10), objective, image_shape)
+    for number in range(2):
+        loss = trainer.step(number)
+    assert (loss.device, loss.dtype) == (CUDA, torch.float32)
+    for name, parameter in trainer.network.named_parameters():
+        assert parameter.grad is not None, name
+    assert {value.device for value in trainer.average.state_dict().values()} == {CUDA}
+    features = class_features(trainer.average, trainer.images, True, torch.bfloat16)
+    assert (features.device, features.dtype) == (CUDA, torch.float32)
+
+
+M2_CASES: dict[str, tuple[Callable[[], M2], Callable[[], Any]]] = {
+    "m2": (
+        lambda: M2(convolutions(SHAPE, 10, 5), 10, 5, "bernoulli"),
+        lambda: ModernObjective(image_source(), 10, 784, CUDA, None),  # type: ignore[arg-type]
+    ),
+    "m2, paper": (
+        lambda: M2(perceptrons(SHAPE, 784, 10, 5, 50), 10, 5, "bernoulli"),
+        lambda: PublishedObjective(image_source(), 0.1, None),  # type: ignore[arg-type]
+    ),
+    "m1m2": (
+        lambda: M2(perceptrons((64,), 128, 10, 5, 50), 10, 5, "gaussian"),
+        lambda: ModernObjective(latent_source(), 10, 64, CUDA, None),  # type: ignore[arg-type]
+    ),
+    "m1m2, paper": (
+        lambda: M2(perceptrons((64,), 128, 10, 5, 50), 10, 5, "gaussian"),
+        lambda: PublishedObjective(latent_source(), 0.1, None),  # type: ignore[arg-type]
+    ),
+}
+
+
+def image_source() -> ImageSource:
+    return ImageSource(torch.zeros(64, *SHAPE, dtype=torch.uint8, device=CUDA), True, None)  # type: ignore[arg-type]
+
+
+def latent_source() -> LatentSource:
+    with unset_fake_temporarily():
+        vae = build_vae(ModelConfig(), SHAPE, CPU, 0)
+    return LatentSource(vae.to(CUDA), torch.zeros(64, 64, device=CUDA), True, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("network", "objective"), M2_CASES.values(), ids=M2_CASES)
+def test_a_step_of_m2_waits_for_nothing(
+    network: Callable[[], nn.Module], objective: Callable[[], Objective[Any]]
+) -> None:
+    trainer = make_joint_trainer(network, objective)
+    for number in range(2):
+        loss = trainer.step(number)
+    assert (loss.device, loss.dtype) == (CUDA, torch.float32)
+    for name, parameter in trainer.network.named_parameters():
+        assert parameter.grad is not None, name
+
+
+def test_a_planted_wait_in_an_objective_is_found() -> None:
+    honest = OBJECTIVES["consistency"]()
+
+    def waits(*args: Any) -> Tensor:
+        loss = honest(*args)
+        float(loss.detach())
+        return loss
+
+    trainer = make_joint_trainer(lambda: Classifier(SHAPE, 10), lambda: waits)
+    with pytest.raises(RuntimeError):
+        trainer.step(0)
 
 
 PLANTS = {

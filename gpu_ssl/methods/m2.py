@@ -1,0 +1,133 @@
+"""M2 and M1+M2 of Kingma et al. 2014: the class is a latent variable of a generative model.
+
+``m2`` models images, ``m1m2`` the latents of the run's VAE. A test image gets the class with the largest
+q(y|x).
+"""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gpu_ssl.config import Preset
+from gpu_ssl.methods.consistency import LABELLED_BATCH, UNLABELLED_BATCH, cell_seed, steps_of
+from gpu_ssl.methods.evaluation import Cell
+from gpu_ssl.methods.learned import Learned
+from gpu_ssl.models.augmentation import canonical_bytes
+from gpu_ssl.models.building import build
+from gpu_ssl.models.classifier import BLOCK, JointPlan, JointTrainer, Objective
+from gpu_ssl.models.m2 import M2, convolutions, perceptrons
+from gpu_ssl.models.m2_objectives import (
+    ImageSource,
+    LatentSource,
+    ModernObjective,
+    PublishedObjective,
+    Source,
+)
+from gpu_ssl.runtime.progress import Advance
+
+LATENT_DIM = 50
+HIDDEN = 500
+"""Units of the hidden layers, and dimension of z: Kingma et al. 2014, section 4."""
+
+STEPS: dict[Preset, int] = {"modern": 1000, "paper": 2000}
+"""With ten labels a class."""
+
+LEARNING_RATE: dict[Preset, float] = {"modern": 2e-3, "paper": 1e-3}
+WEIGHT_DECAY: dict[Preset, float] = {"modern": 0.02, "paper": 0.0}
+
+
+class TrainedM2:
+    """The method that trains an M2 for every cell.
+
+    Parameters
+    ----------
+    name : str
+        ``m2`` or ``m1m2``.
+    learned : Learned
+        Images, VAE and latents of the run.
+    preset : str
+        ``paper`` for networks and objective as published, ``modern`` for ours.
+    seed : int
+        Seed of the run.
+    """
+
+    def __init__(self, name: Literal["m2", "m1m2"], learned: Learned, preset: Preset, seed: int) -> None:
+        self.name: str = name
+        self.learned, self.preset, self.seed = learned, preset, seed
+
+        self.modern = preset == "modern"
+
+    def predict(
+        self, cell: Cell, labelled: NDArray[np.int64], classes: NDArray[np.int64], advance: Advance
+    ) -> NDArray[np.int64]:
+        """Train a network and predict the test images; see `methods.evaluation.Method`."""
+        network = self.train(cell, labelled, classes, advance)
+        if self.name == "m1m2":
+            votes = _votes(network, self.learned.test_latents, mirror=False)
+        else:
+            votes = _votes(network, self.learned.test_images, self.modern and self.learned.mirror)
+        predicted: NDArray[np.int64] = votes.argmax(dim=1).cpu().numpy()
+        return predicted
+
+    def train(
+        self, cell: Cell, labelled: NDArray[np.int64], classes: NDArray[np.int64], advance: Advance
+    ) -> M2:
+        """Train the network of a cell, and return the average of its weights."""
+        images, n_classes = self.learned.train_images, int(classes.max()) + 1
+        seed = cell_seed(self.seed, cell)
+        generator = torch.Generator(images.device).manual_seed(seed)
+        unlabelled = min(UNLABELLED_BATCH, len(images))
+        plan = JointPlan(
+            steps=steps_of(STEPS[self.preset], len(images), unlabelled, len(labelled) / n_classes),
+            labelled_batch=LABELLED_BATCH,
+            unlabelled_batch=unlabelled,
+            learning_rate=LEARNING_RATE[self.preset],
+            weight_decay=WEIGHT_DECAY[self.preset],
+            precision=self.learned.precision if self.modern else torch.float32,
+        )
+        network = build(lambda: self._network(n_classes), images.device, seed)
+        objective = self._objective(len(labelled), n_classes, generator)
+        trainer = JointTrainer(network, objective, images, labelled, classes, plan, seed)
+        trainer.fit(advance)
+        return trainer.average.eval()
+
+    def _network(self, n_classes: int) -> M2:
+        channels, height, width = self.learned.train_images.shape[1:]
+        if self.name == "m1m2":
+            inputs = self.learned.train_latents.shape[1]
+            # The decoder gives a mean and a log-variance for each latent of M1.
+            parts = perceptrons((inputs,), 2 * inputs, n_classes, LATENT_DIM, HIDDEN)
+            return M2(parts, n_classes, LATENT_DIM, "gaussian")
+        shape = (channels, height, width)
+        if self.modern:
+            parts = convolutions(shape, n_classes, LATENT_DIM)
+        else:
+            parts = perceptrons(shape, channels * height * width, n_classes, LATENT_DIM, HIDDEN)
+        return M2(parts, n_classes, LATENT_DIM, "bernoulli")
+
+    def _objective(self, n_labelled: int, n_classes: int, generator: torch.Generator) -> Objective[M2]:
+        images, mirror = self.learned.train_images, self.learned.mirror
+        source: Source
+        if self.name == "m1m2":
+            source = LatentSource(self.learned.vae, self.learned.train_latents, mirror, generator)
+            outputs = self.learned.train_latents.shape[1]
+        else:
+            source = ImageSource(canonical_bytes(images), mirror, generator)
+            outputs = images[0].numel()
+        if self.modern:
+            return ModernObjective(source, n_classes, outputs, images.device, generator)
+        return PublishedObjective(source, n_labelled / len(images), generator)
+
+
+@torch.no_grad()
+def _votes(network: M2, inputs: Tensor, mirror: bool) -> Tensor:
+    """Return q(y|x), (n, n_classes), of latents or uint8 images, averaged over the mirror if asked to."""
+    votes = []
+    for block in torch.split(inputs, BLOCK):
+        block = block.to(torch.float32).div(255) if inputs.dtype == torch.uint8 else block
+        views = [block, block.flip(3)] if mirror else [block]
+        votes.append(torch.stack([network(view).softmax(dim=1) for view in views]).mean(dim=0))
+    return torch.cat(votes)

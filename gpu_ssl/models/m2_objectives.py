@@ -1,0 +1,175 @@
+"""What M2 minimizes: as published, and with what the field has learned since.
+
+Both take their inputs from a source: images themselves, or (for M1+M2) what an M1 makes of them.
+"""
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gpu_ssl.models.augmentation import strong_view, weak_view
+from gpu_ssl.models.classifier import Batch
+from gpu_ssl.models.consistency import RAMP, Alignment, ConfidenceWeight
+from gpu_ssl.models.m2 import M2, Examples, m2_bounds
+from gpu_ssl.models.vae import VAE, sample
+
+ALPHA = 0.1
+"""Weight of the classification term beside the bound of an image (Kingma et al. 2014, section 4)."""
+
+GENERATED = 64
+"""Unlabelled images of a batch for which the modern objective works out the bound of every class."""
+
+
+class Source(Protocol):
+    """Makes inputs and targets of images."""
+
+    def plain(self, batch: Batch) -> Examples:
+        """Return inputs as they are, to be drawn as they are."""
+
+    def weak(self, batch: Batch) -> Tensor:
+        """Return inputs of weak views."""
+
+    def strong(self, batch: Batch) -> Examples:
+        """Return inputs of strong views, and what all views of an image are to give."""
+
+
+class ImageSource:
+    """Images, and for views of them the canonical pictures that the VAE draws too.
+
+    Parameters
+    ----------
+    pictures : Tensor of shape (n, channels, height, width), uint8
+        What is to be drawn of each training image.
+    mirror : bool
+        Whether a mirror image is of the same class.
+    generator : torch.Generator
+        Source of randomness, on the device of the images.
+    """
+
+    def __init__(self, pictures: Tensor, mirror: bool, generator: torch.Generator) -> None:
+        self.pictures, self.mirror, self.generator = pictures, mirror, generator
+
+    def plain(self, batch: Batch) -> Examples:
+        """Return the images; see `Source`."""
+        return Examples(batch.images, batch.images)
+
+    def weak(self, batch: Batch) -> Tensor:
+        """Return weak views; see `Source`."""
+        return weak_view(batch.images, self.mirror, self.generator)
+
+    def strong(self, batch: Batch) -> Examples:
+        """Return strong views and the pictures to draw; see `Source`."""
+        views = strong_view(batch.images, self.mirror, self.generator)
+        return Examples(views, self.pictures[batch.rows].to(torch.float32).div_(255))
+
+
+class LatentSource:
+    """Samples from the posterior of a trained M1 (Kingma et al. 2014, section 2.3).
+
+    Parameters
+    ----------
+    vae : VAE
+        M1, left as it is.
+    latents : Tensor of shape (n, latent_dim)
+        Posterior means of all training images: what all views of an image are to give.
+    mirror : bool
+        Whether a mirror image is of the same class.
+    generator : torch.Generator
+        Source of randomness, on the device of the images.
+    """
+
+    def __init__(self, vae: VAE, latents: Tensor, mirror: bool, generator: torch.Generator) -> None:
+        self.vae, self.latents, self.mirror, self.generator = vae.eval(), latents, mirror, generator
+
+    @torch.no_grad()
+    def _sampled(self, images: Tensor) -> Tensor:
+        return sample(self.vae.encode(images), self.generator)
+
+    def plain(self, batch: Batch) -> Examples:
+        """Return a sample of each image's latents; see `Source`."""
+        latents = self._sampled(batch.images)
+        return Examples(latents, latents)
+
+    def weak(self, batch: Batch) -> Tensor:
+        """Return latents of weak views; see `Source`."""
+        return self._sampled(weak_view(batch.images, self.mirror, self.generator))
+
+    def strong(self, batch: Batch) -> Examples:
+        """Return latents of strong views, and of the images themselves; see `Source`."""
+        views = strong_view(batch.images, self.mirror, self.generator)
+        return Examples(self._sampled(views), self.latents[batch.rows])
+
+
+class PublishedObjective:
+    """J^alpha of Kingma et al. 2014, eq. 9, for an image: its parts weighted by the numbers of images.
+
+    Parameters
+    ----------
+    source : Source
+        Makes the inputs.
+    labelled_share : float
+        Labelled images as a fraction of all.
+    generator : torch.Generator
+        Source of randomness.
+    """
+
+    def __init__(self, source: Source, labelled_share: float, generator: torch.Generator) -> None:
+        self.source, self.labelled_share, self.generator = source, labelled_share, generator
+
+    def __call__(self, network: M2, labelled: Batch, unlabelled: Batch, progress: float) -> Tensor:
+        """Return the loss of a step in nats; see `models.classifier.Objective`."""
+        assert labelled.classes is not None
+        bounds = m2_bounds(
+            network,
+            self.source.plain(labelled),
+            labelled.classes,
+            self.source.plain(unlabelled),
+            self.generator,
+        )
+        generative = self.labelled_share * bounds.labelled + (1 - self.labelled_share) * bounds.unlabelled
+        return generative + ALPHA * bounds.classification
+
+
+class ModernObjective:
+    """M2 with views, aligned pseudo-labels for q(y|x), and a warm-up of what rests on unlabelled images.
+
+    The bounds are divided by the number of outputs: nats of a picture are hundreds, and would drown the
+    few nats that the labels have to say. In the terms of eq. 9, alpha is that number.
+
+    Parameters
+    ----------
+    source : Source
+        Makes the inputs.
+    n_classes, outputs : int
+        Numbers of classes, and of values that an input has.
+    device : torch.device
+        Where the images are.
+    generator : torch.Generator
+        Source of randomness.
+    """
+
+    def __init__(
+        self, source: Source, n_classes: int, outputs: int, device: torch.device, generator: torch.Generator
+    ) -> None:
+        self.source, self.outputs, self.generator = source, outputs, generator
+        self.align = Alignment(n_classes, device)
+        self.weight = ConfidenceWeight(n_classes, device)
+
+    def __call__(self, network: M2, labelled: Batch, unlabelled: Batch, progress: float) -> Tensor:
+        """Return the loss of a step; see `models.classifier.Objective`."""
+        assert labelled.classes is not None
+        with torch.no_grad():
+            aligned = self.align(network(self.source.weak(unlabelled)).softmax(dim=1))
+            confidences, classes = aligned.max(dim=1)
+            weights = self.weight(confidences)
+        known, unknown = self.source.strong(labelled), self.source.strong(unlabelled)
+        logits = network(torch.cat([self.source.weak(labelled), unknown.inputs]))
+        n = len(labelled.classes)
+        supervised = F.cross_entropy(logits[:n], labelled.classes)
+        consistency = (weights * F.cross_entropy(logits[n:], classes, reduction="none")).mean()
+        some = Examples(unknown.inputs[:GENERATED], unknown.targets[:GENERATED])
+        bounds = m2_bounds(network, known, labelled.classes, some, self.generator)
+        generative = (bounds.labelled + bounds.unlabelled) / (2 * self.outputs)
+        return supervised + min(1.0, progress / RAMP) * (consistency + generative)
