@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from gpu_ssl import OneVsOneSVC, experiment
-from gpu_ssl.config import DataConfig, ModelConfig, RunConfig, TrainConfig
+from gpu_ssl.config import METHODS, DataConfig, MethodName, ModelConfig, RunConfig, TrainConfig
 from gpu_ssl.data.image_set import Dataset
+from gpu_ssl.graph.backend import graph_backend
+from gpu_ssl.graph.propagation import NeighbourGraph
 from gpu_ssl.models.encoding import encode
 from gpu_ssl.models.training import Trainer, build_vae, make_plan
 from gpu_ssl.runtime import interop
@@ -149,13 +151,33 @@ def test_the_estimator_answers_in_the_library_it_was_asked_in() -> None:
     assert svc.score(tensor, labels) > 0.5
 
 
-def test_a_run_on_the_gpu_reaches_what_one_on_the_cpu_reaches(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_on_the_gpu_reaches_what_one_on_the_cpu_reaches(tmp_path: Path, method: MethodName) -> None:
     means = {}
     for device in ("cpu", "cuda"):
         config = RunConfig(
-            data=DataConfig(dataset="digits"), labels=(100,), splits=3, baselines=False, device=device
+            data=DataConfig(dataset="digits"),
+            methods=(method,),
+            labels=(100,),
+            splits=3,
+            baselines=False,
+            device=device,
         )
         outcome = experiment.run(config, tmp_path / device, Silent())
         means[device] = outcome.report.results[0].accuracy_mean
     assert outcome.report.svm.used == "cuml"
     assert abs(means["cuda"] - means["cpu"]) < 0.03
+
+
+def test_labels_spread_on_the_gpu_as_on_the_cpu() -> None:
+    points, labels = clouds(2000, 5, 8, seed=0)
+    known = np.zeros((2000, 5), np.float32)
+    known[np.arange(50), labels[:50]] = 1
+    backend, _ = resolve_backend("cuml", experiment.resolve_device("cuda"))
+    tensor = torch.from_numpy(points.astype(np.float32)).cuda()
+    on_gpu = NeighbourGraph(backend.receive(tensor), graph_backend("cuml"))
+    on_cpu = NeighbourGraph(points.astype(np.float32), graph_backend("sklearn"))
+    for solve in (lambda graph, y: graph.spread(y, 0.97), lambda graph, y: graph.poisson(y)):
+        found = backend.to_host(solve(on_gpu, backend.from_host(known)))
+        expected = solve(on_cpu, known)
+        assert (found.argmax(1) == expected.argmax(1)).mean() > 0.995
