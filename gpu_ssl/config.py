@@ -20,7 +20,7 @@ from gpu_ssl.errors import UsageError
 STANDARD_LABEL_COUNTS: Final = (100, 600, 1000, 3000)
 """What ``--labels all`` stands for: the counts of Kingma et al. 2014, Table 1."""
 
-MethodName = Literal["m1", "m2", "m1m2", "graph", "consistency", "cnn"]
+MethodName = Literal["m1", "m2", "m1m2", "graph", "consistency", "cnn", "auto"]
 Preset = Literal["modern", "paper"]
 METHODS: Final[tuple[MethodName, ...]] = get_args(MethodName)
 

@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint.json"
 
-TRAINED: frozenset[MethodName] = frozenset({"m2", "m1m2", "consistency"})
+TRAINED: frozenset[MethodName] = frozenset({"m2", "m1m2", "consistency", "auto"})
 """Methods whose table shows what a network makes of the labelled images alone."""
 
 PUBLISHED = {
@@ -264,6 +264,7 @@ def score(predictions: Mapping[str, Predictions], test_labels: NDArray[np.int64]
                     accuracy_std=float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
                     accuracies=tuple(accuracies),
                     seconds=tuple(predicted.seconds for predicted in by_split),
+                    reasons=tuple(predicted.reason for predicted in by_split if predicted.reason),
                 )
             )
     return tuple(results)

@@ -43,8 +43,8 @@ NOT_SETTINGS = {"output", "resume", "as_json", "plots", "quiet"}
     help="How to use the labels; several separated by commas. m1: an SVM on the latents. graph: labels "
     "spread over the nearest latents (better with few labels). consistency: a network that must say the "
     "same of two views of an image, then an SVM on its features (best; on a CPU minutes for each split and "
-    "number of labels). m2, m1m2: Kingma et al.'s generative models of images, and of latents. cnn: a "
-    "network on the labelled images alone.",
+    "number of labels). auto: consistency, or m1 where the labels speak against it. m2, m1m2: Kingma et "
+    "al.'s generative models of images, and of latents. cnn: a network on the labelled images alone.",
 )
 @click.option(
     "--preset",

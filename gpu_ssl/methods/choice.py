@@ -1,7 +1,7 @@
 """From the name of a method to the method."""
 
 from gpu_ssl.config import MethodName, Preset
-from gpu_ssl.methods import graph, m1
+from gpu_ssl.methods import auto, graph, m1
 from gpu_ssl.methods.consistency import TrainedClassifier
 from gpu_ssl.methods.evaluation import Method
 from gpu_ssl.methods.learned import Learned
@@ -15,6 +15,8 @@ def make_method(name: MethodName, learned: Learned, solver: SVMSolver, preset: P
         return SVMOnFeatures(learned.features, solver)
     if name == graph.METHOD:
         return learned.graph
+    if name == auto.METHOD:
+        return auto.Auto(learned, solver, seed)
     if name in ("m2", "m1m2"):
         return TrainedM2(name, learned, preset, seed)
     return TrainedClassifier(name, learned, solver, seed)

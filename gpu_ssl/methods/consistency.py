@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gpu_ssl.methods.evaluation import Cell
+from gpu_ssl.methods.evaluation import Answer, Cell
 from gpu_ssl.methods.learned import Learned
 from gpu_ssl.methods.svm import SVMSolver
 from gpu_ssl.models.building import build
@@ -57,7 +57,7 @@ class TrainedClassifier:
 
     def predict(
         self, cell: Cell, labelled: NDArray[np.int64], classes: NDArray[np.int64], advance: Advance
-    ) -> NDArray[np.int64]:
+    ) -> Answer:
         """Train a network, fit the SVM on its features, and predict; see `methods.evaluation.Method`."""
         images, learned = self.learned.train_images, self.learned
         device, n_classes = images.device, int(classes.max()) + 1
@@ -74,7 +74,7 @@ class TrainedClassifier:
             for part in (images[rows], learned.test_images)
         )
         receive = self.solver.backend.receive
-        return self.solver.predict(self.name, cell, receive(points), classes, receive(test))
+        return Answer(self.solver.predict(self.name, cell, receive(points), classes, receive(test)))
 
     def _objective(
         self, labelled: NDArray[np.int64], classes: NDArray[np.int64], generator: torch.Generator

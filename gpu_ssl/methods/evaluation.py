@@ -26,6 +26,13 @@ class Cell(NamedTuple):
     split: int
 
 
+class Answer(NamedTuple):
+    """Predicted classes of the test images, (n_test,), int64; and why so, from a method that chooses."""
+
+    classes: NDArray[np.int64]
+    reason: str = ""
+
+
 class Method(Protocol):
     """Predicts the classes of the test images from the labels of a few training images."""
 
@@ -33,7 +40,7 @@ class Method(Protocol):
 
     def predict(
         self, cell: Cell, labelled: NDArray[np.int64], classes: NDArray[np.int64], advance: Advance
-    ) -> NDArray[np.int64]:
+    ) -> Answer:
         """Predict the test images.
 
         Parameters
@@ -51,10 +58,11 @@ class Method(Protocol):
 
 @dataclass(frozen=True)
 class Prediction:
-    """Predicted classes of the test images, and the seconds that it took beside what methods share."""
+    """What a method answered, and the seconds that it took beside what methods share."""
 
     classes: NDArray[np.int64]
     seconds: float
+    reason: str = ""
 
 
 Predictions = dict[int, list[Prediction]]
@@ -95,7 +103,7 @@ class Store:
             raise StorageError(
                 f"{path} belongs to another run (other data, settings, device or version of torch); delete it"
             )
-        return Prediction(tensors["classes"].numpy(), description["seconds"])
+        return Prediction(tensors["classes"].numpy(), description["seconds"], description["reason"])
 
     def save(self, method: str, cell: Cell, prediction: Prediction) -> None:
         """Keep a finished cell."""
@@ -104,6 +112,7 @@ class Store:
             "schema": 1,
             "origin": self.origin,
             "seconds": prediction.seconds,
+            "reason": prediction.reason,
         }
         tensors = {"classes": torch.from_numpy(prediction.classes)}
         checkpoint.save(self._path(method, cell), tensors, description)
@@ -151,8 +160,8 @@ def predict_cells(
         if done is None:
             labelled = labelled_indices(labels, cell.labels, seed, cell.split)
             start = time.perf_counter()
-            classes = method.predict(cell, labelled, labels[labelled], bar)
-            done = Prediction(classes, time.perf_counter() - start)
+            answer = method.predict(cell, labelled, labels[labelled], bar)
+            done = Prediction(answer.classes, time.perf_counter() - start, answer.reason)
             if store is not None:
                 store.save(method.name, cell, done)
         predictions.setdefault(cell.labels, []).append(done)

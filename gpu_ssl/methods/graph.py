@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gpu_ssl.graph.backend import graph_backend
 from gpu_ssl.graph.propagation import NeighbourGraph, class_probabilities
-from gpu_ssl.methods.evaluation import Cell
+from gpu_ssl.methods.evaluation import Answer, Cell
 from gpu_ssl.runtime.progress import Advance
 from gpu_ssl.svm.backend import SVMBackend
 from gpu_ssl.svm.kernels import Array
@@ -54,8 +54,8 @@ class LatentGraph:
 
     def predict(
         self, cell: Cell, labelled: NDArray[np.int64], classes: NDArray[np.int64], advance: Advance
-    ) -> NDArray[np.int64]:
+    ) -> Answer:
         """Predict the test images; see `methods.evaluation.Method`."""
         votes = self.graph.extend(self.train_probabilities(labelled, classes), self.test)
         predicted: NDArray[np.int64] = self.backend.to_host(votes).argmax(axis=1).astype(np.int64)
-        return predicted
+        return Answer(predicted)

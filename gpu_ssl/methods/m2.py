@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gpu_ssl.config import Preset
 from gpu_ssl.methods.consistency import LABELLED_BATCH, UNLABELLED_BATCH, cell_seed, steps_of
-from gpu_ssl.methods.evaluation import Cell
+from gpu_ssl.methods.evaluation import Answer, Cell
 from gpu_ssl.methods.learned import Learned
 from gpu_ssl.models.augmentation import canonical_bytes
 from gpu_ssl.models.building import build
@@ -62,7 +62,7 @@ class TrainedM2:
 
     def predict(
         self, cell: Cell, labelled: NDArray[np.int64], classes: NDArray[np.int64], advance: Advance
-    ) -> NDArray[np.int64]:
+    ) -> Answer:
         """Train a network and predict the test images; see `methods.evaluation.Method`."""
         network = self.train(cell, labelled, classes, advance)
         if self.name == "m1m2":
@@ -70,7 +70,7 @@ class TrainedM2:
         else:
             votes = _votes(network, self.learned.test_images, self.modern and self.learned.mirror)
         predicted: NDArray[np.int64] = votes.argmax(dim=1).cpu().numpy()
-        return predicted
+        return Answer(predicted)
 
     def train(
         self, cell: Cell, labelled: NDArray[np.int64], classes: NDArray[np.int64], advance: Advance

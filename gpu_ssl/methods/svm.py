@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from gpu_ssl.config import SVMConfig
-from gpu_ssl.methods.evaluation import Cell
+from gpu_ssl.methods.evaluation import Answer, Cell
 from gpu_ssl.methods.features import Features
 from gpu_ssl.models import checkpoint
 from gpu_ssl.runtime.progress import Advance
@@ -42,17 +42,22 @@ class SVMSolver:
     ) -> None:
         self.config, self.backend, self.stopwatch, self.keep = config, backend, stopwatch, keep
 
-    def predict(
-        self, name: str, cell: Cell, points: Array, classes: NDArray[np.int64], test: Array
-    ) -> NDArray[np.int64]:
-        """Fit on labelled points (n, d) and predict the classes of test points (m, d).
-
-        The classes must be 0 to their largest, each with a point.
-        """
+    def fit(self, points: Array, classes: NDArray[np.int64]) -> OneVsOneModel:
+        """Fit on labelled points (n, d). The classes must be 0 to their largest, each with a point."""
         with self.stopwatch.phase("fit"):
             gamma = scale_gamma(points) if self.config.gamma == "scale" else self.config.gamma
             penalty = Penalty(self.config.C, Kernel(gamma=gamma))
-            model = fit_one_vs_one(self.backend, points, classes, int(classes.max()) + 1, penalty)
+            return fit_one_vs_one(self.backend, points, classes, int(classes.max()) + 1, penalty)
+
+    def fit_predict(self, points: Array, classes: NDArray[np.int64], new: Array) -> NDArray[np.int64]:
+        """Fit on labelled points (n, d) and predict the classes of new ones (m, d); keep nothing."""
+        return self.backend.to_host(self.fit(points, classes).predict(new))
+
+    def predict(
+        self, name: str, cell: Cell, points: Array, classes: NDArray[np.int64], test: Array
+    ) -> NDArray[np.int64]:
+        """Fit on the labelled points of a cell and predict the classes of the test points (m, d)."""
+        model = self.fit(points, classes)
         with self.stopwatch.phase("score"):
             predicted = self.backend.to_host(model.predict(test))
         if self.keep is not None:
@@ -69,10 +74,10 @@ class SVMOnFeatures:
 
     def predict(
         self, cell: Cell, labelled: NDArray[np.int64], classes: NDArray[np.int64], advance: Advance
-    ) -> NDArray[np.int64]:
+    ) -> Answer:
         """Fit the SVM of a cell and predict; see `methods.evaluation.Method`."""
         points = self.features.train(labelled)
-        return self.solver.predict(self.name, cell, points, classes, self.features.test)
+        return Answer(self.solver.predict(self.name, cell, points, classes, self.features.test))
 
 
 def save_svm(

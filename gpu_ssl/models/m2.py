@@ -148,9 +148,9 @@ class Bounds(NamedTuple):
 
 @dataclass(frozen=True)
 class Examples:
-    """What a batch gives to M2: inputs of the encoder, and targets of the decoder."""
+    """What the trunk made of a batch's inputs, and what the decoder is to draw."""
 
-    inputs: Tensor
+    features: Tensor
     targets: Tensor
 
 
@@ -170,13 +170,17 @@ def unlabelled_bound(bounds: Tensor, log_probabilities: Tensor) -> Tensor:
 def m2_bounds(
     network: M2, labelled: Examples, classes: Tensor, unlabelled: Examples, generator: torch.Generator
 ) -> Bounds:
-    """Return the terms of the objective of M2 (Kingma et al. 2014, eq. 8 and 9)."""
-    n = len(labelled.inputs)
-    features = network.trunk(torch.cat([labelled.inputs, unlabelled.inputs]))
-    logits = network.classifier(features).float()
-    hidden = network.to_hidden(features)
+    """Return the terms of the objective of M2 (Kingma et al. 2014, eq. 8 and 9).
+
+    `labelled` and `unlabelled` hold what `trunk` made of the inputs; `classes` is of shape (n_labelled,).
+    """
+    known, unknown = labelled.features, unlabelled.features
     one_hot = F.one_hot(classes, network.n_classes).float()
-    known = network.bound(hidden[:n], one_hot, labelled.targets, generator)
-    every = network.bounds(hidden[n:], unlabelled.targets, generator)
-    unknown = unlabelled_bound(every, logits[n:].log_softmax(dim=1))
-    return Bounds(known.mean(), unknown.mean(), F.cross_entropy(logits[:n], classes))
+    bound = network.bound(network.to_hidden(known), one_hot, labelled.targets, generator)
+    every = network.bounds(network.to_hidden(unknown), unlabelled.targets, generator)
+    log_probabilities = network.classifier(unknown).float().log_softmax(dim=1)
+    return Bounds(
+        labelled=bound.mean(),
+        unlabelled=unlabelled_bound(every, log_probabilities).mean(),
+        classification=F.cross_entropy(network.classifier(known).float(), classes),
+    )

@@ -25,14 +25,17 @@ GENERATED = 64
 class Source(Protocol):
     """Makes inputs and targets of images."""
 
-    def plain(self, batch: Batch) -> Examples:
-        """Return inputs as they are, to be drawn as they are."""
+    def plain(self, batch: Batch) -> Tensor:
+        """Return inputs as they are."""
 
     def weak(self, batch: Batch) -> Tensor:
         """Return inputs of weak views."""
 
-    def strong(self, batch: Batch) -> Examples:
-        """Return inputs of strong views, and what all views of an image are to give."""
+    def strong(self, batch: Batch) -> Tensor:
+        """Return inputs of strong views."""
+
+    def targets(self, batch: Batch) -> Tensor:
+        """Return what all views of an image are to give."""
 
 
 class ImageSource:
@@ -51,18 +54,21 @@ class ImageSource:
     def __init__(self, pictures: Tensor, mirror: bool, generator: torch.Generator) -> None:
         self.pictures, self.mirror, self.generator = pictures, mirror, generator
 
-    def plain(self, batch: Batch) -> Examples:
+    def plain(self, batch: Batch) -> Tensor:
         """Return the images; see `Source`."""
-        return Examples(batch.images, batch.images)
+        return batch.images
 
     def weak(self, batch: Batch) -> Tensor:
         """Return weak views; see `Source`."""
         return weak_view(batch.images, self.mirror, self.generator)
 
-    def strong(self, batch: Batch) -> Examples:
-        """Return strong views and the pictures to draw; see `Source`."""
-        views = strong_view(batch.images, self.mirror, self.generator)
-        return Examples(views, self.pictures[batch.rows].to(torch.float32).div_(255))
+    def strong(self, batch: Batch) -> Tensor:
+        """Return strong views; see `Source`."""
+        return strong_view(batch.images, self.mirror, self.generator)
+
+    def targets(self, batch: Batch) -> Tensor:
+        """Return the pictures; see `Source`."""
+        return self.pictures[batch.rows].to(torch.float32).div_(255)
 
 
 class LatentSource:
@@ -87,19 +93,21 @@ class LatentSource:
     def _sampled(self, images: Tensor) -> Tensor:
         return sample(self.vae.encode(images), self.generator)
 
-    def plain(self, batch: Batch) -> Examples:
+    def plain(self, batch: Batch) -> Tensor:
         """Return a sample of each image's latents; see `Source`."""
-        latents = self._sampled(batch.images)
-        return Examples(latents, latents)
+        return self._sampled(batch.images)
 
     def weak(self, batch: Batch) -> Tensor:
         """Return latents of weak views; see `Source`."""
         return self._sampled(weak_view(batch.images, self.mirror, self.generator))
 
-    def strong(self, batch: Batch) -> Examples:
-        """Return latents of strong views, and of the images themselves; see `Source`."""
-        views = strong_view(batch.images, self.mirror, self.generator)
-        return Examples(self._sampled(views), self.latents[batch.rows])
+    def strong(self, batch: Batch) -> Tensor:
+        """Return latents of strong views; see `Source`."""
+        return self._sampled(strong_view(batch.images, self.mirror, self.generator))
+
+    def targets(self, batch: Batch) -> Tensor:
+        """Return the posterior means of the images themselves; see `Source`."""
+        return self.latents[batch.rows]
 
 
 class PublishedObjective:
@@ -121,13 +129,11 @@ class PublishedObjective:
     def __call__(self, network: M2, labelled: Batch, unlabelled: Batch, progress: float) -> Tensor:
         """Return the loss of a step in nats; see `models.classifier.Objective`."""
         assert labelled.classes is not None
-        bounds = m2_bounds(
-            network,
-            self.source.plain(labelled),
-            labelled.classes,
-            self.source.plain(unlabelled),
-            self.generator,
+        known, unknown = (
+            Examples(network.trunk(inputs), inputs)
+            for inputs in (self.source.plain(labelled), self.source.plain(unlabelled))
         )
+        bounds = m2_bounds(network, known, labelled.classes, unknown, self.generator)
         generative = self.labelled_share * bounds.labelled + (1 - self.labelled_share) * bounds.unlabelled
         return generative + ALPHA * bounds.classification
 
@@ -164,12 +170,13 @@ class ModernObjective:
             aligned = self.align(network(self.source.weak(unlabelled)).softmax(dim=1))
             confidences, classes = aligned.max(dim=1)
             weights = self.weight(confidences)
-        known, unknown = self.source.strong(labelled), self.source.strong(unlabelled)
-        logits = network(torch.cat([self.source.weak(labelled), unknown.inputs]))
+        inputs = torch.cat([self.source.weak(labelled), self.source.strong(unlabelled)])
+        features = network.trunk(inputs)
         n = len(labelled.classes)
-        supervised = F.cross_entropy(logits[:n], labelled.classes)
-        consistency = (weights * F.cross_entropy(logits[n:], classes, reduction="none")).mean()
-        some = Examples(unknown.inputs[:GENERATED], unknown.targets[:GENERATED])
+        logits = network.classifier(features[n:]).float()
+        consistency = (weights * F.cross_entropy(logits, classes, reduction="none")).mean()
+        known = Examples(features[:n], self.source.targets(labelled))
+        some = Examples(features[n : n + GENERATED], self.source.targets(unlabelled)[:GENERATED])
         bounds = m2_bounds(network, known, labelled.classes, some, self.generator)
         generative = (bounds.labelled + bounds.unlabelled) / (2 * self.outputs)
-        return supervised + min(1.0, progress / RAMP) * (consistency + generative)
+        return bounds.classification + min(1.0, progress / RAMP) * (consistency + generative)

@@ -12,6 +12,7 @@ METHOD_TITLES = {
     "m1m2": "M1+M2: M2 on the latents of M1",
     "graph": "graph: labels spread over latents",
     "consistency": "consistency: SVM on a network's features",
+    "auto": "auto: what the labelled images speak for",
     "cnn": "network on the labelled images alone",
     "raw-svc": "SVM on raw pixels",
     "pca-svc": "SVM on 50 principal components",
@@ -50,7 +51,7 @@ class Result(Record):
 
     `accuracy_std` is the sample standard deviation (ddof = 1) over the splits; None for a single split.
     `seconds` is what each split took, beside the VAE that all share (a graph counts in the first split that
-    needs it).
+    needs it). `reasons` tells, split by split, what a method that chooses has chosen and why.
     """
 
     method: str
@@ -60,6 +61,7 @@ class Result(Record):
     accuracy_std: float | None
     accuracies: tuple[float, ...]
     seconds: tuple[float, ...]
+    reasons: tuple[str, ...] = ()
 
 
 class Difference(Record):

@@ -80,5 +80,8 @@ def render(report: Report) -> RenderableType:
     """Return all that the console shows of a finished run."""
     choices = (("device", report.device), ("svm", report.svm))
     lines = [f"{name}: {choice.used} ({choice.reason})" for name, choice in choices]
+    for result in report.results:
+        title = f"{result.method}, {result.labels:,} labels"
+        lines += [f"{title}, split {i}: {reason}" for i, reason in enumerate(result.reasons, start=1)]
     tables = [accuracy_table(report)] + ([difference_table(report)] if report.differences else [])
     return Group(*tables, *lines, timing_line(report))

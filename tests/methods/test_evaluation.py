@@ -1,5 +1,6 @@
 """Every split gets its SVM from its own labelled images alone; finished cells are not done again."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.data.splits import labelled_indices
 from gpu_ssl.errors import StorageError
 from gpu_ssl.methods.baselines import raw_pixels
-from gpu_ssl.methods.evaluation import Cell, Predictions, Store, cells_of, predict_cells
+from gpu_ssl.methods.evaluation import Answer, Cell, Predictions, Store, cells_of, predict_cells
 from gpu_ssl.methods.svm import SVMOnFeatures, SVMSolver
 from gpu_ssl.runtime.timing import Stopwatch
 from gpu_ssl.svm._sklearn import SklearnBackend
@@ -90,7 +91,7 @@ class Counts:
     def predict(self, cell, labelled, classes, advance):  # type: ignore[no-untyped-def]
         self.asked.append(cell)
         advance("half", 0.5)
-        return np.full(3, labelled[0])
+        return Answer(np.full(3, labelled[0]), f"chosen for {cell.labels}")
 
 
 CELLS = cells_of((20, 100), 1347, 2)
@@ -103,7 +104,8 @@ def test_finished_cells_are_read_back_and_not_done_again(digits: Dataset, tmp_pa
     all_of_them = predict_cells(again, labels, CELLS, 0, silent, store)
     assert (first.asked, again.asked) == (CELLS[:3], CELLS[3:])
     assert np.array_equal(all_of_them[20][1].classes, some[20][1].classes)
-    assert all_of_them[20][1].seconds == some[20][1].seconds
+    assert all_of_them[20][1] == replace(some[20][1], classes=all_of_them[20][1].classes)
+    assert some[20][1].reason == "chosen for 20"
 
 
 def test_cells_of_other_data_are_refused(digits: Dataset, tmp_path: Path) -> None:

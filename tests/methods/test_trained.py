@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 
 from gpu_ssl import experiment
-from gpu_ssl.config import DataConfig, RunConfig
-from gpu_ssl.methods import consistency
+from gpu_ssl.config import DataConfig, MethodName, RunConfig, TrainConfig
+from gpu_ssl.methods import consistency, m2
 from gpu_ssl.methods.consistency import make_plan, teacher_weight
 from gpu_ssl.runtime.progress import Silent
 
-CONFIG = RunConfig(
-    data=DataConfig(dataset="digits"), methods=("m1", "graph", "consistency"), labels=(50,), splits=2
-)
+TRAINED: tuple[MethodName, ...] = ("m1", "m2", "m1m2", "graph", "consistency", "auto")
+CONFIG = RunConfig(data=DataConfig(dataset="digits"), methods=TRAINED, labels=(50,), splits=1)
 
 
 @pytest.fixture(scope="module")
@@ -29,17 +28,40 @@ def outcome(folder: Path) -> experiment.Outcome:
 def test_unlabelled_images_earn_their_keep(outcome: experiment.Outcome) -> None:
     means = {result.method: result.accuracy_mean for result in outcome.report.results}
     assert means["graph"] > means["m1"] + 0.03
-    assert means["consistency"] > means["graph"] + 0.01
-    assert means["consistency"] > means["cnn"] + 0.02
-    assert means["consistency"] > 0.94
+    assert means["m1m2"] > means["m1"]
+    for method in ("m2", "consistency", "auto"):
+        assert means[method] > means["graph"]
+        assert means[method] > means["cnn"] + 0.02
+        assert means[method] > 0.94
 
 
 def test_every_method_stands_beside_the_network_without_unlabelled_images(
     outcome: experiment.Outcome,
 ) -> None:
     methods = [result.method for result in outcome.report.results]
-    assert methods == ["m1", "graph", "consistency", "cnn", "raw-svc", "pca-svc", "rank-svc"]
-    assert [d.method for d in outcome.report.differences] == ["graph", "consistency"]
+    assert methods == [*TRAINED, "cnn", "raw-svc", "pca-svc", "rank-svc"]
+
+
+def test_auto_tells_what_it_chose_and_answers_as_that_does(outcome: experiment.Outcome) -> None:
+    (result,) = (r for r in outcome.report.results if r.method == "auto")
+    (reason,) = result.reasons
+    assert reason.startswith("consistency: its teacher is sound (50 labels")
+    chosen = outcome.predictions["consistency"][50][0].classes
+    assert np.array_equal(outcome.predictions["auto"][50][0].classes, chosen)
+
+
+def test_m2_as_published_does_not_collapse(tmp_path: Path) -> None:
+    config = CONFIG.model_copy(
+        update={
+            "preset": "paper",
+            "methods": ("m2",),
+            "labels": (100,),
+            "baselines": False,
+            "train": TrainConfig(epochs=1),
+        }
+    )
+    (result,) = experiment.run(config, tmp_path, Silent()).report.results
+    assert result.accuracy_mean > 0.75
 
 
 def test_a_cell_takes_less_than_half_a_minute(outcome: experiment.Outcome) -> None:
@@ -54,15 +76,17 @@ def test_finished_cells_are_not_trained_again(
         raise AssertionError("a finished cell was trained again")
 
     monkeypatch.setattr(consistency, "JointTrainer", refuse)
+    monkeypatch.setattr(m2, "JointTrainer", refuse)
     again = experiment.run(CONFIG, folder, Silent())
-    assert again.report.results[:4] == outcome.report.results[:4]
+    assert again.report.results[:7] == outcome.report.results[:7]
 
 
 def test_a_network_depends_on_its_split_and_seed_alone(outcome: experiment.Outcome, tmp_path: Path) -> None:
-    config = CONFIG.model_copy(update={"methods": ("consistency",), "splits": 1, "baselines": False})
+    config = CONFIG.model_copy(update={"methods": ("m1m2",), "splits": 2, "baselines": False})
     alone = experiment.run(config, tmp_path, Silent())
-    expected = outcome.predictions["consistency"][50][0].classes
-    assert np.array_equal(alone.predictions["consistency"][50][0].classes, expected)
+    first, second = alone.predictions["m1m2"][50]
+    assert np.array_equal(first.classes, outcome.predictions["m1m2"][50][0].classes)
+    assert not np.array_equal(first.classes, second.classes)
 
 
 def test_the_teacher_counts_less_as_labels_become_many() -> None:
