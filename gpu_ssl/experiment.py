@@ -23,8 +23,10 @@ from gpu_ssl.methods.choice import make_method
 from gpu_ssl.methods.evaluation import Cell, Method, Predictions, Store, cells_of, predict_cells
 from gpu_ssl.methods.graph import LatentGraph
 from gpu_ssl.methods.learned import Learned
+from gpu_ssl.methods.m2 import load_m2, m2_path, save_m2
 from gpu_ssl.methods.svm import SVMOnFeatures, SVMSolver, save_svm
 from gpu_ssl.models import checkpoint
+from gpu_ssl.models.m2 import M2
 from gpu_ssl.models.vae import VAE
 from gpu_ssl.report.differences import paired_differences
 from gpu_ssl.report.records import METHOD_TITLES, Choice, DatasetRecord, Published, Report, Result, Timings
@@ -67,6 +69,8 @@ class Outcome:
     method: MethodName
     """The one that was asked for first."""
     predictions: dict[str, Predictions]
+    generators: dict[str, M2]
+    """The networks of ``m2`` and ``m1m2`` at the largest number of labels, first split."""
 
 
 def check(config: RunConfig) -> None:
@@ -116,6 +120,11 @@ def run(config: RunConfig, folder: Path, progress: Progress) -> Outcome:
         learned = _learn(config, dataset, device, backend, svm_choice, folder, stopwatch, progress)
     with memory_errors(device, "take fewer --labels, or give --svm sklearn"):
         predictions = _predict(config, dataset, learned, cells, backend, folder, stopwatch, progress)
+    most = Cell(max(counts), 0)
+    paths: dict[str, Path] = {
+        name: m2_path(folder, name, most) for name in ("m2", "m1m2") if name in config.methods
+    }
+    generators = {name: load_m2(path).to(device) for name, path in paths.items()}
     results = score(predictions, dataset.test.labels)
     phases = (
         "load",
@@ -151,7 +160,13 @@ def run(config: RunConfig, folder: Path, progress: Progress) -> Outcome:
         timings=Timings(**{name: stopwatch.seconds[name] for name in phases}, total=stopwatch.total()),
     )
     return Outcome(
-        report, dataset, learned.vae, backend.to_host(learned.features.test), config.methods[0], predictions
+        report=report,
+        dataset=dataset,
+        vae=learned.vae,
+        test_latents=backend.to_host(learned.features.test),
+        method=config.methods[0],
+        predictions=predictions,
+        generators=generators,
     )
 
 
@@ -215,6 +230,9 @@ def _predict(
         name = f"{method}-{cell.labels}-labels-split-{cell.split}.json"
         save_svm(folder / "svm" / name, model, config.svm.C, backend, dataset.train.class_names)
 
+    def keep_m2(method: str, cell: Cell, network: M2) -> None:
+        save_m2(m2_path(folder, method, cell), network)
+
     origin = {
         "dataset": dataset.sha256,
         "config": config.model_dump_json(include={"model", "train", "svm", "seed", "preset"}),
@@ -236,9 +254,8 @@ def _predict(
 
     for name in names:
         own = stopwatch if name == m1.METHOD else Stopwatch(stopwatch.device)
-        method = make_method(
-            name, learned, SVMSolver(config.svm, backend, own, keep), config.preset, config.seed
-        )
+        solver = SVMSolver(config.svm, backend, own, keep)
+        method = make_method(name, learned, solver, config.preset, config.seed, keep_m2)
         with nullcontext() if name == m1.METHOD else stopwatch.phase("methods"):
             add(method, store)
     if config.baselines:

@@ -4,6 +4,9 @@
 q(y|x).
 """
 
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -12,13 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpu_ssl.config import Preset
+from gpu_ssl.errors import StorageError
 from gpu_ssl.methods.consistency import LABELLED_BATCH, UNLABELLED_BATCH, cell_seed, steps_of
 from gpu_ssl.methods.evaluation import Answer, Cell
 from gpu_ssl.methods.learned import Learned
+from gpu_ssl.models import checkpoint
 from gpu_ssl.models.augmentation import canonical_bytes
 from gpu_ssl.models.building import build
 from gpu_ssl.models.classifier import BLOCK, JointPlan, JointTrainer, Objective
-from gpu_ssl.models.m2 import M2, convolutions, perceptrons
+from gpu_ssl.models.m2 import M2, M2Spec
 from gpu_ssl.models.m2_objectives import (
     ImageSource,
     LatentSource,
@@ -39,6 +44,10 @@ LEARNING_RATE: dict[Preset, float] = {"modern": 2e-3, "paper": 1e-3}
 WEIGHT_DECAY: dict[Preset, float] = {"modern": 0.02, "paper": 0.0}
 
 
+KeepM2 = Callable[[str, Cell, M2], None]
+"""Takes the name of the method, the cell and the trained network."""
+
+
 class TrainedM2:
     """The method that trains an M2 for every cell.
 
@@ -52,11 +61,20 @@ class TrainedM2:
         ``paper`` for networks and objective as published, ``modern`` for ours.
     seed : int
         Seed of the run.
+    keep : callable
+        Called with each trained network.
     """
 
-    def __init__(self, name: Literal["m2", "m1m2"], learned: Learned, preset: Preset, seed: int) -> None:
+    def __init__(
+        self,
+        name: Literal["m2", "m1m2"],
+        learned: Learned,
+        preset: Preset,
+        seed: int,
+        keep: KeepM2,
+    ) -> None:
         self.name: str = name
-        self.learned, self.preset, self.seed = learned, preset, seed
+        self.learned, self.preset, self.seed, self.keep = learned, preset, seed, keep
 
         self.modern = preset == "modern"
 
@@ -65,6 +83,7 @@ class TrainedM2:
     ) -> Answer:
         """Train a network and predict the test images; see `methods.evaluation.Method`."""
         network = self.train(cell, labelled, classes, advance)
+        self.keep(self.name, cell, network)
         if self.name == "m1m2":
             votes = _votes(network, self.learned.test_latents, mirror=False)
         else:
@@ -88,25 +107,19 @@ class TrainedM2:
             weight_decay=WEIGHT_DECAY[self.preset],
             precision=self.learned.precision if self.modern else torch.float32,
         )
-        network = build(lambda: self._network(n_classes), images.device, seed)
+        network = build(lambda: M2(self._spec(n_classes)), images.device, seed)
         objective = self._objective(len(labelled), n_classes, generator)
         trainer = JointTrainer(network, objective, images, labelled, classes, plan, seed)
         trainer.fit(advance)
         return trainer.average.eval()
 
-    def _network(self, n_classes: int) -> M2:
-        channels, height, width = self.learned.train_images.shape[1:]
+    def _spec(self, n_classes: int) -> M2Spec:
         if self.name == "m1m2":
-            inputs = self.learned.train_latents.shape[1]
-            # The decoder gives a mean and a log-variance for each latent of M1.
-            parts = perceptrons((inputs,), 2 * inputs, n_classes, LATENT_DIM, HIDDEN)
-            return M2(parts, n_classes, LATENT_DIM, "gaussian")
-        shape = (channels, height, width)
-        if self.modern:
-            parts = convolutions(shape, n_classes, LATENT_DIM)
-        else:
-            parts = perceptrons(shape, channels * height * width, n_classes, LATENT_DIM, HIDDEN)
-        return M2(parts, n_classes, LATENT_DIM, "bernoulli")
+            return M2Spec(
+                (self.learned.train_latents.shape[1],), n_classes, LATENT_DIM, "gaussian", False, HIDDEN
+            )
+        shape = tuple(self.learned.train_images.shape[1:])
+        return M2Spec(shape, n_classes, LATENT_DIM, "bernoulli", self.modern, HIDDEN)
 
     def _objective(self, n_labelled: int, n_classes: int, generator: torch.Generator) -> Objective[M2]:
         images, mirror = self.learned.train_images, self.learned.mirror
@@ -131,3 +144,32 @@ def _votes(network: M2, inputs: Tensor, mirror: bool) -> Tensor:
         views = [block, block.flip(3)] if mirror else [block]
         votes.append(torch.stack([network(view).softmax(dim=1) for view in views]).mean(dim=0))
     return torch.cat(votes)
+
+
+def m2_path(folder: Path, method: str, cell: Cell) -> Path:
+    """Return where the network of a cell is kept in the folder of a run."""
+    return folder / "networks" / f"{method}-{cell.labels}-labels-split-{cell.split}.json"
+
+
+def save_m2(path: Path, network: M2) -> None:
+    """Write a network to `path` (``.json``) and a file beside it."""
+    description = {"kind": "gpu-ssl m2", "schema": 1, "spec": dataclasses.asdict(network.spec)}
+    checkpoint.save(path, network.state_dict(), description)
+
+
+def load_m2(path: Path) -> M2:
+    """Read back what `save_m2` wrote, on the CPU.
+
+    Raises
+    ------
+    StorageError
+        If a file is missing, damaged, or not of this kind.
+    """
+    tensors, description = checkpoint.load(path)
+    try:
+        spec = description["spec"]
+        network = M2(M2Spec(**{**spec, "input_shape": tuple(spec["input_shape"])}))
+        network.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise StorageError(f"{path} does not hold an M2 of this version: {error}") from error
+    return network.eval()

@@ -71,27 +71,52 @@ def convolutions(image_shape: tuple[int, int, int], n_classes: int, latent_dim: 
     )
 
 
-class M2(nn.Module):
-    """A generative model with a latent class and latents z.
+@dataclass(frozen=True)
+class M2Spec:
+    """What decides the shape of an M2.
 
     Parameters
     ----------
-    parts : M2Parts
-        Its networks.
+    input_shape : tuple of int
+        Shape of an input: channels, height and width of an image, or the dimension of an M1's latents.
     n_classes, latent_dim : int
         Number of classes, dimension of z.
     likelihood : str
         ``bernoulli`` for images, whose intensities from 0 to 1 are probabilities; ``gaussian``, with mean
         and log-variance from the decoder, for the latents of an M1.
+    convolutional : bool
+        Our networks for images; otherwise the paper's, with `hidden` units in each layer.
+    hidden : int
+        Of the paper's networks.
     """
 
-    def __init__(self, parts: M2Parts, n_classes: int, latent_dim: int, likelihood: Likelihood) -> None:
+    input_shape: tuple[int, ...]
+    n_classes: int
+    latent_dim: int
+    likelihood: Likelihood
+    convolutional: bool
+    hidden: int = 500
+
+    def parts(self) -> M2Parts:
+        """Build the networks."""
+        if self.convolutional:
+            channels, height, width = self.input_shape
+            return convolutions((channels, height, width), self.n_classes, self.latent_dim)
+        outputs = math.prod(self.input_shape) * (2 if self.likelihood == "gaussian" else 1)
+        return perceptrons(self.input_shape, outputs, self.n_classes, self.latent_dim, self.hidden)
+
+
+class M2(nn.Module):
+    """A generative model with a latent class and latents z."""
+
+    def __init__(self, spec: M2Spec) -> None:
         super().__init__()
+        parts = spec.parts()
         self.trunk, self.classifier, self.decoder = parts.trunk, parts.classifier, parts.decoder
         self.to_hidden, self.activation = parts.to_hidden, parts.activation
-        self.class_to_hidden = nn.Linear(n_classes, parts.hidden, bias=False)
-        self.head = nn.Linear(parts.hidden, 2 * latent_dim)
-        self.n_classes, self.latent_dim, self.likelihood = n_classes, latent_dim, likelihood
+        self.class_to_hidden = nn.Linear(spec.n_classes, parts.hidden, bias=False)
+        self.head = nn.Linear(parts.hidden, 2 * spec.latent_dim)
+        self.spec, self.n_classes, self.likelihood = spec, spec.n_classes, spec.likelihood
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the logits of q(y|x), of shape (n, n_classes), float32."""
@@ -108,6 +133,13 @@ class M2(nn.Module):
         """Return the parameters of p(x|y, z), float32, for latents (n, latent_dim) and one-hot classes."""
         parameters: Tensor = self.decoder(torch.cat([latents, classes], dim=1))
         return parameters.float()
+
+    def most_likely(self, latents: Tensor, classes: Tensor) -> Tensor:
+        """Return the mean of p(x|y, z) for latents (n, latent_dim) and one-hot classes, (n, *input_shape)."""
+        parameters = self.decode(latents, classes)
+        if self.likelihood == "bernoulli":
+            return torch.sigmoid(parameters).reshape(-1, *self.spec.input_shape)
+        return parameters.chunk(2, dim=1)[0]
 
     def negative_log_likelihood(self, parameters: Tensor, targets: Tensor) -> Tensor:
         """Return -log p(x|y, z) of each target in nats."""

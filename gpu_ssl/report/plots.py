@@ -7,9 +7,11 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gpu_ssl.experiment import Outcome
 from gpu_ssl.models.augmentation import canonical
+from gpu_ssl.models.m2 import M2
 from gpu_ssl.report.records import METHOD_TITLES, Report
 from gpu_ssl.runtime.files import atomic_path
 
@@ -106,6 +108,40 @@ def prior_samples(outcome: Outcome, rows: int = 4) -> Figure:
     return _image_rows(list(drawn.reshape(rows, N_IMAGES, *drawn.shape[1:])), "samples from the prior")
 
 
+@torch.no_grad()
+def class_samples(outcome: Outcome, method: str) -> Figure:
+    """Draw p(x|y, z) of M2 or M1+M2: a row for each class, a column for each z from N(0, I)."""
+    network = outcome.generators[method].eval()
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(N_IMAGES, network.spec.latent_dim, generator=generator)
+    rows = _by_class(outcome, network, latents.to(outcome.vae.device))
+    return _image_rows(rows, f"{METHOD_TITLES[method]}: a class in each row, the same z in each column")
+
+
+@torch.no_grad()
+def analogies(outcome: Outcome, method: str) -> Figure:
+    """Draw test images, and below each what its z looks like in every class (Kingma et al. 2014, fig. 1)."""
+    network, vae = outcome.generators[method].eval(), outcome.vae.eval()
+    pixels = torch.from_numpy(outcome.dataset.test.images[:N_IMAGES]).to(vae.device)
+    images = pixels.float() / 255
+    inputs = images if method == "m2" else vae.encode(images).mean
+    probabilities = network(inputs).softmax(dim=1)
+    latents = network.posterior(network.to_hidden(network.trunk(inputs)), probabilities).mean
+    rows = [images.cpu().numpy(), *_by_class(outcome, network, latents)]
+    return _image_rows(rows, f"{METHOD_TITLES[method]}: test images, and their z in each class")
+
+
+def _by_class(outcome: Outcome, network: M2, latents: Tensor) -> list[NDArray[np.float32]]:
+    """Return what latents (n, latent_dim) look like in each class, as images (n, channels, height, width)."""
+    rows = []
+    for one_hot in torch.eye(network.n_classes, device=latents.device):
+        drawn = network.most_likely(latents, one_hot.expand(len(latents), -1))
+        if drawn.ndim == 2:  # latents of M1
+            drawn = torch.sigmoid(outcome.vae.decode(drawn))
+        rows.append(drawn.cpu().numpy())
+    return rows
+
+
 def confusion_matrix(outcome: Outcome) -> Figure:
     """Draw the confusion matrix at the largest number of labels, as row percentages over all splits."""
     test = outcome.dataset.test
@@ -170,6 +206,9 @@ def write_plots(outcome: Outcome, folder: Path) -> None:
         "confusion-matrix": confusion_matrix(outcome),
         "latent-map": latent_map(outcome),
     }
+    for method in outcome.generators:
+        figures[f"{method}-samples"] = class_samples(outcome, method)
+        figures[f"{method}-analogies"] = analogies(outcome, method)
     for name, figure in figures.items():
         with atomic_path(folder / f"{name}.png") as temporary:
             figure.savefig(temporary, dpi=120)

@@ -1,14 +1,19 @@
 """Methods that spread or train with labels: better than M1 on digits, honest, and stopped losing no cell."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from gpu_ssl import experiment
 from gpu_ssl.config import DataConfig, MethodName, RunConfig, TrainConfig
+from gpu_ssl.errors import StorageError
 from gpu_ssl.methods import consistency, m2
 from gpu_ssl.methods.consistency import make_plan, teacher_weight
+from gpu_ssl.methods.evaluation import Cell
+from gpu_ssl.report.plots import _by_class, write_plots
 from gpu_ssl.runtime.progress import Silent
 
 TRAINED: tuple[MethodName, ...] = ("m1", "m2", "m1m2", "graph", "consistency", "auto")
@@ -48,6 +53,42 @@ def test_auto_tells_what_it_chose_and_answers_as_that_does(outcome: experiment.O
     assert reason.startswith("consistency: its teacher is sound (50 labels")
     chosen = outcome.predictions["consistency"][50][0].classes
     assert np.array_equal(outcome.predictions["auto"][50][0].classes, chosen)
+
+
+def test_m2_draws_each_class_and_lies_on_disk(
+    outcome: experiment.Outcome, folder: Path, tmp_path: Path
+) -> None:
+    path = m2.m2_path(folder, "m2", Cell(50, 0))
+    read, trained = m2.load_m2(path), outcome.generators["m2"]
+    for name, value in trained.state_dict().items():
+        assert torch.equal(read.state_dict()[name], value), name
+    for method in ("m2", "m1m2"):
+        rows = _by_class(outcome, outcome.generators[method], torch.zeros(1, m2.LATENT_DIM))
+        images = torch.from_numpy(np.stack(rows))
+        assert images.shape == (10, 1, 1, 8, 8)
+        # To the other method, what is drawn of a class looks like that class.
+        judge = outcome.generators["m1m2" if method == "m2" else "m2"]
+        with torch.no_grad():
+            inputs = outcome.vae.eval().encode(images[:, 0]).mean if method == "m2" else images[:, 0]
+            named = judge(inputs).argmax(1)
+        assert (named == torch.arange(10)).sum() >= 7
+    write_plots(outcome, tmp_path)
+    names = {f"{method}-{kind}.png" for method in ("m2", "m1m2") for kind in ("samples", "analogies")}
+    assert names <= {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("damage", ["{}", '{"spec": 3}'])
+def test_a_file_that_holds_no_m2_is_refused(
+    outcome: experiment.Outcome, folder: Path, tmp_path: Path, damage: str
+) -> None:
+    good = m2.m2_path(folder, "m2", Cell(50, 0))
+    description = json.loads(good.read_text()) | {"spec": None} | json.loads(damage)
+    bad = tmp_path / "bad.json"
+    tensors = good.with_name(description["tensors"]["file"])
+    (tmp_path / tensors.name).write_bytes(tensors.read_bytes())
+    bad.write_text(json.dumps(description))
+    with pytest.raises(StorageError, match="does not hold an M2 of this version"):
+        m2.load_m2(bad)
 
 
 def test_m2_as_published_does_not_collapse(tmp_path: Path) -> None:

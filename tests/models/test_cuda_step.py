@@ -16,7 +16,7 @@ from gpu_ssl.models import classifier, encoding, training
 from gpu_ssl.models.building import build
 from gpu_ssl.models.classifier import Classifier, JointPlan, JointTrainer, Objective, class_features
 from gpu_ssl.models.consistency import ConsistencyObjective, SupervisedObjective
-from gpu_ssl.models.m2 import M2, convolutions, perceptrons
+from gpu_ssl.models.m2 import M2, M2Spec
 from gpu_ssl.models.m2_objectives import ImageSource, LatentSource, ModernObjective, PublishedObjective
 from gpu_ssl.models.training import Plan, Trainer, build_vae
 from gpu_ssl.models.vae import VAE
@@ -147,19 +147,19 @@ def test_a_step_on_labelled_and_unlabelled_images_waits_for_nothing(
 
 M2_CASES: dict[str, tuple[Callable[[], M2], Callable[[], Any]]] = {
     "m2": (
-        lambda: M2(convolutions(SHAPE, 10, 5), 10, 5, "bernoulli"),
+        lambda: M2(M2Spec(SHAPE, 10, 5, "bernoulli", True)),
         lambda: ModernObjective(image_source(), 10, 784, CUDA, None),  # type: ignore[arg-type]
     ),
     "m2, paper": (
-        lambda: M2(perceptrons(SHAPE, 784, 10, 5, 50), 10, 5, "bernoulli"),
+        lambda: M2(M2Spec(SHAPE, 10, 5, "bernoulli", False, 50)),
         lambda: PublishedObjective(image_source(), 0.1, None),  # type: ignore[arg-type]
     ),
     "m1m2": (
-        lambda: M2(perceptrons((64,), 128, 10, 5, 50), 10, 5, "gaussian"),
+        lambda: M2(M2Spec((64,), 10, 5, "gaussian", False, 50)),
         lambda: ModernObjective(latent_source(), 10, 64, CUDA, None),  # type: ignore[arg-type]
     ),
     "m1m2, paper": (
-        lambda: M2(perceptrons((64,), 128, 10, 5, 50), 10, 5, "gaussian"),
+        lambda: M2(M2Spec((64,), 10, 5, "gaussian", False, 50)),
         lambda: PublishedObjective(latent_source(), 0.1, None),  # type: ignore[arg-type]
     ),
 }

@@ -14,9 +14,8 @@ from gpu_ssl.models.m2 import (
     M2,
     Examples,
     Likelihood,
-    convolutions,
+    M2Spec,
     m2_bounds,
-    perceptrons,
     unlabelled_bound,
 )
 from gpu_ssl.models.m2_objectives import ALPHA, ImageSource, ModernObjective, PublishedObjective
@@ -30,8 +29,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def make(likelihood: Likelihood = "gaussian", seed: int = 0) -> M2:
     torch.manual_seed(seed)
-    outputs = 2 * INPUTS if likelihood == "gaussian" else INPUTS
-    return M2(perceptrons((INPUTS,), outputs, K, LATENT, 16), K, LATENT, likelihood).eval()
+    return M2(M2Spec((INPUTS,), K, LATENT, likelihood, False, 16)).eval()
 
 
 def one_hot(classes: list[int]) -> Tensor:
@@ -141,7 +139,7 @@ def test_the_modern_objective_begins_with_the_labels_alone(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 17, 40)])
 def test_convolutions_take_images_of_any_shape_and_every_weight_learns(shape: tuple[int, int, int]) -> None:
-    network = M2(convolutions(shape, K, LATENT), K, LATENT, "bernoulli")
+    network = M2(M2Spec(shape, K, LATENT, "bernoulli", True))
     pictures = torch.randint(0, 256, (6, *shape), dtype=torch.uint8)
     source = ImageSource(pictures, True, seeded())
     objective = ModernObjective(source, K, math.prod(shape), torch.device("cpu"), seeded())
