@@ -120,24 +120,9 @@ def run(config: RunConfig, folder: Path, progress: Progress) -> Outcome:
         learned = _learn(config, dataset, device, backend, svm_choice, folder, stopwatch, progress)
     with memory_errors(device, "take fewer --labels, or give --svm sklearn"):
         predictions = _predict(config, dataset, learned, cells, backend, folder, stopwatch, progress)
-    most = Cell(max(counts), 0)
-    paths: dict[str, Path] = {
-        name: m2_path(folder, name, most) for name in ("m2", "m1m2") if name in config.methods
-    }
-    generators = {name: load_m2(path).to(device) for name, path in paths.items()}
+    generators = _generators(config, folder, Cell(max(counts), 0), device)
     results = score(predictions, dataset.test.labels)
-    phases = (
-        "load",
-        "upload",
-        "warm_up",
-        "train",
-        "encode",
-        "handoff",
-        "fit",
-        "score",
-        "methods",
-        "baselines",
-    )
+    phases = [name for name in Timings.model_fields if name != "total"]
     report = Report(
         gpu_ssl=gpu_ssl.__version__,
         started=started,
@@ -264,6 +249,12 @@ def _predict(
             for make in baselines.ALL:
                 add(SVMOnFeatures(make(dataset), solver))
     return predictions
+
+
+def _generators(config: RunConfig, folder: Path, cell: Cell, device: torch.device) -> dict[str, M2]:
+    """Read the generative models of a cell back; a run that went on did not train those of finished cells."""
+    names = [name for name in config.methods if name in ("m2", "m1m2")]
+    return {name: load_m2(m2_path(folder, name, cell)).to(device) for name in names}
 
 
 def score(predictions: Mapping[str, Predictions], test_labels: NDArray[np.int64]) -> tuple[Result, ...]:

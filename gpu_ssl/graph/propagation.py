@@ -7,6 +7,7 @@ neighbours in it.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from array_api_compat import array_namespace, device
 
@@ -115,15 +116,27 @@ class NeighbourGraph:
         u = conjugate_gradients(operator, source / root) / root
         return u - xp.sum(self.degrees * u, axis=0) / xp.sum(self.degrees)
 
-    def extend(self, values: Array, queries: Array) -> Array:
-        """Average `values` (n, c) of the nearest points of each query (q, d), weighted as edges are."""
-        xp = array_namespace(values)
+    def neighbourhood(self, queries: Array) -> "Neighbourhood":
+        """Find the nearest points of each query (q, d)."""
         distances, indices = self._nearest(queries, min(self.k, self.points.shape[0]))
-        weights = _edge_weights(distances)
-        weights = weights / xp.sum(weights, axis=1, keepdims=True)
-        total = xp.zeros((queries.shape[0], values.shape[1]), dtype=values.dtype, device=device(values))
-        for neighbour in range(indices.shape[1]):
-            total = total + weights[:, neighbour, None] * xp.take(values, indices[:, neighbour], axis=0)
+        xp, weights = array_namespace(distances), _edge_weights(distances)
+        return Neighbourhood(weights / xp.sum(weights, axis=1, keepdims=True), indices)
+
+
+class Neighbourhood(NamedTuple):
+    """Nearest points of some queries: weights that sum to 1 in each row, and indices, both (q, k)."""
+
+    weights: Array
+    indices: Array
+
+    def average(self, values: Array) -> Array:
+        """Average `values` (n, c) of the nearest points of each query, shape (q, c)."""
+        xp = array_namespace(values)
+        shape = (self.indices.shape[0], values.shape[1])
+        total = xp.zeros(shape, dtype=values.dtype, device=device(values))
+        for neighbour in range(self.indices.shape[1]):
+            nearest = xp.take(values, self.indices[:, neighbour], axis=0)
+            total = total + self.weights[:, neighbour, None] * nearest
         return total
 
 

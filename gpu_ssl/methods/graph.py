@@ -3,13 +3,14 @@
 Inductive: test images are not in the graph; each asks its nearest training images.
 """
 
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpu_ssl.graph.backend import graph_backend
-from gpu_ssl.graph.propagation import NeighbourGraph, class_probabilities
+from gpu_ssl.graph.propagation import NeighbourGraph, Neighbourhood, class_probabilities
 from gpu_ssl.methods.evaluation import Answer, Cell
 from gpu_ssl.runtime.progress import Advance
 from gpu_ssl.svm.backend import SVMBackend
@@ -44,6 +45,10 @@ class LatentGraph:
         self.graph = NeighbourGraph(train, graph_backend(svm_backend))
         self.test, self.backend = test, backend
 
+    @cached_property
+    def _test_neighbourhood(self) -> Neighbourhood:
+        return self.graph.neighbourhood(self.test)
+
     def train_probabilities(self, labelled: NDArray[np.int64], classes: NDArray[np.int64]) -> Array:
         """Return class probabilities of all training images, shape (n, n_classes), from those labelled."""
         n, n_classes = self.graph.points.shape[0], int(classes.max()) + 1
@@ -56,6 +61,6 @@ class LatentGraph:
         self, cell: Cell, labelled: NDArray[np.int64], classes: NDArray[np.int64], advance: Advance
     ) -> Answer:
         """Predict the test images; see `methods.evaluation.Method`."""
-        votes = self.graph.extend(self.train_probabilities(labelled, classes), self.test)
+        votes = self._test_neighbourhood.average(self.train_probabilities(labelled, classes))
         predicted: NDArray[np.int64] = self.backend.to_host(votes).argmax(axis=1).astype(np.int64)
         return Answer(predicted)

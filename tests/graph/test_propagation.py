@@ -93,16 +93,16 @@ def test_a_label_a_cloud_names_all_its_points_and_new_ones(solve: str) -> None:
     found = graph.spread(known, 0.99) if solve == "spread" else graph.poisson(known)
     assert (found.argmax(axis=1) == labels).mean() > 0.98
     new, their_labels = clouds(90, distance=8, seed=1)
-    assert (graph.extend(found, new).argmax(axis=1) == their_labels).mean() > 0.98
+    assert (graph.neighbourhood(new).average(found).argmax(axis=1) == their_labels).mean() > 0.98
 
 
 def test_a_new_point_takes_the_value_of_the_point_it_lies_on() -> None:
     points, _ = clouds(30)
     values = np.arange(30.0)[:, None]
-    extended = graph_of(points, 2).extend(values, points)
+    extended = graph_of(points, 2).neighbourhood(points).average(values)
     # The second neighbour weighs exp(-DECAY) = 0.018 beside 1.
     np.testing.assert_allclose(extended[:, 0], values[:, 0], atol=0.6)
-    np.testing.assert_allclose(graph_of(points, 4).extend(np.ones((30, 1)), points), 1)
+    np.testing.assert_allclose(graph_of(points, 4).neighbourhood(points).average(np.ones((30, 1))), 1)
 
 
 def test_points_at_the_same_place_are_no_trouble() -> None:
@@ -112,7 +112,7 @@ def test_points_at_the_same_place_are_no_trouble() -> None:
     known[0, 1] = 1
     probabilities = class_probabilities(graph.spread(known, 0.97))
     assert np.isfinite(probabilities).all()
-    assert np.isfinite(graph.extend(probabilities, np.zeros((2, 3)))).all()
+    assert np.isfinite(graph.neighbourhood(np.zeros((2, 3))).average(probabilities)).all()
 
 
 def test_probabilities_give_classes_equal_mass_and_unreached_points_equal_shares() -> None:

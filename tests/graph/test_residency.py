@@ -61,10 +61,10 @@ def test_the_graph_works_on_the_device_as_on_the_host() -> None:
         found = solve(on_device, to_device(known))
         assert found.device == DEVICE
         np.testing.assert_allclose(to_host(found), expected, atol=1e-8)
-        votes = on_device.extend(class_probabilities(found), to_device(new))
+        votes = on_device.neighbourhood(to_device(new)).average(class_probabilities(found))
         assert votes.device == DEVICE
         np.testing.assert_allclose(
-            to_host(votes), on_host.extend(class_probabilities(expected), new), atol=1e-8
+            to_host(votes), on_host.neighbourhood(new).average(class_probabilities(expected)), atol=1e-8
         )
 
 
