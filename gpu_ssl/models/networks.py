@@ -60,6 +60,7 @@ def convolutional(image_shape: tuple[int, int, int], latent_dim: int) -> Parts:
 
 
 def convolutional_decoder(image_shape: tuple[int, int, int], latent_dim: int) -> nn.Module:
+    """Build the decoder of `convolutional`: latents (n, latent_dim) to image logits (n, *image_shape)."""
     channels, height, width = image_shape
     depth = 64
     grid = (math.ceil(height / 4), math.ceil(width / 4))

@@ -26,17 +26,16 @@ def accuracy_table(report: Report) -> Table:
     table.add_column("method")
     for n in counts:
         table.add_column(f"{n:,} labels", justify="right")
-    table.add_column("seconds a split", justify="right")
     for method in dict.fromkeys(result.method for result in report.results):
         row = []
         for n in counts:
             result = cells[method, n]
             row.append(Text(accuracy_cell(result), "bold" if result.accuracy_mean == best[n] else ""))
-        table.add_row(METHOD_TITLES.get(method, method), *row, _seconds(report, method))
+        table.add_row(METHOD_TITLES.get(method, method), *row)
     for name in dict.fromkeys(figure.name for figure in report.published):
         figures = {f.labels: f"{100 * f.accuracy:.2f}" for f in report.published if f.name == name}
         table.add_section()
-        table.add_row(f"{name} (not measured here)", *(figures.get(n, "-") for n in counts), "", style="dim")
+        table.add_row(f"{name} (not measured here)", *(figures.get(n, "-") for n in counts), style="dim")
     return table
 
 
@@ -54,7 +53,7 @@ def difference_table(report: Report) -> Table:
         table.add_column(f"{n:,} labels", justify="right")
     for method in dict.fromkeys(difference.method for difference in differences):
         row = (cells[method, n] for n in counts)
-        texts = (f"{100 * d.mean:+.2f} ({100 * d.low:+.2f} to {100 * d.high:+.2f})" for d in row)
+        texts = (f"{100 * d.mean:+.2f} ± {50 * (d.high - d.low):.2f}" for d in row)
         table.add_row(METHOD_TITLES.get(method, method), *texts)
     return table
 
@@ -66,6 +65,12 @@ def _seconds(report: Report, method: str) -> str:
         f"{seconds:.2g}" if seconds < 10 else f"{seconds:.0f}" for seconds in (min(means), max(means))
     )
     return low if low == high else f"{low} to {high}"
+
+
+def split_line(report: Report) -> str:
+    """Return the seconds that a split takes each method, in one line."""
+    methods = dict.fromkeys(result.method for result in report.results)
+    return f"Seconds a split: {', '.join(f'{method} {_seconds(report, method)}' for method in methods)}"
 
 
 def timing_line(report: Report) -> str:
@@ -84,4 +89,4 @@ def render(report: Report) -> RenderableType:
         title = f"{result.method}, {result.labels:,} labels"
         lines += [f"{title}, split {i}: {reason}" for i, reason in enumerate(result.reasons, start=1)]
     tables = [accuracy_table(report)] + ([difference_table(report)] if report.differences else [])
-    return Group(*tables, *lines, timing_line(report))
+    return Group(*tables, *lines, split_line(report), timing_line(report))

@@ -66,6 +66,9 @@ def test_all_leaves_out_counts_the_data_set_cannot_serve_and_says_so(run_cli: Ru
     ("arguments", "code", "words"),
     [
         (["--dataset", "imagenet"], 2, ["imagenet", "fashion-mnist", "digits"]),
+        (["--method", "m3"], 2, ["--method 'm3'", "no method 'm3'", "graph", "consistency"]),
+        (["--method", ""], 2, ["--method"]),
+        (["--preset", "old"], 2, ["--preset", "modern", "paper"]),
         (["--labels", "5"], 2, ["--labels 5", "10 classes", "10 to 60000"]),
         (["--labels", "1e9"], 2, ["1e9", "is not a label count", "full"]),
         (["--labels", "1000000000"], 2, ["more than there are", "60000"]),

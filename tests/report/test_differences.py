@@ -33,4 +33,4 @@ def test_the_table_tells_points_and_their_interval() -> None:
     report = REPORT.model_copy(update={"differences": paired_differences(RESULTS, ("m1", "graph"))})
     text = text_of(difference_table(report))
     assert "points more than M1" in text
-    assert "+2.33 (+0.90 to +3.77)" in text
+    assert "+2.33 ± 1.43" in text
