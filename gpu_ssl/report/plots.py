@@ -131,6 +131,7 @@ def analogies(outcome: Outcome, method: str) -> Figure:
     return _image_rows(rows, f"{METHOD_TITLES[method]}: test images, and their z in each class")
 
 
+@torch.no_grad()
 def _by_class(outcome: Outcome, network: M2, latents: Tensor) -> list[NDArray[np.float32]]:
     """Return what latents (n, latent_dim) look like in each class, as images (n, channels, height, width)."""
     rows = []

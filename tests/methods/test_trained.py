@@ -37,7 +37,7 @@ def test_unlabelled_images_earn_their_keep(outcome: experiment.Outcome) -> None:
     for method in ("m2", "consistency", "auto"):
         assert means[method] > means["graph"]
         assert means[method] > means["cnn"] + 0.02
-        assert means[method] > 0.94
+        assert means[method] > 0.9
 
 
 def test_every_method_stands_beside_the_network_without_unlabelled_images(
