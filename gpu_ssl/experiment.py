@@ -225,7 +225,6 @@ def _predict(
         "torch": torch.__version__,
     }
     store = Store(folder / "predictions", json.dumps(origin))
-    host, _ = resolve_backend("sklearn", resolve_device("cpu"))
     names: list[MethodName] = list(config.methods)
     if config.baselines and TRAINED & set(names) and consistency.BASELINE not in names:
         names.append(consistency.BASELINE)
@@ -245,6 +244,7 @@ def _predict(
             add(method, store)
     if config.baselines:
         with stopwatch.phase("baselines"):
+            host, _ = resolve_backend("sklearn", resolve_device("cpu"))
             solver = SVMSolver(config.svm, host, Stopwatch(torch.device("cpu")))
             for make in baselines.ALL:
                 add(SVMOnFeatures(make(dataset), solver))

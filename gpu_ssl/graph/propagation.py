@@ -16,8 +16,8 @@ from gpu_ssl.svm.kernels import Array
 
 N_NEIGHBOURS = 15
 DECAY = 4.0
-"""An edge of length d weighs exp(-DECAY d^2 / r^2), with r the distance to the last neighbour (Calder et al.
-2020, section 4)."""
+"""An edge of length d weighs exp(-DECAY d^2 / r^2), with r the distance to the last neighbour, as in
+Calder et al. 2020."""
 
 RIDGE = 1e-5
 """Makes Poisson's equation solvable on each piece of a graph that falls into several."""
@@ -68,7 +68,7 @@ class NeighbourGraph:
     def spread(self, labels: Array, alpha: float) -> Array:
         """Spread labels by local and global consistency: F = (1 - alpha) (I - alpha S)^-1 Y.
 
-        S = D^-1/2 W D^-1/2 (Zhou et al. 2004, eq. 4).
+        S = D^-1/2 W D^-1/2 (Zhou et al. 2004).
 
         Parameters
         ----------
@@ -90,7 +90,7 @@ class NeighbourGraph:
         return conjugate_gradients(operator, (1 - alpha) * labels)
 
     def poisson(self, labels: Array) -> Array:
-        """Solve Poisson's equation L u = sum_j (y_j - mean of y) delta_j (Calder et al. 2020, eq. 2.2).
+        """Solve Poisson's equation L u = sum_j (y_j - mean of y) delta_j (Calder et al. 2020).
 
         L = D - W. Where the graph falls into pieces, each takes what its own labels say (see `RIDGE`).
 

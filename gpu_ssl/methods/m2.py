@@ -6,6 +6,7 @@ q(y|x).
 
 import dataclasses
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -75,7 +76,6 @@ class TrainedM2:
     ) -> None:
         self.name: str = name
         self.learned, self.preset, self.seed, self.keep = learned, preset, seed, keep
-
         self.modern = preset == "modern"
 
     def predict(
@@ -113,6 +113,10 @@ class TrainedM2:
         trainer.fit(advance)
         return trainer.average.eval()
 
+    @cached_property
+    def _pictures(self) -> Tensor:
+        return canonical_bytes(self.learned.train_images)
+
     def _spec(self, n_classes: int) -> M2Spec:
         if self.name == "m1m2":
             return M2Spec(
@@ -128,7 +132,7 @@ class TrainedM2:
             source = LatentSource(self.learned.vae, self.learned.train_latents, mirror, generator)
             outputs = self.learned.train_latents.shape[1]
         else:
-            source = ImageSource(canonical_bytes(images), mirror, generator)
+            source = ImageSource(self._pictures, mirror, generator)
             outputs = images[0].numel()
         if self.modern:
             return ModernObjective(source, n_classes, outputs, images.device, generator)

@@ -122,6 +122,10 @@ class JointTrainer(Generic[Network]):
         self.network, self.objective, self.images, self.plan = network, objective, images, plan
         # The average of the weights decides better than the last of them (Tarvainen and Valpola 2017).
         self.average = copy.deepcopy(network).requires_grad_(False)
+        self._averaged, self._followed = (
+            [value for value in part.state_dict().values() if value.dtype.is_floating_point]
+            for part in (self.average, network)
+        )
         rng = np.random.default_rng(seed)
         chosen = balanced_rows(classes, plan.steps, plan.labelled_batch, rng)
         unlabelled = shuffled_rows(len(images), plan.steps, plan.unlabelled_batch, rng)
@@ -142,24 +146,14 @@ class JointTrainer(Generic[Network]):
         torch.autograd.backward(loss)
         self.optimizer.step()
         self.schedule.step()
-        self._update_average(min(AVERAGE, (1 + number) / (10 + number)))
+        # Weights and batch norm's statistics change in place, so the lists stay those of the networks.
+        decay = min(AVERAGE, (1 + number) / (10 + number))
+        torch._foreach_lerp_(self._averaged, self._followed, 1 - decay)
         return loss.detach()
 
     def _batch(self, rows: Tensor, classes: Tensor | None = None) -> Batch:
         images = self.images[rows].to(torch.float32).div_(255)
         return Batch(images, rows, classes)
-
-    @torch.no_grad()
-    def _update_average(self, decay: float) -> None:
-        pairs = [
-            (average, value)
-            for average, value in zip(
-                self.average.state_dict().values(), self.network.state_dict().values(), strict=True
-            )
-            if average.dtype.is_floating_point
-        ]
-        averages, values = zip(*pairs, strict=True)
-        torch._foreach_lerp_(averages, values, 1 - decay)
 
     def fit(self, advance: Advance) -> list[float]:
         """Take all steps, and return the mean loss of each `EVERY` of them; together they advance by 1.

@@ -64,3 +64,11 @@ def test_cupy_is_not_given_host_memory() -> None:
 def test_on_the_host_the_explicit_copy_is_none() -> None:
     tensor = torch.zeros(2)
     assert interop.copy_to_host(tensor).data_ptr() == tensor.data_ptr()
+
+
+def test_a_numpy_array_becomes_a_tensor_of_the_same_memory() -> None:
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    tensor = interop.to_torch(array, torch.device("cpu"))
+    array[1, 2] = 9
+    assert tensor[1, 2] == 9
+    assert tensor.data_ptr() == array.ctypes.data
