@@ -219,6 +219,7 @@ def _predict(
         save_m2(m2_path(folder, method, cell), network)
 
     origin = {
+        "gpu_ssl": gpu_ssl.__version__,
         "dataset": dataset.sha256,
         "config": config.model_dump_json(include={"model", "train", "svm", "seed", "preset"}),
         "device": learned.train_images.device.type,

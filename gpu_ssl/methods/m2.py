@@ -17,13 +17,13 @@ from torch import Tensor
 
 from gpu_ssl.config import Preset
 from gpu_ssl.errors import StorageError
-from gpu_ssl.methods.consistency import LABELLED_BATCH, UNLABELLED_BATCH, cell_seed, steps_of
 from gpu_ssl.methods.evaluation import Answer, Cell
+from gpu_ssl.methods.joint import cell_seed, make_plan, make_pseudo_labels
 from gpu_ssl.methods.learned import Learned
 from gpu_ssl.models import checkpoint
 from gpu_ssl.models.augmentation import canonical_bytes
 from gpu_ssl.models.building import build
-from gpu_ssl.models.classifier import BLOCK, JointPlan, JointTrainer, Objective
+from gpu_ssl.models.classifier import BLOCK, JointTrainer, Objective
 from gpu_ssl.models.m2 import M2, M2Spec
 from gpu_ssl.models.m2_objectives import (
     ImageSource,
@@ -98,17 +98,16 @@ class TrainedM2:
         images, n_classes = self.learned.train_images, int(classes.max()) + 1
         seed = cell_seed(self.seed, cell)
         generator = torch.Generator(images.device).manual_seed(seed)
-        unlabelled = min(UNLABELLED_BATCH, len(images))
-        plan = JointPlan(
-            steps=steps_of(STEPS[self.preset], len(images), unlabelled, len(labelled) / n_classes),
-            labelled_batch=LABELLED_BATCH,
-            unlabelled_batch=unlabelled,
-            learning_rate=LEARNING_RATE[self.preset],
-            weight_decay=WEIGHT_DECAY[self.preset],
-            precision=self.learned.precision if self.modern else torch.float32,
+        plan = make_plan(
+            STEPS[self.preset],
+            len(images),
+            len(labelled) / n_classes,
+            self.learned.precision if self.modern else torch.float32,
+            LEARNING_RATE[self.preset],
+            WEIGHT_DECAY[self.preset],
         )
         network = build(lambda: M2(self._spec(n_classes)), images.device, seed)
-        objective = self._objective(len(labelled), n_classes, generator)
+        objective = self._objective(labelled, classes, generator)
         trainer = JointTrainer(network, objective, images, labelled, classes, plan, seed)
         trainer.fit(advance)
         return trainer.average.eval()
@@ -125,7 +124,9 @@ class TrainedM2:
         shape = tuple(self.learned.train_images.shape[1:])
         return M2Spec(shape, n_classes, LATENT_DIM, "bernoulli", self.modern, HIDDEN)
 
-    def _objective(self, n_labelled: int, n_classes: int, generator: torch.Generator) -> Objective[M2]:
+    def _objective(
+        self, labelled: NDArray[np.int64], classes: NDArray[np.int64], generator: torch.Generator
+    ) -> Objective[M2]:
         images, mirror = self.learned.train_images, self.learned.mirror
         source: Source
         if self.name == "m1m2":
@@ -135,8 +136,9 @@ class TrainedM2:
             source = ImageSource(self._pictures, mirror, generator)
             outputs = images[0].numel()
         if self.modern:
-            return ModernObjective(source, n_classes, outputs, images.device, generator)
-        return PublishedObjective(source, n_labelled / len(images), generator)
+            pseudo_labels = make_pseudo_labels(self.learned, labelled, classes)
+            return ModernObjective(source, pseudo_labels, outputs, generator)
+        return PublishedObjective(source, len(labelled) / len(images), generator)
 
 
 @torch.no_grad()

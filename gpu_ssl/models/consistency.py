@@ -64,8 +64,8 @@ class SupervisedObjective:
         return F.cross_entropy(network(views), labelled.classes)
 
 
-class ConsistencyObjective:
-    """FixMatch (Sohn et al. 2020) with alignment, soft weights, and a teacher that sees the whole graph.
+class PseudoLabels:
+    """Names classes of unlabelled images: what a network says, aligned, and a teacher that sees the graph.
 
     The pseudo-label of an image is the class with the largest p^(1 - w) t^w, where p is what the network
     says of a weak view, t what the teacher says, and w `weight`. With few labels a network alone
@@ -77,32 +77,45 @@ class ConsistencyObjective:
         Class probabilities of all training images, on their device.
     weight : float
         How much the teacher counts, from 0 to 1.
+    """
+
+    def __init__(self, teacher: Tensor, weight: float) -> None:
+        self.log_teacher, self.teacher_weight = sharpened(teacher).log(), weight
+        self.align = Alignment(teacher.shape[1], teacher.device)
+        self.confidence_weight = ConfidenceWeight(teacher.shape[1], teacher.device)
+
+    @torch.no_grad()
+    def __call__(self, logits: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a class and a weight for each image, from a network's logits (n, n_classes) and its row."""
+        probabilities = self.align(logits.softmax(dim=1))
+        own = (1 - self.teacher_weight) * (probabilities + 1e-6).log()
+        teacher = self.teacher_weight * self.log_teacher[rows]
+        confidences, classes = (own + teacher).softmax(dim=1).max(dim=1)
+        return classes, self.confidence_weight(confidences)
+
+
+class ConsistencyObjective:
+    """FixMatch (Sohn et al. 2020) with a teacher, alignment and soft weights.
+
+    Parameters
+    ----------
+    pseudo_labels : PseudoLabels
+        Names the unlabelled images.
     mirror : bool
         Whether a mirror image is of the same class.
     generator : torch.Generator
         Source of randomness, on the device of the images.
     """
 
-    def __init__(self, teacher: Tensor, weight: float, mirror: bool, generator: torch.Generator) -> None:
-        self.mirror, self.generator = mirror, generator
-        self.log_teacher, self.teacher_weight = sharpened(teacher).log(), weight
-        self.align = Alignment(teacher.shape[1], teacher.device)
-        self.confidence_weight = ConfidenceWeight(teacher.shape[1], teacher.device)
-
-    @torch.no_grad()
-    def pseudo_labels(self, network: nn.Module, unlabelled: Batch) -> tuple[Tensor, Tensor]:
-        """Return a class and a weight for each unlabelled image."""
-        logits = network(weak_view(unlabelled.images, self.mirror, self.generator))
-        probabilities = self.align(logits.softmax(dim=1))
-        own = (1 - self.teacher_weight) * (probabilities + 1e-6).log()
-        teacher = self.teacher_weight * self.log_teacher[unlabelled.rows]
-        confidences, classes = (own + teacher).softmax(dim=1).max(dim=1)
-        return classes, self.confidence_weight(confidences)
+    def __init__(self, pseudo_labels: PseudoLabels, mirror: bool, generator: torch.Generator) -> None:
+        self.pseudo_labels, self.mirror, self.generator = pseudo_labels, mirror, generator
 
     def __call__(self, network: nn.Module, labelled: Batch, unlabelled: Batch, progress: float) -> Tensor:
         """Return the loss of a step; see `models.classifier.Objective`."""
         assert labelled.classes is not None
-        classes, weights = self.pseudo_labels(network, unlabelled)
+        with torch.no_grad():
+            said = network(weak_view(unlabelled.images, self.mirror, self.generator))
+        classes, weights = self.pseudo_labels(said, unlabelled.rows)
         weak = weak_view(labelled.images, self.mirror, self.generator)
         strong = strong_view(unlabelled.images, self.mirror, self.generator)
         logits = network(torch.cat([weak, strong]))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gpu_ssl.models.augmentation import strong_view, weak_view
 from gpu_ssl.models.classifier import Batch
-from gpu_ssl.models.consistency import RAMP, Alignment, ConfidenceWeight
+from gpu_ssl.models.consistency import RAMP, PseudoLabels
 from gpu_ssl.models.m2 import M2, Examples, m2_bounds
 from gpu_ssl.models.vae import VAE, sample
 
@@ -139,7 +139,7 @@ class PublishedObjective:
 
 
 class ModernObjective:
-    """M2 with views, aligned pseudo-labels for q(y|x), and a warm-up of what rests on unlabelled images.
+    """M2 with views, pseudo-labels for q(y|x), and a warm-up of what rests on unlabelled images.
 
     The bounds are divided by the number of outputs: nats of a picture are hundreds, and would drown the
     few nats that the labels have to say. In the terms of eq. 9, alpha is that number.
@@ -148,28 +148,26 @@ class ModernObjective:
     ----------
     source : Source
         Makes the inputs.
-    n_classes, outputs : int
-        Numbers of classes, and of values that an input has.
-    device : torch.device
-        Where the images are.
+    pseudo_labels : PseudoLabels
+        Names the unlabelled images.
+    outputs : int
+        Number of values that an input has.
     generator : torch.Generator
         Source of randomness.
     """
 
     def __init__(
-        self, source: Source, n_classes: int, outputs: int, device: torch.device, generator: torch.Generator
+        self, source: Source, pseudo_labels: PseudoLabels, outputs: int, generator: torch.Generator
     ) -> None:
-        self.source, self.outputs, self.generator = source, outputs, generator
-        self.align = Alignment(n_classes, device)
-        self.weight = ConfidenceWeight(n_classes, device)
+        self.source, self.pseudo_labels = source, pseudo_labels
+        self.outputs, self.generator = outputs, generator
 
     def __call__(self, network: M2, labelled: Batch, unlabelled: Batch, progress: float) -> Tensor:
         """Return the loss of a step; see `models.classifier.Objective`."""
         assert labelled.classes is not None
         with torch.no_grad():
-            aligned = self.align(network(self.source.weak(unlabelled)).softmax(dim=1))
-            confidences, classes = aligned.max(dim=1)
-            weights = self.weight(confidences)
+            said = network(self.source.weak(unlabelled))
+        classes, weights = self.pseudo_labels(said, unlabelled.rows)
         inputs = torch.cat([self.source.weak(labelled), self.source.strong(unlabelled)])
         features = network.trunk(inputs)
         n = len(labelled.classes)

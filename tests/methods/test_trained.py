@@ -11,8 +11,8 @@ from gpu_ssl import experiment
 from gpu_ssl.config import DataConfig, MethodName, RunConfig, TrainConfig
 from gpu_ssl.errors import StorageError
 from gpu_ssl.methods import consistency, m2
-from gpu_ssl.methods.consistency import make_plan, teacher_weight
 from gpu_ssl.methods.evaluation import Cell
+from gpu_ssl.methods.joint import FEWEST, make_plan, teacher_weight
 from gpu_ssl.report.plots import _by_class, write_plots
 from gpu_ssl.runtime.progress import Silent
 
@@ -138,8 +138,8 @@ def test_the_teacher_counts_less_as_labels_become_many() -> None:
 
 
 def test_steps_grow_with_labels_within_bounds() -> None:
-    steps = [make_plan("consistency", 60_000, m, None).steps for m in (10, 60, 300, 6000)]  # type: ignore[arg-type]
+    steps = [make_plan(1500, 60_000, m, torch.float32).steps for m in (10, 60, 300, 6000)]
     assert steps[0] == 1500
     assert steps == sorted(steps)
-    assert make_plan("consistency", 60, 6, None).steps == consistency.FEWEST  # type: ignore[arg-type]
-    assert make_plan("consistency", 60, 6, None).unlabelled_batch == 60  # type: ignore[arg-type]
+    small = make_plan(1500, 60, 6, torch.float32)
+    assert (small.steps, small.unlabelled_batch) == (FEWEST, 60)

@@ -12,6 +12,7 @@ from gpu_ssl.models.consistency import (
     Alignment,
     ConfidenceWeight,
     ConsistencyObjective,
+    PseudoLabels,
     SupervisedObjective,
     sharpened,
 )
@@ -44,7 +45,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> tuple[Batch, Batch]:
 
 
 def objective(weight: float = 0.6) -> ConsistencyObjective:
-    return ConsistencyObjective(TEACHER, weight, False, torch.Generator())
+    return ConsistencyObjective(PseudoLabels(TEACHER, weight), False, torch.Generator())
 
 
 def test_alignment_divides_by_the_running_mean() -> None:
@@ -75,7 +76,7 @@ def test_pseudo_labels_mix_network_and_teacher(batches: tuple[Batch, Batch]) -> 
     own = Alignment(3, CPU)(network(unlabelled.images).softmax(1).detach())
     for weight in (0.0, 0.6, 1.0):
         mixed = own ** (1 - weight) * sharpened(TEACHER)[unlabelled.rows] ** weight
-        classes, weights = objective(weight).pseudo_labels(network, unlabelled)
+        classes, weights = PseudoLabels(TEACHER, weight)(network(unlabelled.images), unlabelled.rows)
         assert torch.equal(classes, mixed.argmax(1))
         assert ((weights >= 0) & (weights <= 1)).all()
     assert torch.equal(classes[:2], torch.tensor([1, 0]))  # what the teacher is sure of
@@ -86,7 +87,7 @@ def test_the_loss_is_cross_entropy_of_weak_labelled_and_strong_unlabelled_views(
 ) -> None:
     network, (labelled, unlabelled) = Linear(), batches
     assert labelled.classes is not None
-    classes, weights = objective().pseudo_labels(network, unlabelled)
+    classes, weights = PseudoLabels(TEACHER, 0.6)(network(unlabelled.images), unlabelled.rows)
     strong = F.cross_entropy(network(unlabelled.images.flip(2)), classes, reduction="none")
     supervised = F.cross_entropy(network(labelled.images), labelled.classes)
     full = supervised + (weights * strong).mean()
@@ -97,7 +98,8 @@ def test_the_loss_is_cross_entropy_of_weak_labelled_and_strong_unlabelled_views(
 
 
 def test_pseudo_labels_carry_no_gradient(batches: tuple[Batch, Batch]) -> None:
-    classes, weights = objective().pseudo_labels(Linear(), batches[1])
+    unlabelled = batches[1]
+    classes, weights = PseudoLabels(TEACHER, 0.6)(Linear()(unlabelled.images), unlabelled.rows)
     assert not classes.requires_grad
     assert not weights.requires_grad
 

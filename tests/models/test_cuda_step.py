@@ -15,7 +15,7 @@ from gpu_ssl.config import ModelConfig
 from gpu_ssl.models import classifier, encoding, training
 from gpu_ssl.models.building import build
 from gpu_ssl.models.classifier import Classifier, JointPlan, JointTrainer, Objective, class_features
-from gpu_ssl.models.consistency import ConsistencyObjective, SupervisedObjective
+from gpu_ssl.models.consistency import ConsistencyObjective, PseudoLabels, SupervisedObjective
 from gpu_ssl.models.m2 import M2, M2Spec
 from gpu_ssl.models.m2_objectives import ImageSource, LatentSource, ModernObjective, PublishedObjective
 from gpu_ssl.models.training import Plan, Trainer, build_vae
@@ -123,8 +123,12 @@ def make_joint_trainer(
     return JointTrainer(built, objective(), images, rows, rows % 10, JOINT_PLAN, 0)
 
 
+def pseudo_labels() -> PseudoLabels:
+    return PseudoLabels(torch.full((64, 10), 0.1, device=CUDA), 0.5)
+
+
 OBJECTIVES: dict[str, Callable[[], Objective]] = {
-    "consistency": lambda: ConsistencyObjective(torch.full((64, 10), 0.1, device=CUDA), 0.5, True, None),  # type: ignore[arg-type]
+    "consistency": lambda: ConsistencyObjective(pseudo_labels(), True, None),  # type: ignore[arg-type]
     "cnn": lambda: SupervisedObjective(True, None),  # type: ignore[arg-type]
 }
 
@@ -148,7 +152,7 @@ def test_a_step_on_labelled_and_unlabelled_images_waits_for_nothing(
 M2_CASES: dict[str, tuple[Callable[[], M2], Callable[[], Any]]] = {
     "m2": (
         lambda: M2(M2Spec(SHAPE, 10, 5, "bernoulli", True)),
-        lambda: ModernObjective(image_source(), 10, 784, CUDA, None),  # type: ignore[arg-type]
+        lambda: ModernObjective(image_source(), pseudo_labels(), 784, None),  # type: ignore[arg-type]
     ),
     "m2, paper": (
         lambda: M2(M2Spec(SHAPE, 10, 5, "bernoulli", False, 50)),
@@ -156,7 +160,7 @@ M2_CASES: dict[str, tuple[Callable[[], M2], Callable[[], Any]]] = {
     ),
     "m1m2": (
         lambda: M2(M2Spec((64,), 10, 5, "gaussian", False, 50)),
-        lambda: ModernObjective(latent_source(), 10, 64, CUDA, None),  # type: ignore[arg-type]
+        lambda: ModernObjective(latent_source(), pseudo_labels(), 64, None),  # type: ignore[arg-type]
     ),
     "m1m2, paper": (
         lambda: M2(M2Spec((64,), 10, 5, "gaussian", False, 50)),

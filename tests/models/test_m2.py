@@ -10,6 +10,7 @@ from torch.distributions import Normal, kl_divergence
 
 from gpu_ssl.models import m2_objectives
 from gpu_ssl.models.classifier import Batch
+from gpu_ssl.models.consistency import PseudoLabels
 from gpu_ssl.models.m2 import (
     M2,
     Examples,
@@ -130,7 +131,7 @@ def test_the_modern_objective_begins_with_the_labels_alone(monkeypatch: pytest.M
     monkeypatch.setattr(m2_objectives, "weak_view", lambda images, mirror, generator: images)
     network, (labelled, unlabelled) = make("bernoulli"), batches()
     source = ImageSource(torch.zeros(6, 1, 2, 2, dtype=torch.uint8), False, seeded())
-    objective = ModernObjective(source, K, INPUTS, torch.device("cpu"), seeded())
+    objective = ModernObjective(source, PseudoLabels(torch.full((6, K), 1 / K), 0.5), INPUTS, seeded())
     assert labelled.classes is not None
     supervised = F.cross_entropy(network(labelled.images), labelled.classes)
     torch.testing.assert_close(objective(network, labelled, unlabelled, 0.0), supervised)
@@ -142,7 +143,9 @@ def test_convolutions_take_images_of_any_shape_and_every_weight_learns(shape: tu
     network = M2(M2Spec(shape, K, LATENT, "bernoulli", True))
     pictures = torch.randint(0, 256, (6, *shape), dtype=torch.uint8)
     source = ImageSource(pictures, True, seeded())
-    objective = ModernObjective(source, K, math.prod(shape), torch.device("cpu"), seeded())
+    objective = ModernObjective(
+        source, PseudoLabels(torch.full((6, K), 1 / K), 0.5), math.prod(shape), seeded()
+    )
     labelled = Batch(torch.rand(3, *shape), torch.tensor([0, 1, 2]), torch.tensor([2, 0, 1]))
     unlabelled = Batch(torch.rand(4, *shape), torch.tensor([5, 3, 0, 1]))
     objective(network, labelled, unlabelled, 1.0).backward()
