@@ -1,6 +1,6 @@
 """What the unlabelled images are worth: every method on the same splits, with times and differences.
 
-    python -m benchmarks.methods                      # all cases: some two hours on 2 cores
+    python -m benchmarks.methods                      # all cases: some three hours on 2 cores
     python -m benchmarks.methods --case fashion-mnist
 
 Each case is one ``gpu-ssl run``, whose folder is kept under ``runs/benchmarks``, so that an interrupted
@@ -26,9 +26,9 @@ FOLDER = ROOT / "runs" / "benchmarks"
 
 CASES: dict[str, tuple[str, ...]] = {
     "fashion-mnist": ("--method", "m1,graph,consistency", "--labels", "all"),
-    "fashion-mnist-m2": ("--method", "m1,m2,m1m2", "--labels", "100", "--no-baselines"),
+    "fashion-mnist-m2": ("--method", "m1,m2,m1m2,auto", "--labels", "100", "--no-baselines"),
     "digits": (
-        *("--dataset", "digits", "--method", "m1,graph,consistency,m2,m1m2"),
+        *("--dataset", "digits", "--method", "m1,graph,consistency,m2,m1m2,auto"),
         *("--labels", "20,50,100", "--splits", "10"),
     ),
     "digits-paper": (

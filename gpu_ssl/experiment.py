@@ -273,7 +273,8 @@ def score(predictions: Mapping[str, Predictions], test_labels: NDArray[np.int64]
                     accuracy_std=float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
                     accuracies=tuple(accuracies),
                     seconds=tuple(predicted.seconds for predicted in by_split),
-                    reasons=tuple(predicted.reason for predicted in by_split if predicted.reason),
+                    reasons=tuple(p.answer.reason for p in by_split if p.answer.reason),
+                    curves=tuple(p.answer.curve for p in by_split if p.answer.curve),
                 )
             )
     return tuple(results)

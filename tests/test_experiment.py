@@ -12,7 +12,7 @@ from gpu_ssl import experiment
 from gpu_ssl.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.errors import DeviceError, UsageError
-from gpu_ssl.methods.evaluation import Prediction
+from gpu_ssl.methods.evaluation import Answer, Prediction
 from gpu_ssl.models import checkpoint
 from gpu_ssl.models.vae import VAE
 from gpu_ssl.report.records import Report
@@ -127,7 +127,7 @@ def test_all_labels_are_one_split_without_a_deviation(tmp_path: Path) -> None:
 
 def test_the_report_holds_what_the_schema_promises(outcome: experiment.Outcome) -> None:
     report = json.loads(outcome.report.to_json())
-    assert report["schema"] == 2
+    assert report["schema"] == 3
     assert report["config"]["data"]["dataset"] == "digits"
     assert report["dataset"]["n_train"] == 1347
     assert report["dataset"]["sha256"] == outcome.dataset.sha256
@@ -197,10 +197,12 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
 
 def test_scores_are_counted_right() -> None:
     labels = np.array([0, 1, 2, 3])
+    answers = [Answer(np.array([0, 1, 2, 0]), "why", (3.0, 2.0)), Answer(np.array([0, 0, 0, 0]), "", (1.0,))]
     predictions = {
-        "m": {7: [Prediction(np.array([0, 1, 2, 0]), 2.0), Prediction(np.array([0, 0, 0, 0]), 4.0)]}
+        "m": {7: [Prediction(answer, seconds) for answer, seconds in zip(answers, (2.0, 4.0), strict=True)]}
     }
     (result,) = experiment.score(predictions, labels)
     assert (result.method, result.labels, result.splits) == ("m", 7, 2)
     assert (result.accuracies, result.accuracy_mean) == ((0.75, 0.25), 0.5)
     assert result.accuracy_std == pytest.approx(0.25 * 2**0.5)
+    assert (result.seconds, result.reasons, result.curves) == ((2.0, 4.0), ("why",), ((3.0, 2.0), (1.0,)))

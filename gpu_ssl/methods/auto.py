@@ -54,7 +54,7 @@ class Auto:
         """Choose a method and let it predict; see `methods.evaluation.Method`."""
         chosen, reason = self.choose(labelled, classes)
         answer = chosen.predict(cell, labelled, classes, advance)
-        return Answer(answer.classes, f"{chosen.name}: {reason}")
+        return answer._replace(reason=f"{chosen.name}: {reason}")
 
     def choose(
         self, labelled: NDArray[np.int64], classes: NDArray[np.int64]

@@ -56,14 +56,15 @@ class TrainedClassifier:
         objective = self._objective(labelled, classes, torch.Generator(device).manual_seed(seed))
         plan = make_plan(STEPS[self.name], len(images), len(labelled) / n_classes, learned.precision)
         trainer = JointTrainer(network, objective, images, labelled, classes, plan, seed)
-        trainer.fit(advance)
+        curve = trainer.fit(advance)
         rows = torch.from_numpy(labelled).to(device)
         points, test = (
             class_features(trainer.average, part, learned.mirror, learned.precision)
             for part in (images[rows], learned.test_images)
         )
         receive = self.solver.backend.receive
-        return Answer(self.solver.predict(self.name, cell, receive(points), classes, receive(test)))
+        predicted = self.solver.predict(self.name, cell, receive(points), classes, receive(test))
+        return Answer(predicted, curve=curve)
 
     def _objective(
         self, labelled: NDArray[np.int64], classes: NDArray[np.int64], generator: torch.Generator

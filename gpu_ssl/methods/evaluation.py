@@ -27,10 +27,15 @@ class Cell(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """Predicted classes of the test images, (n_test,), int64; and why so, from a method that chooses."""
+    """What a method predicts.
+
+    `classes` are those of the test images, (n_test,), int64; `reason` tells why so, from a method that
+    chooses; `curve` holds the mean loss of every 100 steps, from one that trains a network.
+    """
 
     classes: NDArray[np.int64]
     reason: str = ""
+    curve: tuple[float, ...] = ()
 
 
 class Method(Protocol):
@@ -60,9 +65,13 @@ class Method(Protocol):
 class Prediction:
     """What a method answered, and the seconds that it took beside what methods share."""
 
-    classes: NDArray[np.int64]
+    answer: Answer
     seconds: float
-    reason: str = ""
+
+    @property
+    def classes(self) -> NDArray[np.int64]:
+        """Predicted classes of the test images, (n_test,), int64."""
+        return self.answer.classes
 
 
 Predictions = dict[int, list[Prediction]]
@@ -103,16 +112,18 @@ class Store:
             raise StorageError(
                 f"{path} belongs to another run (other data, settings, device or version of torch); delete it"
             )
-        return Prediction(tensors["classes"].numpy(), description["seconds"], description["reason"])
+        answer = Answer(tensors["classes"].numpy(), description["reason"], tuple(description["curve"]))
+        return Prediction(answer, description["seconds"])
 
     def save(self, method: str, cell: Cell, prediction: Prediction) -> None:
         """Keep a finished cell."""
         description = {
             "kind": "gpu-ssl predictions",
-            "schema": 1,
+            "schema": 2,
             "origin": self.origin,
             "seconds": prediction.seconds,
-            "reason": prediction.reason,
+            "reason": prediction.answer.reason,
+            "curve": prediction.answer.curve,
         }
         tensors = {"classes": torch.from_numpy(prediction.classes)}
         checkpoint.save(self._path(method, cell), tensors, description)
@@ -161,7 +172,7 @@ def predict_cells(
             labelled = labelled_indices(labels, cell.labels, seed, cell.split)
             start = time.perf_counter()
             answer = method.predict(cell, labelled, labels[labelled], bar)
-            done = Prediction(answer.classes, time.perf_counter() - start, answer.reason)
+            done = Prediction(answer, time.perf_counter() - start)
             if store is not None:
                 store.save(method.name, cell, done)
         predictions.setdefault(cell.labels, []).append(done)

@@ -82,19 +82,19 @@ class TrainedM2:
         self, cell: Cell, labelled: NDArray[np.int64], classes: NDArray[np.int64], advance: Advance
     ) -> Answer:
         """Train a network and predict the test images; see `methods.evaluation.Method`."""
-        network = self.train(cell, labelled, classes, advance)
+        network, curve = self.train(cell, labelled, classes, advance)
         self.keep(self.name, cell, network)
         if self.name == "m1m2":
             votes = _votes(network, self.learned.test_latents, mirror=False)
         else:
             votes = _votes(network, self.learned.test_images, self.modern and self.learned.mirror)
         predicted: NDArray[np.int64] = votes.argmax(dim=1).cpu().numpy()
-        return Answer(predicted)
+        return Answer(predicted, curve=curve)
 
     def train(
         self, cell: Cell, labelled: NDArray[np.int64], classes: NDArray[np.int64], advance: Advance
-    ) -> M2:
-        """Train the network of a cell, and return the average of its weights."""
+    ) -> tuple[M2, tuple[float, ...]]:
+        """Train the network of a cell, and return the average of its weights and the learning curve."""
         images, n_classes = self.learned.train_images, int(classes.max()) + 1
         seed = cell_seed(self.seed, cell)
         generator = torch.Generator(images.device).manual_seed(seed)
@@ -109,8 +109,8 @@ class TrainedM2:
         network = build(lambda: M2(self._spec(n_classes)), images.device, seed)
         objective = self._objective(labelled, classes, generator)
         trainer = JointTrainer(network, objective, images, labelled, classes, plan, seed)
-        trainer.fit(advance)
-        return trainer.average.eval()
+        curve = trainer.fit(advance)
+        return trainer.average.eval(), curve
 
     @cached_property
     def _pictures(self) -> Tensor:

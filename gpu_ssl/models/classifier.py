@@ -155,7 +155,7 @@ class JointTrainer(Generic[Network]):
         images = self.images[rows].to(torch.float32).div_(255)
         return Batch(images, rows, classes)
 
-    def fit(self, advance: Advance) -> list[float]:
+    def fit(self, advance: Advance) -> tuple[float, ...]:
         """Take all steps, and return the mean loss of each `EVERY` of them; together they advance by 1.
 
         Raises
@@ -177,7 +177,7 @@ class JointTrainer(Generic[Network]):
                 )
             curve.append(mean)
             advance(f"step {done} of {self.plan.steps}, loss {mean:.3f}", len(numbers) / self.plan.steps)
-        return curve
+        return tuple(curve)
 
 
 def balanced_rows(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gpu_ssl.experiment import Outcome
 from gpu_ssl.models.augmentation import canonical
+from gpu_ssl.models.classifier import EVERY
 from gpu_ssl.models.m2 import M2
 from gpu_ssl.report.records import METHOD_TITLES, Report
 from gpu_ssl.runtime.files import atomic_path
@@ -63,6 +64,21 @@ def training_curves(report: Report) -> Figure:
         axes.set_xlabel("epoch")
         axes.set_title({"reconstruction": "reconstruction loss", "kl": "KL divergence"}[name])
         axes.set_ylabel("nats per image")
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def learning_curves(report: Report) -> Figure:
+    """Draw the loss of the networks of each method at the largest number of labels, a line a split."""
+    count = max(result.labels for result in report.results)
+    drawn = [r for r in report.results if r.labels == count and r.curves]
+    figure = _figure(4 * len(drawn), 3.5)
+    for axes, result in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True):
+        for curve in result.curves:
+            axes.plot([EVERY * (i + 1) for i in range(len(curve))], curve, linewidth=1)
+        axes.set_title(f"{result.method}, {count:,} labels")
+        axes.set_xlabel("step")
+        axes.set_ylabel(f"mean loss of {EVERY} steps")
         axes.grid(alpha=0.3)
     return figure
 
@@ -207,6 +223,8 @@ def write_plots(outcome: Outcome, folder: Path) -> None:
         "confusion-matrix": confusion_matrix(outcome),
         "latent-map": latent_map(outcome),
     }
+    if any(result.curves for result in outcome.report.results):
+        figures["learning-curves"] = learning_curves(outcome.report)
     for method in outcome.generators:
         figures[f"{method}-samples"] = class_samples(outcome, method)
         figures[f"{method}-analogies"] = analogies(outcome, method)

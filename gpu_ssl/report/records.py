@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION: Literal[2] = 2
+SCHEMA_VERSION: Literal[3] = 3
 
 METHOD_TITLES = {
     "m1": "M1: SVM on VAE latents",
@@ -51,7 +51,8 @@ class Result(Record):
 
     `accuracy_std` is the sample standard deviation (ddof = 1) over the splits; None for a single split.
     `seconds` is what each split took, beside the VAE that all share (a graph counts in the first split that
-    needs it). `reasons` tells, split by split, what a method that chooses has chosen and why.
+    needs it). `reasons` tells, split by split, what a method that chooses has chosen and why. `curves` are
+    the learning curves of the splits' networks: the mean loss in every 100 steps.
     """
 
     method: str
@@ -62,6 +63,7 @@ class Result(Record):
     accuracies: tuple[float, ...]
     seconds: tuple[float, ...]
     reasons: tuple[str, ...] = ()
+    curves: tuple[tuple[float, ...], ...] = ()
 
 
 class Difference(Record):
@@ -131,7 +133,7 @@ class Timings(Record):
 class Report(Record):
     """All that a run found, with all that decided it."""
 
-    schema_version: Literal[2] = Field(default=SCHEMA_VERSION, alias="schema")
+    schema_version: Literal[3] = Field(default=SCHEMA_VERSION, alias="schema")
     gpu_ssl: str
     started: str
     config: dict[str, Any]

@@ -13,6 +13,7 @@ from gpu_ssl.errors import StorageError
 from gpu_ssl.methods import consistency, m2
 from gpu_ssl.methods.evaluation import Cell
 from gpu_ssl.methods.joint import FEWEST, make_plan, teacher_weight
+from gpu_ssl.models.classifier import EVERY
 from gpu_ssl.report.plots import _by_class, write_plots
 from gpu_ssl.runtime.progress import Silent
 
@@ -55,6 +56,14 @@ def test_auto_tells_what_it_chose_and_answers_as_that_does(outcome: experiment.O
     assert np.array_equal(outcome.predictions["auto"][50][0].classes, chosen)
 
 
+def test_every_network_tells_how_it_learned(outcome: experiment.Outcome) -> None:
+    curves = {r.method: r.curves for r in outcome.report.results if r.curves}
+    assert set(curves) == {"m2", "m1m2", "consistency", "auto", "cnn"}
+    for method, (curve,) in curves.items():
+        assert len(curve) == FEWEST // EVERY, method
+        assert min(curve) < curve[0], method
+
+
 def test_m2_draws_each_class_and_lies_on_disk(
     outcome: experiment.Outcome, folder: Path, tmp_path: Path
 ) -> None:
@@ -74,6 +83,7 @@ def test_m2_draws_each_class_and_lies_on_disk(
         assert (named == torch.arange(10)).sum() >= 7
     write_plots(outcome, tmp_path)
     names = {f"{method}-{kind}.png" for method in ("m2", "m1m2") for kind in ("samples", "analogies")}
+    names.add("learning-curves.png")
     assert names <= {path.name for path in tmp_path.iterdir()}
 
 
