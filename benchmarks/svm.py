@@ -119,7 +119,8 @@ def make_latents(device: torch.device) -> tuple[NDArray[Any], NDArray[Any], NDAr
     dataset = load_dataset(config.data)
     train, test = (torch.from_numpy(part.images).to(device) for part in (dataset.train, dataset.test))
     with tempfile.TemporaryDirectory() as folder:
-        vae, _, precision = m1.train(config, dataset, train, Path(folder) / "checkpoint.json", SILENT)
+        images = m1.TrainingImages(train, dataset.mirrored, dataset.sha256)
+        vae, _, precision = m1.train(config, images, Path(folder) / "checkpoint.json", SILENT)
     latents = [np.ascontiguousarray(encode(vae, images, precision).cpu().numpy()) for images in (train, test)]
     return latents[0], latents[1], dataset.train.labels
 

@@ -195,18 +195,34 @@ class SVMConfig(Settings):
     gamma: Annotated[Literal["scale"] | float, BeforeValidator(_gamma)] = "scale"
 
 
-class RunConfig(Settings):
-    """Everything that decides the outcome of ``gpu-ssl run``."""
+class LearningConfig(Settings):
+    """What is learned from any images, and where."""
 
-    data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     svm: SVMConfig = SVMConfig()
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    device: Annotated[str, AfterValidator(_device)] = "auto"
+    svm_backend: Literal["auto", "sklearn", "cuml"] = "auto"
+
+
+class FitConfig(LearningConfig):
+    """Everything that decides the outcome of ``gpu-ssl fit``, beside the images and labels.
+
+    `image_size` is the longest side of the images in pixels; None lets them decide. `mirror` tells whether a
+    mirror image is of the same class.
+    """
+
+    image_size: int | None = Field(default=None, ge=8, le=256)
+    mirror: bool = True
+
+
+class RunConfig(LearningConfig):
+    """Everything that decides the outcome of ``gpu-ssl run``."""
+
+    data: DataConfig = DataConfig()
     methods: Annotated[tuple[MethodName, ...], BeforeValidator(_methods)] = ("m1",)
     preset: Preset = "modern"
     labels: Annotated[LabelCounts, BeforeValidator(_label_counts)] = "all"
     splits: int = Field(default=5, ge=1, le=1000)
-    seed: int = Field(default=0, ge=0, lt=2**32)
     baselines: bool = True
-    device: Annotated[str, AfterValidator(_device)] = "auto"
-    svm_backend: Literal["auto", "sklearn", "cuml"] = "auto"

@@ -170,11 +170,12 @@ def _learn(
         train_images, test_images = (
             torch.from_numpy(part.images).to(device) for part in (dataset.train, dataset.test)
         )
+    training_images = m1.TrainingImages(train_images, dataset.mirrored, dataset.sha256)
     if device.type == "cuda":
         with stopwatch.phase("warm_up"):
-            m1.warm_up(config, dataset, train_images)
+            m1.warm_up(config, training_images)
     with stopwatch.phase("train"):
-        vae, training, precision = m1.train(config, dataset, train_images, folder / CHECKPOINT, progress)
+        vae, training, precision = m1.train(config, training_images, folder / CHECKPOINT, progress)
     description = {
         "kind": "gpu-ssl vae",
         "schema": 1,

@@ -146,7 +146,8 @@ def test_the_report_holds_what_the_schema_promises(outcome: experiment.Outcome) 
 def test_a_warm_up_changes_nothing(outcome: experiment.Outcome, tmp_path: Path) -> None:
     from gpu_ssl.methods import m1
 
-    m1.warm_up(CONFIG, outcome.dataset, torch.from_numpy(outcome.dataset.train.images.copy()))
+    pixels = torch.from_numpy(outcome.dataset.train.images.copy())
+    m1.warm_up(CONFIG, m1.TrainingImages(pixels, False, ""))
     assert accuracies(run(tmp_path)) == accuracies(outcome)
     assert outcome.report.timings.warm_up == 0  # the CPU needs none
 

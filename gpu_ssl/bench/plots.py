@@ -3,12 +3,12 @@
 import statistics
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from gpu_ssl.bench.comparison import Comparison
 from gpu_ssl.bench.records import BenchRecord
+from gpu_ssl.runtime.figures import new_figure
 from gpu_ssl.runtime.files import atomic_path
 
 GROWING = {"encode": "images", "fit": "labels", "score": "images"}
@@ -17,15 +17,9 @@ GROWING = {"encode": "images", "fit": "labels", "score": "images"}
 FORMATS = ("png", "svg")
 
 
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def cost_against_size(record: BenchRecord) -> Figure:
     """Draw the median seconds of each growing phase against its size, with the range of the raw values."""
-    figure = _figure(11, 3.6)
+    figure = new_figure(11, 3.6)
     for axes, (phase, unit) in zip(figure.subplots(1, len(GROWING)), GROWING.items(), strict=True):
         for device in record.devices():
             found = [m for m in record.measurements if (m.phase, m.device) == (phase, device)]
@@ -50,7 +44,7 @@ def cost_against_size(record: BenchRecord) -> Figure:
 def ratios(comparisons: list[Comparison]) -> Figure:
     """Draw how many times as fast the second record is; bars that may be chance are pale."""
     names = [f"{c.phase} {c.size:,}" for c in comparisons]
-    figure = _figure(8, 1 + 0.3 * len(names))
+    figure = new_figure(8, 1 + 0.3 * len(names))
     axes = figure.add_subplot()
     bars = axes.barh(names, [c.ratio - 1 for c in comparisons], left=1, color="tab:blue")
     axes.bar_label(bars, [f" {c.ratio:.2f} " for c in comparisons], fontsize=8)

@@ -13,6 +13,8 @@ from gpu_ssl.errors import GpuSslError
 
 COMMANDS = {
     "run": ("gpu_ssl.cli.run", "Train, classify with few labels, and print the table of accuracies."),
+    "fit": ("gpu_ssl.cli.fit", "Fit a model to images of your own, of which a few carry a label."),
+    "predict": ("gpu_ssl.cli.predict", "Name the classes of images by a fitted model."),
     "bench": ("gpu_ssl.cli.bench", "Time every phase at growing sizes; compare two records."),
     "doctor": ("gpu_ssl.cli.doctor", "Check the GPU and its libraries, and tell what to mend."),
     "data": ("gpu_ssl.cli.data", "List the data sets, or fetch one."),
@@ -52,6 +54,7 @@ def main(verbose: bool) -> None:
     \b
       gpu-ssl run --dataset digits --labels 50,100    a minute, no download
       gpu-ssl run --labels all                        Fashion-MNIST: 100, 600, 1000, 3000 labels
+      gpu-ssl fit FOLDER --labels CSV --output MODEL  images of your own
     """
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(message)s", stream=sys.stderr

@@ -6,6 +6,12 @@ from numpy.typing import NDArray
 from gpu_ssl.config import STANDARD_LABEL_COUNTS, LabelCounts
 from gpu_ssl.errors import UsageError
 
+FOLDS = 5
+"""Most parts that labelled images are cross-validated in."""
+
+Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Positions of labelled images to learn from, and to check."""
+
 
 def resolve_label_counts(counts: LabelCounts, n_train: int, n_classes: int) -> tuple[int, ...]:
     """Turn label counts into numbers that the data set can serve.
@@ -81,3 +87,14 @@ def labelling_order(labels: NDArray[np.int64], seed: int, split: int) -> NDArray
 def labelled_indices(labels: NDArray[np.int64], n: int, seed: int, split: int) -> NDArray[np.int64]:
     """Return the indices of the `n` images that carry a label in `split`, in ascending order."""
     return np.sort(labelling_order(labels, seed, split)[:n])
+
+
+def stratified_folds(classes: NDArray[np.int64], seed: int) -> list[Fold]:
+    """Split labelled images so that every class is in every part; none where a class has a single image."""
+    from sklearn.model_selection import StratifiedKFold
+
+    n_folds = min(FOLDS, int(np.bincount(classes).min()))
+    if n_folds < 2:
+        return []
+    splitter = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
+    return list(splitter.split(np.zeros(len(classes)), classes))

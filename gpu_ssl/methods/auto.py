@@ -5,6 +5,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from gpu_ssl.data.splits import Fold, stratified_folds
 from gpu_ssl.methods.consistency import METHOD as CONSISTENCY
 from gpu_ssl.methods.consistency import TrainedClassifier
 from gpu_ssl.methods.evaluation import Answer, Cell
@@ -15,12 +16,8 @@ from gpu_ssl.runtime.progress import Advance
 
 METHOD: Final = "auto"
 
-FOLDS = 5
 CLEARLY = 2.0
 """Standard errors by which M1 must be ahead of the graph."""
-
-Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""Positions of labelled images to learn from, and to check."""
 
 
 class Auto:
@@ -95,14 +92,3 @@ class Auto:
             votes = graph.backend.to_host(graph.train_probabilities(labelled[learn], classes[learn]))
             right[check] = votes[labelled[check]].argmax(axis=1) == classes[check]
         return right
-
-
-def stratified_folds(classes: NDArray[np.int64], seed: int) -> list[Fold]:
-    """Split labelled images so that every class is in every part; none where a class has a single image."""
-    from sklearn.model_selection import StratifiedKFold
-
-    n_folds = min(FOLDS, int(np.bincount(classes).min()))
-    if n_folds < 2:
-        return []
-    splitter = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
-    return list(splitter.split(np.zeros(len(classes)), classes))

@@ -1,14 +1,14 @@
 """M1 of Kingma et al. 2014: an SVM on the latents of a VAE that was trained on all images."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from gpu_ssl.config import RunConfig
-from gpu_ssl.data.image_set import Dataset
+from gpu_ssl.config import LearningConfig
 from gpu_ssl.errors import TrainingError
 from gpu_ssl.methods.features import Features, of_array
 from gpu_ssl.models.encoding import encode
@@ -22,32 +22,60 @@ from gpu_ssl.svm.backend import SVMBackend
 METHOD: Final = "m1"
 
 
+@dataclass(frozen=True)
+class TrainingImages:
+    """What a VAE is trained on.
+
+    Parameters
+    ----------
+    pixels : Tensor of shape (n, channels, height, width), uint8
+        The images, on the device to train on.
+    mirrored : bool
+        Whether a mirror image is of the same class.
+    sha256 : str
+        Hash of their content: a checkpoint of other images is refused.
+    """
+
+    pixels: Tensor
+    mirrored: bool
+    sha256: str
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        channels, height, width = self.pixels.shape[1:]
+        return channels, height, width
+
+
 def train(
-    config: RunConfig, dataset: Dataset, images: Tensor, checkpoint: Path, progress: Progress
+    config: LearningConfig, images: TrainingImages, checkpoint: Path, progress: Progress
 ) -> tuple[VAE, TrainingRecord, torch.dtype]:
     """Train the VAE on the training images, going on from `checkpoint` where it exists.
 
     Parameters
     ----------
-    images : Tensor of shape (n, channels, height, width), uint8
-        The training images, on the device to train on.
+    config, images
+        What to train, and on what.
     checkpoint : Path
         Description file of the checkpoint, written after each epoch.
+    progress : Progress
+        Shows the epochs.
 
     Returns
     -------
     tuple of (VAE, TrainingRecord, torch.dtype)
         The network, how it was trained, and the dtype its matrix products run in.
     """
-    vae = build_vae(config.model, dataset.train.image_shape, images.device, config.seed)
-    plan = make_plan(config.train, config.model, images, dataset.mirrored)
-    trainer = Trainer(vae, images, plan, config.seed)
+    pixels = images.pixels
+    vae = build_vae(config.model, images.shape, pixels.device, config.seed)
+    plan = make_plan(config.train, config.model, pixels, images.mirrored)
+    trainer = Trainer(vae, pixels, plan, config.seed)
     origin = {
-        "dataset": dataset.sha256,
+        "dataset": images.sha256,
         "model": config.model.model_dump_json(),
         "plan": repr(plan),
         "seed": str(config.seed),
-        "device": images.device.type,
+        "device": pixels.device.type,
         "torch": torch.__version__,
     }
     if checkpoint.is_file():
@@ -56,13 +84,14 @@ def train(
     return vae, record, plan.precision
 
 
-def warm_up(config: RunConfig, dataset: Dataset, images: Tensor) -> None:
+def warm_up(config: LearningConfig, images: TrainingImages) -> None:
     """Take one step and encode one batch with a network that is thrown away, before anything is timed."""
-    vae = build_vae(config.model, dataset.train.image_shape, images.device, config.seed)
-    plan = make_plan(config.train, config.model, images, dataset.mirrored)
-    batch = images[: plan.batch_size]
+    pixels = images.pixels
+    vae = build_vae(config.model, images.shape, pixels.device, config.seed)
+    plan = make_plan(config.train, config.model, pixels, images.mirrored)
+    batch = pixels[: plan.batch_size]
     vae.train()
-    Trainer(vae, images, plan, config.seed).step(torch.arange(len(batch), device=images.device))
+    Trainer(vae, pixels, plan, config.seed).step(torch.arange(len(batch), device=pixels.device))
     encode(vae, batch, plan.precision)
 
 

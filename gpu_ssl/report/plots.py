@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
@@ -14,21 +13,16 @@ from gpu_ssl.models.augmentation import canonical
 from gpu_ssl.models.classifier import EVERY
 from gpu_ssl.models.m2 import M2
 from gpu_ssl.report.records import METHOD_TITLES, Report
+from gpu_ssl.runtime.figures import new_figure
 from gpu_ssl.runtime.files import atomic_path
 
 N_IMAGES = 10
 N_POINTS = 3000
 
 
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def accuracy_against_labels(report: Report) -> Figure:
     """Draw accuracy against the number of labels, with the standard deviation over splits as bars."""
-    figure = _figure(7, 4.5)
+    figure = new_figure(7, 4.5)
     axes = figure.add_subplot()
     for method in dict.fromkeys(result.method for result in report.results):
         results = sorted((r for r in report.results if r.method == method), key=lambda r: r.labels)
@@ -57,7 +51,7 @@ def accuracy_against_labels(report: Report) -> Figure:
 
 def training_curves(report: Report) -> Figure:
     """Draw both parts of the training loss against the epoch."""
-    figure = _figure(8, 3.5)
+    figure = new_figure(8, 3.5)
     history = report.training.history
     for axes, name in zip(figure.subplots(1, 2), ("reconstruction", "kl"), strict=True):
         axes.plot([h.epoch for h in history], [getattr(h, name) for h in history], marker=".")
@@ -72,7 +66,7 @@ def learning_curves(report: Report) -> Figure:
     """Draw the loss of the networks of each method at the largest number of labels, a line a split."""
     count = max(result.labels for result in report.results)
     drawn = [r for r in report.results if r.labels == count and r.curves]
-    figure = _figure(4 * len(drawn), 3.5)
+    figure = new_figure(4 * len(drawn), 3.5)
     for axes, result in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True):
         for curve in result.curves:
             axes.plot([EVERY * (i + 1) for i in range(len(curve))], curve, linewidth=1)
@@ -92,7 +86,7 @@ def _image_rows(rows: list[NDArray[np.float32]], title: str) -> Figure:
         for j, image in enumerate(images):
             top, left = i * (height + gap), j * (width + gap)
             picture[top : top + height, left : left + width] = image.transpose(1, 2, 0)
-    figure = _figure(N_IMAGES * 0.8, len(rows) * 0.9 + 0.3)
+    figure = new_figure(N_IMAGES * 0.8, len(rows) * 0.9 + 0.3)
     figure.suptitle(title, fontsize=10)
     axes = figure.add_subplot()
     axes.imshow(picture if channels == 3 else picture[..., 0], cmap="gray", vmin=0, vmax=1)
@@ -170,7 +164,7 @@ def confusion_matrix(outcome: Outcome) -> Figure:
         np.add.at(matrix, (test.labels, predicted.classes), 1)
     percent = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     side = 3 + 0.4 * n_classes
-    figure = _figure(side, side)
+    figure = new_figure(side, side)
     axes = figure.add_subplot()
     axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
     axes.set_xticks(range(n_classes), test.class_names, rotation=90)
@@ -195,7 +189,7 @@ def latent_map(outcome: Outcome) -> Figure:
     points = np.zeros((len(latents), 2))
     points[:, :n_components] = PCA(n_components).fit_transform(latents)
     labels = outcome.dataset.test.labels[:N_POINTS]
-    figure = _figure(8, 6)
+    figure = new_figure(8, 6)
     axes = figure.add_subplot()
     names = outcome.dataset.test.class_names
     scatter = axes.scatter(

@@ -90,6 +90,11 @@ class OneVsOneModel:
         membership = self._membership()
         return self._by_blocks(points, lambda d: xp.argmax(scores(d, membership), axis=1), (), xp.int64)
 
+    def winners(self, decisions: Array) -> Array:
+        """Return the class that `predict` gives to points with these pair decisions (n, n_pairs), (n,)."""
+        xp = array_namespace(decisions)
+        return xp.argmax(self._votes(decisions, self._membership()), axis=1)
+
     def _by_blocks(
         self, points: Array, rule: Callable[[Array], Array], shape: tuple[int, ...], dtype: object = None
     ) -> Array:

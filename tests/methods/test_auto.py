@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gpu_ssl.methods.auto import FOLDS, Auto, stratified_folds
+from gpu_ssl.data.splits import FOLDS, stratified_folds
+from gpu_ssl.methods.auto import Auto
 from gpu_ssl.methods.evaluation import Answer, Cell
 
 CLASSES = np.repeat(np.arange(5), 8)

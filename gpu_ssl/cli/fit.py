@@ -1,0 +1,143 @@
+"""``gpu-ssl fit``: images of the user's own and a few labels in, a model out."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpu_ssl.config import FitConfig, ModelConfig, SVMConfig, TrainConfig
+from gpu_ssl.errors import UsageError
+
+if TYPE_CHECKING:
+    from gpu_ssl.data.own import OwnImages
+    from gpu_ssl.fitted.records import ModelRecord
+
+DEVICE = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="DEVICE",
+    help="Where to compute: auto, cpu, cuda or cuda:N. Only auto may fall back to the CPU.",
+)
+
+LISTED = 5
+"""Files that a message names."""
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option(
+    "--labels",
+    "label_file",
+    type=click.Path(path_type=Path),
+    metavar="CSV",
+    help="File with the columns path and label, for the few images that have one; paths are those below "
+    "DATA, or positions in an array.  [default: the folders right below DATA name the classes]",
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path), required=True, metavar="MODEL", help="Folder for the model."
+)
+@click.option(
+    "--image-size",
+    type=int,
+    metavar="PIXELS",
+    help="Longest side that images are scaled to.  [default: their own, at most 64]",
+)
+@click.option(
+    "--mirror/--no-mirror",
+    default=True,
+    show_default=True,
+    help="Whether a mirror image is of the same class. It is not for writing, or for left and right hands.",
+)
+@click.option("--latent-dim", type=int, help="Dimensions of the latents.  [default: 64]")
+@click.option("--epochs", type=int, help="Times to go through the images.  [default: 4, or 400 steps]")
+@click.option("--batch-size", type=int, help="Images in a step of training.  [default: 256; fewer for few]")
+@click.option("--svm-c", type=float, help="Penalty C of the SVM.  [default: 5]")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random.")
+@click.option(
+    "--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda or cuda:N."
+)
+@click.option(
+    "--svm",
+    "svm_backend",
+    type=click.Choice(["auto", "sklearn", "cuml"]),
+    default="auto",
+    show_default=True,
+    help="Who fits the SVM.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what model.json tells, and nothing else.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+def command(
+    data: Path, label_file: Path | None, output: Path, as_json: bool, quiet: bool, **options: Any
+) -> None:
+    """Fit a classifier to images of your own, of which a few carry a label.
+
+    DATA is a folder of images of any size and format, or an .npy or .npz file. A VAE learns from all of
+    them, an SVM from those with a label; cross-validation on these tells what to expect. An interrupted fit
+    goes on when the same command is given again.
+
+    \b
+      gpu-ssl fit photos --labels labels.csv --output model
+      gpu-ssl fit sorted-into-folders --output model
+      gpu-ssl predict model photos > answers.csv
+    """
+    from gpu_ssl.cli.display import make_progress
+    from gpu_ssl.data.own import load_own
+    from gpu_ssl.fitted.card import write_card
+    from gpu_ssl.fitted.fitting import fit
+    from gpu_ssl.fitted.storage import MODEL, save
+    from gpu_ssl.models import checkpoint
+
+    config = FitConfig.of(
+        model=ModelConfig.of(latent_dim=options.pop("latent_dim")),
+        train=TrainConfig.of(epochs=options.pop("epochs"), batch_size=options.pop("batch_size")),
+        svm=SVMConfig.of(C=options.pop("svm_c")),
+        **options,
+    )
+    unfinished = output / "checkpoint.json"
+    _check_output(output, MODEL, unfinished)
+    progress = make_progress(quiet)
+    images = load_own(data, label_file, config.image_size, progress)
+    _tell_of_trouble(images)
+    fitted = fit(images, config, unfinished, progress)
+    write_card(output, fitted.record)
+    save(output, fitted.model, fitted.record)
+    checkpoint.remove(unfinished)
+    if as_json:
+        click.echo(fitted.record.model_dump_json(by_alias=True, indent=2))
+    else:
+        _tell(fitted.record, output)
+
+
+def _check_output(output: Path, model: str, unfinished: Path) -> None:
+    if (output / model).exists():
+        raise UsageError(f"--output {output} holds a model already; name another folder, or delete it")
+    if output.exists() and not unfinished.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UsageError(f"--output {output} exists and is not an empty folder; name another")
+
+
+def _tell_of_trouble(images: "OwnImages") -> None:
+    from gpu_ssl.data.own import duplicates
+
+    if images.skipped:
+        click.echo(f"gpu-ssl: {len(images.skipped)} files skipped, which are no readable images:", err=True)
+        for name, reason in list(images.skipped.items())[:LISTED]:
+            click.echo(f"  {name}: {reason}", err=True)
+        if len(images.skipped) > LISTED:
+            click.echo(f"  and {len(images.skipped) - LISTED} more", err=True)
+    for group in duplicates(images)[:LISTED]:
+        click.echo(f"gpu-ssl: the same image under different labels: {', '.join(group)}", err=True)
+
+
+def _tell(record: "ModelRecord", output: Path) -> None:
+    from gpu_ssl.fitted.card import expectation
+
+    labelled = sum(record.n_labelled.values())
+    channels, height, width = record.image_shape
+    colours = "grey" if channels == 1 else "in colour"
+    click.echo(
+        f"{record.n_images:,} images of {width} x {height} pixels, {colours}; {labelled:,} labelled, "
+        f"{len(record.class_names)} classes"
+    )
+    click.echo(f"On images like these: {expectation(record.estimate)}")
+    click.echo(f"Written to {output}; use it with: gpu-ssl predict {output} IMAGES")

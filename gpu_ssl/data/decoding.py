@@ -1,0 +1,171 @@
+"""Image files of any size and format as uint8 arrays of one shape."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from gpu_ssl.errors import DataError
+
+ImageShape = tuple[int, int, int]
+"""Channels, height and width."""
+
+SIDE = 64
+"""Longest side that is chosen for images: finer detail costs time and seldom tells classes apart."""
+
+SURVEYED = 1000
+"""Images whose headers decide on a shape."""
+
+GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
+BLOCK = 64
+"""Images that a thread decodes at a time."""
+
+
+def suffixes() -> frozenset[str]:
+    """Return the endings, lower case and with their dot, of the files that Pillow reads."""
+    Image.init()
+    return frozenset(end for end, name in Image.registered_extensions().items() if name in Image.OPEN)
+
+
+def choose_shape(paths: Sequence[Path], side: int | None = None) -> ImageShape:
+    """Choose the shape of all images from the headers of some of them.
+
+    Images of one size keep their proportions, with the longest side at most `SIDE`; those of several sizes
+    become squares. They get one channel where none of those looked at has colours.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        The image files.
+    side : int, optional
+        Longest side in pixels.
+
+    Raises
+    ------
+    DataError
+        If no image can be read.
+    """
+    sizes, grey = set(), True
+    for index in np.unique(np.linspace(0, len(paths) - 1, min(SURVEYED, len(paths))).astype(int)):
+        try:
+            with _opened(paths[index]) as image:
+                turned = image.getexif().get(0x0112, 1) >= 5
+                sizes.add(image.size[::-1] if turned else image.size)
+                grey = grey and image.mode in GREY_MODES
+        except Exception:  # noqa: BLE001 (a broken file; whoever decodes it will tell)
+            continue
+    if not sizes:
+        raise DataError("none of the images that were looked at can be read")
+    channels = 1 if grey else 3
+    if len(sizes) > 1:
+        square = side or min(SIDE, int(np.median([max(size) for size in sizes])))
+        return channels, square, square
+    ((width, height),) = sizes
+    scale = (side or min(SIDE, max(width, height))) / max(width, height)
+    return channels, max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _opened(path: Path) -> Image.Image:
+    # A pipe would let us wait for ever.
+    if not path.is_file():
+        raise DataError("no file is there")
+    return Image.open(path)
+
+
+def decode(path: Path, shape: ImageShape) -> NDArray[np.uint8]:
+    """Read an image file and fit it into `shape`.
+
+    The image is turned as its camera says, and scaled to fit whole, with black around; what is transparent
+    shows black too. Of several frames the first counts; 16 bits become 8.
+
+    Returns
+    -------
+    ndarray of shape (channels, height, width), uint8
+
+    Raises
+    ------
+    DataError
+        If the file is not a readable image; the message is the reason.
+    """
+    channels, height, width = shape
+    try:
+        with _opened(path) as opened:
+            opened.draft("L" if channels == 1 else "RGB", (2 * width, 2 * height))
+            image = _flat(ImageOps.exif_transpose(opened), "L" if channels == 1 else "RGB")
+            if image.size != (width, height):
+                image = ImageOps.pad(image, (width, height), Image.Resampling.BILINEAR)
+            pixels = np.asarray(image)
+    except Exception as error:  # decoders meet hostile bytes, and raise whatever they like
+        raise DataError(_reason(error)) from error
+    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def _flat(image: Image.Image, mode: str) -> Image.Image:
+    """Return an image without transparency or more than 8 bits."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        values = np.asarray(image, dtype=np.float64)
+        brightest = values.max(initial=0)
+        scale = 255 / (1 if brightest <= 1 and image.mode == "F" else 65535 if brightest > 255 else 255)
+        image = Image.fromarray((values * scale).clip(0, 255).round().astype(np.uint8))
+    elif image.has_transparency_data:
+        transparent = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), transparent)
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image that Pillow knows"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def decode_all(
+    paths: Iterable[Path], shape: ImageShape, ahead: int = 4
+) -> Iterator[list[tuple[Path, NDArray[np.uint8] | DataError]]]:
+    """Decode images by several threads, and give them back in order, `BLOCK` at a time.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        May be endless; read no further ahead than `ahead` blocks a thread.
+    shape : tuple of int
+        Channels, height and width of every image.
+
+    Yields
+    ------
+    list of (Path, ndarray or DataError)
+        Each path with its pixels, or with what is wrong with it.
+    """
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    def work(block: list[Path]) -> list[tuple[Path, NDArray[np.uint8] | DataError]]:
+        return [(path, _outcome(lambda path=path: decode(path, shape))) for path in block]  # type: ignore[misc]
+
+    source = iter(paths)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    try:
+        waiting = [pool.submit(work, block) for block in islice(_blocks(source), ahead * workers)]
+        while waiting:
+            yield waiting.pop(0).result()
+            waiting += [pool.submit(work, block) for block in islice(_blocks(source), 1)]
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _outcome(decoded: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8] | DataError:
+    try:
+        return decoded()
+    except DataError as error:
+        return error
+
+
+def _blocks(paths: Iterator[Path]) -> Iterator[list[Path]]:
+    while block := list(islice(paths, BLOCK)):
+        yield block

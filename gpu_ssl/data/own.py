@@ -1,0 +1,315 @@
+"""Images of the user's own: a folder of files, or an array, with labels for a few."""
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+from numpy.typing import NDArray
+
+from gpu_ssl.data.decoding import ImageShape, choose_shape, decode_all, suffixes
+from gpu_ssl.data.label_file import read_labels
+from gpu_ssl.errors import DataError, UsageError
+from gpu_ssl.runtime.files import atomic_path, write_text
+from gpu_ssl.runtime.progress import SILENT, Progress
+
+UNLABELLED = -1
+NO_CLASS = frozenset({"unlabelled", "unlabeled", "unknown", "unsup"})
+"""Names of folders that are no classes."""
+
+READER = 1
+"""Version of what becomes of a file; part of the name that its pixels are kept under."""
+
+
+@dataclass(frozen=True)
+class OwnImages:
+    """Images of the user's own on the host, few of them with a label.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Path of each image below its folder, or its position in its array.
+    images : ndarray of shape (n, channels, height, width), uint8
+        Their pixels; those of files lie in a memory map.
+    labels : ndarray of shape (n,), int64
+        Index into `class_names`, -1 where there is none.
+    class_names : tuple of str
+        Sorted.
+    skipped : dict of str to str
+        Files that are no readable images, and why.
+    """
+
+    names: tuple[str, ...]
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    skipped: dict[str, str]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def image_shape(self) -> ImageShape:
+        """Channels, height and width of every image."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the pixels, and of their shape."""
+        digest = hashlib.sha256(repr(self.images.shape).encode())
+        for start in range(0, len(self.images), 1000):
+            digest.update(np.ascontiguousarray(self.images[start : start + 1000]).data)
+        return digest.hexdigest()
+
+
+def find_images(folder: Path) -> list[str]:
+    """Return the paths below `folder` of all files that are named as images are, sorted.
+
+    Links to folders are not followed, and what begins with a dot is left out.
+
+    Raises
+    ------
+    DataError
+        If there is none, or the folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"cannot read {error.filename}: {error.strerror}") from error
+
+    endings, found = suffixes(), []
+    for parent, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        relative = Path(parent).relative_to(folder)
+        found += [
+            (relative / name).as_posix()
+            for name in files
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in endings  # noqa: PTH122 (fast)
+        ]
+    if not found:
+        raise DataError(f"there is no image in {folder}; give a folder of images, or an .npy or .npz file")
+    return sorted(found)
+
+
+def load_own(
+    data: Path, label_file: Path | None, side: int | None = None, progress: Progress = SILENT
+) -> OwnImages:
+    """Read images, and the labels of a few.
+
+    Parameters
+    ----------
+    data : Path
+        A folder of images; or an ``.npy`` or ``.npz`` file, see `read_arrays`.
+    label_file : Path, optional
+        See `read_labels`; its paths are those below `data`, or positions in the array. Without one the
+        folders right below `data` name the classes of what is in them; with one only those do that are
+        named as a class of that file.
+    side : int, optional
+        Longest side of the images; see `choose_shape`.
+    progress : Progress
+        Shows how far the decoding is.
+
+    Raises
+    ------
+    DataError, UsageError
+        If there are no images, or no two classes with a label, or the labels contradict each other.
+    """
+    try:
+        is_folder, is_file = data.is_dir(), data.is_file()
+    except OSError as error:
+        raise DataError(f"cannot read {data}: {error.strerror}") from error
+    if not is_folder and not is_file:
+        raise UsageError(f"{data} does not exist; give a folder of images, or an .npy or .npz file")
+    given = read_labels(label_file) if label_file is not None else {}
+    skipped: dict[str, str] = {}
+    if is_folder:
+        names = find_images(data)
+        named = _labels_of_files(names, given, data, label_file)
+        pixels, skipped = _decoded(data, names, side, progress)
+        names = [name for name in names if name not in skipped]
+    else:
+        pixels, own = read_arrays(data)
+        names = [str(i) for i in range(len(pixels))]
+        named = {**own, **_known(given, names, data, label_file)}
+    class_names = tuple(sorted({label for name, label in named.items() if name not in skipped}))
+    if len(class_names) < 2:
+        raise DataError(
+            f"{len(class_names)} class has a labelled image, and a classifier needs at least 2; "
+            "give --labels a CSV file with the columns path and label, or name folders after classes"
+        )
+    index = {name: i for i, name in enumerate(class_names)}
+    labels = np.array([index[named[name]] if name in named else UNLABELLED for name in names], np.int64)
+    return OwnImages(tuple(names), pixels, labels, class_names, skipped)
+
+
+def _labels_of_files(
+    names: Sequence[str], given: Mapping[str, str], folder: Path, label_file: Path | None
+) -> dict[str, str]:
+    """Return the labels of files: those of the label file, and those that folders stand for."""
+    classes = set(given.values())
+    labels = {}
+    for name in names:
+        first, below, _ = name.encode(errors="surrogateescape").decode(errors="replace").partition("/")
+        if below and (first in classes if given else first.lower() not in NO_CLASS):
+            labels[name] = first
+    known = _known({_below(name, folder): label for name, label in given.items()}, names, folder, label_file)
+    for name, label in known.items():
+        if labels.get(name, label) != label:
+            raise DataError(
+                f"{name!r} lies in the folder of class {labels[name]!r}, and {label_file} says {label!r}"
+            )
+    return {**labels, **known}
+
+
+def _below(name: str, folder: Path) -> str:
+    """Return the path of a label file as one below `folder`."""
+    path = Path(name)
+    for base in (folder, folder.absolute()):
+        if path.is_relative_to(base):
+            return path.relative_to(base).as_posix()
+    return path.as_posix()
+
+
+def _known(
+    given: Mapping[str, str], names: Sequence[str], data: Path, label_file: Path | None
+) -> dict[str, str]:
+    unknown = sorted(set(given) - set(names))
+    if unknown:
+        listed = ", ".join(repr(name) for name in unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+        raise DataError(
+            f"{label_file} labels {len(unknown)} images that are not in {data}: {listed}; "
+            f"the paths in it are those below that folder, such as {names[0]!r}"
+        )
+    return dict(given)
+
+
+def _decoded(
+    folder: Path, names: Sequence[str], side: int | None, progress: Progress
+) -> tuple[NDArray[np.uint8], dict[str, str]]:
+    """Return the pixels of all readable files, from the cache if they are there, and what was skipped."""
+    paths = [folder / name for name in names]
+    shape = choose_shape(paths, side)
+    cached = cache_dir() / f"{_fingerprint(folder, names, shape)}.npy"
+    notes = cached.with_suffix(".json")
+    if not (cached.is_file() and notes.is_file()):
+        skipped: dict[str, str] = {}
+        with atomic_path(cached) as temporary:
+            pixels = np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(names), *shape))
+            n = 0
+            with progress.task("decode", len(names)) as advance:
+                for block in decode_all(paths, shape):
+                    for path, decoded in block:
+                        if isinstance(decoded, DataError):
+                            skipped[path.relative_to(folder).as_posix()] = str(decoded)
+                        else:
+                            pixels[n] = decoded
+                            n += 1
+                    advance("", len(block))
+            pixels.flush()
+            del pixels
+        write_text(notes, json.dumps(skipped))
+    skipped = json.loads(notes.read_text(encoding="utf-8"))
+    # Copy on write: torch shares the memory of arrays that it may write to, and writes nothing.
+    pixels = np.load(cached, mmap_mode="c")[: len(names) - len(skipped)]
+    if not len(pixels):
+        name, reason = next(iter(skipped.items()))
+        raise DataError(
+            f"none of the {len(names)} images in {folder} can be read, such as {name!r}: {reason}"
+        )
+    return pixels, skipped
+
+
+def cache_dir() -> Path:
+    """Return the folder that decoded images are kept in."""
+    return platformdirs.user_cache_path("gpu-ssl") / "decoded"
+
+
+def _fingerprint(folder: Path, names: Sequence[str], shape: ImageShape) -> str:
+    """Return a hash of what decides the pixels of files, short of reading them."""
+    digest = hashlib.sha256(f"{READER} {shape} {folder.absolute()}".encode(errors="surrogateescape"))
+    for name in names:
+        try:
+            found = (folder / name).stat()
+        except OSError:
+            continue
+        digest.update(f"{name}\0{found.st_size}\0{found.st_mtime_ns}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()[:32]
+
+
+def read_arrays(path: Path) -> tuple[NDArray[np.uint8], dict[str, str]]:
+    """Read images, and labels where there are some, from an ``.npy`` or ``.npz`` file.
+
+    An ``.npz`` file holds one array of images, and at most one more, of their labels: numbers or words, with
+    -1 or an empty word where there is none.
+
+    Returns
+    -------
+    images : ndarray of shape (n, channels, height, width), uint8
+        From uint8 arrays of shape (n, height, width), (n, height, width, channels) or
+        (n, channels, height, width), with 1 or 3 channels.
+    labels : dict of str to str
+        Label of each position that has one.
+
+    Raises
+    ------
+    DataError
+        If the file does not hold that.
+    """
+    try:
+        content = np.load(path, mmap_mode="c", allow_pickle=False)
+        arrays = dict(content) if isinstance(content, np.lib.npyio.NpzFile) else {"images": content}
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} is not a readable .npy or .npz file: {error}") from error
+    found = [array for array in arrays.values() if array.ndim in (3, 4)]
+    others = [array for array in arrays.values() if array.ndim not in (3, 4)]
+    if len(found) != 1 or len(others) > 1:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise DataError(f"{path} must hold one array of images, and at most one of labels; it holds {shapes}")
+    images = _channels_first(found[0], path)
+    labels = others[0] if others else np.full(len(images), -1)
+    if labels.shape != (len(images),) or labels.dtype.kind not in "iuU":
+        raise DataError(
+            f"{path}: {len(images)} images need as many labels, whole numbers or words, "
+            f"not {labels.dtype} of shape {labels.shape}"
+        )
+    words = {str(i): str(label) for i, label in enumerate(labels.tolist()) if label not in (-1, "")}
+    return images, words
+
+
+def _channels_first(images: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
+    if images.dtype != np.uint8:
+        raise DataError(f"{path}: images must be uint8, from 0 to 255, not {images.dtype}")
+    if images.ndim == 3:
+        images = images[:, None]
+    elif images.shape[1] not in (1, 3):
+        images = images.transpose(0, 3, 1, 2)
+    if images.shape[1] not in (1, 3) or 0 in images.shape:
+        raise DataError(f"{path}: images must have 1 or 3 channels and be at least one, not {images.shape}")
+    return np.require(images, requirements=["C", "W"])
+
+
+def duplicates(images: OwnImages) -> list[tuple[str, ...]]:
+    """Return groups of labelled images of the same pixels that carry different labels."""
+    rows = np.flatnonzero(images.labels != UNLABELLED)
+    keys = [image_key(images.images[row]) for row in rows]
+    several = {key for key, n in Counter(keys).items() if n > 1}
+    groups: dict[str, list[int]] = {key: [] for key in several}
+    for key, row in zip(keys, rows.tolist(), strict=True):
+        if key in several:
+            groups[key].append(row)
+    return [
+        tuple(images.names[row] for row in group)
+        for group in groups.values()
+        if len({int(images.labels[row]) for row in group}) > 1
+    ]
+
+
+def image_key(image: NDArray[np.uint8]) -> str:
+    """Return a short hash of the pixels of an image."""
+    return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8).hexdigest()

@@ -1,0 +1,84 @@
+"""What people read of a model: a card, and a diagram of how far its confidence is to be trusted."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from gpu_ssl.fitted.records import Estimate, ModelRecord
+from gpu_ssl.runtime.figures import new_figure
+from gpu_ssl.runtime.files import atomic_path, write_text
+
+FEW = 100
+"""Labelled images: fewer leave the interval too wide to rely on."""
+
+
+def expectation(estimate: Estimate | None) -> str:
+    """Say in one line what accuracy to expect."""
+    if estimate is None:
+        return "accuracy not known: a class has a single labelled image, so there is none to check with"
+    line = (
+        f"accuracy about {estimate.accuracy:.1%} (95 % interval {estimate.low:.1%} to "
+        f"{estimate.high:.1%}), from {estimate.of} labelled images, each judged by the others"
+    )
+    if estimate.of < FEW:
+        line += f"; {estimate.of} are too few to rely on, label {FEW} or more"
+    return line
+
+
+def write_card(folder: Path, record: ModelRecord) -> None:
+    """Write ``README.md`` and, where there is an estimate, ``reliability.png`` beside a model.
+
+    Raises
+    ------
+    StorageError
+        If a file cannot be written.
+    """
+    write_text(folder / "README.md", _card(record))
+    if record.estimate is not None:
+        with atomic_path(folder / "reliability.png") as temporary:
+            reliability_diagram(record.estimate).savefig(temporary, dpi=120)
+
+
+def _card(record: ModelRecord) -> str:
+    channels, height, width = record.image_shape
+    n_labelled = sum(record.n_labelled.values())
+    rows = "\n".join(f"| {name} | {count:,} |" for name, count in record.n_labelled.items())
+    return f"""# A classifier of images into {len(record.class_names)} classes
+
+Made by gpu-ssl {record.gpu_ssl} on {record.created} from {record.n_images:,} images,
+{n_labelled:,} of them with a label: an SVM on the latents of a variational autoencoder that learned from
+all of them.
+
+- Images are scaled to {width} x {height} pixels, {"grey" if channels == 1 else "in colour"}.
+- What to expect on images like these: {expectation(record.estimate)}.
+- It always answers with one of its classes. An image unlike all it has seen shows in `ood_score`: above 1 it
+  is farther from the training images, or worse reconstructed, than all but one in twenty of them are.
+
+| class | labelled images |
+|---|---|
+{rows}
+
+Use it: `gpu-ssl predict THIS_FOLDER IMAGES`. All settings and versions are in `model.json`.
+"""
+
+
+def reliability_diagram(estimate: Estimate) -> Figure:
+    """Draw the share of right answers against the confidence that they were given with."""
+    figure = new_figure(4.5, 4.5)
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], "k:", linewidth=1, label="confidence that means what it says")
+    largest = max(b.size for b in estimate.bins)
+    axes.scatter(
+        [b.confidence for b in estimate.bins],
+        [b.accuracy for b in estimate.bins],
+        s=[10 + 120 * b.size / largest for b in estimate.bins],
+        label="labelled images of like confidence",
+    )
+    axes.set_xlabel("confidence")
+    axes.set_ylabel("share that is right")
+    axes.set_title(f"expected calibration error {estimate.calibration_error:.3f}")
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(0, 1.02)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure

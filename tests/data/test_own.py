@@ -1,0 +1,199 @@
+"""Images of the user's own: which are found, which labels they get, and that they are decoded once."""
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gpu_ssl.data import own
+from gpu_ssl.data.own import UNLABELLED, duplicates, find_images, load_own, read_arrays
+from gpu_ssl.errors import DataError, UsageError
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setattr(own, "cache_dir", lambda: folder)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Nine images, each of its own grey, in a folder and two below it."""
+    root = tmp_path / "data"
+    for i, name in enumerate(
+        ["a.png", "b.png", "cat/1.png", "cat/2.png", "dog/1.png", "dog/old/2.png", "unlabelled/x.png"]
+    ):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 10 * i).save(path)
+    return root
+
+
+def label_file(folder: Path, *rows: str) -> Path:
+    path = folder.parent / "labels.csv"
+    path.write_text("path,label\n" + "".join(f"{row}\n" for row in rows))
+    return path
+
+
+def named(images: own.OwnImages) -> dict[str, str]:
+    return {
+        name: images.class_names[label]
+        for name, label in zip(images.names, images.labels.tolist(), strict=True)
+        if label != UNLABELLED
+    }
+
+
+def test_folders_name_classes(folder: Path) -> None:
+    images = load_own(folder, None)
+    assert images.class_names == ("cat", "dog")
+    assert named(images) == {
+        "cat/1.png": "cat",
+        "cat/2.png": "cat",
+        "dog/1.png": "dog",
+        "dog/old/2.png": "dog",
+    }
+    assert len(images) == 7
+    for i, name in enumerate(images.names):
+        assert images.images[i].max() == 10 * sorted(find_images(folder)).index(name)
+
+
+def test_a_label_file_names_classes_and_folders_of_that_name_do_too(folder: Path) -> None:
+    images = load_own(folder, label_file(folder, "a.png,bird", f"{folder}/b.png,cat"))
+    assert named(images) == {"a.png": "bird", "b.png": "cat", "cat/1.png": "cat", "cat/2.png": "cat"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (
+            ("a.png,cat", "nowhere.png,dog"),
+            "labels 1 images that are not in .*'nowhere.png'.*such as 'a.png'",
+        ),
+        (("cat/1.png,dog", "b.png,cat"), "lies in the folder of class 'cat', and .* says 'dog'"),
+        (("a.png,bird",), "1 class has a labelled image"),
+    ],
+)
+def test_labels_that_cannot_be_are_refused(folder: Path, rows: tuple[str, ...], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        load_own(folder, label_file(folder, *rows))
+
+
+def test_unreadable_files_are_skipped_and_told(folder: Path) -> None:
+    (folder / "cat" / "1.png").write_bytes(b"")
+    (folder / "notes.txt").write_text("no image")
+    (folder / ".hidden.png").write_bytes(b"")
+    images = load_own(folder, None)
+    assert list(images.skipped) == ["cat/1.png"]
+    assert "cat/1.png" not in images.names
+    assert len(images) == len(images.images) == len(images.labels) == 6
+    assert named(images)["cat/2.png"] == "cat"
+
+
+def test_links_to_folders_are_not_followed(folder: Path) -> None:
+    (folder / "cat" / "again").symlink_to(folder)
+    assert len(find_images(folder)) == 7
+
+
+def test_images_are_decoded_once_and_again_when_they_change(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = load_own(folder, None)
+    decoded = []
+    original = own.decode_all
+    monkeypatch.setattr(own, "decode_all", lambda *a: decoded.append(1) or original(*a))
+    again = load_own(folder, None)
+    assert decoded == []
+    assert np.array_equal(first.images, again.images)
+    assert first.sha256 == again.sha256
+    Image.new("L", (8, 8), 255).save(folder / "a.png")
+    os.utime(folder / "a.png", ns=(time.time_ns(), time.time_ns() + 10**9))
+    changed = load_own(folder, None)
+    assert decoded == [1]
+    assert changed.images[0].max() == 255
+    assert changed.sha256 != first.sha256
+    assert not [path for path in cache.iterdir() if path.name.startswith(".")]
+
+
+def test_an_interrupted_decoding_leaves_nothing(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(own, "decode_all", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            load_own(folder, None)
+    assert list(cache.iterdir()) == []
+    assert len(load_own(folder, None)) == 7
+
+
+@pytest.mark.parametrize("shape", [(6, 8, 9), (6, 8, 9, 3), (6, 3, 8, 9), (6, 8, 9, 1), (6, 1, 8, 9)])
+def test_arrays_of_any_usual_layout_are_read(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    np.save(tmp_path / "x.npy", pixels)
+    images, labels = read_arrays(tmp_path / "x.npy")
+    assert images.shape == (6, 3 if 3 in shape[1:] else 1, 8, 9)
+    assert labels == {}
+    expected = pixels.reshape(6, 8, 9, -1) if shape[1] not in (1, 3) else pixels.transpose(0, 2, 3, 1)
+    assert np.array_equal(images.transpose(0, 2, 3, 1), expected)
+
+
+@pytest.mark.parametrize("labels", [np.array([2, -1, 2, 7]), np.array(["2", "", "2", "7"])])
+def test_labels_lie_beside_arrays(tmp_path: Path, labels: np.ndarray) -> None:
+    np.savez(tmp_path / "x.npz", images=np.zeros((4, 8, 8), np.uint8), labels=labels)
+    images = load_own(tmp_path / "x.npz", None)
+    assert images.class_names == ("2", "7")
+    assert images.labels.tolist() == [0, -1, 0, 1]
+    assert images.names == ("0", "1", "2", "3")
+    more = tmp_path / "labels.csv"
+    more.write_text("path,label\n1,9\n")
+    assert load_own(tmp_path / "x.npz", more).labels.tolist() == [0, 2, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"images": np.zeros((4, 8, 8))}, "must be uint8"),
+        ({"images": np.zeros((4, 8, 8, 5), np.uint8)}, "1 or 3 channels"),
+        ({"images": np.zeros((0, 8, 8), np.uint8)}, "at least one"),
+        ({"a": np.zeros((4, 8, 8), np.uint8), "b": np.zeros((4, 8, 8), np.uint8)}, "one array of images"),
+        (
+            {"images": np.zeros((4, 8, 8), np.uint8), "labels": np.zeros(3, int)},
+            "4 images need as many labels",
+        ),
+        ({"images": np.zeros((4, 8, 8), np.uint8), "labels": np.zeros(4)}, "whole numbers or words"),
+    ],
+)
+def test_arrays_that_are_no_images_are_refused(
+    tmp_path: Path, content: dict[str, np.ndarray], words: str
+) -> None:
+    np.savez(tmp_path / "x.npz", **content)
+    with pytest.raises(DataError, match=words):
+        read_arrays(tmp_path / "x.npz")
+
+
+def test_pickles_and_rubbish_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object))
+    (tmp_path / "y.npy").write_bytes(b"rubbish")
+    for name in ("x.npy", "y.npy"):
+        with pytest.raises(DataError, match="not a readable"):
+            read_arrays(tmp_path / name)
+
+
+def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not exist"):
+        load_own(tmp_path / "none", None)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="there is no image in"):
+        load_own(tmp_path / "empty", None)
+
+
+def test_the_same_image_under_two_labels_is_found(folder: Path) -> None:
+    Image.open(folder / "cat" / "1.png").save(folder / "dog" / "copy.png")
+    Image.open(folder / "cat" / "2.png").save(folder / "cat" / "copy.png")
+    assert duplicates(load_own(folder, None)) == [("cat/1.png", "dog/copy.png")]
