@@ -75,7 +75,9 @@ def command(model: Path, data: Path, output: Path | None, kind: str | None, devi
             seen += _known(images, record)
             _write_answers(write, names, fitted.predict(images), record)
             advance("", len(names))
-    _tell_of_trouble(source, seen)
+        _tell_of_trouble(source, seen)
+        if not source.n_read:
+            raise DataError(f"there was no readable image in {data}")
 
 
 @contextmanager
@@ -215,5 +217,3 @@ def _tell_of_trouble(source: _Source, seen: int) -> None:
             "measure its accuracy",
             err=True,
         )
-    if not source.n_read:
-        raise DataError(f"there was no readable image in {source.data}")

@@ -1,0 +1,204 @@
+"""``gpu-ssl fit`` and ``gpu-ssl predict`` as a user meets them: real files, the real program."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gpu_ssl.data.image_set import Dataset
+from gpu_ssl.data.splits import labelled_indices
+from tests.conftest import RunCli
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Path:
+    """A folder with the digits as PNG files, 200 labels, and a model fitted to them by the program."""
+    root = tmp_path_factory.mktemp("own")
+    for part, images in (("train", digits.train), ("test", digits.test)):
+        (root / part).mkdir()
+        for i, image in enumerate(images.images):
+            Image.fromarray(image[0]).save(root / part / f"{i:04d}.png")
+    rows = labelled_indices(digits.train.labels, 200, 0, 0)
+    lines = [f"{i:04d}.png,digit {digits.train.labels[i]}" for i in rows]
+    (root / "labels.csv").write_text("path,label\n" + "\n".join(lines) + "\n")
+    command = ("fit", "train", "--labels", "labels.csv", "--output", "model", "--no-mirror")
+    done = program(root, *command)
+    assert (done.returncode, done.stderr) == (0, "")
+    (root / "said").write_text(done.stdout)
+    return root
+
+
+def program(
+    root: Path, *arguments: str, stdin: str | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gpu_ssl", *arguments],
+        cwd=root,
+        env={**os.environ, "XDG_CACHE_HOME": str(root / "cache"), **environment},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def answers(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_a_fit_tells_what_to_expect(home: Path) -> None:
+    said = (home / "said").read_text()
+    assert "1,347 images of 8 x 8 pixels, grey; 200 labelled, 10 classes" in said
+    assert "from 200 labelled images, each judged by the others" in said
+    assert "gpu-ssl predict model IMAGES" in said
+    names = sorted(path.name for path in (home / "model").iterdir() if path.suffix != ".safetensors")
+    assert names == ["README.md", "model.json", "reliability.png"]
+
+
+def test_predict_names_digits_and_keeps_their_order(home: Path, digits: Dataset) -> None:
+    done = program(home, "predict", "model", "test")
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = answers(done.stdout)
+    assert [row["path"] for row in rows] == [f"{i:04d}.png" for i in range(len(digits.test))]
+    right = [row["label"] == f"digit {label}" for row, label in zip(rows, digits.test.labels, strict=True)]
+    assert np.mean(right) > 0.9
+    for row in rows:
+        assert 0 < float(row["confidence"]) <= 1
+        assert row["second_label"] != row["label"]
+        assert float(row["ood_score"]) >= 0
+    confident = [float(row["confidence"]) > 0.9 for row in rows]
+    assert np.mean(np.array(right)[confident]) > np.mean(right)
+
+
+def test_json_lines_a_file_and_stdin_say_the_same(home: Path) -> None:
+    table = answers(program(home, "predict", "model", "test").stdout)[:3]
+    paths = "".join(f"test/{row['path']}\n" for row in table)
+    lines = program(home, "predict", "model", "-", "--format", "jsonl", stdin=paths).stdout.splitlines()
+    for row, line in zip(table, map(json.loads, lines), strict=True):
+        assert line == {
+            **row,
+            "path": f"test/{row['path']}",
+            "confidence": float(row["confidence"]),
+            "ood_score": float(row["ood_score"]),
+        }
+    assert program(home, "predict", "model", "test/0000.png", "--output", "one.jsonl").stdout == ""
+    assert json.loads((home / "one.jsonl").read_text()) == json.loads(lines[0])
+
+
+def test_arrays_are_predicted_too(home: Path, digits: Dataset) -> None:
+    np.save(home / "test.npy", digits.test.images)
+    table = answers(program(home, "predict", "model", "test").stdout)
+    array = answers(program(home, "predict", "model", "test.npy").stdout)
+    assert [row["path"] for row in array] == [str(i) for i in range(len(table))]
+    assert [row["label"] for row in array] == [row["label"] for row in table]
+
+
+def test_bad_files_are_skipped_named_and_counted(home: Path) -> None:
+    folder = home / "mixed"
+    shutil.copytree(home / "test", folder)
+    (folder / "0001.png").write_bytes(b"")
+    (folder / "line\nbreak, and comma.png").write_bytes((folder / "0000.png").read_bytes())
+    done = program(home, "predict", "model", "mixed")
+    assert done.returncode == 0
+    rows = answers(done.stdout)
+    assert len(rows) == 450
+    assert "line\nbreak, and comma.png" in {row["path"] for row in rows}
+    assert "0001.png" not in {row["path"] for row in rows}
+    assert "1 files skipped" in done.stderr
+    assert "0001.png: not an image that Pillow knows" in done.stderr
+
+
+def test_images_that_were_labelled_are_told(home: Path) -> None:
+    done = program(home, "predict", "model", "train")
+    assert done.returncode == 0
+    assert "of these images carried a label when the model was fitted" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("predict", "none", "test"), 2, "none holds no model; make one with: gpu-ssl fit"),
+        (("predict", "model", "none"), 2, "none does not exist"),
+        (("predict", "model", "labels.csv"), 1, "labels.csv is not a readable .npy or .npz file"),
+        (("predict", "model", "empty"), 1, "there is no image in empty"),
+        (("predict", "model", "test", "--output", "/dev/null/x.csv"), 1, "cannot write"),
+        (("predict", "model", "test", "--device", "cuda"), 1, "--device cuda"),
+        (("predict", "model", "wide.npy"), 2, "holds images of shape (1, 9, 8); the model takes (1, 8, 8)"),
+        (("fit", "train", "--output", "new"), 1, "0 class has a labelled image"),
+        (("fit", "train", "--labels", "none.csv", "--output", "new"), 1, "cannot read none.csv"),
+        (("fit", "train", "--labels", "labels.csv", "--output", "model"), 2, "holds a model already"),
+        (("fit", "train", "--labels", "labels.csv", "--output", "train"), 2, "is not an empty folder"),
+        (
+            ("fit", "train", "--labels", "labels.csv", "--output", "new", "--image-size", "3"),
+            2,
+            "--image-size 3",
+        ),
+        (("fit", "none", "--output", "new"), 2, "none does not exist"),
+        (("fit", "train"), 2, "Missing option '--output'"),
+    ],
+)
+def test_a_mistake_is_one_line(home: Path, arguments: tuple[str, ...], code: int, words: str) -> None:
+    if arguments[-1] == "cuda":
+        import torch
+
+        if torch.cuda.is_available():
+            pytest.skip("there is a GPU, so this is no mistake")
+    (home / "empty").mkdir(exist_ok=True)
+    np.save(home / "wide.npy", np.zeros((3, 9, 8), np.uint8))
+    done = program(home, *arguments)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert done.stderr.startswith("gpu-ssl: error: ")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    assert not (home / "new").exists()
+
+
+def test_a_failed_prediction_leaves_no_file(home: Path) -> None:
+    (home / "rubbish").mkdir(exist_ok=True)
+    (home / "rubbish" / "a.png").write_bytes(b"rubbish")
+    done = program(home, "predict", "model", "rubbish", "--output", "answers.csv")
+    assert done.returncode == 1
+    assert "there was no readable image in rubbish" in done.stderr
+    assert not (home / "answers.csv").exists()
+
+
+def test_an_interrupted_fit_goes_on_where_it_was(home: Path) -> None:
+    command = ["fit", "train", "--labels", "labels.csv", "--output", "late", "--no-mirror", "--epochs", "300"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gpu_ssl", *command],
+        cwd=home,
+        env={**os.environ, "XDG_CACHE_HOME": str(home / "cache")},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for _ in range(1200):
+        if (home / "late" / "checkpoint.json").exists():
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert "interrupted" in process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    refused = program(home, "predict", "late", "test")
+    assert (refused.returncode, "holds no model" in refused.stderr) == (2, True)
+    assert program(home, "--verbose", *command).returncode == 0
+    assert not (home / "late" / "checkpoint.json").exists()
+    assert program(home, "predict", "late", "test/0000.png").returncode == 0
+
+
+def test_help_teaches(run_cli: RunCli) -> None:
+    for name, words in (("fit", "A VAE learns from all"), ("predict", "ood_score")):
+        done = run_cli(name, "--help")
+        assert done.returncode == 0
+        assert words in " ".join(done.stdout.split())
