@@ -15,6 +15,7 @@ COMMANDS = {
     "run": ("gpu_ssl.cli.run", "Train, classify with few labels, and print the table of accuracies."),
     "fit": ("gpu_ssl.cli.fit", "Fit a model to images of your own, of which a few carry a label."),
     "predict": ("gpu_ssl.cli.predict", "Name the classes of images by a fitted model."),
+    "suggest": ("gpu_ssl.cli.suggest", "Tell which images to label next."),
     "bench": ("gpu_ssl.cli.bench", "Time every phase at growing sizes; compare two records."),
     "doctor": ("gpu_ssl.cli.doctor", "Check the GPU and its libraries, and tell what to mend."),
     "data": ("gpu_ssl.cli.data", "List the data sets, or fetch one."),

@@ -1,8 +1,12 @@
 """What people read of a model: a card, and a diagram of how far its confidence is to be trusted."""
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from gpu_ssl.fitted.records import Estimate, ModelRecord
 from gpu_ssl.runtime.figures import new_figure
@@ -60,6 +64,19 @@ all of them.
 
 Use it: `gpu-ssl predict THIS_FOLDER IMAGES`. All settings and versions are in `model.json`.
 """
+
+
+def contact_sheet(images: NDArray[np.uint8], captions: Sequence[str], columns: int = 10) -> Figure:
+    """Draw images (n, channels, height, width) in rows, each below its caption."""
+    rows = math.ceil(len(images) / columns)
+    figure = new_figure(1.1 * columns, 1.3 * rows)
+    for i, axes in enumerate(figure.subplots(rows, columns, squeeze=False).ravel()):
+        axes.set_axis_off()
+        if i < len(images):
+            picture = images[i].transpose(1, 2, 0)
+            axes.imshow(picture if picture.shape[2] == 3 else picture[..., 0], cmap="gray", vmin=0, vmax=255)
+            axes.set_title(captions[i], fontsize=7)
+    return figure
 
 
 def reliability_diagram(estimate: Estimate) -> Figure:

@@ -20,12 +20,31 @@ class Answers(NamedTuple):
     """What a model says of n images.
 
     `classes` (n,), int64; `probabilities` (n, n_classes), float64, largest at that class; `ood_scores`
-    (n,), float32, see `fitted.ood.OODScore`.
+    (n,), float32, see `fitted.ood.OODScore`; `latents` (n, latent_dim), float32.
     """
 
     classes: NDArray[np.int64]
     probabilities: NDArray[np.float64]
     ood_scores: NDArray[np.float32]
+    latents: NDArray[np.float32]
+
+    def rows(self, chosen: NDArray[np.int64]) -> "Answers":
+        """Return the answers at positions `chosen`."""
+        return Answers(
+            self.classes[chosen],
+            self.probabilities[chosen],
+            self.ood_scores[chosen],
+            self.latents[chosen],
+        )
+
+    def followed_by(self, other: "Answers") -> "Answers":
+        """Return these answers and then those of `other`."""
+        return Answers(
+            np.concatenate([self.classes, other.classes]),
+            np.concatenate([self.probabilities, other.probabilities]),
+            np.concatenate([self.ood_scores, other.ood_scores]),
+            np.concatenate([self.latents, other.latents]),
+        )
 
 
 @dataclass(frozen=True)
@@ -80,4 +99,4 @@ class FittedModel:
         probabilities = self.coupling.probabilities(self.backend.to_host(decisions), len(self.class_names))
         errors = reconstruction_errors(self.vae, pixels, latents, self.augmented)
         scores: NDArray[np.float32] = self.ood(latents, errors).cpu().numpy()
-        return Answers(winners, most_likely_first(probabilities, winners), scores)
+        return Answers(winners, most_likely_first(probabilities, winners), scores, latents.cpu().numpy())

@@ -1,0 +1,99 @@
+"""``gpu-ssl suggest``: which images to label next."""
+
+import csv
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gpu_ssl.cli.fit import DEVICE
+from gpu_ssl.cli.predict import opened, read_paths, second_best, tell_of_trouble
+from gpu_ssl.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gpu_ssl.data.stream import Block
+    from gpu_ssl.fitted.suggestion import Candidates
+
+COLUMNS = ("path", "label", "guess", "confidence", "second_guess")
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path, allow_dash=True))
+@click.option("-n", "count", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="CSV file for the answer, whose column label is left for you to fill in.  [default: stdout]",
+)
+@click.option(
+    "--sheet",
+    type=click.Path(path_type=Path),
+    metavar="PNG",
+    help="Also draw the images, with what the model takes them for.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the choice.")
+@DEVICE
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+def command(
+    model: Path,
+    data: Path,
+    count: int,
+    output: Path | None,
+    sheet: Path | None,
+    seed: int,
+    device: str,
+    quiet: bool,
+) -> None:
+    """Tell which images to label next, so that the model gains most.
+
+    DATA is what gpu-ssl predict takes. Chosen are images that MODEL is unsure of and that are unlike each
+    other; none that carries a label already. Fill in the column label, add the rows to the labels that you
+    have, and fit again.
+
+    \b
+      gpu-ssl suggest model photos -n 50 --output next.csv --sheet next.png
+    """
+    from gpu_ssl.cli.display import make_progress
+    from gpu_ssl.data.stream import ImageStream
+    from gpu_ssl.fitted.card import contact_sheet
+    from gpu_ssl.fitted.storage import load
+    from gpu_ssl.fitted.suggestion import suggest
+    from gpu_ssl.runtime.files import atomic_path
+
+    fitted, record = load(model, device)
+    stream = ImageStream(read_paths() if str(data) == "-" else data, record.image_shape)
+    with make_progress(quiet).task("look", stream.total or 0) as advance:
+
+        def watched() -> "Iterator[Block]":
+            for block in stream:
+                yield block
+                advance("", len(block[0]))
+
+        chosen = suggest(fitted, watched(), count, record.labelled_keys, seed)
+    tell_of_trouble(stream)
+    if not len(chosen):
+        raise DataError(f"there is no image in {data} that could be read and carries no label yet")
+    captions = _write(chosen, record.class_names, output)
+    if sheet is not None:
+        with atomic_path(sheet) as temporary:
+            contact_sheet(chosen.images, captions).savefig(temporary, dpi=120)
+
+
+def _write(chosen: "Candidates", class_names: tuple[str, ...], output: Path | None) -> list[str]:
+    """Write a row for each suggestion, and return what the model takes it for."""
+    second = second_best(chosen.answers)
+    guesses = [class_names[c] for c in chosen.answers.classes]
+    with opened(output) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for i, (name, guess) in enumerate(zip(chosen.names, guesses, strict=True)):
+            confidence = round(float(chosen.answers.probabilities[i].max()), 4)
+            writer.writerow((name, "", guess, confidence, class_names[second[i]]))
+    if output is not None:
+        click.echo(f"{len(chosen)} images to label, written to {output}", file=sys.stderr)
+    return [f"{guess}?" for guess in guesses]
