@@ -84,7 +84,7 @@ def fit(images: OwnImages, config: FitConfig, checkpoint: Path, progress: Progre
         points = backend.receive(latents[torch.from_numpy(labelled).to(device)])
         solver = SVMSolver(config.svm, backend, Stopwatch(device))
         svm = solver.fit(points, classes)
-        coupling, estimate = _cross_validate(solver, points, classes, config.seed)
+        coupling, estimate = cross_validate(solver, points, classes, config.seed)
         errors = reconstruction_errors(vae, pixels, latents, training.augment)
         ood = fit_ood_score(latents, errors, config.seed)
     model = FittedModel(vae, svm, coupling, ood, images.class_names, backend, training.augment)
@@ -119,10 +119,14 @@ def _record(
     )
 
 
-def _cross_validate(
+def cross_validate(
     solver: SVMSolver, points: Array, classes: NDArray[np.int64], seed: int
 ) -> tuple[Coupling, Estimate | None]:
-    """Judge each labelled point by the others; the VAE has seen them all, but no label."""
+    """Judge each labelled point (n, d) by the others, and make probabilities of what the SVM says of it.
+
+    The VAE that made the points has seen them all, but no label. Where a class has a single point there is
+    no estimate, and the coupling is that which many points of other data came near to.
+    """
     folds = stratified_folds(classes, seed)
     if not folds:
         return Coupling(), None

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gpu_ssl.report.records import Difference, Result
 
@@ -22,8 +23,6 @@ def paired_differences(results: Sequence[Result], methods: Sequence[str]) -> tup
     methods : sequence of str
         Names; the first is the one to compare with.
     """
-    from scipy.stats import t
-
     accuracies = {(r.method, r.labels): np.array(r.accuracies) for r in results}
     differences = []
     for method in methods[1:]:
@@ -31,17 +30,17 @@ def paired_differences(results: Sequence[Result], methods: Sequence[str]) -> tup
             paired = accuracies[method, labels] - accuracies[methods[0], labels]
             if len(paired) < 2:
                 continue
-            mean = float(paired.mean())
-            error = float(paired.std(ddof=1)) / len(paired) ** 0.5
-            reach = float(t.ppf((1 + CONFIDENCE) / 2, len(paired) - 1)) * error
+            mean, low, high = mean_and_interval(paired)
             differences.append(
-                Difference(
-                    method=method,
-                    against=methods[0],
-                    labels=labels,
-                    mean=mean,
-                    low=mean - reach,
-                    high=mean + reach,
-                )
+                Difference(method=method, against=methods[0], labels=labels, mean=mean, low=low, high=high)
             )
     return tuple(differences)
+
+
+def mean_and_interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return the mean of at least two values, and Student's interval for it with 95 % confidence."""
+    from scipy.stats import t
+
+    mean, error = float(values.mean()), float(values.std(ddof=1)) / len(values) ** 0.5
+    reach = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * error
+    return mean, mean - reach, mean + reach

@@ -197,8 +197,32 @@ def test_an_interrupted_fit_goes_on_where_it_was(home: Path) -> None:
     assert program(home, "predict", "late", "test/0000.png").returncode == 0
 
 
+def test_suggestions_are_rows_to_fill_in_and_a_sheet(home: Path) -> None:
+    done = program(
+        home, "suggest", "model", "train", "-n", "12", "--output", "next.csv", "--sheet", "next.png"
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+    rows = answers((home / "next.csv").read_text())
+    labelled = {row["path"] for row in answers((home / "labels.csv").read_text())}
+    assert len({row["path"] for row in rows}) == 12
+    assert not labelled & {row["path"] for row in rows}
+    assert all(row["label"] == "" and row["guess"].startswith("digit ") for row in rows)
+    assert np.mean([float(row["confidence"]) for row in rows]) < 0.75
+    with Image.open(home / "next.png") as sheet:
+        assert sheet.format == "PNG"
+        assert sheet.size[0] > 1000
+    piped = program(home, "suggest", "model", "train", "-n", "12", "-q").stdout
+    assert piped == (home / "next.csv").read_text()
+    none = program(home, "suggest", "model", f"train/{min(labelled)}")
+    assert (none.returncode, "carries no label yet" in none.stderr) == (1, True)
+
+
 def test_help_teaches(run_cli: RunCli) -> None:
-    for name, words in (("fit", "A VAE learns from all"), ("predict", "ood_score")):
+    for name, words in (
+        ("fit", "A VAE learns from all"),
+        ("predict", "ood_score"),
+        ("suggest", "label next"),
+    ):
         done = run_cli(name, "--help")
         assert done.returncode == 0
         assert words in " ".join(done.stdout.split())

@@ -228,7 +228,7 @@ def test_points_are_judged_by_others_alone(fitted: Fit, monkeypatch: pytest.Monk
     monkeypatch.setattr(
         type(fitted.model.svm), "pair_decisions", lambda self, p: asked.append(p) or original(self, p)
     )
-    fitting._cross_validate(Spy(), points, classes, 0)  # type: ignore[arg-type]
+    fitting.cross_validate(Spy(), points, classes, 0)  # type: ignore[arg-type]
     assert len(seen) == len(asked) == 4
     for learned, checked in zip(seen, asked, strict=True):
         assert not set(learned[:, 0]) & set(checked[:, 0])

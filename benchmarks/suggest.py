@@ -1,0 +1,124 @@
+"""Is it worth asking ``gpu-ssl suggest`` which images to label? Beside random choice, on the same splits.
+
+    python -m benchmarks.suggest
+
+Starts from 100 labels of Fashion-MNIST and adds 50 at a time up to 500, chosen by each strategy; an SVM on
+the latents of one VAE is fitted each time, and scored on the test images at the end. Prints means over 5
+seeds and paired differences from random choice, with 95 % intervals, and writes
+``benchmarks/results/suggest.json``. Fails where the suggestions are not better.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gpu_ssl.config import RunConfig
+from gpu_ssl.data.loading import load_dataset
+from gpu_ssl.data.splits import labelled_indices
+from gpu_ssl.fitted.fitting import cross_validate
+from gpu_ssl.fitted.suggestion import POOL, margins_of, spread
+from gpu_ssl.methods import m1
+from gpu_ssl.methods.svm import SVMSolver
+from gpu_ssl.models.encoding import encode
+from gpu_ssl.report.differences import mean_and_interval
+from gpu_ssl.runtime.device import resolve_device
+from gpu_ssl.runtime.environment import describe_environment
+from gpu_ssl.runtime.progress import SILENT
+from gpu_ssl.runtime.timing import Stopwatch
+from gpu_ssl.svm.backend import resolve_backend
+
+RESULT = Path(__file__).parent / "results" / "suggest.json"
+FIRST, STEP, LAST = 100, 50, 500
+
+Choice = Callable[[NDArray[np.float64], NDArray[np.float32], int], NDArray[np.int64]]
+"""Takes margins and latents of the images without a label and a seed; returns which to label."""
+
+
+def at_random(margins: NDArray[np.float64], latents: NDArray[np.float32], seed: int) -> NDArray[np.int64]:
+    """Choose any."""
+    return np.random.default_rng(seed).choice(len(margins), STEP, replace=False)
+
+
+def least_sure(margins: NDArray[np.float64], latents: NDArray[np.float32], seed: int) -> NDArray[np.int64]:
+    """Choose those with the smallest margin."""
+    return np.argsort(margins, kind="stable")[:STEP]
+
+
+def suggested(margins: NDArray[np.float64], latents: NDArray[np.float32], seed: int) -> NDArray[np.int64]:
+    """Choose as ``gpu-ssl suggest`` does."""
+    pool = np.argsort(margins, kind="stable")[: POOL * STEP]
+    return pool[spread(latents[pool], STEP, seed)]
+
+
+STRATEGIES: dict[str, Choice] = {"random": at_random, "least sure": least_sure, "suggest": suggested}
+
+
+class Trial:
+    """Latents of one VAE, and the accuracies that strategies reach on them."""
+
+    def __init__(self) -> None:
+        config = RunConfig()
+        device_choice = resolve_device("auto")
+        device = torch.device(device_choice.used)
+        self.backend, _ = resolve_backend("auto", device_choice)
+        self.solver = SVMSolver(config.svm, self.backend, Stopwatch(device))
+        self.dataset = load_dataset(config.data)
+        train, test = (torch.from_numpy(p.images).to(device) for p in (self.dataset.train, self.dataset.test))
+        with tempfile.TemporaryDirectory() as folder:
+            images = m1.TrainingImages(train, self.dataset.mirrored, self.dataset.sha256)
+            vae, _, _ = m1.train(config, images, Path(folder) / "checkpoint.json", SILENT)
+        self.train, self.test = (encode(vae, part, torch.float32).cpu().numpy() for part in (train, test))
+
+    def accuracies(self, choose: Choice, seed: int) -> list[float]:
+        """Return the test accuracy at each number of labels."""
+        labels = self.dataset.train.labels
+        rows, found = labelled_indices(labels, FIRST, seed, 0), []
+        while True:
+            points, classes = self.backend.from_host(self.train[rows]), labels[rows]
+            svm = self.solver.fit(points, classes)
+            predicted = self.backend.to_host(svm.predict(self.backend.from_host(self.test)))
+            found.append(float(np.mean(predicted == self.dataset.test.labels)))
+            if len(rows) >= LAST:
+                return found
+            coupling, _ = cross_validate(self.solver, points, classes, seed)
+            rest = np.setdiff1d(np.arange(len(labels)), rows)
+            decisions = svm.pair_decisions(self.backend.from_host(self.train[rest]))
+            probabilities = coupling.probabilities(self.backend.to_host(decisions), svm.n_classes)
+            chosen = choose(margins_of(probabilities), self.train[rest], seed)
+            rows = np.concatenate([rows, rest[chosen]])
+
+
+@click.command()
+@click.option("--seeds", type=click.IntRange(2), default=5, show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), default=RESULT)
+def main(seeds: int, output: Path) -> None:
+    """Compare the strategies, print and write what they reach."""
+    trial = Trial()
+    counts = list(range(FIRST, LAST + 1, STEP))
+    record: dict[str, Any] = {"environment": describe_environment(), "labels": counts, "accuracies": {}}
+    for name, choose in STRATEGIES.items():
+        record["accuracies"][name] = [trial.accuracies(choose, seed) for seed in range(seeds)]
+        means = np.mean(record["accuracies"][name], axis=0)
+        click.echo(f"{name:12s}" + "".join(f"{100 * mean:8.2f}" for mean in means))
+    gains = np.subtract(record["accuracies"]["suggest"], record["accuracies"]["random"])
+    worse = []
+    for i, count in enumerate(counts[1:], start=1):
+        mean, low, high = mean_and_interval(gains[:, i])
+        interval = f"{100 * low:.2f} to {100 * high:.2f}"
+        click.echo(f"{count} labels: suggest is {100 * mean:.2f} points better ({interval})")
+        worse += [count] if low <= 0 else []
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    if worse:
+        raise click.ClickException(f"suggestions are not surely better at {worse} labels")
+
+
+if __name__ == "__main__":
+    main()
