@@ -52,6 +52,12 @@ LISTED = 5
 @click.option("--latent-dim", type=int, help="Dimensions of the latents.  [default: 64]")
 @click.option("--epochs", type=int, help="Times to go through the images.  [default: 4, or 400 steps]")
 @click.option("--batch-size", type=int, help="Images in a step of training.  [default: 256; fewer for few]")
+@click.option("--learning-rate", type=float, help="Peak learning rate.  [default: 0.006]")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    help="Number format of matrix products in training.  [default: auto, bfloat16 where the hardware has it]",
+)
 @click.option("--svm-c", type=float, help="Penalty C of the SVM.  [default: 5]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random.")
 @click.option(
@@ -90,12 +96,14 @@ def command(
 
     config = FitConfig.of(
         model=ModelConfig.of(latent_dim=options.pop("latent_dim")),
-        train=TrainConfig.of(epochs=options.pop("epochs"), batch_size=options.pop("batch_size")),
+        train=TrainConfig.of(
+            **{name: options.pop(name) for name in ("epochs", "batch_size", "learning_rate", "precision")}
+        ),
         svm=SVMConfig.of(C=options.pop("svm_c")),
         **options,
     )
     unfinished = output / "checkpoint.json"
-    _check_output(output, MODEL, unfinished)
+    _check_output(output, data, MODEL, unfinished)
     progress = make_progress(quiet)
     images = load_own(data, label_file, config.image_size, progress)
     _tell_of_trouble(images)
@@ -109,11 +117,22 @@ def command(
         _tell(fitted.record, output)
 
 
-def _check_output(output: Path, model: str, unfinished: Path) -> None:
+def _check_output(output: Path, data: Path, model: str, unfinished: Path) -> None:
+    if output.resolve().is_relative_to(data.resolve()):
+        raise UsageError(
+            f"--output {output} lies in {data}, whose images it would join; name a folder elsewhere"
+        )
     if (output / model).exists():
         raise UsageError(f"--output {output} holds a model already; name another folder, or delete it")
-    if output.exists() and not unfinished.exists() and (not output.is_dir() or any(output.iterdir())):
+    if output.exists() and not (output.is_dir() and all(map(_is_of_checkpoint, output.iterdir()))):
         raise UsageError(f"--output {output} exists and is not an empty folder; name another")
+
+
+def _is_of_checkpoint(path: Path) -> bool:
+    """Whether `path` is what an interrupted fit leaves, wherever it was stopped."""
+    return path.name.lstrip(".").startswith(
+        ("checkpoint.json", "checkpoint-", "README", "reliability", "model-")
+    )
 
 
 def _tell_of_trouble(images: "OwnImages") -> None:

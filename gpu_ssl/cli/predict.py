@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 import numpy as np
 
-from gpu_ssl.errors import DataError
+from gpu_ssl.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,7 +59,9 @@ def command(model: Path, data: Path, output: Path | None, kind: str | None, devi
     from gpu_ssl.cli.display import make_progress
     from gpu_ssl.data.stream import ImageStream
     from gpu_ssl.fitted.storage import load
+    from gpu_ssl.runtime.device import memory_errors
 
+    check_output(output)
     fitted, record = load(model, device)
     stream = ImageStream(read_paths() if str(data) == "-" else data, record.image_shape)
     kind = kind or ("jsonl" if output is not None and output.suffix in (".jsonl", ".ndjson") else "csv")
@@ -68,7 +70,9 @@ def command(model: Path, data: Path, output: Path | None, kind: str | None, devi
         write = _writer(kind, file)
         for names, images in stream:
             seen += _known(images, record)
-            _write_answers(write, names, fitted.predict(images), record)
+            with memory_errors(fitted.vae.device, "give --device cpu"):
+                answers = fitted.predict(images)
+            _write_answers(write, names, answers, record)
             advance("", len(names))
         tell_of_trouble(stream)
         if not stream.n_read:
@@ -87,12 +91,26 @@ def read_paths() -> Iterator[str]:
     return (line for line in lines if line)
 
 
+def check_output(output: Path | None) -> None:
+    """Refuse a folder as the place of a file, before any work is done.
+
+    Raises
+    ------
+    UsageError
+        If `output` is one.
+    """
+    if output is not None and output.is_dir():
+        raise UsageError(f"{output} is a folder; name a file")
+
+
 @contextmanager
 def opened(output: Path | None) -> Iterator[TextIO]:
     """Give stdout, or a file that is there when the block has ended well."""
     from gpu_ssl.runtime.files import atomic_path
 
     if output is None:
+        # File names need not be UTF-8; they go out as they came in.
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
         yield sys.stdout
         return
     with (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gpu_ssl.cli.fit import DEVICE
-from gpu_ssl.cli.predict import opened, read_paths, second_best, tell_of_trouble
+from gpu_ssl.cli.predict import check_output, opened, read_paths, second_best, tell_of_trouble
 from gpu_ssl.errors import DataError
 
 if TYPE_CHECKING:
@@ -36,7 +36,13 @@ COLUMNS = ("path", "label", "guess", "confidence", "second_guess")
     metavar="PNG",
     help="Also draw the images, with what the model takes them for.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the choice.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of the choice.",
+)
 @DEVICE
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 def command(
@@ -63,8 +69,11 @@ def command(
     from gpu_ssl.fitted.card import contact_sheet
     from gpu_ssl.fitted.storage import load
     from gpu_ssl.fitted.suggestion import suggest
+    from gpu_ssl.runtime.device import memory_errors
     from gpu_ssl.runtime.files import atomic_path
 
+    check_output(output)
+    check_output(sheet)
     fitted, record = load(model, device)
     stream = ImageStream(read_paths() if str(data) == "-" else data, record.image_shape)
     with make_progress(quiet).task("look", stream.total or 0) as advance:
@@ -74,14 +83,15 @@ def command(
                 yield block
                 advance("", len(block[0]))
 
-        chosen = suggest(fitted, watched(), count, record.labelled_keys, seed)
+        with memory_errors(fitted.vae.device, "give --device cpu"):
+            chosen = suggest(fitted, watched(), count, record.labelled_keys, seed)
     tell_of_trouble(stream)
-    if not len(chosen):
+    if chosen is None or not len(chosen):
         raise DataError(f"there is no image in {data} that could be read and carries no label yet")
     captions = _write(chosen, record.class_names, output)
     if sheet is not None:
         with atomic_path(sheet) as temporary:
-            contact_sheet(chosen.images, captions).savefig(temporary, dpi=120)
+            contact_sheet(chosen.images, captions).savefig(temporary, dpi=120, format="png")
 
 
 def _write(chosen: "Candidates", class_names: tuple[str, ...], output: Path | None) -> list[str]:

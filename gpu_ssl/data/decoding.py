@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -18,6 +19,9 @@ ImageShape = tuple[int, int, int]
 SIDE = 64
 """Longest side that is chosen for images: finer detail costs time and seldom tells classes apart."""
 
+LEAST_SIDE = 8
+"""Shortest side in pixels: the networks make nothing of less."""
+
 SURVEYED = 1000
 """Images whose headers decide on a shape."""
 
@@ -26,17 +30,29 @@ BLOCK = 64
 """Images that a thread decodes at a time."""
 
 
-def suffixes() -> frozenset[str]:
-    """Return the endings, lower case and with their dot, of the files that Pillow reads."""
+class OutOfReachError(DataError):
+    """An image that may be read another time: no permission, or a disk that does not answer."""
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """Return the names of the formats that are read: all of Pillow's but EPS, for which it runs a program."""
     Image.init()
-    return frozenset(end for end, name in Image.registered_extensions().items() if name in Image.OPEN)
+    return tuple(sorted(set(Image.OPEN) - {"EPS"}))
+
+
+def suffixes() -> frozenset[str]:
+    """Return the endings, lower case and with their dot, of the files that are read."""
+    known = formats()
+    return frozenset(end for end, name in Image.registered_extensions().items() if name in known)
 
 
 def choose_shape(paths: Sequence[Path], side: int | None = None) -> ImageShape:
     """Choose the shape of all images from the headers of some of them.
 
-    Images of one size keep their proportions, with the longest side at most `SIDE`; those of several sizes
-    become squares. They get one channel where none of those looked at has colours.
+    Images of one size keep their proportions, with the longest side at most `SIDE` and none shorter than
+    `LEAST_SIDE`; those of several sizes become squares. They get one channel where none of those looked at
+    has colours.
 
     Parameters
     ----------
@@ -63,25 +79,25 @@ def choose_shape(paths: Sequence[Path], side: int | None = None) -> ImageShape:
         raise DataError("none of the images that were looked at can be read")
     channels = 1 if grey else 3
     if len(sizes) > 1:
-        square = side or min(SIDE, int(np.median([max(size) for size in sizes])))
+        square = side or max(LEAST_SIDE, min(SIDE, int(np.median([max(size) for size in sizes]))))
         return channels, square, square
     ((width, height),) = sizes
     scale = (side or min(SIDE, max(width, height))) / max(width, height)
-    return channels, max(1, round(height * scale)), max(1, round(width * scale))
+    return channels, max(LEAST_SIDE, round(height * scale)), max(LEAST_SIDE, round(width * scale))
 
 
 def _opened(path: Path) -> Image.Image:
     # A pipe would let us wait for ever.
     if not path.is_file():
         raise DataError("no file is there")
-    return Image.open(path)
+    return Image.open(path, formats=formats())
 
 
 def decode(path: Path, shape: ImageShape) -> NDArray[np.uint8]:
     """Read an image file and fit it into `shape`.
 
     The image is turned as its camera says, and scaled to fit whole, with black around; what is transparent
-    shows black too. Of several frames the first counts; 16 bits become 8.
+    shows black too. Of several frames the first counts; of 16 bits the upper 8.
 
     Returns
     -------
@@ -90,7 +106,7 @@ def decode(path: Path, shape: ImageShape) -> NDArray[np.uint8]:
     Raises
     ------
     DataError
-        If the file is not a readable image; the message is the reason.
+        If the file is not a readable image; the message is the reason. `OutOfReachError`, if it may be one.
     """
     channels, height, width = shape
     try:
@@ -100,8 +116,11 @@ def decode(path: Path, shape: ImageShape) -> NDArray[np.uint8]:
             if image.size != (width, height):
                 image = ImageOps.pad(image, (width, height), Image.Resampling.BILINEAR)
             pixels = np.asarray(image)
+    except MemoryError:
+        raise
     except Exception as error:  # decoders meet hostile bytes, and raise whatever they like
-        raise DataError(_reason(error)) from error
+        kind = OutOfReachError if isinstance(error, OSError) and error.errno is not None else DataError
+        raise kind(_reason(error)) from error
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
@@ -109,9 +128,9 @@ def _flat(image: Image.Image, mode: str) -> Image.Image:
     """Return an image without transparency or more than 8 bits."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         values = np.asarray(image, dtype=np.float64)
-        brightest = values.max(initial=0)
-        scale = 255 / (1 if brightest <= 1 and image.mode == "F" else 65535 if brightest > 255 else 255)
-        image = Image.fromarray((values * scale).clip(0, 255).round().astype(np.uint8))
+        # Of one mode all images are scaled alike; only of real numbers either 1 or 255 is white.
+        white = 65535 if image.mode != "F" else 255 if values.max(initial=0) > 1 else 1
+        image = Image.fromarray((values * (255 / white)).clip(0, 255).round().astype(np.uint8))
     elif image.has_transparency_data:
         transparent = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), transparent)
@@ -149,6 +168,7 @@ def decode_all(
         return [(path, _outcome(lambda path=path: decode(path, shape))) for path in block]  # type: ignore[misc]
 
     source = iter(paths)
+    formats()  # once, and not by all threads at the same time
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     try:
         waiting = [pool.submit(work, block) for block in islice(_blocks(source), ahead * workers)]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,10 +11,11 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import PIL
 import platformdirs
 from numpy.typing import NDArray
 
-from gpu_ssl.data.decoding import ImageShape, choose_shape, decode_all, suffixes
+from gpu_ssl.data.decoding import LEAST_SIDE, ImageShape, OutOfReachError, choose_shape, decode_all, suffixes
 from gpu_ssl.data.label_file import read_labels
 from gpu_ssl.errors import DataError, UsageError
 from gpu_ssl.runtime.files import atomic_path, write_text
@@ -155,16 +157,22 @@ def _labels_of_files(
     classes = set(given.values())
     labels = {}
     for name in names:
-        first, below, _ = name.encode(errors="surrogateescape").decode(errors="replace").partition("/")
+        first, below, _ = (
+            name.encode(errors="surrogateescape").decode(errors="backslashreplace").partition("/")
+        )
         if below and (first in classes if given else first.lower() not in NO_CLASS):
             labels[name] = first
-    known = _known({_below(name, folder): label for name, label in given.items()}, names, folder, label_file)
-    for name, label in known.items():
-        if labels.get(name, label) != label:
+    there = set(names)
+    known: dict[str, str] = {}
+    for name, label in given.items():
+        path = name if name in there else _below(name, folder)
+        if known.setdefault(path, label) != label:
+            raise DataError(f"{label_file} gives {path!r} two labels, {known[path]!r} and {label!r}")
+        if labels.get(path, label) != label:
             raise DataError(
-                f"{name!r} lies in the folder of class {labels[name]!r}, and {label_file} says {label!r}"
+                f"{path!r} lies in the folder of class {labels[path]!r}, and {label_file} says {label!r}"
             )
-    return {**labels, **known}
+    return {**labels, **_known(known, names, folder, label_file)}
 
 
 def _below(name: str, folder: Path) -> str:
@@ -199,7 +207,9 @@ def _decoded(
     notes = cached.with_suffix(".json")
     if not (cached.is_file() and notes.is_file()):
         skipped: dict[str, str] = {}
+        lasting = True
         with atomic_path(cached) as temporary:
+            _reserve(temporary, len(names) * math.prod(shape))
             pixels = np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(names), *shape))
             n = 0
             with progress.task("decode", len(names)) as advance:
@@ -207,14 +217,18 @@ def _decoded(
                     for path, decoded in block:
                         if isinstance(decoded, DataError):
                             skipped[path.relative_to(folder).as_posix()] = str(decoded)
+                            lasting = lasting and not isinstance(decoded, OutOfReachError)
                         else:
                             pixels[n] = decoded
                             n += 1
                     advance("", len(block))
             pixels.flush()
             del pixels
-        write_text(notes, json.dumps(skipped))
-    skipped = json.loads(notes.read_text(encoding="utf-8"))
+        # Without its notes the file is not taken for whole, and images out of reach are tried again.
+        if lasting:
+            write_text(notes, json.dumps(skipped))
+    else:
+        skipped = json.loads(notes.read_text(encoding="utf-8"))
     # Copy on write: torch shares the memory of arrays that it may write to, and writes nothing.
     pixels = np.load(cached, mmap_mode="c")[: len(names) - len(skipped)]
     if not len(pixels):
@@ -225,6 +239,13 @@ def _decoded(
     return pixels, skipped
 
 
+def _reserve(path: Path, size: int) -> None:
+    """Take the space for a file: writing to a memory map on a full disk would kill the process."""
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+
+
 def cache_dir() -> Path:
     """Return the folder that decoded images are kept in."""
     return platformdirs.user_cache_path("gpu-ssl") / "decoded"
@@ -232,13 +253,15 @@ def cache_dir() -> Path:
 
 def _fingerprint(folder: Path, names: Sequence[str], shape: ImageShape) -> str:
     """Return a hash of what decides the pixels of files, short of reading them."""
-    digest = hashlib.sha256(f"{READER} {shape} {folder.absolute()}".encode(errors="surrogateescape"))
+    origin = f"{READER} {PIL.__version__} {shape} {folder.absolute()}"
+    digest = hashlib.sha256(origin.encode(errors="surrogateescape"))
     for name in names:
         try:
             found = (folder / name).stat()
+            state = f"{found.st_size}\0{found.st_mtime_ns}"
         except OSError:
-            continue
-        digest.update(f"{name}\0{found.st_size}\0{found.st_mtime_ns}\0".encode(errors="surrogateescape"))
+            state = "missing"
+        digest.update(f"{name}\0{state}\0".encode(errors="surrogateescape"))
     return digest.hexdigest()[:32]
 
 
@@ -264,8 +287,10 @@ def read_arrays(path: Path) -> tuple[NDArray[np.uint8], dict[str, str]]:
     try:
         content = np.load(path, mmap_mode="c", allow_pickle=False)
         arrays = dict(content) if isinstance(content, np.lib.npyio.NpzFile) else {"images": content}
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # NumPy meets hostile bytes, and raises whatever it likes
         raise DataError(f"{path} is not a readable .npy or .npz file: {error}") from error
+    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+        raise DataError(f"{path} holds something that is no array")
     found = [array for array in arrays.values() if array.ndim in (3, 4)]
     others = [array for array in arrays.values() if array.ndim not in (3, 4)]
     if len(found) != 1 or len(others) > 1:
@@ -289,8 +314,11 @@ def _channels_first(images: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
         images = images[:, None]
     elif images.shape[1] not in (1, 3):
         images = images.transpose(0, 3, 1, 2)
-    if images.shape[1] not in (1, 3) or 0 in images.shape:
-        raise DataError(f"{path}: images must have 1 or 3 channels and be at least one, not {images.shape}")
+    if images.shape[1] not in (1, 3) or not len(images) or min(images.shape[2:]) < LEAST_SIDE:
+        raise DataError(
+            f"{path}: at least one image is needed, with 1 or 3 channels and sides of {LEAST_SIDE} pixels or "
+            f"more, not {images.shape}"
+        )
     return np.require(images, requirements=["C", "W"])
 
 

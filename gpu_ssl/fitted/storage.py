@@ -5,6 +5,7 @@ Nothing is pickled. ``model.json`` is written last: a folder without it holds no
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from gpu_ssl.models import checkpoint
 from gpu_ssl.models.vae import VAE
 from gpu_ssl.runtime.device import resolve_device
 from gpu_ssl.svm.backend import resolve_backend
-from gpu_ssl.svm.kernels import Kernel
+from gpu_ssl.svm.kernels import KERNEL_NAMES, Kernel
 from gpu_ssl.svm.model import OneVsOneModel
+from gpu_ssl.svm.pairs import class_pairs
 
 MODEL = "model.json"
 SVM_ARRAYS = ("support", "support_vectors", "coefficients", "intercepts")
@@ -74,11 +76,24 @@ def load(folder: Path, device: str = "auto", svm_backend: str = "auto") -> tuple
         svm = OneVsOneModel(**arrays, kernel=Kernel(**record.kernel), n_classes=len(record.class_names))
         coupling = Coupling(**record.coupling)
         ood = OODScore(tensors["references"].to(place), **record.ood)
-    except (KeyError, TypeError, RuntimeError) as error:
+        _check(svm, coupling, ood)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise StorageError(f"{path} and its tensors do not fit together: {error}") from error
     vae = vae.to(place).to(memory_format=torch.channels_last).eval()
     augmented = record.training.augment
     return FittedModel(vae, svm, coupling, ood, record.class_names, backend, augmented), record
+
+
+def _check(svm: OneVsOneModel, coupling: Coupling, ood: OODScore) -> None:
+    """Check what would otherwise show in the answers alone."""
+    n_pairs = len(class_pairs(svm.n_classes))
+    if n_pairs < 1 or svm.intercepts.shape != (n_pairs,) or svm.coefficients.shape[1] != n_pairs:
+        raise ValueError(f"{svm.n_classes} classes, and {svm.intercepts.shape[0]} binary SVMs")
+    if svm.kernel.name not in KERNEL_NAMES:
+        raise ValueError(f"there is no kernel {svm.kernel.name!r}")
+    numbers = (svm.kernel.gamma, coupling.slope, coupling.power, ood.reach, ood.usual_error)
+    if not all(0 < number < math.inf for number in numbers):
+        raise ValueError(f"kernel, coupling and scores need positive numbers, not {numbers}")
 
 
 def _record(path: Path, description: dict[str, Any]) -> ModelRecord:

@@ -43,8 +43,8 @@ class Candidates:
 
 def suggest(
     model: FittedModel, blocks: Iterable[Block], n: int, known: Collection[str], seed: int = 0
-) -> Candidates:
-    """Choose `n` images to label next, the least sure first.
+) -> Candidates | None:
+    """Choose `n` images to label next, the least sure first; None where there is no image at all.
 
     Of the images that the model is least sure of, ten for each that is wanted, those nearest to `n` centres
     of k-means in the latent space are taken: unsure, and unlike each other. On Fashion-MNIST that was better
@@ -63,11 +63,11 @@ def suggest(
     seed : int
         Of k-means.
     """
-    shape = (0, *model.vae.image_shape)
-    pool = _candidates(model, [], np.empty(shape, np.uint8))
+    pool: Candidates | None = None
     for names, images in blocks:
-        pool = _least_sure(_joined(pool, _candidates(model, names, images)), set(known), POOL * n)
-    return pool.rows(np.sort(spread(pool.answers.latents, n, seed)))
+        fresh = _candidates(model, names, images)
+        pool = _least_sure(fresh if pool is None else _joined(pool, fresh), set(known), POOL * n)
+    return pool if pool is None else pool.rows(np.sort(spread(pool.answers.latents, n, seed)))
 
 
 def spread(latents: NDArray[np.float32], n: int, seed: int) -> NDArray[np.int64]:

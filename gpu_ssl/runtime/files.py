@@ -19,6 +19,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         If the file cannot be written (no space, no permission, a read-only disk). Nothing half-written
         stays behind.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        yield path  # A pipe or a device is written to, not replaced.
+        return
+    path = Path(os.path.realpath(path))  # What a link points to is replaced, not the link.
     temporary = path.with_name(f".{path.stem}-{secrets.token_hex(6)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -138,13 +138,20 @@ def test_images_that_were_labelled_are_told(home: Path) -> None:
         (("fit", "train", "--output", "new"), 1, "0 class has a labelled image"),
         (("fit", "train", "--labels", "none.csv", "--output", "new"), 1, "cannot read none.csv"),
         (("fit", "train", "--labels", "labels.csv", "--output", "model"), 2, "holds a model already"),
-        (("fit", "train", "--labels", "labels.csv", "--output", "train"), 2, "is not an empty folder"),
+        (("fit", "train", "--labels", "labels.csv", "--output", "test"), 2, "is not an empty folder"),
         (
             ("fit", "train", "--labels", "labels.csv", "--output", "new", "--image-size", "3"),
             2,
             "--image-size 3",
         ),
         (("fit", "none", "--output", "new"), 2, "none does not exist"),
+        (
+            ("fit", "train", "--labels", "labels.csv", "--output", "train/new"),
+            2,
+            "whose images it would join",
+        ),
+        (("predict", "model", "test", "--output", "empty"), 2, "empty is a folder; name a file"),
+        (("suggest", "model", "test", "--seed", "-1"), 2, "--seed"),
         (("fit", "train"), 2, "Missing option '--output'"),
     ],
 )

@@ -11,7 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from gpu_ssl.data.decoding import BLOCK, SIDE, choose_shape, decode, decode_all, suffixes
+from gpu_ssl.data.decoding import (
+    BLOCK,
+    LEAST_SIDE,
+    SIDE,
+    OutOfReachError,
+    choose_shape,
+    decode,
+    decode_all,
+    suffixes,
+)
 from gpu_ssl.errors import DataError
 
 GRADIENT = np.linspace(0, 255, 20 * 10).reshape(20, 10).astype(np.uint8)
@@ -36,10 +45,12 @@ def test_every_mode_of_a_grey_image_gives_that_grey(tmp_path: Path, mode: str, c
     white = np.full((8, 8), 255, np.uint8)
     if mode == "I;16":
         image = Image.fromarray(white.astype(np.uint16) * 257)
+    elif mode == "I":
+        image = Image.fromarray(white.astype(np.int32) * 257)
     elif mode == "F":
         image = Image.fromarray(white.astype(np.float32) / 255)
     else:
-        image = Image.fromarray(white).convert("RGB").convert(mode if mode != "I" else "L").convert(mode)
+        image = Image.fromarray(white).convert("RGB").convert(mode)
     path = picture(tmp_path / "image.tiff", image)
     pixels = decode(path, (channels, 8, 8))
     assert pixels.shape == (channels, 8, 8)
@@ -105,6 +116,35 @@ def test_what_is_no_image_is_an_error_with_a_reason(tmp_path: Path, kind: str) -
         decode(path, (1, 8, 8))
     assert str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_format_that_takes_a_program_is_no_image(tmp_path: Path) -> None:
+    path = tmp_path / "image.png"
+    Image.new("L", (8, 8)).save(path, "EPS")
+    with pytest.raises(DataError, match="not an image that Pillow knows"):
+        decode(path, (1, 8, 8))
+    assert not {".eps", ".ps"} & suffixes()
+
+
+def test_what_may_be_read_another_time_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = picture(tmp_path / "a.png", Image.fromarray(GRADIENT))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Image, "open", refuse)
+        with pytest.raises(OutOfReachError, match="Permission denied"):
+            decode(path, (1, 8, 8))
+    path.write_bytes(b"")
+    with pytest.raises(DataError) as caught:
+        decode(path, (1, 8, 8))
+    assert not isinstance(caught.value, OutOfReachError)
+
+
+def test_narrow_images_get_a_side_that_networks_can_use(tmp_path: Path) -> None:
+    assert choose_shape([picture(tmp_path / "a.png", Image.new("L", (4, 128)))]) == (1, SIDE, LEAST_SIDE)
+    assert choose_shape([picture(tmp_path / "b.png", Image.new("L", (1, 1)))]) == (1, LEAST_SIDE, LEAST_SIDE)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)

@@ -2,13 +2,14 @@
 
 import os
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from gpu_ssl.data import own
+from gpu_ssl.data import decoding, own
 from gpu_ssl.data.own import UNLABELLED, duplicates, find_images, load_own, read_arrays
 from gpu_ssl.errors import DataError, UsageError
 
@@ -74,6 +75,7 @@ def test_a_label_file_names_classes_and_folders_of_that_name_do_too(folder: Path
             "labels 1 images that are not in .*'nowhere.png'.*such as 'a.png'",
         ),
         (("cat/1.png,dog", "b.png,cat"), "lies in the folder of class 'cat', and .* says 'dog'"),
+        (("a.png,cat", "./a.png,dog"), "gives 'a.png' two labels, 'cat' and 'dog'"),
         (("a.png,bird",), "1 class has a labelled image"),
     ],
 )
@@ -91,6 +93,50 @@ def test_unreadable_files_are_skipped_and_told(folder: Path) -> None:
     assert "cat/1.png" not in images.names
     assert len(images) == len(images.images) == len(images.labels) == 6
     assert named(images)["cat/2.png"] == "cat"
+
+
+def test_names_and_pixels_stay_together_when_a_broken_link_moves(folder: Path) -> None:
+    (folder / "z.png").symlink_to("/nowhere")
+    first = load_own(folder, None)
+    (folder / "z.png").rename(folder / "0.png")
+    again = load_own(folder, None)
+    assert list(again.skipped) == ["0.png"]
+    assert again.names == first.names
+    assert len(again.names) == len(again.images)
+    assert np.array_equal(again.images, first.images)
+
+
+def test_what_could_not_be_reached_is_tried_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = decoding.decode
+
+    def denied(path: Path, shape: decoding.ImageShape) -> np.ndarray:
+        if path.name == "a.png":
+            raise decoding.OutOfReachError("Permission denied")
+        return original(path, shape)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decoding, "decode", denied)
+        assert load_own(folder, None).skipped == {"a.png": "Permission denied"}
+    assert load_own(folder, None).skipped == {}
+
+
+def test_a_folder_may_lie_in_one_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i in range(4):
+        path = tmp_path / "photos" / "photos" / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 10 * i).save(path)
+    rows = [f"photos/{i}.png,{'ab'[i % 2]}" for i in range(4)]
+    monkeypatch.chdir(tmp_path)
+    images = load_own(Path("photos"), label_file(tmp_path / "photos", *rows))
+    assert named(images) == {f"photos/{i}.png": "ab"[i % 2] for i in range(4)}
+
+
+def test_folders_that_are_no_utf_8_stay_apart(tmp_path: Path) -> None:
+    for name in (b"x\xff", b"x\xfe"):
+        path = tmp_path / os.fsdecode(name) / "1.png"
+        path.parent.mkdir()
+        Image.new("L", (8, 8)).save(path)
+    assert load_own(tmp_path, None).class_names == ("x\\xfe", "x\\xff")
 
 
 def test_links_to_folders_are_not_followed(folder: Path) -> None:
@@ -175,6 +221,18 @@ def test_arrays_that_are_no_images_are_refused(
     np.savez(tmp_path / "x.npz", **content)
     with pytest.raises(DataError, match=words):
         read_arrays(tmp_path / "x.npz")
+
+
+def test_damaged_archives_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", images=np.zeros((40, 8, 8), np.uint8))
+    content = (tmp_path / "x.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(content[:-30])
+    (tmp_path / "flipped.npz").write_bytes(content[:300] + b"\xff\xff" + content[302:])
+    with zipfile.ZipFile(tmp_path / "text.npz", "w") as archive:
+        archive.writestr("notes.txt", "no array")
+    for name in ("cut.npz", "flipped.npz", "text.npz"):
+        with pytest.raises(DataError, match=r"not a readable|no array"):
+            read_arrays(tmp_path / name)
 
 
 def test_pickles_and_rubbish_are_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from gpu_ssl.data import stream
 from gpu_ssl.data.stream import ImageStream
 from gpu_ssl.errors import DataError, UsageError
 
-SHAPE = (1, 4, 4)
+SHAPE = (1, 8, 8)
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "images"
     (root / "deep").mkdir(parents=True)
     for i in range(25):
-        Image.new("L", (4, 4), 10 * i).save(root / "deep" / f"{i:02d}.png")
+        Image.new("L", (8, 8), 10 * i).save(root / "deep" / f"{i:02d}.png")
     return root
 
 
@@ -71,15 +71,15 @@ def test_paths_are_read_as_they_come(folder: Path) -> None:
 
 def test_one_image_and_arrays_are_sources_too(folder: Path, tmp_path: Path) -> None:
     assert gone_through(ImageStream(folder / "deep" / "07.png", SHAPE))[2] == [70]
-    np.save(tmp_path / "x.npy", np.arange(25, dtype=np.uint8)[:, None, None] * np.ones((4, 4), np.uint8))
+    np.save(tmp_path / "x.npy", np.arange(25, dtype=np.uint8)[:, None, None] * np.ones((8, 8), np.uint8))
     images = ImageStream(tmp_path / "x.npy", SHAPE)
     sizes, names, values = gone_through(images)
     assert (sizes, names, values) == ([10, 10, 5], [str(i) for i in range(25)], list(range(25)))
 
 
 def test_what_is_no_source_is_refused_at_once(folder: Path, tmp_path: Path) -> None:
-    np.save(tmp_path / "x.npy", np.zeros((2, 5, 4), np.uint8))
-    with pytest.raises(UsageError, match=r"shape \(1, 5, 4\); the model takes \(1, 4, 4\)"):
+    np.save(tmp_path / "x.npy", np.zeros((2, 9, 8), np.uint8))
+    with pytest.raises(UsageError, match=r"shape \(1, 9, 8\); the model takes \(1, 8, 8\)"):
         ImageStream(tmp_path / "x.npy", SHAPE)
     with pytest.raises(UsageError, match="does not exist"):
         ImageStream(tmp_path / "none", SHAPE)

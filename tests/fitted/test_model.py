@@ -131,6 +131,30 @@ def test_a_description_that_was_signed_again_must_still_fit_its_tensors(saved: P
         storage.load(saved, "cpu")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c.update(class_names=["a"]),
+        lambda c: c["class_names"].pop(),
+        lambda c: c["kernel"].update(name="zzz"),
+        lambda c: c["kernel"].update(gamma="x"),
+        lambda c: c["coupling"].update(slope=float("nan")),
+        lambda c: c["ood"].update(reach=0.0),
+    ],
+)
+def test_numbers_that_make_no_answers_are_refused(
+    saved: Path, change: Callable[[dict[str, Any]], Any]
+) -> None:
+    def signed(content: dict[str, Any]) -> None:
+        change(content)
+        told = {k: v for k, v in content.items() if k not in ("tensors", "sha256")}
+        content["sha256"] = storage._digest(told)
+
+    edit(saved, signed)
+    with pytest.raises(StorageError, match=r"do not fit together|is damaged"):
+        storage.load(saved, "cpu")
+
+
 def test_truncated_tensors_and_an_empty_folder_are_refused(saved: Path, tmp_path: Path) -> None:
     (tensors,) = saved.glob("*.safetensors")
     tensors.write_bytes(tensors.read_bytes()[:-10])

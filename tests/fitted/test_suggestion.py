@@ -33,6 +33,7 @@ def blocks(images: np.ndarray, size: int) -> list[Block]:
 def test_they_are_of_the_least_sure_and_in_that_order(fitted: Fit, dataset: Dataset) -> None:
     images = dataset.test.images
     chosen = suggest(fitted.model, blocks(images, 100), 5, set())
+    assert chosen is not None
     margins = margins_of(fitted.model.predict(images).probabilities)
     assert sorted(chosen.margins) == chosen.margins.tolist()
     assert chosen.margins.max() <= np.sort(margins)[5 * POOL + 5]
@@ -41,18 +42,26 @@ def test_they_are_of_the_least_sure_and_in_that_order(fitted: Fit, dataset: Data
 
 
 def test_blocks_of_any_size_give_the_same(fitted: Fit, dataset: Dataset) -> None:
-    names = [suggest(fitted.model, blocks(dataset.test.images, n), 7, set()).names for n in (450, 64, 7)]
-    assert names[0] == names[1] == names[2]
+    all_at_once, *others = (
+        suggest(fitted.model, blocks(dataset.test.images, n), 7, set()) for n in (450, 64, 7)
+    )
+    assert all_at_once is not None
+    for other in others:
+        assert other is not None
+        assert other.names == all_at_once.names
 
 
 def test_neither_copies_nor_labelled_images_are_suggested(fitted: Fit, dataset: Dataset) -> None:
     images = dataset.test.images[:60]
     known = {image_key(image) for image in images[:30]}
     chosen = suggest(fitted.model, blocks(np.concatenate([images, images]), 40), 50, known)
+    assert chosen is not None
     assert len(set(chosen.keys)) == len(chosen) == 30
     assert not known & set(chosen.keys)
-    assert len(suggest(fitted.model, blocks(images[:30], 10), 5, known)) == 0
-    assert len(suggest(fitted.model, [], 5, known)) == 0
+    none = suggest(fitted.model, blocks(images[:30], 10), 5, known)
+    assert none is not None
+    assert len(none) == 0
+    assert suggest(fitted.model, [], 5, known) is None
 
 
 def test_they_are_spread_over_the_latent_space() -> None:

@@ -58,3 +58,17 @@ def test_a_full_disk_is_an_error_and_leaves_the_old_file(small_disk: Path) -> No
         write_text(path, "x" * 100_000)
     assert path.read_text() == "old"
     assert os.listdir(small_disk) == ["a.json"]
+
+
+def test_what_a_link_points_to_is_replaced_and_a_device_is_written_to(tmp_path: Path) -> None:
+    real, link = tmp_path / "real.txt", tmp_path / "link.txt"
+    real.write_text("old")
+    link.symlink_to(real)
+    write_text(link, "new")
+    assert link.is_symlink()
+    assert real.read_text() == "new"
+    device = tmp_path / "null"
+    device.symlink_to("/dev/null")
+    write_text(device, "gone")
+    assert Path("/dev/null").is_char_device()
+    assert device.is_symlink()

@@ -14,9 +14,10 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.svm import SVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from gpu_ssl import OneVsOneSVC, estimators
+from gpu_ssl import OneVsOneSVC
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.errors import DeviceError, UsageError
+from gpu_ssl.estimators import svc
 from gpu_ssl.report.records import Choice
 from gpu_ssl.svm.kernels import Kernel
 from tests.svm import clouds, kernels
@@ -148,9 +149,9 @@ class TestOnADevice:
     def gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
         cuda = Choice(requested="auto", used="cuda:0", reason="test")
         cuml = Choice(requested="auto", used="cuml", reason="test")
-        monkeypatch.setattr(estimators, "resolve_device", lambda requested: cuda)
-        monkeypatch.setattr(estimators, "resolve_backend", lambda *_: (DeviceBackend(), cuml))
-        monkeypatch.setattr(estimators, "is_cupy_array", lambda array: isinstance(array, StrictArray))
+        monkeypatch.setattr(svc, "resolve_device", lambda requested: cuda)
+        monkeypatch.setattr(svc, "resolve_backend", lambda *_: (DeviceBackend(), cuml))
+        monkeypatch.setattr(svc, "is_cupy_array", lambda array: isinstance(array, StrictArray))
 
     @pytest.mark.parametrize("as_list", [False, True])
     @pytest.mark.parametrize("kernel", ["rbf", "poly"])
@@ -180,7 +181,7 @@ class TestOnADevice:
         svc = OneVsOneSVC().fit(points, labels)
         assert svc.model_.support_vectors.device == DEVICE
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(estimators, "_like", lambda result, X: to_host(result))
+            patch.setattr(svc, "_like", lambda result, X: to_host(result))
             assert np.array_equal(svc.predict(points), SVC().fit(points, labels).predict(points))
 
     def test_integers_become_float32(self) -> None:

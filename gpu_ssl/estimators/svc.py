@@ -1,4 +1,4 @@
-"""scikit-learn estimators over the parts of gpu-ssl."""
+"""Support vector classification, one-vs-one, as a scikit-learn estimator."""
 
 import numbers
 from typing import Any, Literal, Self

@@ -1,0 +1,197 @@
+"""The whole pipeline as a scikit-learn classifier: images, a few of them with a label."""
+
+import tempfile
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+
+from gpu_ssl.config import FitConfig, SVMConfig
+from gpu_ssl.data.own import UNLABELLED, OwnImages
+from gpu_ssl.errors import UsageError
+from gpu_ssl.estimators.images import ImageShape, PixelFormat, learning_settings
+from gpu_ssl.fitted import storage
+from gpu_ssl.fitted.card import write_card
+from gpu_ssl.fitted.fitting import fit
+from gpu_ssl.fitted.model import Answers
+from gpu_ssl.models.encoding import BLOCK
+from gpu_ssl.runtime.progress import SILENT
+
+
+class SemiSupervisedClassifier(
+    ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]
+    ClassifierMixin,  # type: ignore[misc]
+    TransformerMixin,  # type: ignore[misc]
+    BaseEstimator,  # type: ignore[misc]
+):
+    """Classify images of which a few carry a label: a VAE learns from all, an SVM from those (M1).
+
+    X is what `VAETransformer` takes. In `y`, -1 stands for no label, and where labels are words an empty one
+    does too. Probabilities are calibrated by cross-validation on the labelled images.
+
+    Parameters
+    ----------
+    C : float, default=5.0
+        Penalty of the SVM.
+    latent_dim, kl_weight, network, epochs, batch_size, mirror, image_shape, random_state, device
+        See `VAETransformer`.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The class labels, sorted.
+    model_ : FittedModel
+        The VAE, the SVM and the calibration.
+    record_ : ModelRecord
+        All that is told of them; `record_.estimate` is what to expect (None where a class has one label).
+    pixels_ : PixelFormat
+        How X becomes images.
+    n_features_in_ : int
+        Size of the second axis of X.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gpu_ssl import SemiSupervisedClassifier
+    >>> from sklearn.datasets import load_digits
+    >>> digits = load_digits()
+    >>> y = np.where(np.arange(1797) < 200, digits.target, -1)
+    >>> model = SemiSupervisedClassifier(mirror=False, epochs=5, random_state=0, device="cpu")
+    >>> model = model.fit(digits.images, y)
+    >>> model.score(digits.images[200:], digits.target[200:]) > 0.8
+    True
+    """
+
+    def __init__(
+        self,
+        C: float = 5.0,
+        *,
+        latent_dim: int = 64,
+        kl_weight: float = 0.05,
+        network: Literal["auto", "conv", "mlp"] = "auto",
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        mirror: bool = True,
+        image_shape: ImageShape | None = None,
+        random_state: Any = None,
+        device: str = "auto",
+    ) -> None:
+        self.C = C
+        self.latent_dim = latent_dim
+        self.kl_weight = kl_weight
+        self.network = network
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.mirror = mirror
+        self.image_shape = image_shape
+        self.random_state = random_state
+        self.device = device
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Learn from images X (n, ...) and labels `y` (n,), -1 where there is none.
+
+        Raises
+        ------
+        UsageError
+            A ValueError: X, `y` or a parameter that cannot be.
+        """
+        X = validate_data(self, X, allow_nd=True)
+        if y is None:
+            raise UsageError("this classifier requires y to be passed, but the target y is None")
+        labels = column_or_1d(y, warn=True)
+        if len(labels) != len(X):
+            raise UsageError(f"y holds {len(labels)} labels; X has {len(X)} samples")
+        known = is_labelled(labels)
+        check_classification_targets(labels[known])
+        self.classes_, codes = np.unique(labels[known], return_inverse=True)
+        if len(self.classes_) < 2:
+            found = "1 class" if len(self.classes_) else "no class"
+            raise UsageError(f"the labels of y hold {found}; a classifier needs at least 2")
+        self.pixels_ = PixelFormat.of(X, self.image_shape)
+        classes = np.full(len(X), UNLABELLED)
+        classes[known] = codes
+        names = tuple(str(number) for number in range(len(X)))
+        class_names = tuple(str(name) for name in self.classes_)
+        images = OwnImages(names, self.pixels_.to_images(X), classes, class_names, {})
+        with tempfile.TemporaryDirectory() as folder:
+            fitted = fit(images, self._config(), Path(folder) / "checkpoint.json", SILENT)
+        self.model_, self.record_ = fitted.model, fitted.record
+        return self
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the class of each sample, of shape (n,)."""
+        classes: NDArray[Any] = self.classes_[self._ask(X).classes]
+        return classes
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return the probability of each class, of shape (n, n_classes), largest at what `predict` says."""
+        return self._ask(X).probabilities
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Return the latents of X, of shape (n, latent_dim), float32."""
+        return self._ask(X).latents
+
+    def ood_score(self, X: Any) -> NDArray[np.float32]:
+        """Return how unlike each sample is to all that were fitted, (n,); see `fitted.ood.OODScore`."""
+        return self._ask(X).ood_scores
+
+    def save(self, folder: Path | str) -> None:
+        """Write a model that ``gpu-ssl predict`` reads, where X was fitted as uint8 images.
+
+        Raises
+        ------
+        UsageError
+            If X was something else, whose scale the file could not tell.
+        StorageError
+            If a file cannot be written.
+        """
+        check_is_fitted(self)
+        if not self.pixels_.is_uint8:
+            raise UsageError("only a model of uint8 images can be saved; give X as uint8 from 0 to 255")
+        write_card(Path(folder), self.record_)
+        storage.save(Path(folder), self.model_, self.record_)
+
+    def _ask(self, X: Any) -> Answers:
+        check_is_fitted(self)
+        images = self.pixels_.to_images(validate_data(self, X, allow_nd=True, reset=False))
+        answers = self.model_.predict(images[:BLOCK])
+        for start in range(BLOCK, len(images), BLOCK):
+            answers = answers.followed_by(self.model_.predict(images[start : start + BLOCK]))
+        return answers
+
+    def _config(self) -> FitConfig:
+        learning = learning_settings(
+            self.pixels_,
+            self.network,
+            self.latent_dim,
+            self.kl_weight,
+            self.epochs,
+            self.batch_size,
+            self.random_state,
+            self.device,
+        )
+        return FitConfig.of(**{**dict(learning), "svm": SVMConfig.of(C=self.C), "mirror": self.mirror})
+
+    def __sklearn_tags__(self) -> Any:
+        """Tell scikit-learn that latents are float32 whatever X is."""
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    @property
+    def _n_features_out(self) -> int:
+        """Number of latents; what scikit-learn names its columns by."""
+        return self.record_.config.model.latent_dim
+
+
+def is_labelled(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which of `labels` (n,) are labels: not -1, and no empty word."""
+    if labels.dtype.kind in "iuf":
+        return np.asarray(labels != UNLABELLED, dtype=bool)
+    if labels.dtype.kind == "b":
+        return np.ones(len(labels), bool)
+    return np.array([label not in (UNLABELLED, "", str(UNLABELLED)) for label in labels.tolist()], bool)

@@ -1,0 +1,157 @@
+"""A variational autoencoder as a scikit-learn transformer."""
+
+import tempfile
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from gpu_ssl.errors import UsageError
+from gpu_ssl.estimators.images import ImageShape, PixelFormat, learning_settings
+from gpu_ssl.methods import m1
+from gpu_ssl.models.encoding import BLOCK, encode
+from gpu_ssl.runtime.device import memory_errors, resolve_device
+from gpu_ssl.runtime.progress import SILENT
+
+
+class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Learn latents of images without a label: the M1 of Kingma et al. 2014 without its SVM.
+
+    X is of shape (n, height, width), with 1 or 3 channels first or last; or rows of numbers, which are
+    pictures where `image_shape` says so. uint8 is taken as it is; other numbers are scaled from the smallest
+    to the largest, and keep 256 steps.
+
+    Parameters
+    ----------
+    latent_dim : int, default=64
+        Dimensions of the latents.
+    kl_weight : float, default=0.05
+        Weight of the KL divergence beside the reconstruction.
+    network : {"auto", "conv", "mlp"}, default="auto"
+        ``conv`` for pictures, trained on random views of them, or the perceptron of Kingma et al.
+    epochs, batch_size : int, optional
+        Passes over X, and images in a step; see ``gpu-ssl run --help`` for the defaults.
+    mirror : bool, default=True
+        Whether a mirror image means the same.
+    image_shape : tuple of int, optional
+        Channels, height and width of rows of pixels.
+    random_state : int, RandomState or None, default=None
+        Seed of everything random.
+    device : str, default="auto"
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; only ``auto`` falls back to the CPU.
+
+    Attributes
+    ----------
+    vae_ : VAE
+        The network, on the device it was trained on.
+    training_ : TrainingRecord
+        How it was trained, with the losses of each epoch in nats.
+    pixels_ : PixelFormat
+        How X becomes images.
+    n_features_in_ : int
+        Size of the second axis of X.
+
+    Examples
+    --------
+    >>> from gpu_ssl import VAETransformer
+    >>> from sklearn.datasets import load_digits
+    >>> X = load_digits().images
+    >>> vae = VAETransformer(latent_dim=8, epochs=2, mirror=False, random_state=0, device="cpu")
+    >>> vae.fit_transform(X).shape
+    (1797, 8)
+    """
+
+    def __init__(
+        self,
+        latent_dim: int = 64,
+        *,
+        kl_weight: float = 0.05,
+        network: Literal["auto", "conv", "mlp"] = "auto",
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        mirror: bool = True,
+        image_shape: ImageShape | None = None,
+        random_state: Any = None,
+        device: str = "auto",
+    ) -> None:
+        self.latent_dim = latent_dim
+        self.kl_weight = kl_weight
+        self.network = network
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.mirror = mirror
+        self.image_shape = image_shape
+        self.random_state = random_state
+        self.device = device
+
+    def fit(self, X: Any, y: object = None) -> Self:
+        """Train the VAE on X; `y` is not looked at.
+
+        Raises
+        ------
+        UsageError
+            A ValueError: X or a parameter that cannot be.
+        """
+        X = validate_data(self, X, allow_nd=True)
+        if len(X) < 2:
+            raise UsageError(f"X has {len(X)} sample; at least 2 are needed")
+        self.pixels_ = PixelFormat.of(X, self.image_shape)
+        config = learning_settings(
+            self.pixels_,
+            self.network,
+            self.latent_dim,
+            self.kl_weight,
+            self.epochs,
+            self.batch_size,
+            self.random_state,
+            self.device,
+        )
+        device = torch.device(resolve_device(self.device).used)
+        images = torch.from_numpy(self.pixels_.to_images(X)).to(device)
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            memory_errors(device, "take a smaller batch_size, or device='cpu'"),
+        ):
+            to_learn = m1.TrainingImages(images, self.mirror, "")
+            self.vae_, self.training_, _ = m1.train(
+                config, to_learn, Path(folder) / "checkpoint.json", SILENT
+            )
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Return the posterior means of X, of shape (n, latent_dim), float32."""
+        check_is_fitted(self)
+        X = validate_data(self, X, allow_nd=True, reset=False)
+        images = torch.from_numpy(self.pixels_.to_images(X)).to(self.vae_.device)
+        latents: NDArray[np.float32] = encode(self.vae_, images, torch.float32).cpu().numpy()
+        return np.ascontiguousarray(latents)
+
+    @torch.no_grad()
+    def inverse_transform(self, X: Any) -> NDArray[np.float64]:
+        """Return what the decoder draws of latents X (n, latent_dim), in the shape and scale that was fitted.
+
+        Of ``conv`` that is the picture which all views of an image share (see `models.augmentation`), not
+        the image itself.
+        """
+        check_is_fitted(self)
+        latents = torch.from_numpy(check_array(X, dtype=np.float32)).to(self.vae_.device)
+        if latents.shape[1] != self.vae_.config.latent_dim:
+            raise UsageError(f"X has {latents.shape[1]} columns; latents have {self.vae_.config.latent_dim}")
+        vae = self.vae_.eval()
+        drawn = torch.cat([torch.sigmoid(vae.decode(part)) for part in torch.split(latents, BLOCK)])
+        return self.pixels_.from_intensities(drawn.cpu().numpy())
+
+    def __sklearn_tags__(self) -> Any:
+        """Tell scikit-learn that latents are float32 whatever X is."""
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    @property
+    def _n_features_out(self) -> int:
+        """Number of latents; what scikit-learn names its columns by."""
+        return self.vae_.config.latent_dim

@@ -1,0 +1,140 @@
+"""The estimators of the whole pipeline: scikit-learn's contract, and digits learned from a few labels."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.semi_supervised import SelfTrainingClassifier
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from gpu_ssl import SemiSupervisedClassifier, VAETransformer
+from gpu_ssl.data.image_set import Dataset
+from gpu_ssl.errors import DataError, UsageError
+from gpu_ssl.fitted import storage
+
+EXPECTED = {
+    "check_classifiers_classes": "its labels are -1 and 1, and -1 stands for no label here",
+    "check_methods_subset_invariance": "float32 sums depend on how many rows are summed at once",
+}
+
+QUICK = SemiSupervisedClassifier(latent_dim=16, mirror=False, epochs=5, random_state=0, device="cpu")
+
+
+@parametrize_with_checks(
+    [
+        VAETransformer(latent_dim=2, epochs=2, random_state=0, device="cpu"),
+        SemiSupervisedClassifier(latent_dim=8, epochs=10, random_state=0, device="cpu"),
+    ],
+    expected_failed_checks=lambda estimator: (
+        EXPECTED if isinstance(estimator, SemiSupervisedClassifier) else {}
+    ),
+)
+def test_scikit_learns_own_checks_of_an_estimator(estimator, check) -> None:  # type: ignore[no-untyped-def]
+    check(estimator)
+
+
+def few(digits: Dataset, n: int = 200) -> tuple[np.ndarray, np.ndarray]:
+    labels = digits.train.labels.copy()
+    labels[n:] = -1
+    return digits.train.images[:, 0], labels
+
+
+@pytest.fixture(scope="module")
+def fitted(digits: Dataset) -> SemiSupervisedClassifier:
+    return clone(QUICK).fit(*few(digits))
+
+
+def test_digits_are_learned_from_200_labels(fitted: SemiSupervisedClassifier, digits: Dataset) -> None:
+    X, y = digits.test.images[:, 0], digits.test.labels
+    assert fitted.score(X, y) > 0.85
+    probabilities = fitted.predict_proba(X)
+    assert np.array_equal(fitted.classes_[probabilities.argmax(1)], fitted.predict(X))
+    assert fitted.record_.estimate is not None
+    assert fitted.record_.estimate.of == 200
+    assert fitted.ood_score(255 - X).mean() > fitted.ood_score(X).mean()
+
+
+@pytest.mark.parametrize("kind", [str, object])
+def test_labels_may_be_words_and_an_empty_one_is_none(
+    digits: Dataset, kind: type, fitted: SemiSupervisedClassifier
+) -> None:
+    X, y = few(digits)
+    words = np.array(["" if label == -1 else f"digit {label}" for label in y], dtype=kind)
+    again = clone(QUICK).fit(X, words)
+    assert again.classes_.tolist() == [f"digit {k}" for k in range(10)]
+    expected = np.array([f"digit {k}" for k in fitted.predict(X[:50])])
+    assert np.array_equal(again.predict(X[:50]), expected)
+
+
+def test_every_layout_gives_the_same(fitted: SemiSupervisedClassifier, digits: Dataset) -> None:
+    X, y = few(digits)
+    rows = clone(QUICK).set_params(image_shape=(1, 8, 8)).fit(X.reshape(len(X), -1), y)
+    last = clone(QUICK).fit(X[..., None], y)
+    expected = fitted.predict_proba(X[:20])
+    assert np.array_equal(rows.predict_proba(X[:20].reshape(20, -1)), expected)
+    assert np.array_equal(last.predict_proba(X[:20, ..., None]), expected)
+
+
+def test_it_works_in_what_scikit_learn_builds(digits: Dataset) -> None:
+    rows = digits.train.images[:300].reshape(300, -1) / 255
+    labels = digits.train.labels[:300]
+    quick = clone(QUICK).set_params(image_shape=(1, 8, 8), epochs=1)
+    search = GridSearchCV(quick, {"C": [1.0, 5.0]}, cv=2).fit(rows, labels)
+    assert search.best_params_["C"] in (1.0, 5.0)
+    calibrated = CalibratedClassifierCV(quick, cv=2).fit(rows, labels)
+    assert calibrated.predict_proba(rows[:5]).shape == (5, 10)
+    partly = np.where(np.arange(300) < 100, labels, -1)
+    assert SelfTrainingClassifier(quick, max_iter=1).fit(rows, partly).predict(rows[:5]).shape == (5,)
+    vae = VAETransformer(latent_dim=8, epochs=2, mirror=False, image_shape=(1, 8, 8), random_state=0)
+    pipeline = make_pipeline(vae, LogisticRegression(max_iter=1000)).fit(rows, labels)
+    assert pipeline.score(rows, labels) > 0.5
+    pandas_like = vae.set_output(transform="default").fit(rows)
+    assert pandas_like.get_feature_names_out().tolist() == [f"vaetransformer{i}" for i in range(8)]
+
+
+def test_latents_are_drawn_as_pictures_of_the_same_kind(digits: Dataset) -> None:
+    X = digits.train.images[:, 0] / 255.0
+    vae = VAETransformer(latent_dim=16, mirror=False, random_state=0, device="cpu").fit(X)
+    latents = vae.transform(X)
+    drawn = vae.inverse_transform(latents)
+    assert drawn.shape == X.shape
+    assert (drawn.min() >= 0, drawn.max() <= 1) == (True, True)
+    # Of which image it is can be seen: bright where that is bright.
+    similarity = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(X[:100], drawn[:100], strict=True)]
+    assert np.mean(similarity) > 0.7
+
+
+def test_a_saved_model_says_the_same(
+    fitted: SemiSupervisedClassifier, digits: Dataset, tmp_path: Path
+) -> None:
+    fitted.save(tmp_path / "model")
+    model, record = storage.load(tmp_path / "model", "cpu")
+    images = digits.test.images
+    expected = fitted.predict_proba(images[:, 0])
+    assert np.array_equal(model.predict(images[:1024]).probabilities, expected)
+    assert record.class_names == tuple("0123456789")
+    assert json.loads((tmp_path / "model" / "model.json").read_text())["kind"] == "gpu-ssl model"
+    floats = clone(QUICK).fit(digits.train.images[:100, 0] / 255, digits.train.labels[:100])
+    with pytest.raises(UsageError, match="only a model of uint8 images"):
+        floats.save(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda X, y: (X, np.full(len(y), -1)), "hold no class"),
+        (lambda X, y: (X, np.where(y == 3, 3, -1)), "hold 1 class"),
+        (lambda X, y: (X[:, :5, :, None, None], y), "shape"),
+        (lambda X, y: (X[:5], y[:5]), "too few"),
+        (lambda X, y: (X, y[:-1]), "samples"),
+    ],
+)
+def test_what_cannot_be_learned_is_refused(digits: Dataset, change, words: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises((ValueError, DataError), match=words):
+        clone(QUICK).fit(*change(*few(digits)))
