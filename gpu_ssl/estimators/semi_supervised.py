@@ -124,7 +124,8 @@ class SemiSupervisedClassifier(
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the class of each sample, of shape (n,)."""
-        classes: NDArray[Any] = self.classes_[self._ask(X).classes]
+        codes = self._ask(X).classes
+        classes: NDArray[Any] = self.classes_[codes]
         return classes
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:

@@ -182,7 +182,7 @@ def test_a_failed_prediction_leaves_no_file(home: Path) -> None:
 
 
 def test_an_interrupted_fit_goes_on_where_it_was(home: Path) -> None:
-    command = ["fit", "train", "--labels", "labels.csv", "--output", "late", "--no-mirror", "--epochs", "300"]
+    command = ["fit", "train", "--labels", "labels.csv", "--output", "late", "--no-mirror", "--epochs", "100"]
     process = subprocess.Popen(
         [sys.executable, "-m", "gpu_ssl", *command],
         cwd=home,

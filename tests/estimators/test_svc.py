@@ -17,7 +17,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from gpu_ssl import OneVsOneSVC
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.errors import DeviceError, UsageError
-from gpu_ssl.estimators import svc
+from gpu_ssl.estimators import svc as module
 from gpu_ssl.report.records import Choice
 from gpu_ssl.svm.kernels import Kernel
 from tests.svm import clouds, kernels
@@ -149,9 +149,9 @@ class TestOnADevice:
     def gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
         cuda = Choice(requested="auto", used="cuda:0", reason="test")
         cuml = Choice(requested="auto", used="cuml", reason="test")
-        monkeypatch.setattr(svc, "resolve_device", lambda requested: cuda)
-        monkeypatch.setattr(svc, "resolve_backend", lambda *_: (DeviceBackend(), cuml))
-        monkeypatch.setattr(svc, "is_cupy_array", lambda array: isinstance(array, StrictArray))
+        monkeypatch.setattr(module, "resolve_device", lambda requested: cuda)
+        monkeypatch.setattr(module, "resolve_backend", lambda *_: (DeviceBackend(), cuml))
+        monkeypatch.setattr(module, "is_cupy_array", lambda array: isinstance(array, StrictArray))
 
     @pytest.mark.parametrize("as_list", [False, True])
     @pytest.mark.parametrize("kernel", ["rbf", "poly"])
@@ -181,7 +181,7 @@ class TestOnADevice:
         svc = OneVsOneSVC().fit(points, labels)
         assert svc.model_.support_vectors.device == DEVICE
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(svc, "_like", lambda result, X: to_host(result))
+            patch.setattr(module, "_like", lambda result, X: to_host(result))
             assert np.array_equal(svc.predict(points), SVC().fit(points, labels).predict(points))
 
     def test_integers_become_float32(self) -> None:
