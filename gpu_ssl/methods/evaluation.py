@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from gpu_ssl.data.splits import labelled_indices
 from gpu_ssl.errors import StorageError
 from gpu_ssl.models import checkpoint
 from gpu_ssl.runtime.progress import Advance
+
+SCHEMA: Final = 2
+"""Version of what is stored of a finished cell."""
 
 
 class Cell(NamedTuple):
@@ -108,9 +111,10 @@ class Store:
         if not path.is_file():
             return None
         tensors, description = checkpoint.load(path)
-        if description.get("origin") != self.origin:
+        if (description.get("schema"), description.get("origin")) != (SCHEMA, self.origin):
             raise StorageError(
-                f"{path} belongs to another run (other data, settings, device or version of torch); delete it"
+                f"{path} belongs to another run (other data, settings, device or version of torch or "
+                "gpu-ssl); delete it"
             )
         answer = Answer(tensors["classes"].numpy(), description["reason"], tuple(description["curve"]))
         return Prediction(answer, description["seconds"])
@@ -119,7 +123,7 @@ class Store:
         """Keep a finished cell."""
         description = {
             "kind": "gpu-ssl predictions",
-            "schema": 2,
+            "schema": SCHEMA,
             "origin": self.origin,
             "seconds": prediction.seconds,
             "reason": prediction.answer.reason,
