@@ -1,8 +1,6 @@
 """Images of the user's own: a folder of files, or an array, with labels for a few."""
 
 import hashlib
-import json
-import math
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,22 +9,18 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import PIL
-import platformdirs
 from numpy.typing import NDArray
 
-from gpu_ssl.data.decoding import LEAST_SIDE, ImageShape, OutOfReachError, choose_shape, decode_all, suffixes
+from gpu_ssl.data.arrays import read_arrays
+from gpu_ssl.data.decoding import ImageShape, suffixes
 from gpu_ssl.data.label_file import read_labels
+from gpu_ssl.data.pixel_cache import decoded
 from gpu_ssl.errors import DataError, UsageError
-from gpu_ssl.runtime.files import atomic_path, write_text
 from gpu_ssl.runtime.progress import SILENT, Progress
 
 UNLABELLED = -1
 NO_CLASS = frozenset({"unlabelled", "unlabeled", "unknown", "unsup"})
 """Names of folders that are no classes."""
-
-READER = 1
-"""Version of what becomes of a file; part of the name that its pixels are kept under."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +127,7 @@ def load_own(
     if is_folder:
         names = find_images(data)
         named = _labels_of_files(names, given, data, label_file)
-        pixels, skipped = _decoded(data, names, side, progress)
+        pixels, skipped = decoded(data, names, side, progress)
         names = [name for name in names if name not in skipped]
     else:
         pixels, own = read_arrays(data)
@@ -195,131 +189,6 @@ def _known(
             f"the paths in it are those below that folder, such as {names[0]!r}"
         )
     return dict(given)
-
-
-def _decoded(
-    folder: Path, names: Sequence[str], side: int | None, progress: Progress
-) -> tuple[NDArray[np.uint8], dict[str, str]]:
-    """Return the pixels of all readable files, from the cache if they are there, and what was skipped."""
-    paths = [folder / name for name in names]
-    shape = choose_shape(paths, side)
-    cached = cache_dir() / f"{_fingerprint(folder, names, shape)}.npy"
-    notes = cached.with_suffix(".json")
-    if not (cached.is_file() and notes.is_file()):
-        skipped: dict[str, str] = {}
-        lasting = True
-        with atomic_path(cached) as temporary:
-            _reserve(temporary, len(names) * math.prod(shape))
-            pixels = np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(names), *shape))
-            n = 0
-            with progress.task("decode", len(names)) as advance:
-                for block in decode_all(paths, shape):
-                    for path, decoded in block:
-                        if isinstance(decoded, DataError):
-                            skipped[path.relative_to(folder).as_posix()] = str(decoded)
-                            lasting = lasting and not isinstance(decoded, OutOfReachError)
-                        else:
-                            pixels[n] = decoded
-                            n += 1
-                    advance("", len(block))
-            pixels.flush()
-            del pixels
-        # Without its notes the file is not taken for whole, and images out of reach are tried again.
-        if lasting:
-            write_text(notes, json.dumps(skipped))
-    else:
-        skipped = json.loads(notes.read_text(encoding="utf-8"))
-    # Copy on write: torch shares the memory of arrays that it may write to, and writes nothing.
-    pixels = np.load(cached, mmap_mode="c")[: len(names) - len(skipped)]
-    if not len(pixels):
-        name, reason = next(iter(skipped.items()))
-        raise DataError(
-            f"none of the {len(names)} images in {folder} can be read, such as {name!r}: {reason}"
-        )
-    return pixels, skipped
-
-
-def _reserve(path: Path, size: int) -> None:
-    """Take the space for a file: writing to a memory map on a full disk would kill the process."""
-    with path.open("wb") as file:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size)
-
-
-def cache_dir() -> Path:
-    """Return the folder that decoded images are kept in."""
-    return platformdirs.user_cache_path("gpu-ssl") / "decoded"
-
-
-def _fingerprint(folder: Path, names: Sequence[str], shape: ImageShape) -> str:
-    """Return a hash of what decides the pixels of files, short of reading them."""
-    origin = f"{READER} {PIL.__version__} {shape} {folder.absolute()}"
-    digest = hashlib.sha256(origin.encode(errors="surrogateescape"))
-    for name in names:
-        try:
-            found = (folder / name).stat()
-            state = f"{found.st_size}\0{found.st_mtime_ns}"
-        except OSError:
-            state = "missing"
-        digest.update(f"{name}\0{state}\0".encode(errors="surrogateescape"))
-    return digest.hexdigest()[:32]
-
-
-def read_arrays(path: Path) -> tuple[NDArray[np.uint8], dict[str, str]]:
-    """Read images, and labels where there are some, from an ``.npy`` or ``.npz`` file.
-
-    An ``.npz`` file holds one array of images, and at most one more, of their labels: numbers or words, with
-    -1 or an empty word where there is none.
-
-    Returns
-    -------
-    images : ndarray of shape (n, channels, height, width), uint8
-        From uint8 arrays of shape (n, height, width), (n, height, width, channels) or
-        (n, channels, height, width), with 1 or 3 channels.
-    labels : dict of str to str
-        Label of each position that has one.
-
-    Raises
-    ------
-    DataError
-        If the file does not hold that.
-    """
-    try:
-        content = np.load(path, mmap_mode="c", allow_pickle=False)
-        arrays = dict(content) if isinstance(content, np.lib.npyio.NpzFile) else {"images": content}
-    except Exception as error:  # NumPy meets hostile bytes, and raises whatever it likes
-        raise DataError(f"{path} is not a readable .npy or .npz file: {error}") from error
-    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
-        raise DataError(f"{path} holds something that is no array")
-    found = [array for array in arrays.values() if array.ndim in (3, 4)]
-    others = [array for array in arrays.values() if array.ndim not in (3, 4)]
-    if len(found) != 1 or len(others) > 1:
-        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-        raise DataError(f"{path} must hold one array of images, and at most one of labels; it holds {shapes}")
-    images = _channels_first(found[0], path)
-    labels = others[0] if others else np.full(len(images), -1)
-    if labels.shape != (len(images),) or labels.dtype.kind not in "iuU":
-        raise DataError(
-            f"{path}: {len(images)} images need as many labels, whole numbers or words, "
-            f"not {labels.dtype} of shape {labels.shape}"
-        )
-    words = {str(i): str(label) for i, label in enumerate(labels.tolist()) if label not in (-1, "")}
-    return images, words
-
-
-def _channels_first(images: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
-    if images.dtype != np.uint8:
-        raise DataError(f"{path}: images must be uint8, from 0 to 255, not {images.dtype}")
-    if images.ndim == 3:
-        images = images[:, None]
-    elif images.shape[1] not in (1, 3):
-        images = images.transpose(0, 3, 1, 2)
-    if images.shape[1] not in (1, 3) or not len(images) or min(images.shape[2:]) < LEAST_SIDE:
-        raise DataError(
-            f"{path}: at least one image is needed, with 1 or 3 channels and sides of {LEAST_SIDE} pixels or "
-            f"more, not {images.shape}"
-        )
-    return np.require(images, requirements=["C", "W"])
 
 
 def duplicates(images: OwnImages) -> list[tuple[str, ...]]:

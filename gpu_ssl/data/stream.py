@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gpu_ssl.data.arrays import read_arrays
 from gpu_ssl.data.decoding import ImageShape, decode_all, suffixes
-from gpu_ssl.data.own import find_images, read_arrays
+from gpu_ssl.data.own import find_images
 from gpu_ssl.errors import DataError, UsageError
 
 BLOCK = 1024
@@ -28,7 +29,7 @@ class ImageStream:
     Parameters
     ----------
     data : Path or iterable of str
-        A folder of images, an image, an ``.npy`` or ``.npz`` file (see `data.own`), or paths of images.
+        A folder of images, an image, an ``.npy`` or ``.npz`` file (see `data.arrays`), or paths of images.
     shape : tuple of int
         Channels, height and width that images are brought to; those of an array must have it.
 

@@ -2,22 +2,21 @@
 
 import os
 import time
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from gpu_ssl.data import decoding, own
-from gpu_ssl.data.own import UNLABELLED, duplicates, find_images, load_own, read_arrays
+from gpu_ssl.data import decoding, own, pixel_cache
+from gpu_ssl.data.own import UNLABELLED, duplicates, find_images, load_own
 from gpu_ssl.errors import DataError, UsageError
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setattr(own, "cache_dir", lambda: folder)
+    monkeypatch.setattr(pixel_cache, "cache_dir", lambda: folder)
     return folder
 
 
@@ -149,8 +148,8 @@ def test_images_are_decoded_once_and_again_when_they_change(
 ) -> None:
     first = load_own(folder, None)
     decoded = []
-    original = own.decode_all
-    monkeypatch.setattr(own, "decode_all", lambda *a: decoded.append(1) or original(*a))
+    original = pixel_cache.decode_all
+    monkeypatch.setattr(pixel_cache, "decode_all", lambda *a: decoded.append(1) or original(*a))
     again = load_own(folder, None)
     assert decoded == []
     assert np.array_equal(first.images, again.images)
@@ -171,22 +170,11 @@ def test_an_interrupted_decoding_leaves_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(own, "decode_all", interrupted)
+        patch.setattr(pixel_cache, "decode_all", interrupted)
         with pytest.raises(KeyboardInterrupt):
             load_own(folder, None)
     assert list(cache.iterdir()) == []
     assert len(load_own(folder, None)) == 7
-
-
-@pytest.mark.parametrize("shape", [(6, 8, 9), (6, 8, 9, 3), (6, 3, 8, 9), (6, 8, 9, 1), (6, 1, 8, 9)])
-def test_arrays_of_any_usual_layout_are_read(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    np.save(tmp_path / "x.npy", pixels)
-    images, labels = read_arrays(tmp_path / "x.npy")
-    assert images.shape == (6, 3 if 3 in shape[1:] else 1, 8, 9)
-    assert labels == {}
-    expected = pixels.reshape(6, 8, 9, -1) if shape[1] not in (1, 3) else pixels.transpose(0, 2, 3, 1)
-    assert np.array_equal(images.transpose(0, 2, 3, 1), expected)
 
 
 @pytest.mark.parametrize("labels", [np.array([2, -1, 2, 7]), np.array(["2", "", "2", "7"])])
@@ -199,48 +187,6 @@ def test_labels_lie_beside_arrays(tmp_path: Path, labels: np.ndarray) -> None:
     more = tmp_path / "labels.csv"
     more.write_text("path,label\n1,9\n")
     assert load_own(tmp_path / "x.npz", more).labels.tolist() == [0, 2, 0, 1]
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ({"images": np.zeros((4, 8, 8))}, "must be uint8"),
-        ({"images": np.zeros((4, 8, 8, 5), np.uint8)}, "1 or 3 channels"),
-        ({"images": np.zeros((0, 8, 8), np.uint8)}, "at least one"),
-        ({"a": np.zeros((4, 8, 8), np.uint8), "b": np.zeros((4, 8, 8), np.uint8)}, "one array of images"),
-        (
-            {"images": np.zeros((4, 8, 8), np.uint8), "labels": np.zeros(3, int)},
-            "4 images need as many labels",
-        ),
-        ({"images": np.zeros((4, 8, 8), np.uint8), "labels": np.zeros(4)}, "whole numbers or words"),
-    ],
-)
-def test_arrays_that_are_no_images_are_refused(
-    tmp_path: Path, content: dict[str, np.ndarray], words: str
-) -> None:
-    np.savez(tmp_path / "x.npz", **content)
-    with pytest.raises(DataError, match=words):
-        read_arrays(tmp_path / "x.npz")
-
-
-def test_damaged_archives_are_refused(tmp_path: Path) -> None:
-    np.savez(tmp_path / "x.npz", images=np.zeros((40, 8, 8), np.uint8))
-    content = (tmp_path / "x.npz").read_bytes()
-    (tmp_path / "cut.npz").write_bytes(content[:-30])
-    (tmp_path / "flipped.npz").write_bytes(content[:300] + b"\xff\xff" + content[302:])
-    with zipfile.ZipFile(tmp_path / "text.npz", "w") as archive:
-        archive.writestr("notes.txt", "no array")
-    for name in ("cut.npz", "flipped.npz", "text.npz"):
-        with pytest.raises(DataError, match=r"not a readable|no array"):
-            read_arrays(tmp_path / name)
-
-
-def test_pickles_and_rubbish_are_refused(tmp_path: Path) -> None:
-    np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object))
-    (tmp_path / "y.npy").write_bytes(b"rubbish")
-    for name in ("x.npy", "y.npy"):
-        with pytest.raises(DataError, match="not a readable"):
-            read_arrays(tmp_path / name)
 
 
 def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
