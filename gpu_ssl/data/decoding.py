@@ -3,8 +3,9 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,9 @@ SURVEYED = 1000
 
 COMMON = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
+SMALL_FILE = 16_384
+"""Bytes, on average, below which files are decoded by one thread."""
+
 BLOCK = 64
 """Images that a thread decodes at a time."""
 
@@ -153,7 +157,7 @@ def _reason(error: Exception) -> str:
 def decode_all(
     paths: Iterable[Path], shape: ImageShape, ahead: int = 4
 ) -> Iterator[list[tuple[Path, NDArray[np.uint8] | DataError]]]:
-    """Decode images by several threads, and give them back in order, `BLOCK` at a time.
+    """Decode images beside the work of the caller, and give them back in order, `BLOCK` at a time.
 
     Parameters
     ----------
@@ -167,13 +171,14 @@ def decode_all(
     list of (Path, ndarray or DataError)
         Each path with its pixels, or with what is wrong with it.
     """
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     def work(block: list[Path]) -> list[tuple[Path, NDArray[np.uint8] | DataError]]:
         return [(path, _outcome(lambda path=path: decode(path, shape))) for path in block]  # type: ignore[misc]
 
-    source = iter(paths)
     formats()  # once, and not by all threads at the same time
+    first = list(islice(source := iter(paths), BLOCK))
+    source = chain(first, source)
+    workers = _n_workers(first)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     try:
         waiting = [pool.submit(work, block) for block in islice(_blocks(source), ahead * workers)]
@@ -182,6 +187,21 @@ def decode_all(
             waiting += [pool.submit(work, block) for block in islice(_blocks(source), 1)]
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _n_workers(paths: Sequence[Path]) -> int:
+    """Return how many threads decode files like these.
+
+    Of small ones most of the work is Python's, and threads would wait for each other: on 2 cores two decode
+    28 x 28 pixels half as fast as one.
+    """
+    total = 0
+    for path in paths:
+        with suppress(OSError):
+            total += path.stat().st_size
+    if total < SMALL_FILE * len(paths):
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _outcome(decoded: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8] | DataError:
