@@ -223,6 +223,7 @@ class RunConfig(LearningConfig):
     data: DataConfig = DataConfig()
     methods: Annotated[tuple[MethodName, ...], BeforeValidator(_methods)] = ("m1",)
     preset: Preset = "modern"
+    features: Literal["mean", "both"] = "mean"
     labels: Annotated[LabelCounts, BeforeValidator(_label_counts)] = "all"
     splits: int = Field(default=5, ge=1, le=1000)
     baselines: bool = True

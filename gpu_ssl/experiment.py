@@ -148,7 +148,7 @@ def run(config: RunConfig, folder: Path, progress: Progress) -> Outcome:
         report=report,
         dataset=dataset,
         vae=learned.vae,
-        test_latents=backend.to_host(learned.features.test),
+        test_latents=learned.test_latents.cpu().numpy(),
         method=config.methods[0],
         predictions=predictions,
         generators=generators,
@@ -184,8 +184,14 @@ def _learn(
     }
     checkpoint.save(folder / "vae.json", vae.state_dict(), description)
     train_latents, test_latents = m1.encode_all(vae, (train_images, test_images), precision, stopwatch)
-    features = m1.features(train_latents, test_latents, backend, stopwatch)
-    graph = LatentGraph(backend.receive(train_latents), features.test, backend, svm_choice.used)
+    if config.features == "both":
+        pixels, latents = (train_images, test_images), (train_latents, test_latents)
+        features = m1.wide_features(vae, pixels, latents, precision, backend, stopwatch)
+    else:
+        features = m1.features(train_latents, test_latents, backend, stopwatch)
+    graph = LatentGraph(
+        backend.receive(train_latents), backend.receive(test_latents), backend, svm_choice.used
+    )
     return Learned(
         train_images,
         test_images,
@@ -222,7 +228,7 @@ def _predict(
     origin = {
         "gpu_ssl": gpu_ssl.__version__,
         "dataset": dataset.sha256,
-        "config": config.model_dump_json(include={"model", "train", "svm", "seed", "preset"}),
+        "config": config.model_dump_json(include={"model", "train", "svm", "seed", "preset", "features"}),
         "device": learned.train_images.device.type,
         "torch": torch.__version__,
     }

@@ -207,3 +207,14 @@ def test_scores_are_counted_right() -> None:
     assert (result.accuracies, result.accuracy_mean) == ((0.75, 0.25), 0.5)
     assert result.accuracy_std == pytest.approx(0.25 * 2**0.5)
     assert (result.seconds, result.reasons, result.curves) == ((2.0, 4.0), ("why",), ((3.0, 2.0), (1.0,)))
+
+
+def test_hidden_layers_stand_beside_the_latents(digits: Dataset, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"features": "both", "baselines": False})
+    wide = run(tmp_path / "wide", config)
+    mean = run(tmp_path / "mean", CONFIG.model_copy(update={"baselines": False}))
+    assert wide.test_latents.shape == mean.test_latents.shape
+    for count, predictions in wide.predictions["m1"].items():
+        for both, alone in zip(predictions, mean.predictions["m1"][count], strict=True):
+            assert not np.array_equal(both.classes, alone.classes)
+            assert np.mean(both.classes == digits.test.labels) > 0.6

@@ -105,6 +105,14 @@ NOT_SETTINGS = {"output", "resume", "as_json", "plots", "quiet"}
     type=click.Choice(["auto", "float32", "bfloat16"]),
     help="Number format of matrix products.  [default: auto, bfloat16 where the hardware has it]",
 )
+@click.option(
+    "--features",
+    type=click.Choice(["mean", "both"]),
+    default="mean",
+    show_default=True,
+    help="What the SVM of m1 sees of an image: the posterior mean, or also the VAE's last hidden layer (some "
+    "half a point better, and many times slower where labels are many).",
+)
 @click.option("--svm-c", type=float, help="Penalty C of the SVM.  [default: 5]")
 @click.option("--svm-gamma", help="Kernel width of the SVM: 'scale' or a number.  [default: scale]")
 @click.option(
@@ -237,7 +245,16 @@ def make_config(options: dict[str, Any]) -> RunConfig:
         labels=parse_label_counts(options["labels"]),
         **{
             name: options[name]
-            for name in ("methods", "preset", "splits", "seed", "baselines", "device", "svm_backend")
+            for name in (
+                "methods",
+                "preset",
+                "features",
+                "splits",
+                "seed",
+                "baselines",
+                "device",
+                "svm_backend",
+            )
         },
     )
 

@@ -5,19 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gpu_ssl.config import LearningConfig
 from gpu_ssl.errors import TrainingError
 from gpu_ssl.methods.features import Features, of_array
-from gpu_ssl.models.encoding import encode
+from gpu_ssl.models.encoding import BLOCK, encode, hidden
 from gpu_ssl.models.training import Trainer, build_vae, fit_vae, make_plan
 from gpu_ssl.models.vae import VAE
 from gpu_ssl.report.records import TrainingRecord
 from gpu_ssl.runtime.progress import Progress
 from gpu_ssl.runtime.timing import Stopwatch
 from gpu_ssl.svm.backend import SVMBackend
+from gpu_ssl.svm.kernels import Array
 
 METHOD: Final = "m1"
 
@@ -121,3 +124,47 @@ def features(
     """Hand latents to the SVM's library."""
     with stopwatch.phase("handoff"):
         return of_array(METHOD, backend.receive(train_latents), backend.receive(test_latents))
+
+
+def wide_features(
+    vae: VAE,
+    images: tuple[Tensor, Tensor],
+    latents: tuple[Tensor, Tensor],
+    precision: torch.dtype,
+    backend: SVMBackend,
+    stopwatch: Stopwatch,
+) -> Features:
+    """Hand latents and, beside them, the VAE's last hidden layer to the SVM's library.
+
+    Each of the two is divided by the mean norm that it has over some training images, so that they count
+    alike. Hidden layers are worked out for those images alone that an SVM is fitted on: of all they would
+    be gigabytes.
+
+    Parameters
+    ----------
+    vae : VAE
+        Trained.
+    images : tuple of Tensor
+        Training and test images, (n, channels, height, width), uint8.
+    latents : tuple of Tensor
+        Their posterior means, (n, latent_dim).
+    precision : torch.dtype
+        dtype of the matrix products in the trunk.
+    backend, stopwatch
+        Whose arrays to make, and what takes the time.
+    """
+    train, test = images
+    scales = [
+        part[:BLOCK].norm(dim=1).mean().clamp_min(1e-6)
+        for part in (latents[0], hidden(vae, train[:BLOCK], precision))
+    ]
+
+    def wide(pixels: Tensor, means: Tensor) -> Tensor:
+        return torch.cat([means / scales[0], hidden(vae, pixels, precision) / scales[1]], dim=1)
+
+    def rows(indices: NDArray[np.int64]) -> Array:
+        chosen = torch.from_numpy(indices).to(train.device)
+        return backend.receive(wide(train[chosen], latents[0][chosen]))
+
+    with stopwatch.phase("handoff"):
+        return Features(METHOD, rows, backend.receive(wide(test, latents[1])))

@@ -10,6 +10,18 @@ BLOCK = 1000
 
 
 @torch.no_grad()
+def hidden(vae: VAE, images: Tensor, precision: torch.dtype) -> Tensor:
+    """Return the last hidden layer of each image, (n, features), float32; arguments as of `encode`."""
+    vae.eval()
+    layers = []
+    for block in torch.split(images, BLOCK):
+        inputs = block.to(torch.float32).div_(255).contiguous(memory_format=torch.channels_last)
+        with autocast(images.device, precision):
+            layers.append(vae.trunk(inputs).float())
+    return torch.cat(layers)
+
+
+@torch.no_grad()
 def encode(vae: VAE, images: Tensor, precision: torch.dtype) -> Tensor:
     """Return the posterior mean of each image.
 
