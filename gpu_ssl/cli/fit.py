@@ -60,9 +60,7 @@ LISTED = 5
 )
 @click.option("--svm-c", type=float, help="Penalty C of the SVM.  [default: 5]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random.")
-@click.option(
-    "--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda or cuda:N."
-)
+@DEVICE
 @click.option(
     "--svm",
     "svm_backend",
@@ -108,8 +106,8 @@ def command(
     images = load_own(data, label_file, config.image_size, progress)
     _tell_of_trouble(images)
     fitted = fit(images, config, unfinished, progress)
-    write_card(output, fitted.record)
     save(output, fitted.model, fitted.record)
+    write_card(output, fitted.record)
     checkpoint.remove(unfinished)
     if as_json:
         click.echo(fitted.record.model_dump_json(by_alias=True, indent=2))
@@ -130,22 +128,26 @@ def _check_output(output: Path, data: Path, model: str, unfinished: Path) -> Non
 
 def _is_of_checkpoint(path: Path) -> bool:
     """Whether `path` is what an interrupted fit leaves, wherever it was stopped."""
-    return path.name.lstrip(".").startswith(
-        ("checkpoint.json", "checkpoint-", "README", "reliability", "model-")
-    )
+    return path.name.lstrip(".").startswith(("checkpoint.json", "checkpoint-", "model-"))
 
 
 def _tell_of_trouble(images: "OwnImages") -> None:
     from gpu_ssl.data.own import duplicates
 
-    if images.skipped:
-        click.echo(f"gpu-ssl: {len(images.skipped)} files skipped, which are no readable images:", err=True)
-        for name, reason in list(images.skipped.items())[:LISTED]:
-            click.echo(f"  {name}: {reason}", err=True)
-        if len(images.skipped) > LISTED:
-            click.echo(f"  and {len(images.skipped) - LISTED} more", err=True)
+    tell_skipped(len(images.skipped), [f"{name}: {reason}" for name, reason in images.skipped.items()])
     for group in duplicates(images)[:LISTED]:
         click.echo(f"gpu-ssl: the same image under different labels: {', '.join(group)}", err=True)
+
+
+def tell_skipped(count: int, lines: list[str]) -> None:
+    """Tell on stderr how many files were skipped, and the first of them."""
+    if not count:
+        return
+    click.echo(f"gpu-ssl: {count} files skipped, which are no readable images:", err=True)
+    for line in lines[:LISTED]:
+        click.echo(f"  {line}", err=True)
+    if count > LISTED:
+        click.echo(f"  and {count - LISTED} more", err=True)
 
 
 def _tell(record: "ModelRecord", output: Path) -> None:

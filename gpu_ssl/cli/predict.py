@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 import numpy as np
 
+from gpu_ssl.cli.fit import DEVICE, tell_skipped
 from gpu_ssl.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from gpu_ssl.data.stream import ImageStream
     from gpu_ssl.fitted.model import Answers
     from gpu_ssl.fitted.records import ModelRecord
 
@@ -39,9 +39,7 @@ COLUMNS = ("path", "label", "confidence", "second_label", "ood_score")
     type=click.Choice(["csv", "jsonl"]),
     help="CSV with a header, or a JSON object a line.  [default: by the name of --output; csv]",
 )
-@click.option(
-    "--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda or cuda:N."
-)
+@DEVICE
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 def command(model: Path, data: Path, output: Path | None, kind: str | None, device: str, quiet: bool) -> None:
     """Name the classes of images by a model that gpu-ssl fit made.
@@ -50,7 +48,8 @@ def command(model: Path, data: Path, output: Path | None, kind: str | None, devi
     million images take no more memory than a thousand, but for their names.
 
     confidence is the probability of the label, calibrated on the labelled images. ood_score tells how
-    unlike an image is to all that the model has learned from: above 1 more than one training image in twenty.
+    unlike all that the model has learned from an image is: above 1 it is farther from the training images, or
+    worse reconstructed, than all but one in twenty of them.
 
     \b
       gpu-ssl predict model photos > answers.csv
@@ -74,7 +73,7 @@ def command(model: Path, data: Path, output: Path | None, kind: str | None, devi
                 answers = fitted.predict(images)
             _write_answers(write, names, answers, record)
             advance("", len(names))
-        tell_of_trouble(stream)
+        tell_skipped(stream.n_skipped, stream.skipped)
         if not stream.n_read:
             raise DataError(f"there was no readable image in {data}")
     if seen:
@@ -161,14 +160,3 @@ def _known(images: "NDArray[np.uint8]", record: "ModelRecord") -> int:
 
     keys = set(record.labelled_keys)
     return sum(image_key(image) in keys for image in images)
-
-
-def tell_of_trouble(stream: "ImageStream") -> None:
-    """Tell on stderr which files were skipped."""
-    if not stream.n_skipped:
-        return
-    click.echo(f"gpu-ssl: {stream.n_skipped} files skipped, which are no readable images:", err=True)
-    for line in stream.skipped:
-        click.echo(f"  {line}", err=True)
-    if stream.n_skipped > len(stream.skipped):
-        click.echo(f"  and {stream.n_skipped - len(stream.skipped)} more", err=True)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gpu_ssl.cli.fit import DEVICE
-from gpu_ssl.cli.predict import check_output, opened, read_paths, second_best, tell_of_trouble
+from gpu_ssl.cli.fit import DEVICE, tell_skipped
+from gpu_ssl.cli.predict import check_output, opened, read_paths, second_best
 from gpu_ssl.errors import DataError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def command(
 
         with memory_errors(fitted.vae.device, "give --device cpu"):
             chosen = suggest(fitted, watched(), count, record.labelled_keys, seed)
-    tell_of_trouble(stream)
+    tell_skipped(stream.n_skipped, stream.skipped)
     if chosen is None or not len(chosen):
         raise DataError(f"there is no image in {data} that could be read and carries no label yet")
     captions = _write(chosen, record.class_names, output)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,17 +56,17 @@ def decoded(
         skipped: dict[str, str] = {}
         lasting = True
         with atomic_path(cached) as temporary:
-            _reserve(temporary, len(names) * math.prod(shape))
             pixels = np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(names), *shape))
+            _reserve(temporary)
             n = 0
             with progress.task("decode", len(names)) as advance:
                 for block in decode_all(paths, shape):
-                    for path, decoded in block:
-                        if isinstance(decoded, DataError):
-                            skipped[path.relative_to(folder).as_posix()] = str(decoded)
-                            lasting = lasting and not isinstance(decoded, OutOfReachError)
+                    for path, outcome in block:
+                        if isinstance(outcome, DataError):
+                            skipped[path.relative_to(folder).as_posix()] = str(outcome)
+                            lasting = lasting and not isinstance(outcome, OutOfReachError)
                         else:
-                            pixels[n] = decoded
+                            pixels[n] = outcome
                             n += 1
                     advance("", len(block))
             pixels.flush()
@@ -87,11 +86,11 @@ def decoded(
     return pixels, skipped
 
 
-def _reserve(path: Path, size: int) -> None:
-    """Take the space for a file: writing to a memory map on a full disk would kill the process."""
-    with path.open("wb") as file:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size)
+def _reserve(path: Path) -> None:
+    """Take the space for a file with holes: writing to its memory map on a full disk kills the process."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def cache_dir() -> Path:
