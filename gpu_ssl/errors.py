@@ -29,6 +29,10 @@ class DeviceError(GpuSslError):
     """An explicitly requested device or SVM backend that is not there, or too little memory on it."""
 
 
+class DependencyError(GpuSslError):
+    """An optional package that is asked for and not installed."""
+
+
 class InteropError(GpuSslError):
     """An array that cannot be handed over without a copy."""
 

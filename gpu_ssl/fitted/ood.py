@@ -57,11 +57,15 @@ def reconstruction_errors(vae: VAE, images: Tensor, latents: Tensor, augmented: 
     augmented : bool
         Whether the VAE was trained to draw the canonical picture of all views.
     """
-    errors = []
-    for block, part in zip(torch.split(images, BLOCK), torch.split(latents, BLOCK), strict=True):
-        targets = canonical(block) if augmented else block.to(torch.float32).div(255)
-        errors.append((torch.sigmoid(vae.decode(part)) - targets).square().sum(dim=(1, 2, 3)))
+    blocks = zip(torch.split(images, BLOCK), torch.split(latents, BLOCK), strict=True)
+    errors = [picture_errors(vae, block, part, augmented) for block, part in blocks]
     return torch.cat(errors) if errors else latents.new_empty(0)
+
+
+def picture_errors(vae: VAE, images: Tensor, latents: Tensor, augmented: bool) -> Tensor:
+    """Do what `reconstruction_errors` does, for all images at once."""
+    targets = canonical(images) if augmented else images.to(torch.float32).div(255)
+    return (torch.sigmoid(vae.decode(latents)) - targets).square().sum(dim=(1, 2, 3))
 
 
 def nearest(latents: Tensor, references: Tensor) -> Tensor:

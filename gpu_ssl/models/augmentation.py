@@ -131,7 +131,7 @@ def canonical(images: Tensor) -> Tensor:
         Values from 0 to 1.
     """
     values = images.flatten(1).long()
-    counts = torch.zeros(len(images), 256, device=images.device)
+    counts = torch.zeros(images.shape[0], 256, device=images.device)
     counts.scatter_add_(1, values, torch.ones(1, device=images.device).expand(values.shape))
     darker = counts.cumsum(1) - counts
     return (darker.gather(1, values) / values.shape[1]).sqrt().reshape(images.shape)

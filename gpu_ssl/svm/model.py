@@ -72,7 +72,7 @@ class OneVsOneModel:
             return self.pair_decisions(points)[:, 0]
         if shape == "ovo":
             return self._by_blocks(points, lambda decisions: -decisions, (self.intercepts.shape[0],))
-        membership = self._membership()
+        membership = self.membership()
         return self._by_blocks(
             points, lambda decisions: self._votes_and_confidences(decisions, membership), (self.n_classes,)
         )
@@ -87,13 +87,13 @@ class OneVsOneModel:
         # Two classes have one pair, and no tie.
         breaks = break_ties and self.n_classes > 2
         scores = self._votes_and_confidences if breaks else self._votes
-        membership = self._membership()
+        membership = self.membership()
         return self._by_blocks(points, lambda d: xp.argmax(scores(d, membership), axis=1), (), xp.int64)
 
     def winners(self, decisions: Array) -> Array:
         """Return the class that `predict` gives to points with these pair decisions (n, n_pairs), (n,)."""
         xp = array_namespace(decisions)
-        return xp.argmax(self._votes(decisions, self._membership()), axis=1)
+        return xp.argmax(self._votes(decisions, self.membership()), axis=1)
 
     def _by_blocks(
         self, points: Array, rule: Callable[[Array], Array], shape: tuple[int, ...], dtype: object = None
@@ -133,7 +133,7 @@ class OneVsOneModel:
         # Each class takes part in n_classes - 1 pairs, and its column adds 1 for a pair won, -1 for one lost.
         return (signs @ membership + (self.n_classes - 1)) / 2
 
-    def _membership(self) -> Array:
+    def membership(self) -> Array:
         """Return the matrix (n_pairs, n_classes) with -1 at the first class of a pair and 1 at the second."""
         like = self.intercepts
         xp = array_namespace(like)

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 from PIL import Image
 
@@ -152,6 +153,8 @@ def test_images_that_were_labelled_are_told(home: Path) -> None:
         ),
         (("predict", "model", "test", "--output", "empty"), 2, "empty is a folder; name a file"),
         (("suggest", "model", "test", "--seed", "-1"), 2, "--seed"),
+        (("export", "model"), 2, "Missing option '--onnx'"),
+        (("export", "none", "--onnx", "new"), 2, "none holds no model"),
         (("fit", "train"), 2, "Missing option '--output'"),
     ],
 )
@@ -224,11 +227,27 @@ def test_suggestions_are_rows_to_fill_in_and_a_sheet(home: Path) -> None:
     assert (none.returncode, "carries no label yet" in none.stderr) == (1, True)
 
 
+def test_a_model_goes_out_as_onnx(home: Path, digits: Dataset) -> None:
+    done = program(home, "export", "model", "--onnx", "model.onnx")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        "Written to model.onnx: images (n, 1, 8, 8) as uint8 in; class, probabilities, ood_score out\n"
+    )
+    session = onnxruntime.InferenceSession(home / "model.onnx")
+    names = json.loads(session.get_modelmeta().custom_metadata_map["class_names"])
+    classes, probabilities, _ = session.run(None, {"images": digits.test.images})
+    rows = answers(program(home, "predict", "model", "test").stdout)
+    assert [names[c] for c in classes] == [row["label"] for row in rows]
+    confidences = [float(row["confidence"]) for row in rows]
+    np.testing.assert_allclose(probabilities.max(axis=1), confidences, atol=1e-4)
+
+
 def test_help_teaches(run_cli: RunCli) -> None:
     for name, words in (
         ("fit", "A VAE learns from all"),
         ("predict", "ood_score"),
         ("suggest", "label next"),
+        ("export", "one ONNX file"),
     ):
         done = run_cli(name, "--help")
         assert done.returncode == 0

@@ -10,45 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from gpu_ssl.config import DataConfig, FitConfig
 from gpu_ssl.data.image_set import Dataset
-from gpu_ssl.data.loading import load_dataset
 from gpu_ssl.data.own import UNLABELLED, OwnImages
-from gpu_ssl.data.splits import labelled_indices
 from gpu_ssl.errors import DataError, StorageError, TrainingError, UsageError
 from gpu_ssl.fitted import card, fitting, storage
 from gpu_ssl.fitted.calibration import expected_calibration_error
 from gpu_ssl.fitted.fitting import Fit, fit
 from gpu_ssl.models.vae import VAE
 from gpu_ssl.runtime.progress import SILENT
-
-CONFIG = FitConfig(mirror=False, device="cpu")
-
-
-def own(dataset: Dataset, n_labelled: int) -> OwnImages:
-    train = dataset.train
-    labels = np.full(len(train), UNLABELLED)
-    rows = labelled_indices(train.labels, n_labelled, 0, 0)
-    labels[rows] = train.labels[rows]
-    names = tuple(f"{i}.png" for i in range(len(train)))
-    return OwnImages(names, train.images, labels, train.class_names, {})
-
-
-@pytest.fixture(scope="module")
-def dataset() -> Dataset:
-    return load_dataset(DataConfig(dataset="digits"))
-
-
-@pytest.fixture(scope="module")
-def fitted(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Fit:
-    return fit(own(dataset, 300), CONFIG, tmp_path_factory.mktemp("fit") / "checkpoint.json", SILENT)
-
-
-@pytest.fixture
-def saved(fitted: Fit, tmp_path: Path) -> Path:
-    folder = tmp_path / "model"
-    storage.save(folder, fitted.model, fitted.record)
-    return folder
+from tests.fitted.conftest import CONFIG, own
 
 
 def test_it_knows_digits_and_how_well(fitted: Fit, dataset: Dataset) -> None:

@@ -11,7 +11,7 @@ from gpu_ssl.data.stream import Block
 from gpu_ssl.fitted.fitting import Fit, fit
 from gpu_ssl.fitted.suggestion import POOL, margins_of, spread, suggest
 from gpu_ssl.runtime.progress import SILENT
-from tests.fitted.test_model import own
+from tests.fitted.conftest import own
 
 
 @pytest.fixture(scope="module")

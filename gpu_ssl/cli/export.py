@@ -1,0 +1,31 @@
+"""``gpu-ssl export``: a model for programs that know nothing of gpu-ssl."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--onnx", type=click.Path(path_type=Path), required=True, metavar="FILE", help="Write this file."
+)
+def command(model: Path, onnx: Path) -> None:
+    """Write a model that gpu-ssl fit made as one ONNX file.
+
+    It takes images as uint8, (n, channels, height, width), of the size that the model was fitted on, and
+    gives the number of the class, the calibrated probabilities and the out-of-distribution score. The names
+    of the classes are in the metadata of the file, as JSON.
+
+    \b
+      gpu-ssl export model --onnx model.onnx
+    """
+    from gpu_ssl.cli.predict import check_output
+    from gpu_ssl.fitted.onnx_file import INPUT, OUTPUTS, export
+    from gpu_ssl.fitted.storage import load
+
+    check_output(onnx)
+    fitted, record = load(model, "cpu", "sklearn")
+    export(fitted, record, onnx)
+    shape = ", ".join(map(str, record.image_shape))
+    click.echo(f"Written to {onnx}: {INPUT} (n, {shape}) as uint8 in; {', '.join(OUTPUTS)} out")
