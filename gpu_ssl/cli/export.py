@@ -20,7 +20,7 @@ def command(model: Path, onnx: Path) -> None:
     \b
       gpu-ssl export model --onnx model.onnx
     """
-    from gpu_ssl.cli.predict import check_output
+    from gpu_ssl.cli.answer_file import check_output
     from gpu_ssl.fitted.onnx_file import INPUT, OUTPUTS, export
     from gpu_ssl.fitted.storage import load
 

@@ -32,7 +32,7 @@ LISTED = 5
     type=click.Path(path_type=Path),
     metavar="CSV",
     help="File with the columns path and label, for the few images that have one; paths are those below "
-    "DATA, or positions in an array.  [default: the folders right below DATA name the classes]",
+    "DATA, or positions in a file of many.  [default: the folders right below DATA name the classes]",
 )
 @click.option(
     "--output", type=click.Path(path_type=Path), required=True, metavar="MODEL", help="Folder for the model."
@@ -76,9 +76,10 @@ def command(
 ) -> None:
     """Fit a classifier to images of your own, of which a few carry a label.
 
-    DATA is a folder of images of any size and format, or an .npy or .npz file. A VAE learns from all of
-    them, an SVM from those with a label; cross-validation on these tells what to expect. An interrupted fit
-    goes on when the same command is given again.
+    DATA is a folder of images of any size and format, an .npy or .npz file, or a .parquet file of encoded
+    images as Hugging Face has them (which may hold labels, too). A VAE learns from all images, an SVM from
+    those with a label; cross-validation on these tells what to expect. An interrupted fit goes on when the
+    same command is given again.
 
     \b
       gpu-ssl fit photos --labels labels.csv --output model

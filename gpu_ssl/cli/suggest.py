@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gpu_ssl.cli.answer_file import check_output, opened
 from gpu_ssl.cli.fit import DEVICE, tell_skipped
-from gpu_ssl.cli.predict import check_output, opened, read_paths, second_best
+from gpu_ssl.cli.predict import read_paths, second_best
 from gpu_ssl.errors import DataError
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def command(
     check_output(output)
     check_output(sheet)
     fitted, record = load(model, device)
-    stream = ImageStream(read_paths() if str(data) == "-" else data, record.image_shape)
+    stream = ImageStream(read_paths() if str(data) == "-" else data, record.image_shape, record.white)
     with make_progress(quiet).task("look", stream.total or 0) as advance:
 
         def watched() -> "Iterator[Block]":

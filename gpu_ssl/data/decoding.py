@@ -1,5 +1,6 @@
-"""Image files of any size and format as uint8 arrays of one shape."""
+"""Encoded images of any size and format as uint8 arrays of one shape."""
 
+import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,14 +18,17 @@ from gpu_ssl.errors import DataError
 ImageShape = tuple[int, int, int]
 """Channels, height and width."""
 
+Source = Path | bytes
+"""An encoded image: a file, or its content."""
+
 SIDE = 64
 """Longest side that is chosen for images: finer detail costs time and seldom tells classes apart."""
 
 LEAST_SIDE = 8
 """Shortest side in pixels: the networks make nothing of less."""
 
-SURVEYED = 1000
-"""Images whose headers decide on a shape."""
+WHITE = 65535
+"""Value of white in images of 16 bits, unless they are found to use fewer."""
 
 COMMON = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
@@ -56,8 +60,8 @@ def suffixes() -> frozenset[str]:
     return frozenset(end for end, name in Image.registered_extensions().items() if name in known)
 
 
-def choose_shape(paths: Sequence[Path], side: int | None = None) -> ImageShape:
-    """Choose the shape of all images from the headers of some of them.
+def choose_shape(sources: Sequence[Source], side: int | None = None) -> ImageShape:
+    """Choose the shape of all images from the headers of some.
 
     Images of one size keep their proportions, with the longest side at most `SIDE` and none shorter than
     `LEAST_SIDE`; those of several sizes become squares. They get one channel where none of those looked at
@@ -65,8 +69,8 @@ def choose_shape(paths: Sequence[Path], side: int | None = None) -> ImageShape:
 
     Parameters
     ----------
-    paths : sequence of Path
-        The image files.
+    sources : sequence of Path or bytes
+        The images to look at.
     side : int, optional
         Longest side in pixels.
 
@@ -76,9 +80,9 @@ def choose_shape(paths: Sequence[Path], side: int | None = None) -> ImageShape:
         If no image can be read.
     """
     sizes, grey = set(), True
-    for index in np.unique(np.linspace(0, len(paths) - 1, min(SURVEYED, len(paths))).astype(int)):
+    for source in sources:
         try:
-            with _opened(paths[index]) as image:
+            with _opened(source) as image:
                 turned = image.getexif().get(0x0112, 1) >= 5
                 sizes.add(image.size[::-1] if turned else image.size)
                 grey = grey and image.mode in GREY_MODES
@@ -95,18 +99,43 @@ def choose_shape(paths: Sequence[Path], side: int | None = None) -> ImageShape:
     return channels, max(LEAST_SIDE, round(height * scale)), max(LEAST_SIDE, round(width * scale))
 
 
-def _opened(path: Path) -> Image.Image:
+def choose_white(sources: Sequence[Source]) -> int:
+    """Return the value of white in images of more than 8 bits, by the largest that some of them hold.
+
+    Cameras and scanners of 10, 12 or 14 bits write files of 16 bits; taken as such their images are dark.
+    """
+    largest = -1
+    for source in sources:
+        try:
+            with _opened(source) as image:
+                if _is_deep(image):
+                    largest = max(largest, int(np.asarray(image).max(initial=0)))
+        except Exception:  # noqa: BLE001 (a broken file; whoever decodes it will tell)
+            continue
+    fitting = [2**bits - 1 for bits in (8, 10, 12, 14, 16) if largest < 2**bits]
+    return fitting[0] if largest >= 0 and fitting else WHITE
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode == "I" or image.mode.startswith("I;16")
+
+
+def _opened(source: Source) -> Image.Image:
+    if isinstance(source, bytes):
+        if not source:
+            raise DataError("it holds no bytes")
+        return Image.open(io.BytesIO(source), formats=formats())
     # A pipe would let us wait for ever.
-    if not path.is_file():
+    if not source.is_file():
         raise DataError("no file is there")
-    return Image.open(path, formats=formats())
+    return Image.open(source, formats=formats())
 
 
-def decode(path: Path, shape: ImageShape) -> NDArray[np.uint8]:
-    """Read an image file and fit it into `shape`.
+def decode(source: Source, shape: ImageShape, white: int = WHITE) -> NDArray[np.uint8]:
+    """Read an encoded image and fit it into `shape`.
 
     The image is turned as its camera says, and scaled to fit whole, with black around; what is transparent
-    shows black too. Of several frames the first counts; of 16 bits the upper 8.
+    shows black too. Of several frames the first counts. Of more than 8 bits, `white` becomes 255.
 
     Returns
     -------
@@ -119,9 +148,9 @@ def decode(path: Path, shape: ImageShape) -> NDArray[np.uint8]:
     """
     channels, height, width = shape
     try:
-        with _opened(path) as opened:
+        with _opened(source) as opened:
             opened.draft("L" if channels == 1 else "RGB", (2 * width, 2 * height))
-            image = _flat(ImageOps.exif_transpose(opened), "L" if channels == 1 else "RGB")
+            image = _flat(ImageOps.exif_transpose(opened), "L" if channels == 1 else "RGB", white)
             if image.size != (width, height):
                 image = ImageOps.pad(image, (width, height), Image.Resampling.BILINEAR)
             pixels = np.asarray(image)
@@ -133,12 +162,12 @@ def decode(path: Path, shape: ImageShape) -> NDArray[np.uint8]:
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
-def _flat(image: Image.Image, mode: str) -> Image.Image:
+def _flat(image: Image.Image, mode: str, white: int) -> Image.Image:
     """Return an image without transparency or more than 8 bits."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+    if image.mode == "F" or _is_deep(image):
         values = np.asarray(image, dtype=np.float64)
-        # Of one mode all images are scaled alike; only of real numbers either 1 or 255 is white.
-        white = 65535 if image.mode != "F" else 255 if values.max(initial=0) > 1 else 1
+        # Of whole numbers all images are scaled alike; only of real ones either 1 or 255 is white.
+        white = white if image.mode != "F" else 255 if values.max(initial=0) > 1 else 1
         image = Image.fromarray((values * (255 / white)).clip(0, 255).round().astype(np.uint8))
     elif image.has_transparency_data:
         transparent = image.convert("RGBA")
@@ -155,28 +184,30 @@ def _reason(error: Exception) -> str:
 
 
 def decode_all(
-    paths: Iterable[Path], shape: ImageShape, ahead: int = 4
-) -> Iterator[list[tuple[Path, NDArray[np.uint8] | DataError]]]:
+    sources: Iterable[Source], shape: ImageShape, white: int = WHITE, ahead: int = 4
+) -> Iterator[list[tuple[Source, NDArray[np.uint8] | DataError]]]:
     """Decode images beside the work of the caller, and give them back in order, `BLOCK` at a time.
 
     Parameters
     ----------
-    paths : iterable of Path
+    sources : iterable of Path or bytes
         May be endless; read no further ahead than `ahead` blocks a thread.
     shape : tuple of int
         Channels, height and width of every image.
+    white : int
+        See `decode`.
 
     Yields
     ------
-    list of (Path, ndarray or DataError)
-        Each path with its pixels, or with what is wrong with it.
+    list of (Path or bytes, ndarray or DataError)
+        Each image as it came with its pixels, or with what is wrong with it.
     """
 
-    def work(block: list[Path]) -> list[tuple[Path, NDArray[np.uint8] | DataError]]:
-        return [(path, _outcome(lambda path=path: decode(path, shape))) for path in block]  # type: ignore[misc]
+    def work(block: list[Source]) -> list[tuple[Source, NDArray[np.uint8] | DataError]]:
+        return [(source, _outcome(lambda source=source: decode(source, shape, white))) for source in block]  # type: ignore[misc]
 
     formats()  # once, and not by all threads at the same time
-    first = list(islice(source := iter(paths), BLOCK))
+    first = list(islice(source := iter(sources), BLOCK))
     source = chain(first, source)
     workers = _n_workers(first)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
@@ -189,17 +220,17 @@ def decode_all(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _n_workers(paths: Sequence[Path]) -> int:
-    """Return how many threads decode files like these.
+def _n_workers(sources: Sequence[Source]) -> int:
+    """Return how many threads decode images like these.
 
     Of small ones most of the work is Python's, and threads would wait for each other: on 2 cores two decode
     28 x 28 pixels half as fast as one.
     """
     total = 0
-    for path in paths:
+    for source in sources:
         with suppress(OSError):
-            total += path.stat().st_size
-    if total < SMALL_FILE * len(paths):
+            total += len(source) if isinstance(source, bytes) else source.stat().st_size
+    if total < SMALL_FILE * len(sources):
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -211,6 +242,6 @@ def _outcome(decoded: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8] | Da
         return error
 
 
-def _blocks(paths: Iterator[Path]) -> Iterator[list[Path]]:
-    while block := list(islice(paths, BLOCK)):
+def _blocks(sources: Iterator[Source]) -> Iterator[list[Source]]:
+    while block := list(islice(sources, BLOCK)):
         yield block

@@ -1,7 +1,6 @@
 """Images of the user's own: a folder of files, or an array, with labels for a few."""
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_ssl.data.arrays import read_arrays
-from gpu_ssl.data.decoding import ImageShape, suffixes
+from gpu_ssl.data.decoding import WHITE, ImageShape
+from gpu_ssl.data.encoded import ImageFiles, find_images
 from gpu_ssl.data.label_file import read_labels
+from gpu_ssl.data.parquet import SUFFIX, ParquetImages
 from gpu_ssl.data.pixel_cache import decoded
 from gpu_ssl.errors import DataError, UsageError
 from gpu_ssl.runtime.progress import SILENT, Progress
@@ -39,6 +40,8 @@ class OwnImages:
         Sorted.
     skipped : dict of str to str
         Files that are no readable images, and why.
+    white : int
+        Value of white in images of 16 bits; see `data.decoding.choose_white`.
     """
 
     names: tuple[str, ...]
@@ -46,6 +49,7 @@ class OwnImages:
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
     skipped: dict[str, str]
+    white: int = WHITE
 
     def __len__(self) -> int:
         return len(self.names)
@@ -65,34 +69,6 @@ class OwnImages:
         return digest.hexdigest()
 
 
-def find_images(folder: Path) -> list[str]:
-    """Return the paths below `folder` of all files that are named as images are, sorted.
-
-    Links to folders are not followed, and what begins with a dot is left out.
-
-    Raises
-    ------
-    DataError
-        If there is none, or the folder cannot be read.
-    """
-
-    def refuse(error: OSError) -> None:
-        raise DataError(f"cannot read {error.filename}: {error.strerror}") from error
-
-    endings, found = suffixes(), []
-    for parent, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        relative = Path(parent).relative_to(folder)
-        found += [
-            (relative / name).as_posix()
-            for name in files
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in endings  # noqa: PTH122 (fast)
-        ]
-    if not found:
-        raise DataError(f"there is no image in {folder}; give a folder of images, or an .npy or .npz file")
-    return sorted(found)
-
-
 def load_own(
     data: Path, label_file: Path | None, side: int | None = None, progress: Progress = SILENT
 ) -> OwnImages:
@@ -101,9 +77,10 @@ def load_own(
     Parameters
     ----------
     data : Path
-        A folder of images; or an ``.npy`` or ``.npz`` file, see `read_arrays`.
+        A folder of images; an ``.npy`` or ``.npz`` file, see `read_arrays`; or a ``.parquet`` file, see
+        `ParquetImages`.
     label_file : Path, optional
-        See `read_labels`; its paths are those below `data`, or positions in the array. Without one the
+        See `read_labels`; its paths are those below `data`, or positions in the file. Without one the
         folders right below `data` name the classes of what is in them; with one only those do that are
         named as a class of that file.
     side : int, optional
@@ -121,18 +98,26 @@ def load_own(
     except OSError as error:
         raise DataError(f"cannot read {data}: {error.strerror}") from error
     if not is_folder and not is_file:
-        raise UsageError(f"{data} does not exist; give a folder of images, or an .npy or .npz file")
+        raise UsageError(f"{data} does not exist; give a folder of images, or an .npy, .npz or .parquet file")
     given = read_labels(label_file) if label_file is not None else {}
     skipped: dict[str, str] = {}
+    white = WHITE
+    names: Sequence[str]
     if is_folder:
-        names = find_images(data)
-        named = _labels_of_files(names, given, data, label_file)
-        pixels, skipped = decoded(data, names, side, progress)
-        names = [name for name in names if name not in skipped]
+        files = ImageFiles(data, find_images(data))
+        named = _labels_of_files(files.names, given, data, label_file)
+        pixels, skipped, white = decoded(files, side, progress)
+        names = files.names
+    elif data.suffix.lower() == SUFFIX:
+        rows = ParquetImages(data)
+        named = {**rows.labels(), **_known(given, rows.names, data, label_file)}
+        pixels, skipped, white = decoded(rows, side, progress)
+        names = rows.names
     else:
         pixels, own = read_arrays(data)
         names = [str(i) for i in range(len(pixels))]
         named = {**own, **_known(given, names, data, label_file)}
+    names = [name for name in names if name not in skipped]
     class_names = tuple(sorted({label for name, label in named.items() if name not in skipped}))
     if len(class_names) < 2:
         raise DataError(
@@ -141,7 +126,7 @@ def load_own(
         )
     index = {name: i for i, name in enumerate(class_names)}
     labels = np.array([index[named[name]] if name in named else UNLABELLED for name in names], np.int64)
-    return OwnImages(tuple(names), pixels, labels, class_names, skipped)
+    return OwnImages(tuple(names), pixels, labels, class_names, skipped, white)
 
 
 def _labels_of_files(
@@ -186,7 +171,7 @@ def _known(
         listed = ", ".join(repr(name) for name in unknown[:3]) + (", ..." if len(unknown) > 3 else "")
         raise DataError(
             f"{label_file} labels {len(unknown)} images that are not in {data}: {listed}; "
-            f"the paths in it are those below that folder, such as {names[0]!r}"
+            f"the paths in it are those below that folder, or positions in that file, such as {names[0]!r}"
         )
     return dict(given)
 

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,26 +12,28 @@ import PIL
 import platformdirs
 from numpy.typing import NDArray
 
-from gpu_ssl.data.decoding import ImageShape, OutOfReachError, choose_shape, decode_all
+from gpu_ssl.data.decoding import ImageShape, OutOfReachError, choose_shape, choose_white, decode_all
+from gpu_ssl.data.encoded import EncodedImages
 from gpu_ssl.errors import DataError
 from gpu_ssl.runtime.files import atomic_path, write_text
 from gpu_ssl.runtime.progress import Progress
 
-READER = 1
+READER = 2
 """Version of what becomes of a file; part of the name that its pixels are kept under."""
+
+KEPT_DAYS = 30
+"""Pixels that were not used for so long are deleted."""
 
 
 def decoded(
-    folder: Path, names: Sequence[str], side: int | None, progress: Progress
-) -> tuple[NDArray[np.uint8], dict[str, str]]:
-    """Return the pixels of the readable ones of files, and what was skipped.
+    images: EncodedImages, side: int | None, progress: Progress
+) -> tuple[NDArray[np.uint8], dict[str, str], int]:
+    """Return the pixels of the readable ones of encoded images, and what was skipped.
 
     Parameters
     ----------
-    folder : Path
-        Where they are.
-    names : sequence of str
-        Their paths below it.
+    images : EncodedImages
+        What to decode.
     side : int, optional
         Longest side; see `data.decoding.choose_shape`.
     progress : Progress
@@ -42,48 +45,84 @@ def decoded(
         A memory map; in the order of those `names` that were not skipped.
     skipped : dict of str to str
         The others, and why.
+    white : int
+        See `data.decoding.choose_white`.
 
     Raises
     ------
     DataError
         If none can be read.
     """
-    paths = [folder / name for name in names]
-    shape = choose_shape(paths, side)
-    cached = cache_dir() / f"{_fingerprint(folder, names, shape)}.npy"
-    notes = cached.with_suffix(".json")
-    if not (cached.is_file() and notes.is_file()):
-        skipped: dict[str, str] = {}
-        lasting = True
-        with atomic_path(cached) as temporary:
-            pixels = np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(names), *shape))
-            _reserve(temporary)
-            n = 0
-            with progress.task("decode", len(names)) as advance:
-                for block in decode_all(paths, shape):
-                    for path, outcome in block:
-                        if isinstance(outcome, DataError):
-                            skipped[path.relative_to(folder).as_posix()] = str(outcome)
-                            lasting = lasting and not isinstance(outcome, OutOfReachError)
-                        else:
-                            pixels[n] = outcome
-                            n += 1
-                    advance("", len(block))
-            pixels.flush()
-            del pixels
-        # Without its notes the file is not taken for whole, and images out of reach are tried again.
-        if lasting:
-            write_text(notes, json.dumps(skipped))
-    else:
-        skipped = json.loads(notes.read_text(encoding="utf-8"))
-    # Copy on write: torch shares the memory of arrays that it may write to, and writes nothing.
-    pixels = np.load(cached, mmap_mode="c")[: len(names) - len(skipped)]
+    some = images.survey()
+    shape, white = choose_shape(some, side), choose_white(some)
+    del some
+    cached = cache_dir() / f"{_fingerprint(images, shape, white)}.npy"
+    whole = (len(images.names), *shape)
+    kept = _kept(cached, whole)
+    if kept is None:
+        _forget_old(cached.parent)
+        skipped = _decode(images, shape, white, cached, progress)
+        # Copy on write: torch shares the memory of arrays that it may write to, and writes nothing.
+        kept = np.load(cached, mmap_mode="c"), skipped
+    pixels, skipped = kept
+    pixels = pixels[: len(images.names) - len(skipped)]
     if not len(pixels):
         name, reason = next(iter(skipped.items()))
-        raise DataError(
-            f"none of the {len(names)} images in {folder} can be read, such as {name!r}: {reason}"
-        )
-    return pixels, skipped
+        many = f"none of the {len(images.names)} images in {images.place} can be read"
+        raise DataError(f"{many}, such as {name!r}: {reason}")
+    return pixels, skipped, white
+
+
+def _kept(cached: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], dict[str, str]] | None:
+    """Return what was decoded before, if it is there and whole."""
+    notes = cached.with_suffix(".json")
+    try:
+        skipped = json.loads(notes.read_text(encoding="utf-8"))
+        pixels = np.load(cached, mmap_mode="c")
+        os.utime(cached)
+    except (OSError, EOFError, ValueError):  # lost, or damaged
+        return None
+    return (pixels, skipped) if pixels.shape == shape and pixels.dtype == np.uint8 else None
+
+
+def _decode(
+    images: EncodedImages, shape: ImageShape, white: int, cached: Path, progress: Progress
+) -> dict[str, str]:
+    """Write the pixels of images to `cached`, and return what was skipped."""
+    skipped: dict[str, str] = {}
+    lasting = True
+    with atomic_path(cached) as temporary:
+        pixels = np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(images.names), *shape))
+        _reserve(temporary)
+        n, names = 0, iter(images.names)
+        with progress.task("decode", len(images.names)) as advance:
+            for block in decode_all(images.sources(), shape, white):
+                for _, outcome in block:
+                    name = next(names)
+                    if isinstance(outcome, DataError):
+                        skipped[name] = str(outcome)
+                        lasting = lasting and not isinstance(outcome, OutOfReachError)
+                    else:
+                        pixels[n] = outcome
+                        n += 1
+                advance("", len(block))
+        pixels.flush()
+        del pixels
+    # Without its notes the file is not taken for whole, and images out of reach are tried again.
+    if lasting:
+        write_text(cached.with_suffix(".json"), json.dumps(skipped))
+    return skipped
+
+
+def _forget_old(folder: Path) -> None:
+    """Delete what was not used for `KEPT_DAYS`, and what a killed process left there a day ago."""
+    now = time.time()
+    for path in folder.glob("*.npy"):
+        with suppress(OSError):
+            days = (now - path.stat().st_mtime) / 86_400
+            if days > (1 if path.name.startswith(".") else KEPT_DAYS):
+                path.with_suffix(".json").unlink(missing_ok=True)
+                path.unlink()
 
 
 def _reserve(path: Path) -> None:
@@ -98,13 +137,13 @@ def cache_dir() -> Path:
     return platformdirs.user_cache_path("gpu-ssl") / "decoded"
 
 
-def _fingerprint(folder: Path, names: Sequence[str], shape: ImageShape) -> str:
-    """Return a hash of what decides the pixels of files, short of reading them."""
-    origin = f"{READER} {PIL.__version__} {shape} {folder.absolute()}"
+def _fingerprint(images: EncodedImages, shape: ImageShape, white: int) -> str:
+    """Return a hash of what decides the pixels of images, short of reading them."""
+    origin = f"{READER} {PIL.__version__} {shape} {white} {images.place.absolute()}"
     digest = hashlib.sha256(origin.encode(errors="surrogateescape"))
-    for name in names:
+    for name in images.files:
         try:
-            found = (folder / name).stat()
+            found = (images.place / name).stat()
             state = f"{found.st_size}\0{found.st_mtime_ns}"
         except OSError:
             state = "missing"

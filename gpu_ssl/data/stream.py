@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_ssl.data.arrays import read_arrays
-from gpu_ssl.data.decoding import ImageShape, decode_all, suffixes
-from gpu_ssl.data.own import find_images
+from gpu_ssl.data.decoding import WHITE, ImageShape, Source, decode_all, suffixes
+from gpu_ssl.data.encoded import find_images
+from gpu_ssl.data.parquet import SUFFIX, ParquetImages
 from gpu_ssl.errors import DataError, UsageError
 
 BLOCK = 1024
@@ -29,9 +30,12 @@ class ImageStream:
     Parameters
     ----------
     data : Path or iterable of str
-        A folder of images, an image, an ``.npy`` or ``.npz`` file (see `data.arrays`), or paths of images.
+        A folder of images, an image, an ``.npy`` or ``.npz`` file (see `data.arrays`), a ``.parquet`` file
+        (see `data.parquet`), or paths of images.
     shape : tuple of int
         Channels, height and width that images are brought to; those of an array must have it.
+    white : int
+        Value of white in images of 16 bits.
 
     Attributes
     ----------
@@ -48,8 +52,8 @@ class ImageStream:
         If there is nothing of that kind.
     """
 
-    def __init__(self, data: Path | Iterable[str], shape: ImageShape) -> None:
-        self.shape = shape
+    def __init__(self, data: Path | Iterable[str], shape: ImageShape, white: int = WHITE) -> None:
+        self.shape, self.white = shape, white
         self.total: int | None = None
         self.n_read = self.n_skipped = 0
         self.skipped: list[str] = []
@@ -72,6 +76,10 @@ class ImageStream:
         if data.suffix.lower() in suffixes():
             self.total = 1
             return self._files([(str(data), data)])
+        if data.suffix.lower() == SUFFIX:
+            rows = ParquetImages(data)
+            self.total = len(rows.names)
+            return self._files(zip(rows.names, rows.sources(), strict=True))
         return self._array(data)
 
     def _array(self, path: Path) -> Iterator[Block]:
@@ -84,15 +92,15 @@ class ImageStream:
             ([str(i) for i in range(n, min(n + BLOCK, len(images)))], images[n : n + BLOCK]) for n in starts
         )
 
-    def _files(self, files: Iterable[tuple[str, Path]]) -> Iterator[Block]:
+    def _files(self, files: Iterable[tuple[str, Source]]) -> Iterator[Block]:
         waiting: deque[str] = deque()
 
-        def paths() -> Iterator[Path]:
-            for name, path in files:
+        def sources() -> Iterator[Source]:
+            for name, source in files:
                 waiting.append(name)
-                yield path
+                yield source
 
-        decoded = (pair for pairs in decode_all(paths(), self.shape) for pair in pairs)
+        decoded = (pair for pairs in decode_all(sources(), self.shape, self.white) for pair in pairs)
         while block := [(waiting.popleft(), pixels) for _, pixels in islice(decoded, BLOCK)]:
             names, images = [], []
             for name, pixels in block:

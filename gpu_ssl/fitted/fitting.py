@@ -107,6 +107,7 @@ def _record(
         config=config,
         class_names=images.class_names,
         image_shape=images.image_shape,
+        white=images.white,
         n_images=len(images),
         n_labelled=dict(zip(images.class_names, counts, strict=True)),
         images_sha256=images.sha256,

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from gpu_ssl.config import FitConfig
+from gpu_ssl.data.decoding import WHITE
 from gpu_ssl.report.records import Record, TrainingRecord
 
 SCHEMA: Literal[1] = 1
@@ -55,6 +56,7 @@ class ModelRecord(Record):
     config: FitConfig
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
+    white: int = WHITE
     n_images: int
     n_labelled: dict[str, int]
     images_sha256: str

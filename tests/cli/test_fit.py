@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
@@ -97,6 +98,37 @@ def test_json_lines_a_file_and_stdin_say_the_same(home: Path) -> None:
     assert json.loads((home / "one.jsonl").read_text()) == json.loads(lines[0])
 
 
+def test_answers_go_out_as_parquet(home: Path) -> None:
+    table = answers(program(home, "predict", "model", "test").stdout)
+    odd = home / "odd"
+    odd.mkdir()
+    shutil.copy(home / "test" / "0000.png", odd / os.fsdecode(b"\xff.png"))
+    done = program(home, "predict", "model", "test", "--output", "answers.parquet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    columns = pyarrow.parquet.read_table(home / "answers.parquet")
+    assert columns.num_rows == len(table)
+    for row, expected in zip(columns.to_pylist(), table, strict=True):
+        assert row.keys() == expected.keys()
+        for name, value in row.items():
+            number = isinstance(value, float)
+            assert type(value)(expected[name]) == (pytest.approx(value) if number else value)
+    assert program(home, "predict", "model", "odd", "--output", "odd.parquet").returncode == 0
+    assert pyarrow.parquet.read_table(home / "odd.parquet")["path"].to_pylist() == ["\\xff.png"]
+
+
+def test_a_parquet_file_is_fitted_and_predicted_as_its_images_are(home: Path, digits: Dataset) -> None:
+    images = [{"bytes": (home / "test" / f"{i:04d}.png").read_bytes()} for i in range(len(digits.test))]
+    labels = [int(c) if i < 100 else -1 for i, c in enumerate(digits.test.labels)]
+    pyarrow.parquet.write_table(pyarrow.table({"image": images, "label": labels}), home / "test.parquet")
+    table = answers(program(home, "predict", "model", "test").stdout)
+    rows = answers(program(home, "predict", "model", "test.parquet").stdout)
+    assert [row.pop("path") for row in rows] == [str(i) for i in range(len(table))]
+    assert rows == [{name: value for name, value in row.items() if name != "path"} for row in table]
+    done = program(home, "fit", "test.parquet", "--output", "of-parquet", "--epochs", "1", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sum(json.loads(done.stdout)["n_labelled"].values()) == 100
+
+
 def test_arrays_are_predicted_too(home: Path, digits: Dataset) -> None:
     np.save(home / "test.npy", digits.test.images)
     table = answers(program(home, "predict", "model", "test").stdout)
@@ -153,6 +185,8 @@ def test_images_that_were_labelled_are_told(home: Path) -> None:
         ),
         (("predict", "model", "test", "--output", "empty"), 2, "empty is a folder; name a file"),
         (("suggest", "model", "test", "--seed", "-1"), 2, "--seed"),
+        (("predict", "model", "test", "--format", "parquet"), 2, "--format parquet is not for stdout"),
+        (("predict", "model", "text.parquet"), 1, "text.parquet is not a readable Parquet file"),
         (("export", "model"), 2, "Missing option '--onnx'"),
         (("export", "none", "--onnx", "new"), 2, "none holds no model"),
         (("fit", "train"), 2, "Missing option '--output'"),
@@ -166,6 +200,7 @@ def test_a_mistake_is_one_line(home: Path, arguments: tuple[str, ...], code: int
             pytest.skip("there is a GPU, so this is no mistake")
     (home / "empty").mkdir(exist_ok=True)
     np.save(home / "wide.npy", np.zeros((3, 9, 8), np.uint8))
+    (home / "text.parquet").write_text("no table")
     done = program(home, *arguments)
     assert done.returncode == code, done.stderr
     assert words in done.stderr

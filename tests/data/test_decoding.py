@@ -15,8 +15,10 @@ from gpu_ssl.data.decoding import (
     BLOCK,
     LEAST_SIDE,
     SIDE,
+    WHITE,
     OutOfReachError,
     choose_shape,
+    choose_white,
     decode,
     decode_all,
     suffixes,
@@ -176,6 +178,29 @@ def test_many_are_decoded_in_order_and_none_is_lost(tmp_path: Path) -> None:
     assert [path for path, _ in found] == paths
     for i, (_, pixels) in enumerate(found):
         assert isinstance(pixels, DataError) if i == 7 else int(pixels.mean()) == i % 256
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_white_is_as_deep_as_the_images_are(tmp_path: Path, bits: int) -> None:
+    values = np.linspace(0, 2**bits - 1, 64).astype(np.uint16).reshape(8, 8)
+    deep = [
+        picture(tmp_path / "a.png", Image.fromarray(values)),
+        picture(tmp_path / "b.png", Image.fromarray(values // 2)),
+    ]
+    others = [picture(tmp_path / "c.png", Image.fromarray(GRADIENT)), hostile(tmp_path, "text")]
+    white = choose_white([*others, *deep])
+    assert white == 2**bits - 1
+    expected = np.rint(values * (255 / white))
+    assert np.array_equal(decode(deep[0], (1, 8, 8), white)[0], expected)
+    assert decode(deep[1], (1, 8, 8), white).max() == 127  # all are scaled alike
+    assert choose_white(others) == WHITE
+
+
+def test_bytes_are_decoded_as_their_file_is(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.png", Image.fromarray(GRADIENT))
+    assert np.array_equal(decode(path.read_bytes(), (1, 9, 9)), decode(path, (1, 9, 9)))
+    with pytest.raises(DataError, match="no bytes"):
+        decode(b"", (1, 9, 9))
 
 
 def test_the_usual_endings_are_images() -> None:

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from gpu_ssl.data import decoding, own, pixel_cache
-from gpu_ssl.data.own import UNLABELLED, duplicates, find_images, load_own
+from gpu_ssl.data.encoded import find_images
+from gpu_ssl.data.own import UNLABELLED, duplicates, load_own
 from gpu_ssl.errors import DataError, UsageError
 
 
@@ -108,10 +109,10 @@ def test_names_and_pixels_stay_together_when_a_broken_link_moves(folder: Path) -
 def test_what_could_not_be_reached_is_tried_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original = decoding.decode
 
-    def denied(path: Path, shape: decoding.ImageShape) -> np.ndarray:
+    def denied(path: Path, shape: decoding.ImageShape, white: int) -> np.ndarray:
         if path.name == "a.png":
             raise decoding.OutOfReachError("Permission denied")
-        return original(path, shape)
+        return original(path, shape, white)
 
     with monkeypatch.context() as patch:
         patch.setattr(decoding, "decode", denied)
@@ -201,3 +202,42 @@ def test_the_same_image_under_two_labels_is_found(folder: Path) -> None:
     Image.open(folder / "cat" / "1.png").save(folder / "dog" / "copy.png")
     Image.open(folder / "cat" / "2.png").save(folder / "cat" / "copy.png")
     assert duplicates(load_own(folder, None)) == [("cat/1.png", "dog/copy.png")]
+
+
+def test_pixels_of_twelve_bits_are_as_bright_as_their_camera_meant(tmp_path: Path) -> None:
+    for i, name in enumerate(("a", "b")):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.full((8, 8), 4095 - 1000 * i, np.uint16)).save(tmp_path / name / "1.png")
+    images = load_own(tmp_path, None)
+    assert images.white == 4095
+    assert images.images[:, 0, 0, 0].tolist() == [255, 193]
+
+
+def test_damaged_pixels_in_the_cache_are_decoded_again(folder: Path, cache: Path) -> None:
+    first = load_own(folder, None).images.copy()
+    (kept,) = cache.glob("*.npy")
+    for damage in (b"", kept.read_bytes()[:-5], b"no array"):
+        kept.write_bytes(damage)
+        assert np.array_equal(load_own(folder, None).images, first)
+    (kept.with_suffix(".json")).write_text("{")
+    assert np.array_equal(load_own(folder, None).images, first)
+
+
+def test_pixels_that_nobody_used_for_long_are_deleted(folder: Path, cache: Path) -> None:
+    load_own(folder, None)
+    (used,) = cache.glob("*.npy")
+    (old, left) = (cache / "old.npy", cache / ".half-written.npy")
+    for path, days in (
+        (old, 31),
+        (old.with_suffix(".json"), 31),
+        (left, 2),
+        (used, 31),
+        (used.with_suffix(".json"), 31),
+    ):
+        path.touch()
+        os.utime(path, (time.time() - days * 86_400,) * 2)
+    load_own(folder, None)  # is used again
+    load_own(folder, None, side=9)  # and this makes room
+    names = {path.name for path in cache.iterdir()}
+    assert not {old.name, "old.json", left.name} & names
+    assert {used.name, used.with_suffix(".json").name} <= names

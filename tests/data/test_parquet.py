@@ -1,0 +1,143 @@
+"""Parquet files of encoded images: labels, pixels and order come through, and hostile files are refused."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from gpu_ssl.data import parquet
+from gpu_ssl.data.own import load_own
+from gpu_ssl.data.parquet import ParquetImages
+from gpu_ssl.data.stream import ImageStream
+from gpu_ssl.errors import DataError, DependencyError
+
+SHAPE = (1, 8, 8)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def encoded(value: int, kind: str = "PNG") -> bytes:
+    content = io.BytesIO()
+    Image.new("L", (8, 8), value).save(content, kind)
+    return content.getvalue()
+
+
+def hugging_face(path: Path, labels: list[int | None], names: list[str] | None = None) -> Path:
+    """Write images of grey 0, 10, 20 ... as the library datasets does."""
+    images = [{"bytes": encoded(10 * i), "path": None} for i in range(len(labels))]
+    table = pa.table({"image": images, "label": pa.array(labels, pa.int64())})
+    if names is not None:
+        features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
+        told = json.dumps({"info": {"features": features}})
+        table = table.replace_schema_metadata({"huggingface": told})
+    pq.write_table(table, path, row_group_size=4)
+    return path
+
+
+def test_images_labels_and_names_of_classes_come_through(tmp_path: Path) -> None:
+    labels = [0, None, 1, -1, 1, 0, 7, None, None, 0]
+    path = hugging_face(tmp_path / "x.parquet", labels, ["cat", "dog"])
+    images = load_own(path, None)
+    assert images.class_names == ("7", "cat", "dog")
+    assert images.names == tuple(map(str, range(10)))
+    assert images.labels.tolist() == [1, -1, 2, -1, 2, 1, 0, -1, -1, 1]
+    assert images.image_shape == SHAPE
+    assert images.images[:, 0, 0, 0].tolist() == [10 * i for i in range(10)]
+
+
+def test_labels_may_be_words_and_images_plain_bytes(tmp_path: Path) -> None:
+    words = pa.array(["a", "", None, "b"]).dictionary_encode()
+    pq.write_table(pa.table({"png": [encoded(i) for i in range(4)], "labels": words}), tmp_path / "x.parquet")
+    images = load_own(tmp_path / "x.parquet", None)
+    assert (images.class_names, images.labels.tolist()) == (("a", "b"), [0, -1, -1, 1])
+
+
+def test_a_label_file_has_the_last_word(tmp_path: Path) -> None:
+    path = hugging_face(tmp_path / "x.parquet", [0, None, 1, None])
+    (tmp_path / "labels.csv").write_text("path,label\n3,new\n2,new\n")
+    images = load_own(path, tmp_path / "labels.csv")
+    assert (images.class_names, images.labels.tolist()) == (("0", "new"), [0, -1, 1, 1])
+    (tmp_path / "labels.csv").write_text("path,label\n4,new\n")
+    with pytest.raises(DataError, match=r"labels 1 images that are not in .*: '4'"):
+        load_own(path, tmp_path / "labels.csv")
+
+
+def test_what_is_no_image_is_skipped_and_told(tmp_path: Path) -> None:
+    images = [{"bytes": encoded(0)}, {"bytes": None}, {"bytes": b"text"}, None, {"bytes": encoded(30)}]
+    pq.write_table(pa.table({"image": images, "label": [0, 0, 0, 0, 1]}), tmp_path / "x.parquet")
+    own = load_own(tmp_path / "x.parquet", None)
+    assert own.names == ("0", "4")
+    assert own.skipped == {
+        "1": "it holds no bytes",
+        "2": "not an image that Pillow knows",
+        "3": "it holds no bytes",
+    }
+    assert own.images[:, 0, 0, 0].tolist() == [0, 30]
+
+
+def test_a_stream_gives_all_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "ROWS", 3)
+    stream = ImageStream(hugging_face(tmp_path / "x.parquet", [None] * 10), SHAPE)
+    assert stream.total == 10
+    ((names, pixels),) = list(stream)
+    assert names == list(map(str, range(10)))
+    assert pixels[:, 0, 0, 0].tolist() == [10 * i for i in range(10)]
+
+
+def test_the_survey_looks_all_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "GROUPS", 2)
+    images = ParquetImages(hugging_face(tmp_path / "x.parquet", [None] * 12))  # groups 0-3, 4-7, 8-11
+    seen = [np.asarray(Image.open(io.BytesIO(source)))[0, 0] // 10 for source in images.survey()]
+    assert seen == [0, 1, 2, 3, 8, 9, 10, 11]
+
+
+def test_images_are_decoded_again_when_the_file_changes(tmp_path: Path) -> None:
+    path = hugging_face(tmp_path / "x.parquet", [0, 1])
+    assert len(load_own(path, None)) == 2
+    assert len(load_own(hugging_face(path, [0, 1, 1]), None)) == 3
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"label": [0, 1]}, "must have one column of encoded images; it has label"),
+        ({"a": [b"x", b"y"], "b": [b"x", b"y"]}, "must have one column of encoded images"),
+        ({"image": [b"x", b"y"], "label": [0.5, 1.5]}, "column label must hold numbers or words, not double"),
+    ],
+)
+def test_other_tables_are_refused(tmp_path: Path, columns: dict[str, list[object]], words: str) -> None:
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+    with pytest.raises(DataError, match=words):
+        load_own(tmp_path / "x.parquet", None)
+
+
+def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = hugging_face(tmp_path / "x.parquet", [0, 1])
+    monkeypatch.setattr("gpu_ssl.runtime.optional.find_spec", lambda name: None)
+    with pytest.raises(DependencyError, match="pip install pyarrow"):
+        load_own(path, None)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None)
+@given(data=st.data())
+def test_damaged_files_give_images_or_an_error(tmp_path: Path, data: st.DataObject) -> None:
+    path = hugging_face(tmp_path / "damaged.parquet", [0, 1, None], ["a", "b"])
+    content = bytearray(path.read_bytes())
+    for position in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=8)):
+        content[position] = data.draw(st.integers(0, 255))
+    path.write_bytes(content[: data.draw(st.integers(len(content) - 20, len(content)))])
+    try:
+        images = load_own(path, None)
+    except DataError:
+        return
+    assert len(images) == len(images.images) == len(images.labels)
