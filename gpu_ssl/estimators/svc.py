@@ -1,6 +1,5 @@
 """Support vector classification, one-vs-one, as a scikit-learn estimator."""
 
-import numbers
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -14,11 +13,12 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
 from gpu_ssl.errors import UsageError
+from gpu_ssl.estimators.svc_parameters import check_parameters
 from gpu_ssl.runtime import interop
 from gpu_ssl.runtime.device import resolve_device
 from gpu_ssl.svm._sklearn import pack_coefficients
 from gpu_ssl.svm.backend import resolve_backend
-from gpu_ssl.svm.kernels import KERNEL_NAMES, Array, Kernel, KernelName, scale_gamma
+from gpu_ssl.svm.kernels import Array, Kernel, KernelName, scale_gamma
 from gpu_ssl.svm.one_vs_one import fit_one_vs_one
 from gpu_ssl.svm.pairs import Penalty
 
@@ -70,6 +70,8 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Dual coefficients, packed as scikit-learn packs them.
     intercept_ : ndarray of shape (n_pairs,)
         Constants of the decision function.
+    coef_ : ndarray of shape (n_pairs, n_features)
+        Weights of the features; of ``linear`` alone.
     class_weight_ : ndarray of shape (n_classes,)
         Factor of C for each class.
     gamma_ : float
@@ -86,9 +88,8 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Notes
     -----
     Not offered: precomputed and callable kernels, sparse X, probabilities (``probability`` and its
-    ``random_state``), LIBSVM's own settings (``cache_size``, ``shrinking``, ``verbose``) and ``coef_``. With
-    a hundred classes and more scikit-learn's SVC is faster: the coefficients of all pairs are one dense
-    matrix here.
+    ``random_state``), and LIBSVM's own settings (``cache_size``, ``shrinking``, ``verbose``). With a hundred
+    classes and more scikit-learn's SVC is faster: the coefficients of all pairs are one dense matrix here.
 
     X is scored in its own precision: float32 takes half the time of float64, which is that of scikit-learn.
     On a GPU, what is neither becomes float32.
@@ -156,7 +157,7 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         DeviceError
             If the device asked for cannot be used.
         """
-        self._check_parameters()
+        check_parameters(self)
         self.device_ = resolve_device(self.device)
         self._backend, self.backend_ = resolve_backend(
             "cuml" if self.device.startswith("cuda") else "auto", self.device_
@@ -185,7 +186,9 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict(self, X: Array) -> Array:
         """Return the class of each sample, of shape (n_samples,)."""
         check_is_fitted(self)
-        self._check_parameters()
+        check_parameters(self)
+        if self.break_ties and self.decision_function_shape == "ovo":
+            raise UsageError("break_ties must be False for decision_function_shape='ovo'; 'ovr' breaks ties")
         codes = self.model_.predict(self._points(X), self.break_ties)
         if np.issubdtype(self.classes_.dtype, np.number):
             xp = array_namespace(codes)
@@ -202,7 +205,7 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             By `decision_function_shape`; see `gpu_ssl.svm.model.OneVsOneModel.decision_function`.
         """
         check_is_fitted(self)
-        self._check_parameters()
+        check_parameters(self)
         points = self._points(X)
         return _like(self.model_.decision_function(points, self.decision_function_shape), X)
 
@@ -223,6 +226,17 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         intercepts = self._backend.to_host(self.model_.intercepts)
         return intercepts if len(self.classes_) == 2 else -intercepts
+
+    @property
+    def coef_(self) -> NDArray[Any]:
+        """The weights of the features, signed as in scikit-learn's SVC; there for the linear kernel alone."""
+        if self.kernel != "linear":
+            raise AttributeError("coef_ is there for kernel='linear' alone")
+        check_is_fitted(self)
+        weights: NDArray[Any] = self._backend.to_host(self.model_.coefficients).T @ self.support_vectors_
+        weights = weights if len(self.classes_) == 2 else -weights
+        weights.flags.writeable = False  # predictions would not follow
+        return weights
 
     @property
     def dual_coef_(self) -> NDArray[Any]:
@@ -273,33 +287,6 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.gamma == "scale":
             return scale_gamma(points)
         return 1.0 / points.shape[1] if self.gamma == "auto" else float(self.gamma)
-
-    def _check_parameters(self) -> None:
-        def number(name: str, minimum: float, kind: type = numbers.Real, strict: bool = True) -> None:
-            value = getattr(self, name)
-            is_kind = isinstance(value, kind) and not isinstance(value, bool | np.bool_)
-            if not is_kind or not (value > minimum if strict else value >= minimum) or value == np.inf:
-                what = "a whole number" if kind is numbers.Integral else "a finite number"
-                what = f"'scale', 'auto' or {what}" if name == "gamma" else what
-                bound = "" if minimum == -np.inf else f" {'>' if strict else '>='} {minimum:g}"
-                raise UsageError(f"{name}={value!r}: {what}{bound} is needed")
-
-        number("C", 0)
-        number("tol", 0)
-        number("degree", 0, numbers.Integral, strict=False)
-        number("max_iter", -1, numbers.Integral, strict=False)
-        number("coef0", -np.inf)
-        if self.gamma not in ("scale", "auto"):
-            number("gamma", 0, strict=False)
-        for name, allowed in (("kernel", KERNEL_NAMES), ("decision_function_shape", ("ovr", "ovo"))):
-            if getattr(self, name) not in allowed:
-                raise UsageError(f"{name}={getattr(self, name)!r}: allowed are {', '.join(allowed)}")
-        if self.device not in ("auto", "cpu", "cuda", "cuda:0"):
-            raise UsageError(
-                f"device={self.device!r}: allowed are auto, cpu and cuda (the first visible GPU)"
-            )
-        if self.break_ties and self.decision_function_shape == "ovo":
-            raise UsageError("break_ties=True needs decision_function_shape='ovr'")
 
 
 def _on_host(array: Any) -> Any:

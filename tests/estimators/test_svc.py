@@ -127,7 +127,6 @@ def test_it_takes_part_in_a_grid_search(digits: Dataset) -> None:
         ({"kernel": "precomputed"}, "kernel='precomputed': allowed are rbf, linear, poly, sigmoid"),
         ({"decision_function_shape": "ovx"}, "decision_function_shape='ovx'"),
         ({"device": "cuda:1"}, "first visible GPU"),
-        ({"break_ties": True, "decision_function_shape": "ovo"}, "break_ties"),
     ],
 )
 def test_a_parameter_that_cannot_be_is_named(changes: dict[str, object], words: str) -> None:

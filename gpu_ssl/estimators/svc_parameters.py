@@ -1,0 +1,41 @@
+"""What the parameters of `OneVsOneSVC` may be."""
+
+import numbers
+from typing import Any
+
+import numpy as np
+
+from gpu_ssl.errors import UsageError
+from gpu_ssl.svm.kernels import KERNEL_NAMES
+
+
+def check_parameters(svc: Any) -> None:
+    """Check the parameters of a `OneVsOneSVC`.
+
+    Raises
+    ------
+    UsageError
+        If one cannot be; the message names it, and what is allowed.
+    """
+
+    def number(name: str, minimum: float, kind: type = numbers.Real, strict: bool = True) -> None:
+        value = getattr(svc, name)
+        is_kind = isinstance(value, kind) and not isinstance(value, bool | np.bool_)
+        if not is_kind or not (value > minimum if strict else value >= minimum) or value == np.inf:
+            what = "a whole number" if kind is numbers.Integral else "a finite number"
+            what = f"'scale', 'auto' or {what}" if name == "gamma" else what
+            bound = "" if minimum == -np.inf else f" {'>' if strict else '>='} {minimum:g}"
+            raise UsageError(f"{name}={value!r}: {what}{bound} is needed")
+
+    number("C", 0)
+    number("tol", 0)
+    number("degree", 0, numbers.Integral, strict=False)
+    number("max_iter", -1, numbers.Integral, strict=False)
+    number("coef0", -np.inf)
+    if svc.gamma not in ("scale", "auto"):
+        number("gamma", 0, strict=False)
+    for name, allowed in (("kernel", KERNEL_NAMES), ("decision_function_shape", ("ovr", "ovo"))):
+        if getattr(svc, name) not in allowed:
+            raise UsageError(f"{name}={getattr(svc, name)!r}: allowed are {', '.join(allowed)}")
+    if svc.device not in ("auto", "cpu", "cuda", "cuda:0"):
+        raise UsageError(f"device={svc.device!r}: allowed are auto, cpu and cuda (the first visible GPU)")
