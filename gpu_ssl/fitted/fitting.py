@@ -84,11 +84,19 @@ def fit(images: OwnImages, config: FitConfig, checkpoint: Path, progress: Progre
         points = backend.receive(latents[torch.from_numpy(labelled).to(device)])
         solver = SVMSolver(config.svm, backend, Stopwatch(device))
         svm = solver.fit(points, classes)
-        coupling, estimate = cross_validate(solver, points, classes, config.seed)
+        once = _without_copies(images, labelled)
+        coupling, estimate = cross_validate(solver, _rows(points, once), classes[once], config.seed)
         errors = reconstruction_errors(vae, pixels, latents, training.augment)
         ood = fit_ood_score(latents, errors, config.seed)
     model = FittedModel(vae, svm, coupling, ood, images.class_names, backend, training.augment)
     return Fit(model, _record(images, config, model, training, estimate))
+
+
+def _without_copies(images: OwnImages, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the positions in `rows` of one of each image, in order: a copy tells nothing of another."""
+    keys = [image_key(images.images[row]) for row in rows]
+    first: NDArray[np.int64] = np.sort(np.unique(keys, return_index=True)[1])
+    return first
 
 
 def _record(

@@ -227,3 +227,16 @@ def test_points_are_judged_by_others_alone(fitted: Fit, monkeypatch: pytest.Monk
     for learned, checked in zip(seen, asked, strict=True):
         assert not set(learned[:, 0]) & set(checked[:, 0])
         assert len(learned) + len(checked) == 40
+
+
+def test_copies_of_a_labelled_image_tell_nothing_of_each_other(dataset: Dataset, tmp_path: Path) -> None:
+    images = own(dataset, 100)
+    rows = np.flatnonzero(images.labels != UNLABELLED)
+    copied = np.concatenate([np.arange(len(images)), np.repeat(rows, 3)])
+    names = tuple(map(str, range(len(copied))))
+    several = OwnImages(names, images.images[copied], images.labels[copied], images.class_names, {})
+    config = CONFIG.model_copy(update={"train": CONFIG.train.model_copy(update={"epochs": 1})})
+    estimate = fit(several, config, tmp_path / "checkpoint.json", SILENT).record.estimate
+    assert estimate is not None
+    assert estimate.of == 100
+    assert estimate.accuracy < 1  # as it would be if each were judged by its copies
