@@ -7,8 +7,8 @@ with those of scikit-learn's SVC (float64) on the 10,000 test images.
     python -m benchmarks.svm                    on the CPU
     python -m benchmarks.svm --device cuda      also with cuML on the GPU
 
-prints a table and writes raw values and environment to ``benchmarks/results/svm.json``. Whoever is not
-installed (``pip install -r benchmarks/requirements-peers.txt``) or has no GPU is "not measured".
+prints a table, and writes raw values and environment with ``--output``. Whoever is not installed (``pip
+install -r benchmarks/requirements-peers.txt``) or has no GPU is "not measured".
 """
 
 import importlib
@@ -40,7 +40,6 @@ from gpu_ssl.svm.kernels import Kernel, scale_gamma
 from gpu_ssl.svm.one_vs_one import fit_one_vs_one
 from gpu_ssl.svm.pairs import Penalty
 
-RESULT = Path(__file__).parent / "results" / "svm.json"
 C = 5.0
 CACHE_MIB = 1000
 
@@ -177,8 +176,8 @@ def render(cases: list[dict[str, Any]]) -> str:
 @click.option("--labels", default="100,600,1000,3000,60000", show_default=True, help="Numbers of labels.")
 @click.option("--repeats", type=click.IntRange(1), default=5, show_default=True, help="Rounds of each.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option("--output", type=click.Path(path_type=Path), default=RESULT, help="Where the record goes.")
-def main(labels: str, repeats: int, device: str, output: Path) -> None:
+@click.option("--output", type=click.Path(path_type=Path), help="Where the record goes.")
+def main(labels: str, repeats: int, device: str, output: Path | None) -> None:
     """Time everyone in turn, print the table and write the record."""
     taking_part = contenders(device)
     data = make_latents(torch.device("cuda:0" if device == "cuda" else "cpu"))
@@ -196,9 +195,8 @@ def main(labels: str, repeats: int, device: str, output: Path) -> None:
         "cases": cases,
         "environment": describe_environment(),
     }
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    click.echo(f"Written to {output}")
+    if output is not None:
+        output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,137 @@
+"""All benchmarks of speed in one run: ours beside its peers, phases at growing sizes, and the roofline.
+
+    pip install -r benchmarks/requirements-peers.txt
+    python -m benchmarks
+
+takes about 45 minutes on two cores. It writes every raw value to ``benchmarks/results/<machine>.json`` and
+prints the table that the README shows. Each case runs in a process of its own; leave the machine idle.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks import roofline
+from benchmarks.check_gpu import RESULTS, slug
+from gpu_ssl.runtime.device import resolve_device
+from gpu_ssl.runtime.environment import describe_environment
+
+CASES = {
+    "recipe": ("benchmarks.recipe",),
+    "elbo": ("benchmarks.elbo",),
+    "svm": ("benchmarks.svm", "--device", "{device}"),
+    "roofline": ("benchmarks.roofline", "--device", "{device}"),
+    "phases": ("gpu_ssl", "bench", "--images", "10000,100000,1000000", "--labels", "100,1000,3000,60000"),
+}
+"""What runs, in this order; all take --repeats and --output."""
+
+
+def run_case(name: str, repeats: int, device: str, folder: Path) -> dict[str, Any]:
+    """Run a case, showing what it prints, and return its record."""
+    path = folder / f"{name}.json"
+    arguments = [part.format(device=device) for part in CASES[name]]
+    click.echo(f"== {name}: python -m {' '.join(arguments)}", err=True)
+    options = ["--repeats", str(repeats), "--output", str(path)]
+    subprocess.run([sys.executable, "-m", *arguments, *options], stdout=sys.stderr, check=True)
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record
+
+
+def growth(phases: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Return what an image costs among the most images, beside what it costs among the fewest."""
+    found = {}
+    for phase in ("encode", "score"):
+        rows = [m for m in phases["measurements"] if m["phase"] == phase and m["device"] == "cpu"]
+        few, many = (f(rows, key=lambda m: m["size"]) for f in (min, max))
+        each = [statistics.median(m["seconds"]) / m["size"] for m in (few, many)]
+        found[phase] = {"images": many["size"], "time_an_image_ratio": each[1] / each[0]}
+    return found
+
+
+def render(record: dict[str, Any]) -> str:
+    """Return the table of all cases in Markdown."""
+    cases = record["cases"]
+    lines = ["| work | ours | theirs | ratio |", "|---|---|---|---|"]
+    if "recipe" in cases:
+        recipe = cases["recipe"]
+        ours, theirs = (statistics.median(recipe[who]["seconds"]) for who in ("gpu_ssl", "recipe"))
+        what = "`run --labels all`; the recipe"
+        lines.append(f"| {what} | {ours:.1f} s | {theirs:.1f} s | {recipe['ratio_median']:.2f} |")
+    if "elbo" in cases:
+        rounds = cases["elbo"]["rounds"]
+        ours = statistics.median(r["seconds"] for r in rounds["gpu-ssl"])
+        for name, compared in cases["elbo"]["peers"].items():
+            if compared == "not measured":
+                lines.append(f"| the paper's VAE; {name} | {ours:.1f} s | not measured | |")
+                continue
+            theirs = statistics.median(r["seconds"] for r in rounds[name])
+            lines.append(
+                f"| the paper's VAE to the test ELBO of {name}'s 10 epochs | {ours:.1f} s | {theirs:.1f} s | "
+                f"{1 / compared['share_of_time']:.2f} |"
+            )
+    if "svm" in cases:
+        lines += _svm_lines(cases["svm"])
+    text = "\n".join(lines)
+    if "roofline" in cases:
+        text += "\n\n" + roofline.render(cases["roofline"])
+    if "phases" in cases:
+        for phase, found in growth(cases["phases"]).items():
+            ratio = found["time_an_image_ratio"]
+            text += (
+                f"\n{phase}: of {found['images']:,} images one takes {ratio:.2f} times as long as of 10,000."
+            )
+    return text
+
+
+def _svm_lines(svm: dict[str, Any]) -> list[str]:
+    lines = []
+    for case in svm["cases"]:
+        results = case["results"]
+        for phase in ("fit", "score"):
+            ours, *theirs = (
+                statistics.median(results[who][f"{phase}_seconds"])
+                for who in ("gpu-ssl float32", "scikit-learn float64", "scikit-learn-intelex float32")
+                if who in results
+            )
+            names = ("scikit-learn", "scikit-learn-intelex")
+            lines += [
+                f"| SVM, {case['labels']:,} labels, {phase}; {name} | {ours:.3f} s | {other:.3f} s | "
+                f"{other / ours:.1f} |"
+                for name, other in zip(names, theirs, strict=False)
+            ]
+    return lines
+
+
+@click.command()
+@click.option("--repeats", type=click.IntRange(1), default=5, show_default=True, help="Rounds of each case.")
+@click.option(
+    "--only", type=click.Choice(list(CASES)), multiple=True, help="Run this case; may be given again."
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="[default: benchmarks/results/<machine>.json]"
+)
+def main(repeats: int, only: tuple[str, ...], output: Path | None) -> None:
+    """Run all cases, write one record and print one table."""
+    environment = describe_environment()
+    used = resolve_device("auto").used
+    device = used.partition(":")[0]
+    names = [name for name in CASES if name in only or not only]
+    with tempfile.TemporaryDirectory() as folder:
+        cases = {name: run_case(name, repeats, device, Path(folder)) for name in names}
+    record = {"schema": 1, "what": "python -m benchmarks", "environment": environment, "cases": cases}
+    machine = environment["gpus"][0]["name"] if environment["gpus"] else environment["cpu"]
+    output = output or RESULTS / f"{environment['cpus']}x-{slug(machine)}.json"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    click.echo(render(record))
+    click.echo(f"\nWritten to {output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""The run of all benchmarks: cases that exist, and a table that says what was and was not measured."""
+
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.__main__ import CASES, growth, render
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_case_is_a_program_that_takes_what_it_is_given(name: str) -> None:
+    arguments = [part for part in CASES[name] if not part.startswith("{")]
+    done = subprocess.run(
+        [sys.executable, "-m", *(a for a in arguments if a != "--device"), "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for option in ("--repeats", "--output", *(a for a in arguments if a.startswith("--"))):
+        assert option in done.stdout
+
+
+def test_growth_compares_an_image_among_most_with_one_among_fewest() -> None:
+    rows = [
+        {"phase": "encode", "device": "cpu", "size": 10, "seconds": [1.0, 1.0, 9.0]},
+        {"phase": "encode", "device": "cpu", "size": 1000, "seconds": [110.0, 110.0, 110.0]},
+        {"phase": "encode", "device": "cuda", "size": 1000, "seconds": [1.0]},
+        {"phase": "score", "device": "cpu", "size": 10, "seconds": [1.0]},
+        {"phase": "score", "device": "cpu", "size": 1000, "seconds": [50.0]},
+    ]
+    found = growth({"measurements": rows})
+    assert found["encode"] == {"images": 1000, "time_an_image_ratio": pytest.approx(1.1)}
+    assert found["score"]["time_an_image_ratio"] == pytest.approx(0.5)
+
+
+def test_the_table_tells_who_was_not_measured() -> None:
+    rounds = [{"seconds": 10.0, "test_elbo": -243.0}] * 3
+    peers = {"pythae": {"share_of_time": 0.5, "nats_ahead": 0.1, "ok": False}, "Pyro": "not measured"}
+    elbo = {
+        "rounds": {"gpu-ssl": rounds, "pythae": [{"seconds": 20.0, "test_elbo": -243.1}] * 3},
+        "peers": peers,
+    }
+    recipe = {"recipe": {"seconds": [100.0]}, "gpu_ssl": {"seconds": [20.0]}, "ratio_median": 5.0}
+    lines = render({"cases": {"elbo": elbo, "recipe": recipe}}).splitlines()
+    assert lines[2] == "| `run --labels all`; the recipe | 20.0 s | 100.0 s | 5.00 |"
+    assert "10.0 s | 20.0 s | 2.00 |" in lines[3]
+    assert lines[4] == "| the paper's VAE; Pyro | 10.0 s | not measured | |"
