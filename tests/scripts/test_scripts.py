@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parent.parent.parent
 BASH = shutil.which("bash")
@@ -189,3 +190,107 @@ def test_the_gate_calls_the_test_command() -> None:
     gate = ROOT / ".ci" / "run"
     assert os.access(gate, os.X_OK)
     assert gate.read_text().splitlines()[-2:] == ["scripts/test", "scripts/test-contract"]
+
+
+class TestCloudSetup:
+    """A fresh machine with and without a GPU, as stand-ins show it."""
+
+    @pytest.fixture
+    def machine(self, sandbox: Sandbox) -> Sandbox:
+        for name in ("ln", "id", "sed"):
+            (sandbox.bin / name).symlink_to(shutil.which(name) or "/missing")
+        sandbox.stand_in(sandbox.bin / "python3", "exit 0")
+        sandbox.stand_in(sandbox.root / ".venv" / "bin" / "gpu-ssl", f'echo "gpu-ssl $*" >> {sandbox.log}')
+        return sandbox
+
+    def setup(self, machine: Sandbox, *arguments: str, gpu: bool = False) -> subprocess.CompletedProcess[str]:
+        for number, vendor, kind in (
+            (0, "0x8086", "0x030000"),
+            (1, "0x10de", "0x030200" if gpu else "0x020000"),
+        ):
+            place = machine.root.parent / "pci" / f"0000:0{number}:00.0"
+            place.mkdir(parents=True, exist_ok=True)
+            (place / "vendor").write_text(f"{vendor}\n")
+            (place / "class").write_text(f"{kind}\n")
+        return machine.run("cloud-setup", *arguments, PCI=str(machine.root.parent / "pci"))
+
+    def test_without_a_gpu_it_is_the_cpu(self, machine: Sandbox) -> None:
+        for _ in range(2):
+            done = self.setup(machine)
+            assert done.returncode == 0, done.stderr
+            assert done.stdout.startswith("== device: cpu\n")
+            assert done.stdout.endswith(f"Ready. Next: {machine.root}/.venv/bin/gpu-ssl run --labels all\n")
+        assert machine.log.read_text().splitlines().count("gpu-ssl doctor --device cpu") == 2
+        assert len(machine.installs()) == 1
+        assert (machine.root / ".gpu-ssl").resolve() == machine.root / ".venv" / "bin" / "gpu-ssl"
+
+    @pytest.mark.parametrize("version", ["570.124", ""])
+    def test_a_gpu_without_a_driver_is_told_and_may_be_left(self, machine: Sandbox, version: str) -> None:
+        if version:
+            machine.stand_in(machine.bin / "nvidia-smi", f"echo {version}")
+        assert_one_line(self.setup(machine, gpu=True), "driver 580", version, "--cpu", "apt-get install")
+        assert not machine.installs()
+        assert self.setup(machine, "--cpu", gpu=True).stdout.startswith("== device: cpu")
+
+    def test_a_gpu_with_a_driver_gets_the_gpu_extra(self, machine: Sandbox) -> None:
+        machine.stand_in(machine.bin / "nvidia-smi", "echo 580.65.06")
+        assert self.setup(machine, gpu=True).returncode == 0
+        assert machine.installs()[0].endswith("[gpu]")
+        assert "gpu-ssl doctor --device cuda" in machine.log.read_text()
+
+    @pytest.mark.parametrize(
+        ("conda", "action"),
+        [("conda", "env update"), ("mamba", "update --yes"), ("micromamba", "update --yes")],
+    )
+    def test_conda_makes_the_environment_where_it_is(self, machine: Sandbox, conda: str, action: str) -> None:
+        machine.stand_in(machine.bin / "nvidia-smi", "echo 580.65.06")
+        program = machine.root / ".venv" / "bin" / "gpu-ssl"
+        answers = (
+            f"""case $* in *which*) echo {program};; "env list") echo '  gpu-ssl  /envs/gpu-ssl';; esac"""
+        )
+        machine.stand_in(machine.bin / conda, f'echo "{conda} $*" >> {machine.log}; {answers}')
+        done = self.setup(machine, gpu=True)
+        assert done.returncode == 0, done.stderr
+        assert (
+            f"{conda} {action} --name gpu-ssl --file environment.yml" in machine.log.read_text().splitlines()
+        )
+        assert not machine.installs()
+        assert done.stdout.endswith(f"Next: {program} run --labels all\n")
+
+    def test_a_doctor_that_finds_something_missing_fails(self, machine: Sandbox) -> None:
+        machine.stand_in(machine.root / ".venv" / "bin" / "gpu-ssl", "exit 1")
+        done = self.setup(machine)
+        assert done.returncode == 1
+        assert "Ready" not in done.stdout
+
+    def test_another_option_is_wrong_usage(self, machine: Sandbox) -> None:
+        done = self.setup(machine, "--gpu")
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert "--cpu" in self.setup(machine, "--help").stdout
+
+
+def test_the_job_of_the_cloud_goes_on_where_it_was_stopped(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Begun three times: stopped in the run, then in the benchmark, then left alone."""
+    runs = tmp_path / "runs"
+    (runs / "table").mkdir(parents=True)
+    finishes = f'echo "$*" >> {sandbox.log}; case $1 in run) : > {runs}/table/report.json;; esac'
+    stops = f'echo "$*" >> {sandbox.log}; : > {runs}/table/config.json; exit 130'
+    sandbox.stand_in(sandbox.root / ".gpu-ssl", stops)
+    assert sandbox.run("cloud/job", str(runs)).returncode == 130
+    sandbox.stand_in(sandbox.root / ".gpu-ssl", finishes)
+    assert sandbox.run("cloud/job", str(runs)).returncode == 0
+    (runs / "bench.json").touch()
+    assert sandbox.run("cloud/job", str(runs)).returncode == 0
+    assert sandbox.log.read_text().splitlines() == [
+        f"run --labels all --output {runs}/table",
+        f"run --resume {runs}/table",
+        f"bench --output {runs}/bench.json",
+    ]
+
+
+def test_the_task_for_skypilot_calls_what_is_there() -> None:
+    task = yaml.safe_load((ROOT / "scripts" / "cloud" / "gpu-ssl.sky.yaml").read_text())
+    for command in (task["setup"], task["run"]):
+        assert os.access(ROOT / command.split()[0], os.X_OK)
+    assert task["resources"]["use_spot"]
+    assert list(task["file_mounts"]) == ["/runs"]

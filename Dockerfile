@@ -1,0 +1,26 @@
+# gpu-ssl on an NVIDIA GPU; the host needs driver 580 or newer and the NVIDIA container toolkit.
+#
+#   docker build --tag gpu-ssl .
+#   docker run --gpus all --volume "$PWD/runs:/home/user/runs" gpu-ssl run --labels all --output runs/first
+#
+# The wheels bring CUDA's libraries, so the base is the smallest of NVIDIA's images.
+FROM nvidia/cuda:13.0.1-base-ubuntu24.04
+
+RUN apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ca-certificates python3 python3-venv \
+    && rm -rf /var/lib/apt/lists/*
+
+# Not as root: what a run leaves in a mounted folder belongs to a user.
+RUN useradd --create-home --uid 1001 user
+USER user
+WORKDIR /home/user
+RUN python3 -m venv .venv && .venv/bin/pip install --no-cache-dir --upgrade pip
+ENV PATH=/home/user/.venv/bin:$PATH
+
+COPY --chown=user pyproject.toml README.md LICENSE source/
+COPY --chown=user gpu_ssl source/gpu_ssl
+RUN pip install --no-cache-dir "./source[gpu]"
+
+HEALTHCHECK --interval=5m --timeout=2m CMD ["gpu-ssl", "doctor", "--device", "cuda"]
+ENTRYPOINT ["gpu-ssl"]
+CMD ["--help"]
