@@ -155,6 +155,10 @@ def _label_counts(value: object) -> object:
     return parse_label_counts(value) if isinstance(value, str) else value
 
 
+MethodNames = Annotated[tuple[MethodName, ...], BeforeValidator(_methods)]
+"""At least one method, each once; also from text with commas."""
+
+
 class DataConfig(Settings):
     """Which images, and where their files lie (None: the user's cache)."""
 
@@ -221,7 +225,7 @@ class RunConfig(LearningConfig):
     """Everything that decides the outcome of ``gpu-ssl run``."""
 
     data: DataConfig = DataConfig()
-    methods: Annotated[tuple[MethodName, ...], BeforeValidator(_methods)] = ("m1",)
+    methods: MethodNames = ("m1",)
     preset: Preset = "modern"
     features: Literal["mean", "both"] = "mean"
     labels: Annotated[LabelCounts, BeforeValidator(_label_counts)] = "all"

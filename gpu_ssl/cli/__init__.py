@@ -13,6 +13,7 @@ from gpu_ssl.errors import GpuSslError
 
 COMMANDS = {
     "run": ("gpu_ssl.cli.run", "Train, classify with few labels, and print the table of accuracies."),
+    "sweep": ("gpu_ssl.cli.sweep", "Run many settings on the workers of a cluster; one table."),
     "fit": ("gpu_ssl.cli.fit", "Fit a model to images of your own, of which a few carry a label."),
     "predict": ("gpu_ssl.cli.predict", "Name the classes of images by a fitted model."),
     "suggest": ("gpu_ssl.cli.suggest", "Tell which images to label next."),

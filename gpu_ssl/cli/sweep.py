@@ -1,0 +1,92 @@
+"""``gpu-ssl sweep``: many runs on the workers of a cluster, one table."""
+
+from pathlib import Path
+
+import click
+
+from gpu_ssl.errors import GpuSslError
+
+
+@click.command()
+@click.argument("spec", type=click.Path(path_type=Path))
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Folder of the sweep; what is finished in it is not done again.  [default: runs/<name of SPEC>]",
+)
+@click.option(
+    "--cluster",
+    default="local",
+    show_default=True,
+    metavar="CLUSTER",
+    help="local (a worker process a CPU), cuda (a worker a GPU), or tcp://HOST:PORT of a Dask scheduler.",
+)
+@click.option("--workers", type=click.IntRange(1, 1024), help="Processes of --cluster local.")
+@click.option(
+    "--device", default="auto", show_default=True, help="Where a cell computes: auto, cpu, cuda or cuda:N."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print sweep.json, and nothing else.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+def command(
+    spec: Path,
+    output: Path | None,
+    cluster: str,
+    workers: int | None,
+    device: str,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Run every data set with every method, number of labels, seed and settings of SPEC, a TOML file.
+
+    Each of these is a cell. Cells are finished side by side and kept as they come: after Ctrl-C, or when a
+    worker or the machine dies, the same command goes on. The VAE of a data set, seed and settings is
+    trained once for all its cells.
+
+    \b
+      datasets = ["digits", "fashion-mnist"]
+      methods = ["m1", "graph"]
+      labels = [100, 1000]
+      seeds = [0, 1, 2]
+      splits = 5
+      [[settings]]
+      name = "default"
+      [[settings]]
+      name = "narrow"
+      model.latent_dim = 16
+    """
+    from gpu_ssl import experiment
+    from gpu_ssl.cli.display import make_console, make_progress
+    from gpu_ssl.data.loading import load_dataset
+    from gpu_ssl.report import writing
+    from gpu_ssl.runtime.files import write_text
+    from gpu_ssl.sweep import cluster as clusters
+    from gpu_ssl.sweep.spec import SweepSpec, cells_of
+    from gpu_ssl.sweep.summary import plot, summarize, table
+
+    cells = cells_of(SweepSpec.read(spec), device)
+    for cell in cells:
+        experiment.check(cell.config)
+    folder = (output or writing.DEFAULT_PARENT / spec.stem).absolute()
+    progress = make_progress(quiet)
+    for data in {cell.config.data for cell in cells}:
+        load_dataset(data, progress)  # fetched once, and not by all workers
+    failed: dict[str, str] = {}
+    if len(clusters.reports(cells, folder)) < len(cells):
+        with clusters.connected(cluster, workers) as client:
+            if not quiet:
+                click.echo(f"gpu-ssl: {len(cells)} cells; watch them at {client.dashboard_link}", err=True)
+            failed = clusters.run(client, cells, folder, progress)
+    record = summarize(clusters.reports(cells, folder), failed)
+    write_text(folder / "sweep.json", record.model_dump_json(by_alias=True, indent=2) + "\n")
+    if record.rows:
+        plot(record, folder / "sweep.png")
+    if as_json:
+        click.echo(record.model_dump_json(by_alias=True, indent=2))
+    else:
+        console = make_console()
+        console.print(table(record))
+        console.print(f"Written to {folder}", soft_wrap=True, markup=False)
+    if failed:
+        name, reason = next(iter(failed.items()))
+        raise GpuSslError(f"{len(failed)} of {len(cells)} cells failed, such as {name}: {reason}")

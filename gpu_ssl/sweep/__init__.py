@@ -1,0 +1,1 @@
+"""Many runs, over data sets, methods, labels, seeds and settings, on the workers of a Dask cluster."""

@@ -1,0 +1,144 @@
+"""Gives the cells of a sweep to the workers of a Dask cluster."""
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpu_ssl.errors import DeviceError, GpuSslError, UsageError
+from gpu_ssl.report.records import Report
+from gpu_ssl.runtime.optional import require
+from gpu_ssl.runtime.progress import Progress
+from gpu_ssl.sweep.spec import SweepCell
+from gpu_ssl.sweep.work import finish_cell, read_cell, train_vae
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+@contextmanager
+def connected(cluster: str, workers: int | None = None) -> Iterator["Client"]:
+    """Give a client of a cluster, which is closed at the end if it was made here.
+
+    Parameters
+    ----------
+    cluster : str
+        ``local``: worker processes here, each computing with one thread (two of several threads each would
+        wait for one another most of the time). ``cuda``: a worker for each GPU here. ``tcp://HOST:PORT``:
+        the scheduler of a cluster whose workers see the same files.
+    workers : int, optional
+        How many of ``local``; as many as there are CPUs unless given.
+
+    Raises
+    ------
+    DependencyError, DeviceError, UsageError
+        If there is no such cluster.
+    """
+    require("gpu-ssl sweep", "distributed")
+    # Read when it is imported, here and in the workers; what fails comes back to us anyway.
+    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")
+    from distributed import Client, LocalCluster
+
+    if cluster == "local":
+        n = workers or len(os.sched_getaffinity(0))
+        made = LocalCluster(
+            n_workers=n,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+        )
+        with made, Client(made) as client:
+            client.register_plugin(_leaves_ctrl_c_to_us())
+            yield client
+    elif cluster == "cuda":
+        require("--cluster cuda", "dask_cuda")
+        from dask_cuda import LocalCUDACluster
+
+        try:
+            made = LocalCUDACluster(host="127.0.0.1", dashboard_address="127.0.0.1:0")
+        except Exception as error:  # of NVML and CUDA, by many names
+            raise DeviceError(f"--cluster cuda: no GPU can be used: {error}") from error
+        with made, Client(made) as client:
+            client.register_plugin(_leaves_ctrl_c_to_us())
+            yield client
+    elif cluster.startswith(("tcp://", "tls://")):
+        try:
+            client = Client(cluster, timeout="20s")
+        except (OSError, ValueError) as error:
+            raise UsageError(f"--cluster {cluster}: no scheduler answers there: {error}") from error
+        with client:
+            yield client
+    else:
+        raise UsageError(f"--cluster {cluster!r}: allowed are local, cuda and tcp://HOST:PORT")
+
+
+def _leaves_ctrl_c_to_us() -> Any:
+    """Return a plugin for workers that a terminal would interrupt too."""
+    from distributed import WorkerPlugin
+
+    class LeaveCtrlC(WorkerPlugin):  # type: ignore[misc]
+        name = "leave-ctrl-c"
+
+        def setup(self, worker: Any) -> None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    return LeaveCtrlC()
+
+
+def run(client: "Client", cells: Sequence[SweepCell], folder: Path, progress: Progress) -> dict[str, str]:
+    """Finish the cells that are not finished yet, and return those that failed, by name, with the reason.
+
+    A cell whose worker dies begins again on another; a VAE goes on from its last epoch. What fails by its
+    own fault does not stop the others.
+
+    Parameters
+    ----------
+    client : Client
+        Of the cluster.
+    cells : sequence of SweepCell
+        What to do.
+    folder : Path
+        Takes a folder for each VAE and each cell; the workers must see it under this name.
+    progress : Progress
+        Shows how many cells are finished.
+    """
+    from distributed import as_completed
+
+    waiting = [cell for cell in cells if read_cell(cell.config, folder / "cells" / cell.name) is None]
+    vaes: dict[str, Any] = {}
+    futures: dict[Any, SweepCell] = {}
+    for cell in waiting:
+        vae_folder = folder / "vaes" / cell.vae_name
+        if cell.vae_name not in vaes:
+            vaes[cell.vae_name] = client.submit(
+                train_vae, cell.config, vae_folder, key=f"vae-{cell.vae_name}", pure=False
+            )
+        future = client.submit(
+            finish_cell,
+            cell.config,
+            folder / "cells" / cell.name,
+            vae_folder,
+            vaes[cell.vae_name],
+            key=f"cell-{cell.name}",
+            pure=False,
+        )
+        futures[future] = cell
+    failed = {}
+    with progress.task("Cells", len(cells), len(cells) - len(waiting)) as advance:
+        for future in as_completed(futures):
+            cell = futures[future]
+            if (error := future.exception()) is not None:
+                failed[cell.name] = (
+                    str(error) if isinstance(error, GpuSslError) else f"{type(error).__name__}: {error}"
+                )
+            advance(cell.name)
+    return failed
+
+
+def reports(cells: Sequence[SweepCell], folder: Path) -> dict[SweepCell, Report]:
+    """Return the reports of the finished cells."""
+    found = ((cell, read_cell(cell.config, folder / "cells" / cell.name)) for cell in cells)
+    return {cell: report for cell, report in found if report is not None}

@@ -1,0 +1,119 @@
+"""All cells of a sweep as one table, one file and one plot."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+from rich.table import Table
+
+from gpu_ssl.report.records import METHOD_TITLES, Record, Report
+from gpu_ssl.runtime.figures import new_figure
+from gpu_ssl.runtime.files import atomic_path
+from gpu_ssl.sweep.spec import SweepCell
+
+
+class Row(Record):
+    """Accuracies of a method at a number of labels, over all seeds and splits, as fractions."""
+
+    dataset: str
+    settings: str
+    method: str
+    labels: int
+    accuracies: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean over seeds and splits."""
+        return float(np.mean(self.accuracies))
+
+    @property
+    def std(self) -> float | None:
+        """Sample standard deviation (ddof = 1), or None for a single one."""
+        return float(np.std(self.accuracies, ddof=1)) if len(self.accuracies) > 1 else None
+
+
+class SweepRecord(Record):
+    """The content of ``sweep.json``: all rows, and the cells that failed, with the reason."""
+
+    schema_version: Literal[1] = Field(default=1, alias="schema")
+    rows: tuple[Row, ...]
+    failed: dict[str, str]
+
+
+def summarize(found: Mapping[SweepCell, Report], failed: dict[str, str]) -> SweepRecord:
+    """Put the reports of cells together."""
+    accuracies: dict[tuple[str, str, str, int], list[float]] = defaultdict(list)
+    for cell, report in found.items():
+        for result in report.results:
+            key = (report.dataset.name, cell.variant, result.method, result.labels)
+            accuracies[key] += result.accuracies
+    rows = (
+        Row(dataset=dataset, settings=settings, method=method, labels=labels, accuracies=tuple(values))
+        for (dataset, settings, method, labels), values in accuracies.items()
+    )
+    return SweepRecord(rows=tuple(rows), failed=failed)
+
+
+def table(record: SweepRecord) -> Table:
+    """Return one row for each data set, settings and method, and one column for each number of labels."""
+    counts = sorted({row.labels for row in record.rows})
+    cells = {(r.dataset, r.settings, r.method, r.labels): r for r in record.rows}
+    shown = Table(
+        title="accuracy on the test images, %", caption="mean ± standard deviation over seeds and splits"
+    )
+    for name in ("data set", "settings", "method"):
+        shown.add_column(name)
+    for n in counts:
+        shown.add_column(f"{n:,} labels", justify="right")
+    last = None
+    for key in dict.fromkeys((r.dataset, r.settings, r.method) for r in record.rows):
+        if last not in (None, key[:2]):
+            shown.add_section()
+        last = key[:2]
+        row = (cells.get((*key, n)) for n in counts)
+        shown.add_row(*key[:2], METHOD_TITLES.get(key[2], key[2]), *(map(_cell, row)))
+    return shown
+
+
+def _cell(row: Row | None) -> str:
+    if row is None:
+        return "-"
+    mean = f"{100 * row.mean:.2f}"
+    return mean if row.std is None else f"{mean} ± {100 * row.std:.2f}"
+
+
+def plot(record: SweepRecord, path: Path) -> None:
+    """Draw accuracy against labels, a panel for each data set.
+
+    Raises
+    ------
+    StorageError
+        If the file cannot be written.
+    """
+    datasets = list(dict.fromkeys(row.dataset for row in record.rows))
+    figure = new_figure(6.5 * len(datasets), 4.5)
+    for axes, dataset in zip(figure.subplots(1, len(datasets), squeeze=False)[0], datasets, strict=True):
+        rows = [row for row in record.rows if row.dataset == dataset]
+        for settings, method in dict.fromkeys((r.settings, r.method) for r in rows):
+            line = sorted(
+                (r for r in rows if (r.settings, r.method) == (settings, method)), key=lambda r: r.labels
+            )
+            axes.errorbar(
+                [r.labels for r in line],
+                [100 * r.mean for r in line],
+                [100 * (r.std or 0.0) for r in line],
+                marker="o",
+                capsize=3,
+                label=f"{method}, {settings}",
+            )
+        axes.set_xscale("log")
+        axes.set_xlabel("labels")
+        axes.set_ylabel("accuracy on the test images, %")
+        axes.set_title(dataset)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120)

@@ -1,0 +1,78 @@
+"""What the workers of a sweep do: train a VAE, and finish a cell with it. Begun again, both go on."""
+
+import shutil
+from pathlib import Path
+
+import torch
+
+from gpu_ssl import experiment
+from gpu_ssl.config import RunConfig
+from gpu_ssl.data.loading import load_dataset
+from gpu_ssl.errors import UsageError
+from gpu_ssl.methods import m1
+from gpu_ssl.report import writing
+from gpu_ssl.report.records import Report
+from gpu_ssl.runtime.device import resolve_device
+from gpu_ssl.runtime.files import write_text
+from gpu_ssl.runtime.progress import SILENT
+
+
+def train_vae(config: RunConfig, folder: Path) -> None:
+    """Train the VAE of `config`, going on from the checkpoint in `folder`, and leave its last one there.
+
+    Raises
+    ------
+    GpuSslError
+        With one line for the user.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    dataset = load_dataset(config.data, SILENT)
+    images = torch.from_numpy(dataset.train.images).to(resolve_device(config.device).used)
+    training = m1.TrainingImages(images, dataset.mirrored, dataset.sha256)
+    m1.train(config, training, folder / experiment.CHECKPOINT, SILENT)
+
+
+def finish_cell(config: RunConfig, folder: Path, vae_folder: Path, trained: None = None) -> None:
+    """Run a cell with the VAE in `vae_folder`, and write its report into `folder`.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Of one method and one number of labels.
+    folder, vae_folder : Path
+        Of the cell, and of `train_vae`.
+    trained : None
+        What `train_vae` gave: the cell waits for it.
+
+    Raises
+    ------
+    GpuSslError
+        With one line for the user.
+    """
+    if read_cell(config, folder) is not None:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / writing.CONFIG, config.model_dump_json(indent=2) + "\n")
+    # The description last: it names the tensors.
+    stem = Path(experiment.CHECKPOINT).stem
+    for source in (*vae_folder.glob(f"{stem}-*.safetensors"), vae_folder / experiment.CHECKPOINT):
+        shutil.copyfile(source, folder / source.name)
+    writing.finish_folder(folder, experiment.run(config, folder, SILENT), plots=False)
+
+
+def read_cell(config: RunConfig, folder: Path) -> Report | None:
+    """Return the report of a finished cell, or None.
+
+    Raises
+    ------
+    UsageError
+        If the folder holds a cell of other settings.
+    StorageError
+        If the report cannot be read.
+    """
+    if (folder / writing.CONFIG).is_file() and writing.read_config(folder) != config:
+        raise UsageError(
+            f"{folder} holds a cell of other settings; give the changed settings another name, or --output "
+            "another folder"
+        )
+    return writing.read_report(folder)

@@ -1,0 +1,78 @@
+"""A TOML file becomes cells, and what cannot be is told in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from gpu_ssl.errors import UsageError
+from gpu_ssl.sweep.spec import SweepSpec, cells_of
+
+
+def spec(tmp_path: Path, text: str) -> SweepSpec:
+    (tmp_path / "spec.toml").write_text(text)
+    return SweepSpec.read(tmp_path / "spec.toml")
+
+
+def test_every_combination_is_a_cell_and_those_of_a_vae_share_its_name(tmp_path: Path) -> None:
+    text = """
+datasets = ["digits", "mnist"]
+methods = ["m1", "graph"]
+labels = [100, "full"]
+seeds = [3, 5, 8]
+splits = 2
+[[settings]]
+name = "default"
+[[settings]]
+name = "narrow"
+model.latent_dim = 16
+train.epochs = 1
+"""
+    cells = cells_of(spec(tmp_path, text), "cpu")
+    assert len(cells) == len({cell.name for cell in cells}) == 2 * 2 * 2 * 3 * 2
+    assert len({cell.vae_name for cell in cells}) == 2 * 3 * 2
+    for cell in cells:
+        assert cell.config.splits == 2
+        assert cell.config.baselines == (cell.config.methods == ("m1",))
+        assert cell.config.model.latent_dim == (16 if cell.variant == "narrow" else 64)
+    assert cells[0].name == "digits-default-seed-3-m1-100-labels"
+
+
+def test_what_is_left_out_has_defaults_and_what_comes_twice_counts_once(tmp_path: Path) -> None:
+    (cell,) = cells_of(spec(tmp_path, 'datasets = ["digits"]\nlabels = [50, 50]'), "auto")
+    assert (cell.variant, cell.config.seed, cell.config.splits, cell.config.methods) == (
+        "default",
+        0,
+        5,
+        ("m1",),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("datasets = [", "is not TOML"),
+        ('labels = [50]\ndatasets = "digits"', "--datasets 'digits'"),
+        ('datasets = ["digits"]', "--labels"),
+        ('datasets = ["digits"]\nlabels = [50]\nmethods = ["m3"]', "there is no method 'm3'; allowed are m1"),
+        ('datasets = ["digits"]\nlabels = [50]\ncolour = 1', "--colour 1"),
+        ('datasets = ["../x"]\nlabels = [50]', "'../x'"),
+        ('datasets = ["digits"]\nlabels = [50]\n[[settings]]\nmodel.latent_dim = 0', "--latent-dim 0"),
+        (
+            'datasets = ["digits"]\nlabels = [50]\n[[settings]]\n[[settings]]',
+            "two settings are named 'default'",
+        ),
+    ],
+)
+def test_what_cannot_be_is_one_line(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        spec(tmp_path, text)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "spec.toml" in str(caught.value)
+
+
+def test_a_seed_that_cannot_be_and_a_missing_file_are_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--seed -1"):
+        cells_of(spec(tmp_path, 'datasets = ["digits"]\nlabels = [50]\nseeds = [-1]'), "cpu")
+    with pytest.raises(UsageError, match="cannot read"):
+        SweepSpec.read(tmp_path / "none.toml")

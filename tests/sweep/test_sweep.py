@@ -1,0 +1,167 @@
+"""A sweep on a real cluster of two workers: all cells come, each once, also where a worker is killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from gpu_ssl.errors import DependencyError, UsageError
+from gpu_ssl.runtime.progress import SILENT
+from gpu_ssl.sweep import cluster
+from gpu_ssl.sweep.spec import SweepCell, SweepSpec, cells_of
+from gpu_ssl.sweep.summary import summarize
+from gpu_ssl.sweep.work import finish_cell, read_cell
+
+SPEC = """
+datasets = ["digits"]
+methods = ["m1", "graph"]
+labels = [50, 100]
+seeds = [0, 1, 2]
+splits = 2
+[[settings]]
+name = "default"
+train.epochs = 2
+[[settings]]
+name = "narrow"
+model.latent_dim = 16
+train.epochs = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sweep")
+    (folder / "spec.toml").write_text(SPEC)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cells(root: Path) -> list[SweepCell]:
+    return cells_of(SweepSpec.read(root / "spec.toml"), "cpu")
+
+
+def program(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "gpu_ssl", "sweep", *arguments]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.fixture(scope="module")
+def whole(root: Path) -> subprocess.CompletedProcess[str]:
+    done = program(root, "spec.toml", "--output", "whole", "--workers", "2", "--device", "cpu", "--json")
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_a_killed_worker_costs_nothing_but_time(
+    root: Path, cells: list[SweepCell], whole: subprocess.CompletedProcess[str]
+) -> None:
+    folder = root / "killed"
+    assert len(cells) == 24
+    with cluster.connected("local", 2) as client:
+        pids = client.run(os.getpid)
+        failed: dict[str, str] = {}
+        running = threading.Thread(target=lambda: failed.update(cluster.run(client, cells, folder, SILENT)))
+        running.start()
+        deadline = time.monotonic() + 120
+        while len(list(folder.glob("cells/*/report.json"))) < 5 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(next(iter(pids.values())), signal.SIGKILL)
+        done = len(list(folder.glob("cells/*/report.json")))
+        assert 5 <= done < 24
+        running.join(200)
+        assert not running.is_alive()
+        assert set(client.run(os.getpid).values()) != set(pids.values())  # one took the place of the dead
+    assert failed == {}
+    found = cluster.reports(cells, folder)
+    assert list(found) == cells
+    record = summarize(found, failed)
+    assert json.loads(whole.stdout) == json.loads(record.model_dump_json(by_alias=True))
+    assert all(len(row.accuracies) == 3 * 2 for row in record.rows)
+    assert len(record.rows) == 2 * 2 * (2 + 3)  # settings, labels; methods and baselines
+
+
+def test_a_second_start_does_nothing_and_says_the_same(
+    root: Path, whole: subprocess.CompletedProcess[str]
+) -> None:
+    assert "gpu-ssl: 24 cells; watch them at http" in whole.stderr
+    times = {path: path.stat().st_mtime_ns for path in root.glob("whole/*/*/*")}
+    again = program(root, "spec.toml", "--output", "whole", "--device", "cpu")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "M1: SVM on VAE latents" in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in root.glob("whole/*/*/*")} == times
+    assert (root / "whole" / "sweep.png").stat().st_size > 10_000
+
+
+def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(root: Path) -> None:
+    command = [sys.executable, "-m", "gpu_ssl", "sweep", "spec.toml", "--output", "stopped", "--workers", "1"]
+    process = subprocess.Popen(
+        command,
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    reports = root / "stopped" / "cells"
+    deadline = time.monotonic() + 120
+    while len(list(reports.glob("*/report.json"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it too
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    lines = [line for line in said.splitlines() if line]
+    assert lines[1:] == ["gpu-ssl: error: interrupted"], said
+    finished = {path: path.stat().st_mtime_ns for path in reports.glob("*/report.json")}
+    assert 2 <= len(finished) < 24
+    assert program(root, "spec.toml", "--output", "stopped").returncode == 0
+    assert finished.items() <= {p: p.stat().st_mtime_ns for p in reports.glob("*/report.json")}.items()
+    assert len(list(reports.glob("*/report.json"))) == 24
+
+
+def test_changed_settings_under_an_old_name_are_refused(
+    root: Path, whole: subprocess.CompletedProcess[str]
+) -> None:
+    (root / "changed.toml").write_text(SPEC.replace("latent_dim = 16", "latent_dim = 8"))
+    done = program(root, "changed.toml", "--output", "whole", "--device", "cpu")
+    assert done.returncode == 2
+    assert "holds a cell of other settings" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_cell_that_fails_does_not_stop_the_others(root: Path, cells: list[SweepCell]) -> None:
+    broken = cells[0].config.model_copy(
+        update={"train": cells[0].config.train.model_copy(update={"learning_rate": 1e30})}
+    )
+    both = [SweepCell("broken", broken), cells[0]]
+    with cluster.connected("local", 1) as client:
+        failed = cluster.run(client, both, root / "broken", SILENT)
+    assert list(failed) == [both[0].name]
+    assert "not a finite number" in failed[both[0].name]
+    assert list(cluster.reports(both, root / "broken")) == [cells[0]]
+
+
+def test_a_finished_cell_is_not_touched(root: Path, cells: list[SweepCell], whole: object) -> None:
+    folder = root / "whole" / "cells" / cells[0].name
+    before = (folder / "report.json").stat().st_mtime_ns
+    finish_cell(cells[0].config, folder, root / "nowhere")
+    assert (folder / "report.json").stat().st_mtime_ns == before
+    assert read_cell(cells[0].config, folder) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "words"),
+    [
+        ("nearby", UsageError, "allowed are local, cuda and tcp"),
+        ("cuda", DependencyError, "pip install dask_cuda"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_told(name: str, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words), cluster.connected(name):
+        raise AssertionError
