@@ -73,6 +73,10 @@ def entry_point(arguments: list[str] | None = None) -> None:
         sys.stdout.flush()
     except GpuSslError as error:
         _fail(str(error), error.exit_code)
+    except SystemExit as error:
+        # click exits with 1 when the reader of stdout has seen enough; that is no failure.
+        if error.code != 1 or "PacifyFlushWrapper" not in type(sys.stdout).__name__:
+            raise
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)

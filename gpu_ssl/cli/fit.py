@@ -90,7 +90,7 @@ def command(
     from gpu_ssl.data.own import load_own
     from gpu_ssl.fitted.card import write_card
     from gpu_ssl.fitted.fitting import fit
-    from gpu_ssl.fitted.storage import MODEL, save
+    from gpu_ssl.fitted.storage import MODEL, UNFINISHED, save
     from gpu_ssl.models import checkpoint
 
     config = FitConfig.of(
@@ -101,12 +101,16 @@ def command(
         svm=SVMConfig.of(C=options.pop("svm_c")),
         **options,
     )
-    unfinished = output / "checkpoint.json"
+    unfinished = output / UNFINISHED
     _check_output(output, data, MODEL, unfinished)
     progress = make_progress(quiet)
     images = load_own(data, label_file, config.image_size, progress)
     _tell_of_trouble(images)
-    fitted = fit(images, config, unfinished, progress)
+    try:
+        fitted = fit(images, config, unfinished, progress)
+    except KeyboardInterrupt:
+        click.echo("gpu-ssl: interrupted; the same command goes on", err=True)
+        raise click.exceptions.Exit(130) from None
     save(output, fitted.model, fitted.record)
     write_card(output, fitted.record)
     checkpoint.remove(unfinished)
@@ -152,7 +156,7 @@ def tell_skipped(count: int, lines: list[str]) -> None:
 
 
 def _tell(record: "ModelRecord", output: Path) -> None:
-    from gpu_ssl.fitted.card import expectation
+    from gpu_ssl.fitted.card import expectation, warning
 
     labelled = sum(record.n_labelled.values())
     channels, height, width = record.image_shape
@@ -161,5 +165,9 @@ def _tell(record: "ModelRecord", output: Path) -> None:
         f"{record.n_images:,} images of {width} x {height} pixels, {colours}; {labelled:,} labelled, "
         f"{len(record.class_names)} classes"
     )
-    click.echo(f"On images like these: {expectation(record.estimate)}")
+    click.echo(f"On images like the labelled ones: {expectation(record)}")
+    if record.estimate is not None and record.estimate.raw_pixels is not None:
+        click.echo(f"An SVM on the raw pixels reaches {record.estimate.raw_pixels:.1%} on the same images")
+    if (problem := warning(record.estimate)) is not None:
+        click.echo(f"gpu-ssl: warning: {problem}", err=True)
     click.echo(f"Written to {output}; use it with: gpu-ssl predict {output} IMAGES")

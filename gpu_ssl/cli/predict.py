@@ -85,7 +85,7 @@ def command(model: Path, data: Path, output: Path | None, kind: str | None, devi
 
 def read_paths() -> Iterator[str]:
     """Give the lines of stdin that are not empty."""
-    lines = (os.fsdecode(line.rstrip(b"\n")) for line in sys.stdin.buffer)
+    lines = (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer)
     return (line for line in lines if line)
 
 

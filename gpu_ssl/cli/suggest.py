@@ -10,7 +10,7 @@ import click
 from gpu_ssl.cli.answer_file import check_output, opened
 from gpu_ssl.cli.fit import DEVICE, tell_skipped
 from gpu_ssl.cli.predict import read_paths, second_best
-from gpu_ssl.errors import DataError
+from gpu_ssl.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ COLUMNS = ("path", "label", "guess", "confidence", "second_guess")
     "--sheet",
     type=click.Path(path_type=Path),
     metavar="PNG",
-    help="Also draw the images, with what the model takes them for.",
+    help="Also draw the images, with their rows in the answer and what the model takes them for.",
 )
 @click.option(
     "--seed",
@@ -60,7 +60,8 @@ def command(
 
     DATA is what gpu-ssl predict takes. Chosen are images that MODEL is unsure of and that are unlike each
     other; none that carries a label already. Fill in the column label, add the rows to the labels that you
-    have, and fit again.
+    have, and fit again. What is hard to tell is then among the labelled images, so the accuracy that fit
+    expects of images like those is lower than that on all.
 
     \b
       gpu-ssl suggest model photos -n 50 --output next.csv --sheet next.png
@@ -75,6 +76,10 @@ def command(
 
     check_output(output)
     check_output(sheet)
+    if output is not None and output.is_file():
+        raise UsageError(
+            f"--output {output} exists, and may hold labels that were filled in; name another file"
+        )
     fitted, record = load(model, device)
     stream = ImageStream(read_paths() if str(data) == "-" else data, record.image_shape, record.white)
     with make_progress(quiet).task("look", stream.total or 0) as advance:
@@ -89,16 +94,20 @@ def command(
     tell_skipped(stream.n_skipped, stream.skipped)
     if chosen is None or not len(chosen):
         raise DataError(f"there is no image in {data} that could be read and carries no label yet")
-    captions = _write(chosen, record.class_names, output)
+    guesses = [record.class_names[c] for c in chosen.answers.classes]
     if sheet is not None:
+        captions = [f"{row}: {guess}?" for row, guess in enumerate(guesses, 1)]
         with atomic_path(sheet) as temporary:
             contact_sheet(chosen.images, captions).savefig(temporary, dpi=120, format="png")
+    _write(chosen, guesses, record.class_names, output)
+    if len(chosen) < count:
+        click.echo(f"gpu-ssl: there are only {len(chosen)} images without a label", err=True)
 
 
-def _write(chosen: "Candidates", class_names: tuple[str, ...], output: Path | None) -> list[str]:
-    """Write a row for each suggestion, and return what the model takes it for."""
+def _write(
+    chosen: "Candidates", guesses: list[str], class_names: tuple[str, ...], output: Path | None
+) -> None:
     second = second_best(chosen.answers)
-    guesses = [class_names[c] for c in chosen.answers.classes]
     with opened(output) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -107,4 +116,3 @@ def _write(chosen: "Candidates", class_names: tuple[str, ...], output: Path | No
             writer.writerow((name, "", guess, confidence, class_names[second[i]]))
     if output is not None:
         click.echo(f"{len(chosen)} images to label, written to {output}", file=sys.stderr)
-    return [f"{guess}?" for guess in guesses]

@@ -1,5 +1,7 @@
 """Images, and labels where there are some, from files of NumPy."""
 
+import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,9 @@ def read_arrays(path: Path) -> tuple[NDArray[np.uint8], dict[str, str]]:
     DataError
         If the file does not hold that.
     """
+    with suppress(OSError), path.open("rb") as file:
+        if file.read(6) not in (b"\x93NUMPY",) and not zipfile.is_zipfile(path):
+            raise DataError(f"{path} is neither an image nor an .npy, .npz or .parquet file")
     try:
         content = np.load(path, mmap_mode="c", allow_pickle=False)
         arrays = dict(content) if isinstance(content, np.lib.npyio.NpzFile) else {"images": content}

@@ -1,10 +1,10 @@
 """The CSV file that names the classes of the few images that carry a label."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gpu_ssl.errors import DataError
+from gpu_ssl.errors import DataError, UsageError
 
 COLUMNS = ("path", "label")
 
@@ -46,6 +46,7 @@ def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
             found = {(name or "").strip().lower(): name for name in reader.fieldnames or ()}
             missing = [name for name in COLUMNS if name not in found]
             if missing:
+                _refuse_separator(path, reader.fieldnames)
                 raise DataError(
                     f"{path} has no column {' and none '.join(missing)}; its first line must be path,label"
                 )
@@ -53,8 +54,14 @@ def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
                 name, label = ((row[found[column]] or "").strip() for column in COLUMNS)
                 yield reader.line_num, name, label
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not text in UTF-8; save it as CSV in UTF-8") from error
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}") from error
+
+
+def _refuse_separator(path: Path, header: Sequence[str] | None) -> None:
+    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+        if header and separator in header[0]:
+            raise DataError(f"{path} separates its columns by {name}; save it with commas between them")

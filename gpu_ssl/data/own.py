@@ -81,8 +81,8 @@ def load_own(
         `ParquetImages`.
     label_file : Path, optional
         See `read_labels`; its paths are those below `data`, or positions in the file. Without one the
-        folders right below `data` name the classes of what is in them; with one only those do that are
-        named as a class of that file.
+        folders right below `data` name the classes of what is in them, or labels lie in the file; with one
+        only those folders do that are named as a class of it, and labels in the file count for nothing.
     side : int, optional
         Longest side of the images; see `choose_shape`.
     progress : Progress
@@ -110,19 +110,23 @@ def load_own(
         names = files.names
     elif data.suffix.lower() == SUFFIX:
         rows = ParquetImages(data)
-        named = {**rows.labels(), **_known(given, rows.names, data, label_file)}
+        named = _known(given, rows.names, data, label_file) if given else rows.labels()
         pixels, skipped, white = decoded(rows, side, progress)
         names = rows.names
     else:
         pixels, own = read_arrays(data)
         names = [str(i) for i in range(len(pixels))]
-        named = {**own, **_known(given, names, data, label_file)}
+        named = _known(given, names, data, label_file) if given else own
     names = [name for name in names if name not in skipped]
     class_names = tuple(sorted({label for name, label in named.items() if name not in skipped}))
     if len(class_names) < 2:
-        raise DataError(
-            f"{len(class_names)} class has a labelled image, and a classifier needs at least 2; "
-            "give --labels a CSV file with the columns path and label, or name folders after classes"
+        found = (
+            f"only class {class_names[0]!r} has labelled images" if class_names else "no image has a label"
+        )
+        folders = ", or put images into folders named after their classes" if is_folder else ""
+        raise UsageError(
+            f"{data}: {found}, and a classifier needs at least 2 classes; give --labels a CSV file with the "
+            f"columns path and label{folders}"
         )
     index = {name: i for i, name in enumerate(class_names)}
     labels = np.array([index[named[name]] if name in named else UNLABELLED for name in names], np.int64)
@@ -169,9 +173,12 @@ def _known(
     unknown = sorted(set(given) - set(names))
     if unknown:
         listed = ", ".join(repr(name) for name in unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+        images = "image that is" if len(unknown) == 1 else "images that are"
+        hint = "; its paths have \\ where / is needed" if "\\" in unknown[0] else ""
         raise DataError(
-            f"{label_file} labels {len(unknown)} images that are not in {data}: {listed}; "
-            f"the paths in it are those below that folder, or positions in that file, such as {names[0]!r}"
+            f"{label_file} labels {len(unknown)} {images} not in {data}: {listed}; "
+            "the paths in it are those below that folder, or positions in that file, such as "
+            f"{names[0]!r}{hint}"
         )
     return dict(given)
 

@@ -146,13 +146,15 @@ class SemiSupervisedClassifier(
         Raises
         ------
         UsageError
-            If X was something else, whose scale the file could not tell.
+            If X was something else, whose scale the file could not tell, or there is a model already.
         StorageError
             If a file cannot be written.
         """
         check_is_fitted(self)
         if not self.pixels_.is_uint8:
             raise UsageError("only a model of uint8 images can be saved; give X as uint8 from 0 to 255")
+        if (Path(folder) / storage.MODEL).exists():
+            raise UsageError(f"{folder} holds a model already; name another folder, or delete it")
         write_card(Path(folder), self.record_)
         storage.save(Path(folder), self.model_, self.record_)
 

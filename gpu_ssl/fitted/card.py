@@ -16,10 +16,13 @@ FEW = 100
 """Labelled images: fewer leave the interval too wide to rely on."""
 
 
-def expectation(estimate: Estimate | None) -> str:
+def expectation(record: ModelRecord) -> str:
     """Say in one line what accuracy to expect."""
+    estimate = record.estimate
     if estimate is None:
-        return "accuracy not known: a class has a single labelled image, so there is none to check with"
+        alone = [name for name, count in record.n_labelled.items() if count == 1]
+        which = f"class {alone[0]!r} has" if alone else "a class has"
+        return f"accuracy not known: {which} a single labelled image, so there is none to check with"
     line = (
         f"accuracy about {estimate.accuracy:.1%} (95 % interval {estimate.low:.1%} to "
         f"{estimate.high:.1%}), from {estimate.of} labelled images, each judged by the others"
@@ -27,6 +30,23 @@ def expectation(estimate: Estimate | None) -> str:
     if estimate.of < FEW:
         line += f"; {estimate.of} are too few to rely on, label {FEW} or more"
     return line
+
+
+def warning(estimate: Estimate | None) -> str | None:
+    """Say in one line that these images are not for this model, where they are not."""
+    if estimate is None:
+        return None
+    if estimate.low <= estimate.most_frequent:
+        return (
+            "this is no better than always naming the class with most labels "
+            f"({estimate.most_frequent:.1%}); do not use this model"
+        )
+    if estimate.raw_pixels is not None and estimate.raw_pixels > estimate.high:
+        return (
+            f"an SVM on the raw pixels is better here ({estimate.raw_pixels:.1%}): the model drops "
+            "brightness and fine grain, which may tell these classes apart"
+        )
+    return None
 
 
 def write_card(folder: Path, record: ModelRecord) -> None:
@@ -54,7 +74,7 @@ Made by gpu-ssl {record.gpu_ssl} on {record.created} from {record.n_images:,} im
 all of them.
 
 - Images are scaled to {width} x {height} pixels, {"grey" if channels == 1 else "in colour"}.
-- What to expect on images like these: {expectation(record.estimate)}.
+- What to expect on images like the labelled ones: {expectation(record)}.{_beside(record.estimate)}
 - It always answers with one of its classes. An image unlike all it has seen shows in `ood_score`: above 1 it
   is farther from the training images, or worse reconstructed, than all but one in twenty of them are.
 
@@ -64,6 +84,13 @@ all of them.
 
 Use it: `gpu-ssl predict THIS_FOLDER IMAGES`. All settings and versions are in `model.json`.
 """
+
+
+def _beside(estimate: Estimate | None) -> str:
+    if estimate is None or estimate.raw_pixels is None:
+        return ""
+    said = f" An SVM on the raw pixels reaches {estimate.raw_pixels:.1%} on the same images."
+    return said if (problem := warning(estimate)) is None else f"{said} Beware: {problem}."
 
 
 def contact_sheet(images: NDArray[np.uint8], captions: Sequence[str], columns: int = 10) -> Figure:

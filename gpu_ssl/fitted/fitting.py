@@ -27,6 +27,7 @@ from gpu_ssl.fitted.model import FittedModel
 from gpu_ssl.fitted.ood import fit_ood_score, reconstruction_errors
 from gpu_ssl.fitted.records import Estimate, ModelRecord
 from gpu_ssl.methods import m1
+from gpu_ssl.methods.baselines import intensities
 from gpu_ssl.methods.svm import SVMSolver
 from gpu_ssl.models.encoding import encode
 from gpu_ssl.report.records import TrainingRecord
@@ -86,10 +87,31 @@ def fit(images: OwnImages, config: FitConfig, checkpoint: Path, progress: Progre
         svm = solver.fit(points, classes)
         once = _without_copies(images, labelled)
         coupling, estimate = cross_validate(solver, _rows(points, once), classes[once], config.seed)
+        if estimate is not None:
+            estimate = _beside_baselines(estimate, images.images[labelled[once]], classes[once], config)
         errors = reconstruction_errors(vae, pixels, latents, training.augment)
         ood = fit_ood_score(latents, errors, config.seed)
     model = FittedModel(vae, svm, coupling, ood, images.class_names, backend, training.augment)
     return Fit(model, _record(images, config, model, training, estimate))
+
+
+def _beside_baselines(
+    estimate: Estimate, images: NDArray[np.uint8], classes: NDArray[np.int64], config: FitConfig
+) -> Estimate:
+    """Tell what an SVM on the pixels themselves reaches on the same folds, and naming one class always."""
+    host, _ = resolve_backend("sklearn", resolve_device("cpu"))
+    solver = SVMSolver(config.svm, host, Stopwatch(torch.device("cpu")))
+    points = intensities(images)
+    right = [
+        solver.fit_predict(points[learn], classes[learn], points[check]) == classes[check]
+        for learn, check in stratified_folds(classes, config.seed)
+    ]
+    return estimate.model_copy(
+        update={
+            "raw_pixels": float(np.concatenate(right).mean()),
+            "most_frequent": float(np.bincount(classes).max() / len(classes)),
+        }
+    )
 
 
 def _without_copies(images: OwnImages, rows: NDArray[np.int64]) -> NDArray[np.int64]:

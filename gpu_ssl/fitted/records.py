@@ -24,7 +24,9 @@ class Estimate(Record):
     """What to expect of a model, by cross-validation: each labelled image is judged by the others.
 
     `low` and `high` bound the accuracy with 95 % confidence (Wilson's interval). `calibration_error` is the
-    expected calibration error of the probabilities, `bins` their reliability.
+    expected calibration error of the probabilities, `bins` their reliability. `raw_pixels` is the accuracy of
+    an SVM on the pixels themselves, judged in the same way, and `most_frequent` that of always naming the
+    class with most labelled images.
     """
 
     right: int
@@ -33,6 +35,8 @@ class Estimate(Record):
     high: float
     calibration_error: float
     bins: tuple[CalibrationBin, ...]
+    raw_pixels: float | None = None
+    most_frequent: float = 0.0
 
     @property
     def accuracy(self) -> float:

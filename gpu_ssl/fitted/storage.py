@@ -27,6 +27,9 @@ from gpu_ssl.svm.model import OneVsOneModel
 from gpu_ssl.svm.pairs import class_pairs
 
 MODEL = "model.json"
+UNFINISHED = "checkpoint.json"
+"""Description of the VAE's checkpoint while a model is being fitted."""
+
 SVM_ARRAYS = ("support", "support_vectors", "coefficients", "intercepts")
 
 
@@ -62,6 +65,10 @@ def load(folder: Path, device: str = "auto", svm_backend: str = "auto") -> tuple
         If a file is damaged, or of a version that this one does not know.
     """
     path = folder / MODEL
+    if (folder / UNFINISHED).is_file() and not path.is_file():
+        raise UsageError(
+            f"{folder} holds an unfinished fit; give its gpu-ssl fit command again, and it goes on"
+        )
     if not path.is_file():
         raise UsageError(f"{folder} holds no model; make one with: gpu-ssl fit DATA --output {folder}")
     tensors, description = checkpoint.load(path)

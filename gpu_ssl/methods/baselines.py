@@ -13,23 +13,24 @@ from gpu_ssl.models.augmentation import canonical
 N_COMPONENTS = 50
 
 
-def _pixels(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+def intensities(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return images (n, ...) as rows of numbers from 0 to 1."""
     return np.divide(images.reshape(len(images), -1), 255, dtype=np.float32)
 
 
 def raw_pixels(dataset: Dataset) -> Features:
     """Take pixel intensities from 0 to 1 as features."""
     train = dataset.train.images
-    return Features("raw-svc", lambda indices: _pixels(train[indices]), _pixels(dataset.test.images))
+    return Features("raw-svc", lambda indices: intensities(train[indices]), intensities(dataset.test.images))
 
 
 def principal_components(dataset: Dataset) -> Features:
     """Take the first 50 principal components of the training images' pixels as features."""
     from sklearn.decomposition import PCA
 
-    train = _pixels(dataset.train.images)
+    train = intensities(dataset.train.images)
     pca = PCA(min(N_COMPONENTS, *train.shape), svd_solver="covariance_eigh").fit(train)
-    return of_array("pca-svc", pca.transform(train), pca.transform(_pixels(dataset.test.images)))
+    return of_array("pca-svc", pca.transform(train), pca.transform(intensities(dataset.test.images)))
 
 
 def pixel_ranks(dataset: Dataset) -> Features:

@@ -55,7 +55,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except OSError as error:
         raise StorageError(f"cannot read {error.filename}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise StorageError(f"{path} does not describe saved tensors: {error}") from error
+        raise StorageError(f"{path} is damaged: it does not describe saved tensors") from error
     if hashlib.sha256(content).hexdigest() != digest:
         raise StorageError(f"{tensor_path} is damaged: its SHA-256 is not the one that {path.name} names")
     try:

@@ -193,10 +193,13 @@ class Trainer:
             If the file is damaged, or belongs to another training than `origin` tells.
         """
         tensors, description = checkpoint.load(path)
-        if description.get("origin") != origin:
+        found = description.get("origin")
+        if found != origin:
+            told = found if isinstance(found, dict) else {}
+            differing = [name for name in origin if told.get(name) != origin[name]]
             raise StorageError(
-                f"{path} belongs to another training (other data, settings, device or version of torch): "
-                f"it tells {description.get('origin')}, this run is {origin}"
+                f"{path} belongs to another training: {' and '.join(differing)} differ; go on with the data "
+                f"and settings that it was begun with, or delete {path.parent} to begin anew"
             )
         if self.images.device.type == "cpu" and description["threads"] != torch.get_num_threads():
             logger.warning(

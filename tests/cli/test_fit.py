@@ -137,6 +137,21 @@ def test_arrays_are_predicted_too(home: Path, digits: Dataset) -> None:
     assert [row["label"] for row in array] == [row["label"] for row in table]
 
 
+def test_a_reader_that_has_seen_enough_is_no_failure(home: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gpu_ssl", "predict", "model", "test"],
+        cwd=home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    assert process.wait(60) == 0
+
+
 def test_bad_files_are_skipped_named_and_counted(home: Path) -> None:
     folder = home / "mixed"
     shutil.copytree(home / "test", folder)
@@ -163,13 +178,14 @@ def test_images_that_were_labelled_are_told(home: Path) -> None:
     [
         (("predict", "none", "test"), 2, "none holds no model; make one with: gpu-ssl fit"),
         (("predict", "model", "none"), 2, "none does not exist"),
-        (("predict", "model", "labels.csv"), 1, "labels.csv is not a readable .npy or .npz file"),
+        (("predict", "model", "labels.csv"), 1, "labels.csv is neither an image nor an .npy, .npz or .par"),
+        (("suggest", "model", "test", "--output", "labels.csv"), 2, "labels.csv exists, and may hold labels"),
         (("predict", "model", "empty"), 1, "there is no image in empty"),
         (("predict", "model", "test", "--output", "/dev/null/x.csv"), 1, "cannot write"),
         (("predict", "model", "test", "--device", "cuda"), 1, "--device cuda"),
         (("predict", "model", "wide.npy"), 2, "holds images of shape (1, 9, 8); the model takes (1, 8, 8)"),
-        (("fit", "train", "--output", "new"), 1, "0 class has a labelled image"),
-        (("fit", "train", "--labels", "none.csv", "--output", "new"), 1, "cannot read none.csv"),
+        (("fit", "train", "--output", "new"), 2, "train: no image has a label"),
+        (("fit", "train", "--labels", "none.csv", "--output", "new"), 2, "cannot read none.csv"),
         (("fit", "train", "--labels", "labels.csv", "--output", "model"), 2, "holds a model already"),
         (("fit", "train", "--labels", "labels.csv", "--output", "test"), 2, "is not an empty folder"),
         (
@@ -233,10 +249,13 @@ def test_an_interrupted_fit_goes_on_where_it_was(home: Path) -> None:
             break
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    assert "interrupted" in process.communicate(timeout=60)[1]
+    assert process.communicate(timeout=60)[1] == "gpu-ssl: interrupted; the same command goes on\n"
     assert process.returncode == 130
     refused = program(home, "predict", "late", "test")
-    assert (refused.returncode, "holds no model" in refused.stderr) == (2, True)
+    assert (refused.returncode, "holds an unfinished fit" in refused.stderr) == (2, True)
+    other = program(home, *command[:-1], "3")
+    assert other.returncode == 1
+    assert "belongs to another training: plan differ" in other.stderr
     assert program(home, "--verbose", *command).returncode == 0
     assert not (home / "late" / "checkpoint.json").exists()
     assert program(home, "predict", "late", "test/0000.png").returncode == 0

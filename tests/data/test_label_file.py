@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gpu_ssl.data.label_file import read_labels
-from gpu_ssl.errors import DataError
+from gpu_ssl.errors import DataError, UsageError
 
 
 def written(tmp_path: Path, content: str | bytes) -> Path:
@@ -57,5 +57,14 @@ def test_a_file_that_cannot_be_is_one_clear_error(
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"cannot read .*none\.csv"):
+    with pytest.raises(UsageError, match=r"cannot read .*none\.csv"):
         read_labels(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("path;label\na.png;cat\n", "semicolons"), ("path\tlabel\n", "tabs")]
+)
+def test_other_separators_are_named(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(DataError, match=f"by {words}; save it with commas"):
+        read_labels(tmp_path / "labels.csv")

@@ -72,15 +72,16 @@ def test_a_label_file_names_classes_and_folders_of_that_name_do_too(folder: Path
     [
         (
             ("a.png,cat", "nowhere.png,dog"),
-            "labels 1 images that are not in .*'nowhere.png'.*such as 'a.png'",
+            "labels 1 image that is not in .*'nowhere.png'.*such as 'a.png'",
         ),
         (("cat/1.png,dog", "b.png,cat"), "lies in the folder of class 'cat', and .* says 'dog'"),
         (("a.png,cat", "./a.png,dog"), "gives 'a.png' two labels, 'cat' and 'dog'"),
-        (("a.png,bird",), "1 class has a labelled image"),
+        (("a.png,bird",), "only class 'bird' has labelled images, and a classifier needs at least 2"),
+        (("cat\\1.png,cat", "b.png,dog"), "paths have . where / is needed"),
     ],
 )
 def test_labels_that_cannot_be_are_refused(folder: Path, rows: tuple[str, ...], words: str) -> None:
-    with pytest.raises(DataError, match=words):
+    with pytest.raises((DataError, UsageError), match=words):
         load_own(folder, label_file(folder, *rows))
 
 
@@ -186,8 +187,9 @@ def test_labels_lie_beside_arrays(tmp_path: Path, labels: np.ndarray) -> None:
     assert images.labels.tolist() == [0, -1, 0, 1]
     assert images.names == ("0", "1", "2", "3")
     more = tmp_path / "labels.csv"
-    more.write_text("path,label\n1,9\n")
-    assert load_own(tmp_path / "x.npz", more).labels.tolist() == [0, 2, 0, 1]
+    more.write_text("path,label\n1,9\n3,8\n")  # then those in the file count for nothing
+    again = load_own(tmp_path / "x.npz", more)
+    assert (again.class_names, again.labels.tolist()) == (("8", "9"), [-1, 1, -1, 0])
 
 
 def test_what_is_not_there_is_refused(tmp_path: Path) -> None:

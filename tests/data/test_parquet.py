@@ -62,13 +62,13 @@ def test_labels_may_be_words_and_images_plain_bytes(tmp_path: Path) -> None:
     assert (images.class_names, images.labels.tolist()) == (("a", "b"), [0, -1, -1, 1])
 
 
-def test_a_label_file_has_the_last_word(tmp_path: Path) -> None:
+def test_with_a_label_file_labels_in_the_file_count_for_nothing(tmp_path: Path) -> None:
     path = hugging_face(tmp_path / "x.parquet", [0, None, 1, None])
-    (tmp_path / "labels.csv").write_text("path,label\n3,new\n2,new\n")
+    (tmp_path / "labels.csv").write_text("path,label\n3,new\n2,newer\n")
     images = load_own(path, tmp_path / "labels.csv")
-    assert (images.class_names, images.labels.tolist()) == (("0", "new"), [0, -1, 1, 1])
+    assert (images.class_names, images.labels.tolist()) == (("new", "newer"), [-1, -1, 1, 0])
     (tmp_path / "labels.csv").write_text("path,label\n4,new\n")
-    with pytest.raises(DataError, match=r"labels 1 images that are not in .*: '4'"):
+    with pytest.raises(DataError, match=r"labels 1 image that is not in .*: '4'"):
         load_own(path, tmp_path / "labels.csv")
 
 

@@ -84,5 +84,5 @@ def test_what_is_no_source_is_refused_at_once(folder: Path, tmp_path: Path) -> N
     with pytest.raises(UsageError, match="does not exist"):
         ImageStream(tmp_path / "none", SHAPE)
     (tmp_path / "text.txt").write_text("text")
-    with pytest.raises(DataError, match="not a readable"):
+    with pytest.raises(DataError, match=r"neither an image nor an [.]npy"):
         ImageStream(tmp_path / "text.txt", SHAPE)

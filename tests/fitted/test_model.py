@@ -165,7 +165,8 @@ def test_a_single_label_a_class_gives_a_model_without_an_estimate(dataset: Datas
     config = CONFIG.model_copy(update={"train": CONFIG.train.model_copy(update={"epochs": 1})})
     single = fit(own(dataset, 10), config, tmp_path / "checkpoint.json", SILENT)
     assert single.record.estimate is None
-    assert "not known: a class has a single labelled image" in card.expectation(None)
+    assert "not known: class '0' has a single labelled image" in card.expectation(single.record)
+    assert card.warning(None) is None
     assert single.model.predict(dataset.test.images).probabilities.max() <= 1
 
 
@@ -191,9 +192,27 @@ def test_the_card_tells_what_to_expect(fitted: Fit, tmp_path: Path) -> None:
     assert "into 10 classes" in text
     assert "| 7 | 30 |" in text
     assert (tmp_path / "reliability.png").read_bytes().startswith(b"\x89PNG")
-    few = fitted.record.estimate
-    assert few is not None
-    assert "too few to rely on" in card.expectation(few.model_copy(update={"of": 40, "right": 30}))
+    estimate = fitted.record.estimate
+    assert estimate is not None
+    few = estimate.model_copy(update={"of": 40, "right": 30})
+    assert "too few to rely on" in card.expectation(fitted.record.model_copy(update={"estimate": few}))
+
+
+def test_an_estimate_stands_beside_raw_pixels_and_what_is_useless_is_told(
+    fitted: Fit, tmp_path: Path
+) -> None:
+    estimate = fitted.record.estimate
+    assert estimate is not None
+    assert estimate.raw_pixels is not None
+    assert 0.85 < estimate.raw_pixels <= 1
+    assert estimate.most_frequent == pytest.approx(0.1, abs=0.01)
+    assert card.warning(estimate.model_copy(update={"raw_pixels": estimate.accuracy})) is None
+    worse = estimate.model_copy(update={"raw_pixels": 1.0, "high": 0.98})
+    assert "raw pixels is better here (100.0%)" in (card.warning(worse) or "")
+    useless = estimate.model_copy(update={"low": 0.3, "most_frequent": 0.33})
+    assert "do not use this model" in (card.warning(useless) or "")
+    card.write_card(tmp_path, fitted.record.model_copy(update={"estimate": useless}))
+    assert "Beware" in (tmp_path / "README.md").read_text()
 
 
 def test_no_label_reaches_the_vae(dataset: Dataset, fitted: Fit, tmp_path: Path) -> None:
