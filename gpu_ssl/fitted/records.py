@@ -24,9 +24,9 @@ class Estimate(Record):
     """What to expect of a model, by cross-validation: each labelled image is judged by the others.
 
     `low` and `high` bound the accuracy with 95 % confidence (Wilson's interval). `calibration_error` is the
-    expected calibration error of the probabilities, `bins` their reliability. `raw_pixels` is the accuracy of
-    an SVM on the pixels themselves, judged in the same way, and `most_frequent` that of always naming the
-    class with most labelled images.
+    expected calibration error of the probabilities, `bins` their reliability. `raw_pixels` is the accuracy
+    of an SVM on the pixels themselves, judged in the same way (on some of many images), and `most_frequent`
+    that of always naming the class with most labelled images.
     """
 
     right: int

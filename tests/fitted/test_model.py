@@ -198,6 +198,21 @@ def test_the_card_tells_what_to_expect(fitted: Fit, tmp_path: Path) -> None:
     assert "too few to rely on" in card.expectation(fitted.record.model_copy(update={"estimate": few}))
 
 
+def test_of_many_labelled_images_some_are_enough_for_the_baseline(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    original = fitting.intensities
+    monkeypatch.setattr(fitting, "intensities", lambda images: seen.append(len(images)) or original(images))
+    monkeypatch.setattr(fitting, "BASELINE_WORK", 64 * 100**2)
+    config = CONFIG.model_copy(update={"train": CONFIG.train.model_copy(update={"epochs": 1})})
+    estimate = fit(own(dataset, 300), config, tmp_path / "checkpoint.json", SILENT).record.estimate
+    assert seen == [100]
+    assert estimate is not None
+    assert estimate.raw_pixels is not None
+    assert (estimate.of, estimate.raw_pixels > 0.7) == (300, True)
+
+
 def test_an_estimate_stands_beside_raw_pixels_and_what_is_useless_is_told(
     fitted: Fit, tmp_path: Path
 ) -> None:
