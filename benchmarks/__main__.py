@@ -3,8 +3,9 @@
     pip install -r benchmarks/requirements-peers.txt
     python -m benchmarks
 
-takes about 45 minutes on two cores. It writes every raw value to ``benchmarks/results/<machine>.json`` and
-prints the table that the README shows. Each case runs in a process of its own; leave the machine idle.
+takes about 35 minutes on two cores; leave the machine idle. It writes every raw value to
+``benchmarks/results/<machine>.json``, case by case, and prints the table that the README shows. ``--only``
+measures a case anew, and leaves the others as they are.
 """
 
 import json
@@ -21,13 +22,14 @@ from benchmarks import roofline
 from benchmarks.check_gpu import RESULTS, slug
 from gpu_ssl.runtime.device import resolve_device
 from gpu_ssl.runtime.environment import describe_environment
+from gpu_ssl.runtime.files import write_text
 
 CASES = {
     "recipe": ("benchmarks.recipe",),
-    "elbo": ("benchmarks.elbo",),
     "svm": ("benchmarks.svm", "--device", "{device}"),
     "roofline": ("benchmarks.roofline", "--device", "{device}"),
     "phases": ("gpu_ssl", "bench", "--images", "10000,100000,1000000", "--labels", "100,1000,3000,60000"),
+    "elbo": ("benchmarks.elbo",),
 }
 """What runs, in this order; all take --repeats and --output."""
 
@@ -121,14 +123,14 @@ def main(repeats: int, only: tuple[str, ...], output: Path | None) -> None:
     environment = describe_environment()
     used = resolve_device("auto").used
     device = used.partition(":")[0]
-    names = [name for name in CASES if name in only or not only]
-    with tempfile.TemporaryDirectory() as folder:
-        cases = {name: run_case(name, repeats, device, Path(folder)) for name in names}
-    record = {"schema": 1, "what": "python -m benchmarks", "environment": environment, "cases": cases}
     machine = environment["gpus"][0]["name"] if environment["gpus"] else environment["cpu"]
     output = output or RESULTS / f"{environment['cpus']}x-{slug(machine)}.json"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    cases = json.loads(output.read_text(encoding="utf-8"))["cases"] if only and output.is_file() else {}
+    record = {"schema": 1, "what": "python -m benchmarks", "environment": environment, "cases": cases}
+    for name in [name for name in CASES if name in only or not only]:
+        with tempfile.TemporaryDirectory() as folder:
+            cases[name] = run_case(name, repeats, device, Path(folder))
+        write_text(output, json.dumps(record, indent=1) + "\n")
     click.echo(render(record))
     click.echo(f"\nWritten to {output}")
 

@@ -1,10 +1,14 @@
 """The run of all benchmarks: cases that exist, and a table that says what was and was not measured."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from benchmarks import __main__ as suite
 from benchmarks.__main__ import CASES, growth, render
 
 
@@ -46,3 +50,15 @@ def test_the_table_tells_who_was_not_measured() -> None:
     assert lines[2] == "| `run --labels all`; the recipe | 20.0 s | 100.0 s | 5.00 |"
     assert "10.0 s | 20.0 s | 2.00 |" in lines[3]
     assert lines[4] == "| the paper's VAE; Pyro | 10.0 s | not measured | |"
+
+
+def test_a_case_measured_anew_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "machine.json"
+    recipe = {"recipe": {"seconds": [100.0]}, "gpu_ssl": {"seconds": [20.0]}, "ratio_median": 5.0}
+    path.write_text(json.dumps({"cases": {"recipe": recipe, "svm": "old"}}))
+    monkeypatch.setattr(suite, "run_case", lambda name, repeats, device, folder: {"cases": [], "name": name})
+    done = CliRunner().invoke(suite.main, ["--only", "svm", "--output", str(path)])
+    assert done.exit_code == 0, done.output
+    record = json.loads(path.read_text())
+    assert record["cases"] == {"recipe": recipe, "svm": {"cases": [], "name": "svm"}}
+    assert record["environment"]["cpus"] >= 1
