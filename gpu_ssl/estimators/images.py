@@ -63,6 +63,11 @@ class PixelFormat:
         if X.shape[1:] != self.sample_shape:
             raise UsageError(f"X has samples of shape {X.shape[1:]}; those fitted had {self.sample_shape}")
         if X.dtype != np.uint8:
+            if self.is_uint8 and 0 < X.max(initial=0) <= 1:
+                raise UsageError(
+                    f"X holds numbers up to {X.max():g}; those fitted were uint8, from 0 to 255: "
+                    "multiply by 255"
+                )
             scaled = (np.asarray(X, dtype=np.float64) - self.low) / (self.high - self.low)
             X = np.rint(255 * scaled.clip(0, 1)).astype(np.uint8)
         if self._channels_last():

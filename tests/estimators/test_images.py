@@ -67,3 +67,11 @@ def test_other_shapes_are_refused(
         PixelFormat.of(np.zeros(shape), image_shape)
     with pytest.raises(UsageError, match="those fitted had"):
         PixelFormat.of(IMAGES, None).to_images(IMAGES[:, :, :5])
+
+
+def test_pictures_of_another_scale_than_the_fitted_ones_are_refused() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8), dtype=np.uint8)
+    pixels = PixelFormat.of(images, None)
+    assert np.array_equal(pixels.to_images(images.astype(np.float64)), images[:, None])
+    with pytest.raises(UsageError, match="uint8, from 0 to 255: multiply by 255"):
+        pixels.to_images(images / 255)
