@@ -1,9 +1,10 @@
 """Gives the cells of a sweep to the workers of a Dask cluster."""
 
+import logging
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,8 @@ def connected(cluster: str, workers: int | None = None) -> Iterator["Client"]:
     require("gpu-ssl sweep", "distributed")
     # Read when it is imported, here and in the workers; what fails comes back to us anyway.
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")
+    # Where Ctrl-C comes while the client waits, distributed stumbles over itself and tells so.
+    logging.getLogger("tornado.application").setLevel(logging.CRITICAL)
     from distributed import Client, LocalCluster
 
     if cluster == "local":
@@ -50,8 +53,9 @@ def connected(cluster: str, workers: int | None = None) -> Iterator["Client"]:
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
         )
-        with made, Client(made) as client:
-            client.register_plugin(_leaves_ctrl_c_to_us())
+        client = Client(made)
+        client.register_plugin(_leaves_ctrl_c_to_us())
+        with _closing(client, made):
             yield client
     elif cluster == "cuda":
         require("--cluster cuda", "dask_cuda")
@@ -61,18 +65,31 @@ def connected(cluster: str, workers: int | None = None) -> Iterator["Client"]:
             made = LocalCUDACluster(host="127.0.0.1", dashboard_address="127.0.0.1:0")
         except Exception as error:  # of NVML and CUDA, by many names
             raise DeviceError(f"--cluster cuda: no GPU can be used: {error}") from error
-        with made, Client(made) as client:
-            client.register_plugin(_leaves_ctrl_c_to_us())
+        client = Client(made)
+        client.register_plugin(_leaves_ctrl_c_to_us())
+        with _closing(client, made):
             yield client
     elif cluster.startswith(("tcp://", "tls://")):
         try:
             client = Client(cluster, timeout="20s")
         except (OSError, ValueError) as error:
             raise UsageError(f"--cluster {cluster}: no scheduler answers there: {error}") from error
-        with client:
+        with _closing(client):
             yield client
     else:
         raise UsageError(f"--cluster {cluster!r}: allowed are local, cuda and tcp://HOST:PORT")
+
+
+@contextmanager
+def _closing(*parts: Any) -> Iterator[None]:
+    """Close the parts at the end, in order, whatever happens."""
+    try:
+        yield
+    finally:
+        for part in parts:
+            # After Ctrl-C they may stumble over what was cut off; their processes end all the same.
+            with suppress(Exception):
+                part.close()
 
 
 def _leaves_ctrl_c_to_us() -> Any:
