@@ -117,7 +117,8 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(root: Path) 
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     lines = [line for line in said.splitlines() if line]
-    assert lines[1:] == ["gpu-ssl: error: interrupted"], said
+    # distributed may have had something to say before, where Ctrl-C came while it waited.
+    assert lines[-1] == "gpu-ssl: error: interrupted", said
     finished = {path: path.stat().st_mtime_ns for path in reports.glob("*/report.json")}
     assert 2 <= len(finished) < 24
     assert program(root, "spec.toml", "--output", "stopped").returncode == 0
