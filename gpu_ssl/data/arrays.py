@@ -31,7 +31,7 @@ def read_arrays(path: Path) -> tuple[NDArray[np.uint8], dict[str, str]]:
         If the file does not hold that.
     """
     with suppress(OSError), path.open("rb") as file:
-        if file.read(6) not in (b"\x93NUMPY",) and not zipfile.is_zipfile(path):
+        if file.read(6) != b"\x93NUMPY" and not zipfile.is_zipfile(path):
             raise DataError(f"{path} is neither an image nor an .npy, .npz or .parquet file")
     try:
         content = np.load(path, mmap_mode="c", allow_pickle=False)

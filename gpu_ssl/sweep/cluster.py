@@ -18,6 +18,9 @@ from gpu_ssl.sweep.work import finish_cell, read_cell, train_vae
 if TYPE_CHECKING:
     from distributed import Client
 
+HERE = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+"""Where clusters that are made here listen: for nobody else."""
+
 
 @contextmanager
 def connected(cluster: str, workers: int | None = None) -> Iterator["Client"]:
@@ -42,54 +45,51 @@ def connected(cluster: str, workers: int | None = None) -> Iterator["Client"]:
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")
     # Where Ctrl-C comes while the client waits, distributed stumbles over itself and tells so.
     logging.getLogger("tornado.application").setLevel(logging.CRITICAL)
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
-    if cluster == "local":
-        n = workers or len(os.sched_getaffinity(0))
-        made = LocalCluster(
-            n_workers=n,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-        )
-        client = Client(made)
-        client.register_plugin(_leaves_ctrl_c_to_us())
-        with _closing(client, made):
-            yield client
-    elif cluster == "cuda":
-        require("--cluster cuda", "dask_cuda")
-        from dask_cuda import LocalCUDACluster
-
-        try:
-            made = LocalCUDACluster(host="127.0.0.1", dashboard_address="127.0.0.1:0")
-        except Exception as error:  # of NVML and CUDA, by many names
-            raise DeviceError(f"--cluster cuda: no GPU can be used: {error}") from error
-        client = Client(made)
-        client.register_plugin(_leaves_ctrl_c_to_us())
-        with _closing(client, made):
-            yield client
-    elif cluster.startswith(("tcp://", "tls://")):
+    if cluster.startswith(("tcp://", "tls://")):
         try:
             client = Client(cluster, timeout="20s")
         except (OSError, ValueError) as error:
             raise UsageError(f"--cluster {cluster}: no scheduler answers there: {error}") from error
         with _closing(client):
             yield client
-    else:
+        return
+    if cluster not in ("local", "cuda"):
         raise UsageError(f"--cluster {cluster!r}: allowed are local, cuda and tcp://HOST:PORT")
+    made = _local(workers) if cluster == "local" else _cuda()
+    with _closing(made):
+        client = Client(made)
+        with _closing(client):
+            client.register_plugin(_leaves_ctrl_c_to_us())
+            yield client
+
+
+def _local(workers: int | None) -> Any:
+    from dask.system import CPU_COUNT
+    from distributed import LocalCluster
+
+    return LocalCluster(n_workers=workers or CPU_COUNT, threads_per_worker=1, processes=True, **HERE)
+
+
+def _cuda() -> Any:
+    require("--cluster cuda", "dask_cuda")
+    from dask_cuda import LocalCUDACluster
+
+    try:
+        return LocalCUDACluster(**HERE)
+    except Exception as error:  # of NVML and CUDA, by many names
+        raise DeviceError(f"--cluster cuda: no GPU can be used: {error}") from error
 
 
 @contextmanager
-def _closing(*parts: Any) -> Iterator[None]:
-    """Close the parts at the end, in order, whatever happens."""
+def _closing(part: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        for part in parts:
-            # After Ctrl-C they may stumble over what was cut off; their processes end all the same.
-            with suppress(Exception):
-                part.close()
+        # After Ctrl-C it may stumble over what was cut off; the processes end all the same.
+        with suppress(Exception):
+            part.close()
 
 
 def _leaves_ctrl_c_to_us() -> Any:
