@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from gpu_ssl.config import DataConfig, ModelConfig, TrainConfig
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.data.loading import load_dataset
+from gpu_ssl.models.batches import Resident
 from gpu_ssl.models.training import Trainer, build_vae, make_plan
 from gpu_ssl.models.vae import Posterior, kl_divergence, reconstruction_loss, sample
 from gpu_ssl.runtime.environment import describe_environment, library_version
@@ -157,10 +158,11 @@ def train_ours(data: Dataset, epochs: int) -> tuple[float, Parts]:
     config, images = ModelConfig(network="mlp"), torch.from_numpy(data.train.images)
     start = time.perf_counter()
     vae = build_vae(config, SHAPE, images.device, seed=0)
+    resident = Resident(images)
     plan = make_plan(
-        TrainConfig(epochs=epochs, learning_rate=OUR_LEARNING_RATE), config, images, data.mirrored
+        TrainConfig(epochs=epochs, learning_rate=OUR_LEARNING_RATE), config, resident, data.mirrored
     )
-    trainer = Trainer(vae, images, plan, seed=0)
+    trainer = Trainer(vae, resident, plan, seed=0)
     for _ in range(epochs):
         trainer.epoch()
     return time.perf_counter() - start, (vae.eval().encode, vae.decode)

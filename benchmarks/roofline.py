@@ -14,6 +14,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from gpu_ssl.config import DataConfig, ModelConfig, SVMConfig, TrainConfig
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.data.loading import load_dataset
 from gpu_ssl.data.splits import labelled_indices
+from gpu_ssl.models.batches import Resident
 from gpu_ssl.models.encoding import encode
 from gpu_ssl.models.training import Trainer, build_vae, make_plan
 from gpu_ssl.runtime.device import resolve_device, synchronize
@@ -83,37 +85,36 @@ def counted(run: Callable[[], Any]) -> tuple[float, float]:
 def training(data: Dataset, device: torch.device, network: Any) -> tuple[Trainer, Work]:
     """Return a trainer, and the work of `STEPS` of its steps."""
     config, images = ModelConfig(network=network), torch.from_numpy(data.train.images).to(device)
-    plan = make_plan(TrainConfig(), config, images, data.mirrored)
-    trainer = Trainer(build_vae(config, data.train.image_shape, device, 0), images, plan, 0)
+    resident = Resident(images)
+    plan = make_plan(TrainConfig(), config, resident, data.mirrored)
+    trainer = Trainer(build_vae(config, data.train.image_shape, device, 0), resident, plan, 0)
     trainer.vae.train()
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0)).to(device)
-    rows = torch.split(order, plan.batch_size)[:STEPS]
+    batches = list(islice(trainer.batches(trainer.generator), STEPS))
 
     def run() -> None:
-        for batch in rows:
+        for batch in batches:
             trainer.step(batch)
 
-    flops, moved = counted(lambda: trainer.step(rows[0]))
+    flops, moved = counted(lambda: trainer.step(batches[0]))
     return trainer, Work(run, STEPS * plan.batch_size, STEPS * flops, STEPS * moved, plan.precision)
 
 
-def encoding(trainer: Trainer) -> Work:
+def encoding(trainer: Trainer, images: Tensor) -> Work:
     """Return the work of encoding all images."""
 
     def run(images: Tensor) -> Tensor:
         return encode(trainer.vae, images, trainer.plan.precision)
 
-    few = trainer.images[:1000]
-    flops, moved = counted(lambda: run(few))
-    n = len(trainer.images)
-    return Work(lambda: run(trainer.images), n, flops * n / 1000, moved * n / 1000, trainer.plan.precision)
+    flops, moved = counted(lambda: run(images[:1000]))
+    n = len(images)
+    return Work(lambda: run(images), n, flops * n / 1000, moved * n / 1000, trainer.plan.precision)
 
 
 def scoring(data: Dataset, trainer: Trainer, device: str) -> Work:
     """Return the work of scoring all test images by an SVM of `LABELS` labels."""
     backend, _ = resolve_backend("auto", resolve_device(device))
     latents = [
-        encode(trainer.vae, torch.from_numpy(part.images).to(trainer.images.device), torch.float32)
+        encode(trainer.vae, torch.from_numpy(part.images).to(trainer.device), torch.float32)
         for part in (data.train, data.test)
     ]
     train, test = map(backend.receive, latents)
@@ -159,7 +160,7 @@ def measure(device_name: str, repeats: int) -> dict[str, Any]:
     works = {
         "train, our network": ours,
         "train, the paper's": paper,
-        "encode": encoding(trainer),
+        "encode": encoding(trainer, torch.from_numpy(data.train.images).to(device)),
         f"score, {LABELS} labels": scoring(data, trainer, device_name),
     }
     for work in works.values():

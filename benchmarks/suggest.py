@@ -26,6 +26,7 @@ from gpu_ssl.fitted.fitting import cross_validate
 from gpu_ssl.fitted.suggestion import POOL, margins_of, spread
 from gpu_ssl.methods import m1
 from gpu_ssl.methods.svm import SVMSolver
+from gpu_ssl.models.batches import Resident
 from gpu_ssl.models.encoding import encode
 from gpu_ssl.report.differences import mean_and_interval
 from gpu_ssl.runtime.device import resolve_device
@@ -72,7 +73,7 @@ class Trial:
         self.dataset = load_dataset(config.data)
         train, test = (torch.from_numpy(p.images).to(device) for p in (self.dataset.train, self.dataset.test))
         with tempfile.TemporaryDirectory() as folder:
-            images = m1.TrainingImages(train, self.dataset.mirrored, self.dataset.sha256)
+            images = m1.TrainingImages(Resident(train), self.dataset.mirrored, self.dataset.sha256)
             vae, _, _ = m1.train(config, images, Path(folder) / "checkpoint.json", SILENT)
         self.train, self.test = (encode(vae, part, torch.float32).cpu().numpy() for part in (train, test))
 

@@ -31,6 +31,7 @@ from gpu_ssl.config import RunConfig
 from gpu_ssl.data.loading import load_dataset
 from gpu_ssl.data.splits import labelled_indices
 from gpu_ssl.methods import m1
+from gpu_ssl.models.batches import Resident
 from gpu_ssl.models.encoding import encode
 from gpu_ssl.runtime.device import resolve_device, synchronize
 from gpu_ssl.runtime.environment import describe_environment, library_version
@@ -118,7 +119,7 @@ def make_latents(device: torch.device) -> tuple[NDArray[Any], NDArray[Any], NDAr
     dataset = load_dataset(config.data)
     train, test = (torch.from_numpy(part.images).to(device) for part in (dataset.train, dataset.test))
     with tempfile.TemporaryDirectory() as folder:
-        images = m1.TrainingImages(train, dataset.mirrored, dataset.sha256)
+        images = m1.TrainingImages(Resident(train), dataset.mirrored, dataset.sha256)
         vae, _, precision = m1.train(config, images, Path(folder) / "checkpoint.json", SILENT)
     latents = [np.ascontiguousarray(encode(vae, images, precision).cpu().numpy()) for images in (train, test)]
     return latents[0], latents[1], dataset.train.labels

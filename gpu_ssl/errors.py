@@ -41,5 +41,9 @@ class TrainingError(GpuSslError):
     """A training run that went wrong, for instance a loss that is no longer a number."""
 
 
+class RankError(GpuSslError):
+    """Another of the processes that torchrun started is gone."""
+
+
 class StorageError(GpuSslError):
     """A file that cannot be read or written: no space, no permission, not what was expected."""

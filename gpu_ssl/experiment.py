@@ -18,6 +18,7 @@ from gpu_ssl.data.catalog import find_spec
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.data.loading import load_dataset
 from gpu_ssl.data.splits import resolve_label_counts
+from gpu_ssl.errors import UsageError
 from gpu_ssl.methods import baselines, consistency, m1
 from gpu_ssl.methods.choice import make_method
 from gpu_ssl.methods.evaluation import Cell, Method, Predictions, Store, cells_of, predict_cells
@@ -26,6 +27,7 @@ from gpu_ssl.methods.learned import Learned
 from gpu_ssl.methods.m2 import load_m2, m2_path, save_m2
 from gpu_ssl.methods.svm import SVMOnFeatures, SVMSolver, save_svm
 from gpu_ssl.models import checkpoint
+from gpu_ssl.models.batches import Resident
 from gpu_ssl.models.m2 import M2
 from gpu_ssl.models.vae import VAE
 from gpu_ssl.report.differences import paired_differences
@@ -33,6 +35,7 @@ from gpu_ssl.report.records import METHOD_TITLES, Choice, DatasetRecord, Publish
 from gpu_ssl.runtime.device import memory_errors, resolve_device
 from gpu_ssl.runtime.environment import describe_environment
 from gpu_ssl.runtime.progress import Progress
+from gpu_ssl.runtime.ranks import ALONE, Ranks
 from gpu_ssl.runtime.timing import Stopwatch
 from gpu_ssl.svm.backend import SVMBackend, resolve_backend
 from gpu_ssl.svm.model import OneVsOneModel
@@ -73,23 +76,43 @@ class Outcome:
     """The networks of ``m2`` and ``m1m2`` at the largest number of labels, first split."""
 
 
-def check(config: RunConfig) -> None:
+SHARED: frozenset[MethodName] = frozenset({"m1", "graph"})
+"""Methods whose work several ranks share: all that is long in them is the VAE."""
+
+
+def check(config: RunConfig, ranks: Ranks = ALONE) -> None:
     """Check all that can be told before the data are loaded, and log what ``--labels all`` leaves out.
 
     Raises
     ------
     UsageError, DeviceError
-        If the data set, a number of labels, the device or the SVM backend cannot be.
+        If the data set, a number of labels, the device or the SVM backend cannot be; or if several ranks
+        would not share the work.
     """
+    if ranks.size > 1:
+        more = [f"--method {name}" for name in config.methods if name not in SHARED]
+        more += ["--features both"] if config.features == "both" else []
+        if more:
+            raise UsageError(
+                f"{more[0]} takes more than the VAE and its latents, which is what several ranks share; "
+                f"give --method {' or '.join(sorted(SHARED))}, or spread runs over GPUs with gpu-ssl sweep"
+            )
     spec = find_spec(config.data.dataset)
     counts = resolve_label_counts(config.labels, spec.n_train, len(spec.class_names))
     if config.labels == "all" and counts != STANDARD_LABEL_COUNTS:
         left_out = ", ".join(str(n) for n in STANDARD_LABEL_COUNTS if n not in counts)
         logger.warning("%s has %d training images: %s labels left out", spec.name, spec.n_train, left_out)
-    resolve_backend(config.svm_backend, resolve_device(config.device))
+    resolve_backend(config.svm_backend, ranks.device(config.device))
 
 
 def run(config: RunConfig, folder: Path, progress: Progress) -> Outcome:
+    """Do what `run_together` does, on one rank."""
+    outcome = run_together(config, folder, progress, ALONE)
+    assert outcome is not None
+    return outcome
+
+
+def run_together(config: RunConfig, folder: Path, progress: Progress, ranks: Ranks) -> Outcome | None:
     """Run the methods and baselines that `config` asks for, and score them on the test images.
 
     Parameters
@@ -101,6 +124,13 @@ def run(config: RunConfig, folder: Path, progress: Progress) -> Outcome:
         settings is not done again.
     progress : Progress
         Shows how far long work is.
+    ranks : Ranks
+        Who trains and encodes together. Rank 0 does all the rest.
+
+    Returns
+    -------
+    Outcome or None
+        None on the other ranks.
 
     Raises
     ------
@@ -108,16 +138,19 @@ def run(config: RunConfig, folder: Path, progress: Progress) -> Outcome:
         With one line for the user: see `gpu_ssl.errors`.
     """
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    device_choice = resolve_device(config.device)
+    device_choice = ranks.device(config.device)
     backend, svm_choice = resolve_backend(config.svm_backend, device_choice)
     device = torch.device(device_choice.used)
     stopwatch = Stopwatch(device)
     with stopwatch.phase("load"):
         dataset = load_dataset(config.data, progress)
+        ranks.meet()
     counts = resolve_label_counts(config.labels, len(dataset.train), len(dataset.train.class_names))
     cells = cells_of(counts, len(dataset.train), config.splits)
     with memory_errors(device, "lower --batch-size, take a smaller --dataset, or give --device cpu"):
-        learned = _learn(config, dataset, device, backend, svm_choice, folder, stopwatch, progress)
+        learned = _learn(config, dataset, device, backend, svm_choice, folder, stopwatch, progress, ranks)
+    if learned is None:
+        return None
     with memory_errors(device, "take fewer --labels, or give --svm sklearn"):
         predictions = _predict(config, dataset, learned, cells, backend, folder, stopwatch, progress)
     generators = _generators(config, folder, Cell(max(counts), 0), device)
@@ -164,18 +197,31 @@ def _learn(
     folder: Path,
     stopwatch: Stopwatch,
     progress: Progress,
-) -> Learned:
-    """Train the VAE, write it to disk, and encode all images. No label comes near this."""
+    ranks: Ranks,
+) -> Learned | None:
+    """Train the VAE, write it to disk, and encode all images. No label comes near this.
+
+    Each rank holds its shard of the images, and rank 0 gets the latents of all.
+    """
+    shards = [ranks.shard(len(part)) for part in (dataset.train, dataset.test)]
     with stopwatch.phase("upload"):
         train_images, test_images = (
-            torch.from_numpy(part.images).to(device) for part in (dataset.train, dataset.test)
+            torch.from_numpy(part.images[shard.start : shard.stop]).to(device)
+            for part, shard in zip((dataset.train, dataset.test), shards, strict=True)
         )
-    training_images = m1.TrainingImages(train_images, dataset.mirrored, dataset.sha256)
+    pixels = Resident(train_images, shards[0].start, len(dataset.train))
+    training_images = m1.TrainingImages(pixels, dataset.mirrored, dataset.sha256)
     if device.type == "cuda":
         with stopwatch.phase("warm_up"):
             m1.warm_up(config, training_images)
     with stopwatch.phase("train"):
-        vae, training, precision = m1.train(config, training_images, folder / CHECKPOINT, progress)
+        vae, training, precision = m1.train(config, training_images, folder / CHECKPOINT, progress, ranks)
+    train_part, test_part = m1.encode_all(vae, (train_images, test_images), precision, stopwatch)
+    train_latents = ranks.gather(train_part, len(dataset.train))
+    test_latents = ranks.gather(test_part, len(dataset.test))
+    ranks.part()
+    if train_latents is None or test_latents is None:
+        return None
     description = {
         "kind": "gpu-ssl vae",
         "schema": 1,
@@ -183,10 +229,9 @@ def _learn(
         "image_shape": dataset.train.image_shape,
     }
     checkpoint.save(folder / "vae.json", vae.state_dict(), description)
-    train_latents, test_latents = m1.encode_all(vae, (train_images, test_images), precision, stopwatch)
     if config.features == "both":
-        pixels, latents = (train_images, test_images), (train_latents, test_latents)
-        features = m1.wide_features(vae, pixels, latents, precision, backend, stopwatch)
+        both, latents = (train_images, test_images), (train_latents, test_latents)
+        features = m1.wide_features(vae, both, latents, precision, backend, stopwatch)
     else:
         features = m1.features(train_latents, test_latents, backend, stopwatch)
     graph = LatentGraph(

@@ -145,9 +145,10 @@ def test_the_report_holds_what_the_schema_promises(outcome: experiment.Outcome) 
 
 def test_a_warm_up_changes_nothing(outcome: experiment.Outcome, tmp_path: Path) -> None:
     from gpu_ssl.methods import m1
+    from gpu_ssl.models.batches import Resident
 
     pixels = torch.from_numpy(outcome.dataset.train.images.copy())
-    m1.warm_up(CONFIG, m1.TrainingImages(pixels, False, ""))
+    m1.warm_up(CONFIG, m1.TrainingImages(Resident(pixels), False, ""))
     assert accuracies(run(tmp_path)) == accuracies(outcome)
     assert outcome.report.timings.warm_up == 0  # the CPU needs none
 

@@ -12,6 +12,7 @@ from gpu_ssl.config import METHODS, DataConfig, MethodName, ModelConfig, RunConf
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.graph.backend import graph_backend
 from gpu_ssl.graph.propagation import NeighbourGraph
+from gpu_ssl.models.batches import Resident
 from gpu_ssl.models.encoding import encode
 from gpu_ssl.models.training import Trainer, build_vae, make_plan
 from gpu_ssl.runtime import interop
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.gpu
 
 
 def make_trainer(digits: Dataset) -> Trainer:
-    images = torch.from_numpy(digits.train.images).cuda()
+    images = Resident(torch.from_numpy(digits.train.images).cuda())
     model = ModelConfig()
     plan = make_plan(TrainConfig(epochs=2), model, images, mirrored=False)
     return Trainer(build_vae(model, digits.train.image_shape, images.device, 0), images, plan, 0)
@@ -35,12 +36,12 @@ def make_trainer(digits: Dataset) -> Trainer:
 
 def test_a_training_step_and_encoding_never_wait_for_the_gpu(digits: Dataset) -> None:
     trainer = make_trainer(digits)
-    rows = torch.arange(32, device="cuda")
-    trainer.step(rows)  # warm-up: libraries load, memory is taken
+    batch = next(trainer.batches(trainer.generator))
+    trainer.step(batch)  # warm-up: libraries load, memory is taken
     torch.cuda.set_sync_debug_mode("error")
     try:
-        trainer.step(rows)
-        encode(trainer.vae, trainer.images, trainer.plan.precision)
+        trainer.step(batch)
+        encode(trainer.vae, batch.images, trainer.plan.precision)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

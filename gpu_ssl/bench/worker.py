@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.data.loading import load_dataset
 from gpu_ssl.data.splits import labelled_indices
 from gpu_ssl.methods.features import of_array
+from gpu_ssl.models.batches import Resident
 from gpu_ssl.models.encoding import encode
 from gpu_ssl.models.training import Trainer, build_vae, make_plan
 from gpu_ssl.runtime.device import resolve_device, synchronize
@@ -120,11 +122,11 @@ def measure(config: BenchConfig, device_name: str) -> list[Sample]:
 def _warmed_up_trainer(dataset: Dataset, images: Tensor, seed: int) -> Trainer:
     model = ModelConfig()
     vae = build_vae(model, dataset.train.image_shape, images.device, seed)
-    trainer = Trainer(vae, images, make_plan(TrainConfig(), model, images, dataset.mirrored), seed)
+    resident = Resident(images)
+    trainer = Trainer(vae, resident, make_plan(TrainConfig(), model, resident, dataset.mirrored), seed)
     vae.train()
-    every = torch.arange(len(images), device=images.device)
-    for rows in torch.split(every, trainer.plan.batch_size)[:WARM_UP_STEPS]:
-        trainer.step(rows)
+    for batch in islice(trainer.batches(trainer.generator), WARM_UP_STEPS):
+        trainer.step(batch)
     encode(vae, images[:2000], trainer.plan.precision)
     return trainer
 
@@ -132,7 +134,7 @@ def _warmed_up_trainer(dataset: Dataset, images: Tensor, seed: int) -> Trainer:
 def _encode_all(probe: Probe, trainer: Trainer, dataset: Dataset, config: BenchConfig) -> dict[int, Tensor]:
     latents = {}
     for n in config.images:
-        images = torch.from_numpy(tile(dataset.train.images, n, config.seed)).to(trainer.images.device)
+        images = torch.from_numpy(tile(dataset.train.images, n, config.seed)).to(trainer.device)
         with probe.sample("encode", n):
             latents[n] = encode(trainer.vae, images, trainer.plan.precision)
     return latents

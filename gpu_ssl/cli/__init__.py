@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from gpu_ssl import __version__
-from gpu_ssl.errors import GpuSslError
+from gpu_ssl.errors import GpuSslError, UsageError
 
 COMMANDS = {
     "run": ("gpu_ssl.cli.run", "Train, classify with few labels, and print the table of accuracies."),
@@ -48,7 +48,8 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="gpu-ssl")
 @click.option("-v", "--verbose", is_flag=True, help="Tell on stderr what is going on.")
-def main(verbose: bool) -> None:
+@click.pass_context
+def main(ctx: click.Context, verbose: bool) -> None:
     """Classify images when only a few of them carry labels.
 
     A variational autoencoder learns from all images, an SVM from the labelled few; on an NVIDIA GPU
@@ -59,9 +60,19 @@ def main(verbose: bool) -> None:
       gpu-ssl run --labels all                        Fashion-MNIST: 100, 600, 1000, 3000 labels
       gpu-ssl fit FOLDER --labels CSV --output MODEL  images of your own
     """
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING, format="%(message)s", stream=sys.stderr
-    )
+    level = logging.CRITICAL if _follows() else logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and _by_torchrun() and ctx.invoked_subcommand != "run":
+        raise UsageError(f"torchrun starts several of gpu-ssl run alone, not of {ctx.invoked_subcommand}")
+
+
+def _by_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def _follows() -> bool:
+    """Whether another of the processes that torchrun started tells the user what all could tell."""
+    return _by_torchrun() and os.environ.get("RANK") != "0"
 
 
 def entry_point(arguments: list[str] | None = None) -> None:
@@ -110,5 +121,7 @@ def _usage_hint(error: click.ClickException) -> str:
 
 
 def _fail(message: str, code: int) -> None:
+    if code == 2 and _follows():
+        sys.exit(code)
     click.echo(f"gpu-ssl: error: {' '.join(message.split())}", err=True)
     sys.exit(code)

@@ -5,7 +5,7 @@ import shlex
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,7 +19,10 @@ from gpu_ssl.config import (
     option_name,
     parse_label_counts,
 )
-from gpu_ssl.errors import GpuSslError, UsageError
+from gpu_ssl.errors import GpuSslError, RankError, UsageError
+
+if TYPE_CHECKING:
+    from gpu_ssl.runtime.ranks import Ranks
 
 NOT_SETTINGS = {"output", "resume", "as_json", "plots", "quiet"}
 """Options that do not change the outcome."""
@@ -162,41 +165,66 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     """
     if options["resume"] is not None:
         _refuse_settings(ctx)
-        _resume(options["resume"], options)
-        return
+    config = None if options["resume"] is not None else make_config(options)
+    from gpu_ssl.runtime.ranks import join_ranks
+
+    ranks = join_ranks()
+    try:
+        if config is None:
+            _resume(options["resume"], options, ranks)
+        else:
+            _begin(config, options, ranks)
+    except GpuSslError as error:
+        # What goes wrong on all ranks is told by one, and wrong usage by rank 0.
+        if ranks.fails_first() or isinstance(error, UsageError):
+            raise
+        raise click.exceptions.Exit(error.exit_code) from None
+
+
+def _begin(config: RunConfig, options: dict[str, Any], ranks: "Ranks") -> None:
     from gpu_ssl import experiment
 
-    config = make_config(options)
-    experiment.check(config)
-    _run(config, _claim(options["output"], config), options)
+    experiment.check(config, ranks)
+    folder = ranks.share(_claim(options["output"], config) if ranks.leads else Path())
+    _run(config, folder, options, ranks)
 
 
-def _resume(folder: Path, options: dict[str, Any]) -> None:
+def _resume(folder: Path, options: dict[str, Any], ranks: "Ranks") -> None:
+    """Go on with a run. Rank 0 reads its folder, which other machines need not see."""
     from gpu_ssl.report import writing
 
-    config = writing.read_config(folder)
-    finished = writing.read_report(folder)
+    found = (writing.read_config(folder), writing.read_report(folder)) if ranks.leads else None
+    shared = ranks.share(found)
+    assert shared is not None
+    config, finished = shared
     if finished is None:
-        _run(config, folder, options)
-    else:
+        _run(config, folder, options, ranks)
+    elif ranks.leads:
         click.echo(f"{folder} holds a finished run; this is its report", err=True)
         _print_report(finished, folder, options["as_json"])
 
 
-def _run(config: RunConfig, folder: Path, options: dict[str, Any]) -> None:
+def _run(config: RunConfig, folder: Path, options: dict[str, Any], ranks: "Ranks") -> None:
     from gpu_ssl import experiment
     from gpu_ssl.cli.display import make_progress
     from gpu_ssl.report import writing
 
+    progress = make_progress(options["quiet"] or not ranks.leads)
+    resume = f"gpu-ssl run --resume {shlex.quote(str(folder))}"
     try:
-        outcome = experiment.run(config, folder, make_progress(options["quiet"]))
+        outcome = experiment.run_together(config, folder, progress, ranks)
+        if outcome is None:
+            return
         writing.finish_folder(folder, outcome, options["plots"])
+    except RankError as error:
+        raise RankError(f"{error}; go on, on any number of ranks, with: {resume}") from None
     except KeyboardInterrupt:
-        resume = f"gpu-ssl run --resume {shlex.quote(str(folder))}"
-        click.echo(f"gpu-ssl: interrupted; go on with: {resume}", err=True)
+        if ranks.leads:
+            click.echo(f"gpu-ssl: interrupted; go on with: {resume}", err=True)
         raise click.exceptions.Exit(130) from None
     except GpuSslError:
-        writing.release_folder(folder)
+        if ranks.leads:
+            writing.release_folder(folder)
         raise
     _print_report(outcome.report, folder, options["as_json"])
 

@@ -1,14 +1,48 @@
 """Images, and labels where there are some, from files of NumPy."""
 
 import zipfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpu_ssl.data.decoding import LEAST_SIDE
 from gpu_ssl.errors import DataError
+
+
+class Positions(Sequence[str]):
+    """Names of the images of an array: their positions. Of millions it takes no memory.
+
+    Parameters
+    ----------
+    n : int
+        Number of images.
+    """
+
+    def __init__(self, n: int) -> None:
+        self._range = range(n)
+
+    def __len__(self) -> int:
+        return len(self._range)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[str, ...]: ...
+    def __getitem__(self, index: int | slice) -> str | tuple[str, ...]:
+        if isinstance(index, slice):
+            return tuple(map(str, self._range[index]))
+        return str(self._range[index])
+
+    def __contains__(self, name: object) -> bool:
+        try:
+            position = int(name)  # type: ignore[call-overload]
+        except (TypeError, ValueError):
+            return False
+        return position in self._range and str(position) == name
 
 
 def read_arrays(path: Path) -> tuple[NDArray[np.uint8], dict[str, str]]:
@@ -52,8 +86,8 @@ def read_arrays(path: Path) -> tuple[NDArray[np.uint8], dict[str, str]]:
             f"{path}: {len(images)} images need as many labels, whole numbers or words, "
             f"not {labels.dtype} of shape {labels.shape}"
         )
-    words = {str(i): str(label) for i, label in enumerate(labels.tolist()) if label not in (-1, "")}
-    return images, words
+    known = np.flatnonzero(labels != ("" if labels.dtype.kind == "U" else -1))
+    return images, {str(i): str(labels[i].item()) for i in known.tolist()}
 
 
 def _channels_first(images: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
@@ -68,4 +102,5 @@ def _channels_first(images: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
             f"{path}: at least one image is needed, with 1 or 3 channels and sides of {LEAST_SIDE} pixels or "
             f"more, not {images.shape}"
         )
-    return np.require(images, requirements=["C", "W"])
+    # torch shares the memory of arrays that it may write to. A memory map stays one, whatever its layout.
+    return np.require(images, requirements=["W"])

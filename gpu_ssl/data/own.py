@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_ssl.data.arrays import read_arrays
+from gpu_ssl.data.arrays import Positions, read_arrays
 from gpu_ssl.data.decoding import WHITE, ImageShape
 from gpu_ssl.data.encoded import ImageFiles, find_images
 from gpu_ssl.data.label_file import read_labels
 from gpu_ssl.data.parquet import SUFFIX, ParquetImages
 from gpu_ssl.data.pixel_cache import decoded
 from gpu_ssl.errors import DataError, UsageError
+from gpu_ssl.runtime.memory_map import release
 from gpu_ssl.runtime.progress import SILENT, Progress
 
 UNLABELLED = -1
@@ -30,7 +31,7 @@ class OwnImages:
 
     Parameters
     ----------
-    names : tuple of str
+    names : sequence of str
         Path of each image below its folder, or its position in its array.
     images : ndarray of shape (n, channels, height, width), uint8
         Their pixels; those of files lie in a memory map.
@@ -44,7 +45,7 @@ class OwnImages:
         Value of white in images of 16 bits; see `data.decoding.choose_white`.
     """
 
-    names: tuple[str, ...]
+    names: Sequence[str]
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
@@ -66,6 +67,7 @@ class OwnImages:
         digest = hashlib.sha256(repr(self.images.shape).encode())
         for start in range(0, len(self.images), 1000):
             digest.update(np.ascontiguousarray(self.images[start : start + 1000]).data)
+            release(self.images)
         return digest.hexdigest()
 
 
@@ -115,9 +117,10 @@ def load_own(
         names = rows.names
     else:
         pixels, own = read_arrays(data)
-        names = [str(i) for i in range(len(pixels))]
+        names = Positions(len(pixels))
         named = _known(given, names, data, label_file) if given else own
-    names = [name for name in names if name not in skipped]
+    if skipped:
+        names = [name for name in names if name not in skipped]
     class_names = tuple(sorted({label for name, label in named.items() if name not in skipped}))
     if len(class_names) < 2:
         found = (
@@ -129,8 +132,13 @@ def load_own(
             f"columns path and label{folders}"
         )
     index = {name: i for i, name in enumerate(class_names)}
-    labels = np.array([index[named[name]] if name in named else UNLABELLED for name in names], np.int64)
-    return OwnImages(tuple(names), pixels, labels, class_names, skipped, white)
+    if isinstance(names, Positions):
+        labels = np.full(len(names), UNLABELLED)
+        labels[[int(name) for name in named]] = [index[label] for label in named.values()]
+    else:
+        labels = np.array([index[named[name]] if name in named else UNLABELLED for name in names], np.int64)
+    names = names if isinstance(names, Positions) else tuple(names)
+    return OwnImages(names, pixels, labels, class_names, skipped, white)
 
 
 def _labels_of_files(
@@ -170,7 +178,8 @@ def _below(name: str, folder: Path) -> str:
 def _known(
     given: Mapping[str, str], names: Sequence[str], data: Path, label_file: Path | None
 ) -> dict[str, str]:
-    unknown = sorted(set(given) - set(names))
+    there = names if isinstance(names, Positions) else set(names)
+    unknown = sorted(name for name in given if name not in there)
     if unknown:
         listed = ", ".join(repr(name) for name in unknown[:3]) + (", ..." if len(unknown) > 3 else "")
         images = "image that is" if len(unknown) == 1 else "images that are"

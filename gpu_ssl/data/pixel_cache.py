@@ -92,10 +92,12 @@ def _decode(
     skipped: dict[str, str] = {}
     lasting = True
     with atomic_path(cached) as temporary:
-        pixels = np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(images.names), *shape))
+        begin = np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(images.names), *shape)).offset
         _reserve(temporary)
-        n, names = 0, iter(images.names)
-        with progress.task("decode", len(images.names)) as advance:
+        names = iter(images.names)
+        # Written, not mapped: what is written to a map counts as memory of the process.
+        with temporary.open("r+b") as file, progress.task("decode", len(images.names)) as advance:
+            file.seek(begin)
             for block in decode_all(images.sources(), shape, white):
                 for _, outcome in block:
                     name = next(names)
@@ -103,11 +105,8 @@ def _decode(
                         skipped[name] = str(outcome)
                         lasting = lasting and not isinstance(outcome, OutOfReachError)
                     else:
-                        pixels[n] = outcome
-                        n += 1
+                        file.write(np.ascontiguousarray(outcome).data)
                 advance("", len(block))
-        pixels.flush()
-        del pixels
     # Without its notes the file is not taken for whole, and images out of reach are tried again.
     if lasting:
         write_text(cached.with_suffix(".json"), json.dumps(skipped))
@@ -126,7 +125,7 @@ def _forget_old(folder: Path) -> None:
 
 
 def _reserve(path: Path) -> None:
-    """Take the space for a file with holes: writing to its memory map on a full disk kills the process."""
+    """Take the space for a file with holes, so that a full disk is noticed before the work."""
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)

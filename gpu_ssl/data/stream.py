@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_ssl.data.arrays import read_arrays
+from gpu_ssl.data.arrays import Positions, read_arrays
 from gpu_ssl.data.decoding import WHITE, ImageShape, Source, decode_all, suffixes
 from gpu_ssl.data.encoded import find_images
 from gpu_ssl.data.parquet import SUFFIX, ParquetImages
 from gpu_ssl.errors import DataError, UsageError
+from gpu_ssl.runtime.memory_map import release
 
 BLOCK = 1024
 """Images that are in memory at a time."""
@@ -87,10 +88,14 @@ class ImageStream:
         self.total = len(images)
         if images.shape[1:] != self.shape:
             raise UsageError(f"{path} holds images of shape {images.shape[1:]}; the model takes {self.shape}")
-        starts = range(0, len(images), BLOCK)
-        return (
-            ([str(i) for i in range(n, min(n + BLOCK, len(images)))], images[n : n + BLOCK]) for n in starts
-        )
+        return self._rows(images)
+
+    def _rows(self, images: NDArray[np.uint8]) -> Iterator[Block]:
+        names = Positions(len(images))
+        for start in range(0, len(images), BLOCK):
+            rows = slice(start, start + BLOCK)
+            yield list(names[rows]), np.ascontiguousarray(images[rows])
+            release(images)
 
     def _files(self, files: Iterable[tuple[str, Source]]) -> Iterator[Block]:
         waiting: deque[str] = deque()

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from gpu_ssl.errors import UsageError
 from gpu_ssl.estimators.images import ImageShape, PixelFormat, learning_settings
 from gpu_ssl.methods import m1
+from gpu_ssl.models.batches import Resident
 from gpu_ssl.models.encoding import BLOCK, encode
 from gpu_ssl.runtime.device import memory_errors, resolve_device
 from gpu_ssl.runtime.progress import SILENT
@@ -116,7 +117,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             tempfile.TemporaryDirectory() as folder,
             memory_errors(device, "take a smaller batch_size, or device='cpu'"),
         ):
-            to_learn = m1.TrainingImages(images, self.mirror, "")
+            to_learn = m1.TrainingImages(Resident(images), self.mirror, "")
             self.vae_, self.training_, _ = m1.train(
                 config, to_learn, Path(folder) / "checkpoint.json", SILENT
             )

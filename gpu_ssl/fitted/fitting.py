@@ -24,12 +24,13 @@ from gpu_ssl.fitted.calibration import (
     reliability,
 )
 from gpu_ssl.fitted.model import FittedModel
-from gpu_ssl.fitted.ood import fit_ood_score, reconstruction_errors
+from gpu_ssl.fitted.ood import ood_score_of
 from gpu_ssl.fitted.records import Estimate, ModelRecord
 from gpu_ssl.methods import m1
 from gpu_ssl.methods.baselines import intensities
 from gpu_ssl.methods.svm import SVMSolver
-from gpu_ssl.models.encoding import encode
+from gpu_ssl.models.batches import place
+from gpu_ssl.models.encoding import encode_rows
 from gpu_ssl.report.records import TrainingRecord
 from gpu_ssl.runtime.device import memory_errors, resolve_device
 from gpu_ssl.runtime.environment import describe_environment
@@ -80,21 +81,19 @@ def fit(images: OwnImages, config: FitConfig, checkpoint: Path, progress: Progre
     backend, _ = resolve_backend(config.svm_backend, device_choice)
     device = torch.device(device_choice.used)
     with memory_errors(device, "lower --image-size or --batch-size, or give --device cpu"):
-        pixels = torch.from_numpy(images.images).to(device)
+        pixels = place(images.images, device)
         to_learn = m1.TrainingImages(pixels, config.mirror, images.sha256)
         vae, training, _ = m1.train(config, to_learn, checkpoint, progress)
-        latents = encode(vae, pixels, torch.float32)
         labelled = np.flatnonzero(images.labels != UNLABELLED)
         classes = images.labels[labelled]
-        points = backend.receive(latents[torch.from_numpy(labelled).to(device)])
+        points = backend.receive(encode_rows(vae, pixels, labelled, torch.float32))
         solver = SVMSolver(config.svm, backend, Stopwatch(device))
         svm = solver.fit(points, classes)
         once = _without_copies(images, labelled)
         coupling, estimate = cross_validate(solver, _rows(points, once), classes[once], config.seed)
         if estimate is not None:
             estimate = _beside_baselines(estimate, images.images[labelled[once]], classes[once], config)
-        errors = reconstruction_errors(vae, pixels, latents, training.augment)
-        ood = fit_ood_score(latents, errors, config.seed)
+        ood = ood_score_of(vae, pixels, training.augment, config.seed)
     model = FittedModel(vae, svm, coupling, ood, images.class_names, backend, training.augment)
     return Fit(model, _record(images, config, model, training, estimate))
 

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from gpu_ssl.models.augmentation import canonical
+from gpu_ssl.models.batches import Images
+from gpu_ssl.models.encoding import encode
 from gpu_ssl.models.vae import VAE
 
 REFERENCES = 10_000
@@ -87,8 +89,21 @@ def fit_ood_score(latents: Tensor, errors: Tensor, seed: int) -> OODScore:
     others = torch.from_numpy(order[m : m + REFERENCES]).to(latents.device)
     references = latents[chosen].contiguous()
     distances = nearest(latents[others], references) if len(others) else latents.new_ones(1)
-    reach, usual_error = (
-        max(float(torch.quantile(values, TYPICAL)), 1e-6)
-        for values in (distances, errors[: 100 * REFERENCES])
-    )
+    reach, usual_error = (max(float(torch.quantile(values, TYPICAL)), 1e-6) for values in (distances, errors))
     return OODScore(references, reach, usual_error)
+
+
+def ood_score_of(vae: VAE, images: Images, augmented: bool, seed: int) -> OODScore:
+    """Fit a score to training images: to twice `REFERENCES` of them, where there are more.
+
+    Parameters are those of `reconstruction_errors` and `fit_ood_score`.
+    """
+    n = len(images)
+    some = np.arange(n)
+    if n > 2 * REFERENCES:
+        some = np.sort(np.random.default_rng(seed).choice(n, 2 * REFERENCES, replace=False))
+    latents, errors = [], []
+    for block in images.blocks(some, BLOCK):
+        latents.append(encode(vae, block, torch.float32))
+        errors.append(reconstruction_errors(vae, block, latents[-1], augmented))
+    return fit_ood_score(torch.cat(latents), torch.cat(errors), seed)

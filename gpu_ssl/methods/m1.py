@@ -13,11 +13,13 @@ from torch import Tensor
 from gpu_ssl.config import LearningConfig
 from gpu_ssl.errors import TrainingError
 from gpu_ssl.methods.features import Features, of_array
+from gpu_ssl.models.batches import Batch, Images, Resident
 from gpu_ssl.models.encoding import BLOCK, encode, hidden
 from gpu_ssl.models.training import Trainer, build_vae, fit_vae, make_plan
 from gpu_ssl.models.vae import VAE
 from gpu_ssl.report.records import TrainingRecord
 from gpu_ssl.runtime.progress import Progress
+from gpu_ssl.runtime.ranks import ALONE, Ranks
 from gpu_ssl.runtime.timing import Stopwatch
 from gpu_ssl.svm.backend import SVMBackend
 from gpu_ssl.svm.kernels import Array
@@ -31,27 +33,25 @@ class TrainingImages:
 
     Parameters
     ----------
-    pixels : Tensor of shape (n, channels, height, width), uint8
-        The images, on the device to train on.
+    pixels : Images
+        The images, uint8, wherever they lie.
     mirrored : bool
         Whether a mirror image is of the same class.
     sha256 : str
         Hash of their content: a checkpoint of other images is refused.
     """
 
-    pixels: Tensor
+    pixels: Images
     mirrored: bool
     sha256: str
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an image."""
-        channels, height, width = self.pixels.shape[1:]
-        return channels, height, width
-
 
 def train(
-    config: LearningConfig, images: TrainingImages, checkpoint: Path, progress: Progress
+    config: LearningConfig,
+    images: TrainingImages,
+    checkpoint: Path,
+    progress: Progress,
+    ranks: Ranks = ALONE,
 ) -> tuple[VAE, TrainingRecord, torch.dtype]:
     """Train the VAE on the training images, going on from `checkpoint` where it exists.
 
@@ -63,6 +63,8 @@ def train(
         Description file of the checkpoint, written after each epoch.
     progress : Progress
         Shows the epochs.
+    ranks : Ranks
+        Who trains together; rank 0 reads and writes the checkpoint.
 
     Returns
     -------
@@ -70,9 +72,9 @@ def train(
         The network, how it was trained, and the dtype its matrix products run in.
     """
     pixels = images.pixels
-    vae = build_vae(config.model, images.shape, pixels.device, config.seed)
+    vae = build_vae(config.model, pixels.shape, pixels.device, config.seed)
     plan = make_plan(config.train, config.model, pixels, images.mirrored)
-    trainer = Trainer(vae, pixels, plan, config.seed)
+    trainer = Trainer(vae, pixels, plan, config.seed, ranks)
     origin = {
         "dataset": images.sha256,
         "model": config.model.model_dump_json(),
@@ -81,8 +83,7 @@ def train(
         "device": pixels.device.type,
         "torch": torch.__version__,
     }
-    if checkpoint.is_file():
-        trainer.restore(checkpoint, origin)
+    trainer.restore(checkpoint, origin)
     record = fit_vae(trainer, progress, lambda: trainer.save(checkpoint, origin))
     return vae, record, plan.precision
 
@@ -90,12 +91,13 @@ def train(
 def warm_up(config: LearningConfig, images: TrainingImages) -> None:
     """Take one step and encode one batch with a network that is thrown away, before anything is timed."""
     pixels = images.pixels
-    vae = build_vae(config.model, images.shape, pixels.device, config.seed)
+    vae = build_vae(config.model, pixels.shape, pixels.device, config.seed)
     plan = make_plan(config.train, config.model, pixels, images.mirrored)
-    batch = pixels[: plan.batch_size]
+    some = torch.zeros(plan.batch_size, *pixels.shape, dtype=torch.uint8, device=pixels.device)
     vae.train()
-    Trainer(vae, pixels, plan, config.seed).step(torch.arange(len(batch), device=pixels.device))
-    encode(vae, batch, plan.precision)
+    trainer = Trainer(vae, Resident(some), plan, config.seed)
+    trainer.step(Batch(some, some, trainer.generator, len(some)))
+    encode(vae, some, plan.precision)
 
 
 def encode_all(

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gpu_ssl.models.randomness import Randomness, uniform
+
 STRETCH = 0.15
 """Height and width are stretched or shrunk by up to this fraction, each on its own."""
 
@@ -33,7 +35,7 @@ BLOCK = 256
 """Images whose canonical pictures are worked out at a time."""
 
 
-def random_view(images: Tensor, mirror: bool, generator: torch.Generator) -> Tensor:
+def random_view(images: Tensor, mirror: bool, randomness: Randomness) -> Tensor:
     """Shift, stretch, brighten or darken each image a little; mirror every second one if asked to.
 
     Parameters
@@ -42,8 +44,8 @@ def random_view(images: Tensor, mirror: bool, generator: torch.Generator) -> Ten
         Intensities from 0 to 1; left as they are.
     mirror : bool
         Whether a mirror image is of the same class.
-    generator : torch.Generator
-        Source of randomness, on the device of `images`.
+    randomness : Generator or Share
+        Source of the random numbers, on the device of `images`.
 
     Returns
     -------
@@ -51,21 +53,21 @@ def random_view(images: Tensor, mirror: bool, generator: torch.Generator) -> Ten
         What comes in from outside is black; intensities stay from 0 to 1.
     """
     n = len(images)
-    scale = 1 + STRETCH * _uniform(images, generator, n, 2)
-    views = _warp(images, torch.diag_embed(scale), SHIFT, mirror, generator)
-    return (views * (1 + GAIN * _uniform(images, generator, n, 1, 1, 1))).clamp_(0, 1)
+    scale = 1 + STRETCH * _uniform(images, randomness, n, 2)
+    views = _warp(images, torch.diag_embed(scale), SHIFT, mirror, randomness)
+    return (views * (1 + GAIN * _uniform(images, randomness, n, 1, 1, 1))).clamp_(0, 1)
 
 
-def weak_view(images: Tensor, mirror: bool, generator: torch.Generator) -> Tensor:
+def weak_view(images: Tensor, mirror: bool, randomness: Randomness) -> Tensor:
     """Shift each image by up to `SHIFT` of its side; mirror every second one if asked to.
 
     Parameters and result are those of `random_view`.
     """
     same = torch.eye(2, device=images.device).expand(len(images), 2, 2)
-    return _warp(images, same, SHIFT, mirror, generator)
+    return _warp(images, same, SHIFT, mirror, randomness)
 
 
-def strong_view(images: Tensor, mirror: bool, generator: torch.Generator) -> Tensor:
+def strong_view(images: Tensor, mirror: bool, randomness: Randomness) -> Tensor:
     """Rotate, shear, stretch and shift each image, change its tones, and make a rectangle black.
 
     Parameters and result are those of `random_view`. Photographs get a gain for each channel, so that
@@ -73,22 +75,20 @@ def strong_view(images: Tensor, mirror: bool, generator: torch.Generator) -> Ten
     """
     n, channels, height, width = images.shape
 
-    def uniform(*shape: int) -> Tensor:
-        return _uniform(images, generator, *shape)
+    def drawn(*shape: int) -> Tensor:
+        return _uniform(images, randomness, *shape)
 
-    angle = ROTATION * uniform(n)
+    angle = ROTATION * drawn(n)
     cos, sin = angle.cos(), angle.sin()
     rotation = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)
-    stretch = torch.diag_embed(1 + STRONG_STRETCH * uniform(n, 2))
-    shear = SHEAR * uniform(n, 2)
+    stretch = torch.diag_embed(1 + STRONG_STRETCH * drawn(n, 2))
+    shear = SHEAR * drawn(n, 2)
     sheared = stretch + torch.diag_embed(shear).flip(2)
-    views = _warp(images, rotation @ sheared, STRONG_SHIFT, mirror, generator)
+    views = _warp(images, rotation @ sheared, STRONG_SHIFT, mirror, randomness)
     # The gradient of a power is infinite at 0, and autocast would round the small number away.
-    views = (views + 1e-6) ** torch.exp(EXPONENT * uniform(n, 1, 1, 1))
-    views = (views * (1 + STRONG_GAIN * uniform(n, channels, 1, 1))).clamp_(0, 1)
-    inside = [
-        _erased(side, uniform(n, 1), uniform(n, 1)) for side in (height, width)
-    ]  # each of shape (n, side)
+    views = (views + 1e-6) ** torch.exp(EXPONENT * drawn(n, 1, 1, 1))
+    views = (views * (1 + STRONG_GAIN * drawn(n, channels, 1, 1))).clamp_(0, 1)
+    inside = [_erased(side, drawn(n, 1), drawn(n, 1)) for side in (height, width)]  # each of shape (n, side)
     return views.masked_fill_((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0.0)
 
 
@@ -97,19 +97,21 @@ def _erased(side: int, centre: Tensor, length: Tensor) -> Tensor:
     return (places - (centre + 1) / 2).abs() < ERASED / 2 * (length + 1) / 2
 
 
-def _uniform(images: Tensor, generator: torch.Generator, *shape: int) -> Tensor:
+def _uniform(images: Tensor, randomness: Randomness, *shape: int) -> Tensor:
     """Draw from -1 to 1."""
-    return 2 * torch.rand(*shape, generator=generator, device=images.device) - 1
+    return 2 * uniform(shape, randomness, images.device) - 1
 
 
-def _warp(images: Tensor, matrices: Tensor, shift: float, mirror: bool, generator: torch.Generator) -> Tensor:
+def _warp(images: Tensor, matrices: Tensor, shift: float, mirror: bool, randomness: Randomness) -> Tensor:
     """Apply a matrix (n, 2, 2) to each image, and a random shift and mirror; outside is black."""
     n = len(images)
     if mirror:
         # Not sign(), which is 0 at 0.
-        side = 1 - 2 * (_uniform(images, generator, n, 1) < 0).to(matrices.dtype)
+        side = 1 - 2 * (_uniform(images, randomness, n, 1) < 0).to(matrices.dtype)
         matrices = torch.stack([matrices[:, :, 0] * side, matrices[:, :, 1]], dim=2)
-    affine = torch.cat([matrices, 2 * shift * _uniform(images, generator, n, 2, 1)], dim=2)
+    affine = torch.cat([matrices, 2 * shift * _uniform(images, randomness, n, 2, 1)], dim=2)
+    if not n:  # of a batch that other ranks share
+        return images
     grid = F.affine_grid(affine, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, align_corners=False)
 

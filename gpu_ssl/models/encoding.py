@@ -1,8 +1,11 @@
 """From images to latents, block by block."""
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from gpu_ssl.models.batches import Images
 from gpu_ssl.models.vae import VAE
 from gpu_ssl.runtime.device import autocast
 
@@ -49,4 +52,14 @@ def encode(vae: VAE, images: Tensor, precision: torch.dtype) -> Tensor:
         # The head works in float32: bfloat16 would leave the latents 8 bits of mantissa. The noise of
         # training hides that, an SVM does not.
         latents[start : start + BLOCK] = vae.posterior(features.float()).mean
+    return latents
+
+
+def encode_rows(vae: VAE, images: Images, rows: NDArray[np.int64], precision: torch.dtype) -> Tensor:
+    """Return the posterior means of some rows of images, wherever these lie; see `encode`."""
+    latents = torch.empty(vae.config.latent_dim, len(rows), device=images.device).T
+    done = 0
+    for block in images.blocks(rows, BLOCK):
+        latents[done : done + len(block)] = encode(vae, block, precision)
+        done += len(block)
     return latents

@@ -1,4 +1,4 @@
-"""Training of the VAE: all images on the device, no host work in a step, a checkpoint an epoch."""
+"""Training of the VAE: no host work in a step, a checkpoint an epoch, on one rank or several."""
 
 import logging
 import math
@@ -8,17 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gpu_ssl.config import ModelConfig, TrainConfig
 from gpu_ssl.errors import StorageError, TrainingError
 from gpu_ssl.models import checkpoint
 from gpu_ssl.models.augmentation import canonical_bytes, random_view
+from gpu_ssl.models.batch_norm import synchronize_batch_norm
+from gpu_ssl.models.batches import Batch, Images
 from gpu_ssl.models.building import build, make_optimizer, make_schedule
+from gpu_ssl.models.randomness import Randomness
 from gpu_ssl.models.vae import VAE, Losses, training_losses
 from gpu_ssl.report.records import EpochLosses, TrainingRecord
 from gpu_ssl.runtime.device import autocast, resolve_precision, synchronize
 from gpu_ssl.runtime.progress import Progress
+from gpu_ssl.runtime.ranks import ALONE, Ranks, rank_errors
 
 logger = logging.getLogger(__name__)
 
@@ -58,14 +62,16 @@ class Plan:
         return self.epochs * self.steps_per_epoch
 
 
-def make_plan(config: TrainConfig, model: ModelConfig, images: Tensor, mirrored: bool) -> Plan:
+def make_plan(config: TrainConfig, model: ModelConfig, images: Images, mirrored: bool) -> Plan:
     """Fill in what `config` leaves open, from the network, the images and their device.
+
+    How many ranks share the work, and whether images stream, changes nothing of it.
 
     Parameters
     ----------
     config, model : TrainConfig, ModelConfig
         The settings. Augmentation defaults to on for ``conv`` and, as in the paper, off for ``mlp``.
-    images : Tensor of shape (n, channels, height, width), uint8
+    images : Images
         The training images.
     mirrored : bool
         Whether a mirror image is of the same class.
@@ -96,45 +102,50 @@ class Trainer:
     ----------
     vae : VAE
         The network, on the device of `images`.
-    images : Tensor of shape (n, channels, height, width), uint8
+    images : Images
         The training images.
     plan : Plan
         What to do.
     seed : int
         Seed of order, augmentation and noise.
+    ranks : Ranks
+        Who trains together: each on its part of every batch.
     """
 
-    def __init__(self, vae: VAE, images: Tensor, plan: Plan, seed: int) -> None:
-        self.vae, self.images, self.plan = vae, images, plan
-        # What is to be drawn depends on the image alone, so it is made once.
-        self.targets = canonical_bytes(images) if plan.augment else images
+    def __init__(self, vae: VAE, images: Images, plan: Plan, seed: int, ranks: Ranks = ALONE) -> None:
+        self.vae, self.plan, self.ranks, self.device = vae, plan, ranks, images.device
+        if ranks.size > 1:
+            synchronize_batch_norm(vae, ranks)
+        self.objective = ranks.parallel(Objective(vae))
+        self.batches = images.epochs(plan.batch_size, canonical_bytes if plan.augment else _unchanged)
         self.generator = torch.Generator(images.device).manual_seed(seed)
         self.optimizer = make_optimizer(vae, plan.learning_rate, plan.weight_decay)
         self.schedule = make_schedule(self.optimizer, plan.learning_rate, plan.steps, WARM_UP)
         self.history: list[EpochLosses] = []
 
-    def step(self, rows: Tensor) -> Losses:
-        """Take one optimizer step on the images with indices `rows`; nothing in it waits for the device."""
-        inputs, targets = self.views(rows)
-        with autocast(rows.device, self.plan.precision):
-            parts = training_losses(self.vae, inputs, targets, self.generator)
+    def step(self, batch: Batch) -> Losses:
+        """Take one optimizer step; nothing in it waits for the device. The losses are those of this rank."""
+        inputs, targets = self.views(batch)
+        with autocast(self.device, self.plan.precision):
+            parts: Losses = self.objective(inputs, targets, batch.randomness, batch.total)
             loss = parts.reconstruction + self.vae.config.kl_weight * parts.kl
         self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
+        # The gradients of ranks are averaged, and those of a batch's parts add up.
+        torch.autograd.backward(loss if self.ranks.size == 1 else self.ranks.size * loss)
         self.optimizer.step()
         self.schedule.step()
         return Losses(parts.reconstruction.detach(), parts.kl.detach())
 
-    def views(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def views(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return what the network sees and what it is to draw.
 
         With augmentation these are a random view of each image and its canonical picture, without it both
         are the image.
         """
-        images = _intensities(self.images[rows])
+        images = _intensities(batch.images)
         if not self.plan.augment:
             return images, images
-        return random_view(images, self.plan.mirror, self.generator), _intensities(self.targets[rows])
+        return random_view(images, self.plan.mirror, batch.randomness), _intensities(batch.targets)
 
     def epoch(self) -> EpochLosses:
         """Go through the images once, in a new order; the losses come to the host at the end.
@@ -143,16 +154,18 @@ class Trainer:
         ------
         TrainingError
             If a loss of this epoch is not a finite number.
+        RankError
+            If another rank is gone.
         """
         start = time.perf_counter()
         plan = self.plan
         self.vae.train()
-        device = self.images.device
-        order = torch.randperm(len(self.images), generator=self.generator, device=device)
-        total = torch.zeros(2, device=device)
-        for batch in torch.split(order, plan.batch_size)[: plan.steps_per_epoch]:
-            total += torch.stack(self.step(batch))
-        synchronize(device)
+        total = torch.zeros(2, device=self.device)
+        with rank_errors():
+            for batch in self.batches(self.generator):
+                total += torch.stack(self.step(batch))
+            total = self.ranks.total(total)
+            synchronize(self.device)
         reconstruction, kl = (total / plan.steps_per_epoch).tolist()
         number = len(self.history) + 1
         if not math.isfinite(reconstruction + kl):
@@ -185,14 +198,17 @@ class Trainer:
         checkpoint.save(path, tensors, description)
 
     def restore(self, path: Path, origin: dict[str, str]) -> None:
-        """Take up the state that `save` wrote.
+        """Take up the state that `save` wrote, if there is one; rank 0 reads it for all.
 
         Raises
         ------
         StorageError
             If the file is damaged, or belongs to another training than `origin` tells.
         """
-        tensors, description = checkpoint.load(path)
+        state = self.ranks.share(checkpoint.load(path) if self.ranks.leads and path.is_file() else None)
+        if state is None:
+            return
+        tensors, description = state
         found = description.get("origin")
         if found != origin:
             told = found if isinstance(found, dict) else {}
@@ -201,7 +217,7 @@ class Trainer:
                 f"{path} belongs to another training: {' and '.join(differing)} differ; go on with the data "
                 f"and settings that it was begun with, or delete {path.parent} to begin anew"
             )
-        if self.images.device.type == "cpu" and description["threads"] != torch.get_num_threads():
+        if self.device.type == "cpu" and description["threads"] != torch.get_num_threads():
             logger.warning(
                 "%s was written with %d threads and goes on with %d: the result will differ a little from "
                 "that of an uninterrupted run (OMP_NUM_THREADS sets the number)",
@@ -231,8 +247,25 @@ class Trainer:
             precision=str(self.plan.precision).removeprefix("torch."),
             augment=self.plan.augment,
             mirror=self.plan.mirror,
+            ranks=self.ranks.size,
             history=tuple(self.history),
         )
+
+
+class Objective(nn.Module):
+    """The losses of a VAE as a module of its own: what is done in parallel goes through its `forward`."""
+
+    def __init__(self, vae: VAE) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, inputs: Tensor, targets: Tensor, randomness: Randomness, total: int) -> Losses:
+        """See `models.vae.training_losses`."""
+        return training_losses(self.vae, inputs, targets, randomness, total)
+
+
+def _unchanged(images: Tensor) -> Tensor:
+    return images
 
 
 def _intensities(images: Tensor) -> Tensor:
@@ -257,7 +290,7 @@ def fit_vae(
     progress: Progress,
     save: Callable[[], None],
 ) -> TrainingRecord:
-    """Train until the plan is done, calling `save` after each epoch.
+    """Train until the plan is done, calling `save` after each epoch on rank 0.
 
     Raises
     ------
@@ -269,7 +302,8 @@ def fit_vae(
     with progress.task("Training the VAE", plan.epochs, done) as advance:
         for _ in range(done, plan.epochs):
             losses = trainer.epoch()
-            save()
+            if trainer.ranks.leads:
+                save()
             note = f"loss {losses.reconstruction:.1f} + KL {losses.kl:.1f} nats"
             logger.info("epoch %d: %s in %.1f s", losses.epoch, note, losses.seconds)
             advance(note)

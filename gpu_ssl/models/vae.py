@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from gpu_ssl.config import ModelConfig
 from gpu_ssl.models import networks
+from gpu_ssl.models.randomness import Randomness, normal
 
 LOG_VARIANCE_RANGE = (-12.0, 6.0)
 """The posterior variance is kept in this range, so that no exponential can overflow."""
@@ -21,7 +22,7 @@ class Posterior(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """The two parts of the negative ELBO, in nats, as means over the batch."""
+    """The two parts of the negative ELBO, in nats an image."""
 
     reconstruction: Tensor
     kl: Tensor
@@ -67,10 +68,10 @@ class VAE(nn.Module):
         return logits.float()
 
 
-def sample(posterior: Posterior, generator: torch.Generator) -> Tensor:
+def sample(posterior: Posterior, randomness: Randomness) -> Tensor:
     """Draw z = mean + standard deviation * noise (Kingma and Welling 2014, section 2.4)."""
     mean, log_variance = posterior
-    noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
+    noise = normal(tuple(mean.shape), randomness, mean.device)
     return mean + noise * torch.exp(0.5 * log_variance)
 
 
@@ -85,8 +86,10 @@ def reconstruction_loss(logits: Tensor, images: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, images, reduction="none").sum(dim=(1, 2, 3))
 
 
-def training_losses(vae: VAE, inputs: Tensor, targets: Tensor, generator: torch.Generator) -> Losses:
+def training_losses(vae: VAE, inputs: Tensor, targets: Tensor, randomness: Randomness, total: int) -> Losses:
     """Return both parts of the negative ELBO of `targets`, encoded from `inputs`.
+
+    They are sums over the images here, divided by the `total` of all ranks.
 
     With `inputs` equal to `targets` this is the bound of Kingma et al. 2014, eq. 5 (one sample of z).
     With `inputs` a random view of an image whose canonical picture is `targets` it is the denoising
@@ -94,5 +97,5 @@ def training_losses(vae: VAE, inputs: Tensor, targets: Tensor, generator: torch.
     views share and drops where, how large and how bright the object is.
     """
     posterior = vae.encode(inputs)
-    logits = vae.decode(sample(posterior, generator))
-    return Losses(reconstruction_loss(logits, targets).mean(), kl_divergence(posterior).mean())
+    logits = vae.decode(sample(posterior, randomness))
+    return Losses(reconstruction_loss(logits, targets).sum() / total, kl_divergence(posterior).sum() / total)

@@ -96,7 +96,7 @@ class EpochLosses(Record):
 
 
 class TrainingRecord(Record):
-    """How the VAE was trained, with what `TrainConfig` left open filled in."""
+    """How the VAE was trained, with what `TrainConfig` left open filled in, by how many processes."""
 
     epochs: int
     steps: int
@@ -104,6 +104,7 @@ class TrainingRecord(Record):
     precision: str
     augment: bool
     mirror: bool
+    ranks: int = 1
     history: tuple[EpochLosses, ...]
 
 

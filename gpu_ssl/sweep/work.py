@@ -10,6 +10,7 @@ from gpu_ssl.config import RunConfig
 from gpu_ssl.data.loading import load_dataset
 from gpu_ssl.errors import UsageError
 from gpu_ssl.methods import m1
+from gpu_ssl.models.batches import Resident
 from gpu_ssl.report import writing
 from gpu_ssl.report.records import Report
 from gpu_ssl.runtime.device import resolve_device
@@ -28,7 +29,7 @@ def train_vae(config: RunConfig, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     dataset = load_dataset(config.data, SILENT)
     images = torch.from_numpy(dataset.train.images).to(resolve_device(config.device).used)
-    training = m1.TrainingImages(images, dataset.mirrored, dataset.sha256)
+    training = m1.TrainingImages(Resident(images), dataset.mirrored, dataset.sha256)
     m1.train(config, training, folder / experiment.CHECKPOINT, SILENT)
 
 

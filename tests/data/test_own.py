@@ -185,7 +185,7 @@ def test_labels_lie_beside_arrays(tmp_path: Path, labels: np.ndarray) -> None:
     images = load_own(tmp_path / "x.npz", None)
     assert images.class_names == ("2", "7")
     assert images.labels.tolist() == [0, -1, 0, 1]
-    assert images.names == ("0", "1", "2", "3")
+    assert tuple(images.names) == ("0", "1", "2", "3")
     more = tmp_path / "labels.csv"
     more.write_text("path,label\n1,9\n3,8\n")  # then those in the file count for nothing
     again = load_own(tmp_path / "x.npz", more)

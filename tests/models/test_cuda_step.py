@@ -13,6 +13,7 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from gpu_ssl.config import ModelConfig
 from gpu_ssl.models import classifier, encoding, training
+from gpu_ssl.models.batches import Batch, Resident
 from gpu_ssl.models.building import build
 from gpu_ssl.models.classifier import Classifier, JointPlan, JointTrainer, Objective, class_features
 from gpu_ssl.models.consistency import ConsistencyObjective, PseudoLabels, SupervisedObjective
@@ -55,9 +56,12 @@ def make_trainer(network: str, image_shape: tuple[int, int, int] = SHAPE) -> Tra
     images = torch.zeros(64, *image_shape, dtype=torch.uint8, device=CUDA)
     # A generator of a GPU cannot be made without one; drawing without it is the same to a fake tensor.
     with patch.object(torch, "Generator"):
-        trainer = Trainer(vae, images, PLAN, seed=0)
-    trainer.generator = None  # type: ignore[assignment]
-    return trainer
+        return Trainer(vae, Resident(images), PLAN, seed=0)
+
+
+def some_images(n: int, image_shape: tuple[int, int, int] = SHAPE) -> Batch:
+    images = torch.zeros(n, *image_shape, dtype=torch.uint8, device=CUDA)
+    return Batch(images, images, None, n)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("network", ["conv", "mlp"])
@@ -66,8 +70,7 @@ def test_forward_backward_and_optimizer_run_on_cuda_without_a_wait(
     network: str, image_shape: tuple[int, int, int]
 ) -> None:
     trainer = make_trainer(network, image_shape)
-    batch = torch.randperm(64, device=CUDA)[:32]
-    for _ in range(2):
+    for batch in trainer.batches(None):  # type: ignore[arg-type]
         losses = trainer.step(batch)
     assert all(loss.device == CUDA and loss.dtype == torch.float32 for loss in losses)
     for name, parameter in trainer.vae.named_parameters():
@@ -75,7 +78,7 @@ def test_forward_backward_and_optimizer_run_on_cuda_without_a_wait(
         assert parameter.grad.dtype == parameter.dtype == torch.float32, name
         state = trainer.optimizer.state[parameter]
         assert {value.device for value in state.values()} == {CUDA}, name
-    latents = encoding.encode(trainer.vae, trainer.images, torch.bfloat16)
+    latents = encoding.encode(trainer.vae, batch.images, torch.bfloat16)
     assert (latents.device, latents.dtype) == (CUDA, torch.float32)
     assert latents.T.is_contiguous()
 
@@ -91,7 +94,7 @@ def test_convolutions_run_in_bfloat16_with_channels_last_weights() -> None:
         return result
 
     with patch.object(F, "conv2d", spy), patch.object(torch.nn.functional, "conv2d", spy):
-        trainer.step(torch.arange(32, device=CUDA))
+        trainer.step(some_images(32))
     assert len(seen) >= 4
     assert {dtype for dtype, *_ in seen} == {torch.bfloat16}
     # What comes out of a convolution has the layout that cuDNN chooses by these; fake tensors cannot tell.
@@ -224,9 +227,9 @@ def test_a_planted_wait_or_copy_is_found(plant) -> None:  # type: ignore[no-unty
         plant(losses)
         return losses
 
-    trainer.step(torch.arange(32, device=CUDA))
+    trainer.step(some_images(32))
     with patch.object(training, "training_losses", planted), pytest.raises((RuntimeError, TypeError)):
-        trainer.step(torch.arange(32, device=CUDA))
+        trainer.step(some_images(32))
 
 
 def test_a_planted_weight_on_the_host_is_found() -> None:
@@ -234,7 +237,7 @@ def test_a_planted_weight_on_the_host_is_found() -> None:
     weight = trainer.vae.head.weight
     trainer.vae.head.weight = torch.nn.Parameter(torch.zeros(weight.shape, device=CPU))
     with pytest.raises(RuntimeError, match="device"):
-        trainer.step(torch.arange(32, device=CUDA))
+        trainer.step(some_images(32))
 
 
 def test_the_walk_gives_the_gradients_of_the_engine() -> None:

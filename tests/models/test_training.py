@@ -12,9 +12,11 @@ from gpu_ssl.config import ModelConfig, TrainConfig
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.errors import StorageError, TrainingError
 from gpu_ssl.models.augmentation import canonical, random_view
+from gpu_ssl.models.batches import Batch, Resident
 from gpu_ssl.models.encoding import encode
-from gpu_ssl.models.training import Plan, Trainer, build_vae, fit_vae, make_plan
+from gpu_ssl.models.training import Objective, Plan, Trainer, build_vae, fit_vae, make_plan
 from gpu_ssl.runtime.progress import Silent
+from gpu_ssl.runtime.ranks import ALONE
 
 CPU = torch.device("cpu")
 ORIGIN = {"test": "yes"}
@@ -33,7 +35,7 @@ PLAN = Plan(
 def make_trainer(digits: Dataset, plan: Plan = PLAN, seed: int = 0, network: str = "conv") -> Trainer:
     images = torch.from_numpy(digits.train.images[:500].copy())
     vae = build_vae(ModelConfig(network=network, latent_dim=8), digits.train.image_shape, CPU, seed)
-    return Trainer(vae, images, plan, seed)
+    return Trainer(vae, Resident(images), plan, seed)
 
 
 def weights(trainer: Trainer) -> torch.Tensor:
@@ -137,14 +139,13 @@ def test_a_step_and_encoding_never_wait_for_the_device(network: str) -> None:
     images = torch.zeros(64, 3, 32, 32, dtype=torch.uint8, device=meta)
     vae = build_vae(ModelConfig(network=network), (3, 32, 32), CPU, 0).to(meta)
     trainer = Trainer.__new__(Trainer)
-    trainer.vae, trainer.plan, trainer.images = vae, PLAN, images
-    trainer.generator = None  # type: ignore[assignment]
+    trainer.vae, trainer.plan, trainer.ranks, trainer.device = vae, PLAN, ALONE, meta
+    trainer.objective = Objective(vae)
     # The fused optimizer refuses the meta device; the plain one runs the same step without it.
     trainer.optimizer = torch.optim.AdamW(vae.parameters())
     trainer.schedule = torch.optim.lr_scheduler.OneCycleLR(trainer.optimizer, 0.1, total_steps=9)
     vae.train()
-    trainer.targets = images
-    parts = trainer.step(torch.arange(64, device=meta))
+    parts = trainer.step(Batch(images, images, None, 64))  # type: ignore[arg-type]
     assert parts.kl.device.type == parts.reconstruction.device.type == "meta"
     assert encode(vae, images, torch.float32).shape == (64, vae.config.latent_dim)
     with pytest.raises((NotImplementedError, RuntimeError)):
@@ -153,14 +154,13 @@ def test_a_step_and_encoding_never_wait_for_the_device(network: str) -> None:
 
 def test_with_augmentation_the_network_sees_a_view_and_draws_the_canonical_picture(digits: Dataset) -> None:
     trainer = make_trainer(digits)
-    rows = torch.randperm(500)[:50]
-    batch = trainer.images[rows]
+    batch = next(trainer.batches(trainer.generator))
     state = trainer.generator.get_state()
-    inputs, targets = trainer.views(rows)
+    inputs, targets = trainer.views(batch)
     trainer.generator.set_state(state)
-    assert torch.equal(inputs, random_view(batch / 255, True, trainer.generator))
-    assert not torch.equal(inputs, batch / 255)
-    torch.testing.assert_close(targets, canonical(batch), rtol=0, atol=0.501 / 255)
+    assert torch.equal(inputs, random_view(batch.images / 255, True, trainer.generator))
+    assert not torch.equal(inputs, batch.images / 255)
+    torch.testing.assert_close(targets, canonical(batch.images), rtol=0, atol=0.501 / 255)
 
 
 def test_the_kl_weight_weighs(digits: Dataset) -> None:
@@ -193,13 +193,14 @@ def test_weight_decay_pulls_on_matrices_alone(digits: Dataset) -> None:
 
 def test_without_augmentation_the_network_sees_and_draws_the_image(digits: Dataset) -> None:
     trainer = make_trainer(digits, replace(PLAN, augment=False, mirror=False))
-    inputs, targets = trainer.views(torch.arange(7))
-    assert torch.equal(inputs, trainer.images[:7] / 255)
+    batch = next(trainer.batches(trainer.generator))
+    inputs, targets = trainer.views(batch)
+    assert torch.equal(inputs, batch.images / 255)
     assert torch.equal(targets, inputs)
 
 
-def images_of(n: int, side: int = 28) -> torch.Tensor:
-    return torch.zeros(n, 1, side, side, dtype=torch.uint8)
+def images_of(n: int) -> Resident:
+    return Resident(torch.zeros(1, 1, 28, 28, dtype=torch.uint8).expand(n, 1, 28, 28))
 
 
 def test_the_plan_of_fashion_mnist() -> None:
@@ -221,7 +222,7 @@ def test_few_images_are_gone_through_more_often() -> None:
 
 @given(st.integers(2, 5000))
 def test_every_plan_has_batches_that_fit(n: int) -> None:
-    plan = make_plan(TrainConfig(), ModelConfig(), images_of(1, side=1).expand(n, 1, 1, 1), mirrored=False)
+    plan = make_plan(TrainConfig(), ModelConfig(), images_of(n), mirrored=False)
     assert 2 <= plan.batch_size <= n
     assert plan.batch_size * plan.steps_per_epoch <= n
     assert plan.steps >= 400

@@ -59,7 +59,7 @@ def test_the_reconstruction_loss_is_the_bernoulli_likelihood() -> None:
 def test_both_losses_are_means_over_the_batch_of_one_bound() -> None:
     vae = build_vae(ModelConfig(network="mlp"), (1, 6, 6), CPU, 0)
     images = torch.rand(8, 1, 6, 6)
-    parts = training_losses(vae, images, images, torch.Generator().manual_seed(3))
+    parts = training_losses(vae, images, images, torch.Generator().manual_seed(3), len(images))
     q = vae.encode(images)
     logits = vae.decode(sample(q, torch.Generator().manual_seed(3)))
     torch.testing.assert_close(parts.reconstruction, reconstruction_loss(logits, images).mean())
@@ -86,7 +86,7 @@ def test_any_image_size_and_channel_count_works(
     q = vae.encode(images)
     assert q.mean.shape == q.log_variance.shape == (2, latent_dim)
     assert vae.decode(q.mean).shape == images.shape
-    parts = training_losses(vae, images, images, torch.Generator())
+    parts = training_losses(vae, images, images, torch.Generator(), len(images))
     (parts.reconstruction + parts.kl).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in vae.parameters())
 

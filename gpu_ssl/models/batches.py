@@ -1,0 +1,249 @@
+"""The batches of an epoch: in one order, wherever the images lie.
+
+The order comes from chunks, of as many images as fit in `CHUNK_BYTES`. A chunk is put together from runs of
+neighbours that lie anywhere, and shuffled: so a disk is read in long strokes, and the images of a batch come
+from 64 places. What fits in one chunk (Fashion-MNIST does) is shuffled as a whole.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gpu_ssl.models.randomness import Randomness, Share
+from gpu_ssl.runtime.memory_map import release
+
+CHUNK_BYTES: Final = 2**27
+"""Bytes of images that are shuffled, and where they stream also read, at a time."""
+
+RUNS: Final = 64
+"""Runs of neighbours that a chunk is put together from, where there are several chunks."""
+
+RESIDENT_SHARE: Final = 0.25
+"""Part of a GPU's free memory that images may take to stay there; their canonical pictures take as much."""
+
+Run = tuple[int, int]
+"""First row, and the row after the last."""
+
+Epoch = Callable[[torch.Generator], Iterator["Batch"]]
+"""Goes once through all whole batches, in an order drawn from a generator."""
+
+MakeTargets = Callable[[Tensor], Tensor]
+"""Makes what is to be drawn of uint8 images, as uint8."""
+
+
+class Batch(NamedTuple):
+    """Images of one step; of several ranks, those of this one.
+
+    `images` and `targets`, what is to be drawn of them, are uint8 (n, channels, height, width); `total`
+    images make up the batch of all ranks.
+    """
+
+    images: Tensor
+    targets: Tensor
+    randomness: Randomness
+    total: int
+
+
+class Images(Protocol):
+    """The images to train on, uint8, wherever they lie.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Channels, height and width.
+    device : torch.device
+        Where batches come out.
+    """
+
+    shape: tuple[int, int, int]
+    device: torch.device
+
+    def __len__(self) -> int:
+        """Return the number of images, those of all ranks."""
+
+    def epochs(self, batch_size: int, make_targets: MakeTargets) -> Epoch:
+        """Return what goes through the images in batches."""
+
+    def blocks(self, rows: NDArray[np.int64], size: int) -> Iterator[Tensor]:
+        """Give the images of some rows, `size` at a time, on the device."""
+
+
+def chunk_length(shape: Sequence[int], batch_size: int) -> int:
+    """Return how many images of a shape make a chunk: whole batches, at least one."""
+    return batch_size * max(1, CHUNK_BYTES // (int(np.prod(shape)) * batch_size))
+
+
+def chunks_of(n: int, length: int, generator: torch.Generator, device: torch.device) -> list[list[Run]]:
+    """Cut `n` rows into runs, and put these in random order into chunks of `length` rows (the last: fewer).
+
+    Every row is in one chunk, once. Rows that make a single chunk are left as they are.
+    """
+    if n <= length:
+        return [[(0, n)]]
+    run = max(1, length // RUNS)
+    chunks: list[list[Run]] = []
+    room = 0
+    for number in torch.randperm(-(-n // run), generator=generator, device=device).tolist():
+        start, stop = number * run, min((number + 1) * run, n)
+        while start < stop:
+            if not room:
+                chunks.append([])
+                room = length
+            taken = min(room, stop - start)
+            chunks[-1].append((start, start + taken))
+            start, room = start + taken, room - taken
+    return chunks
+
+
+def _shuffled(rows: Tensor, batch_size: int, generator: torch.Generator) -> Tensor:
+    """Return rows in random order, as many as make whole batches."""
+    order = torch.randperm(len(rows), generator=generator, device=rows.device)
+    return rows[order[: len(rows) // batch_size * batch_size]]
+
+
+def _batches(rows: Tensor, batch_size: int) -> tuple[Tensor, ...]:
+    return torch.split(rows, batch_size) if len(rows) else ()
+
+
+class Resident:
+    """Images that lie on the device, or the shard of them that one of several ranks holds.
+
+    Parameters
+    ----------
+    pixels : Tensor of shape (n, channels, height, width), uint8
+        Those that are here.
+    start : int
+        Row of the first of them among all.
+    total : int, optional
+        Number of all, where that is more.
+    """
+
+    def __init__(self, pixels: Tensor, start: int = 0, total: int | None = None) -> None:
+        self.pixels, self.start = pixels, start
+        self._total = len(pixels) if total is None else total
+        channels, height, width = pixels.shape[1:]
+        self.shape = (channels, height, width)
+        self.device = pixels.device
+
+    def __len__(self) -> int:
+        return self._total
+
+    def epochs(self, batch_size: int, make_targets: MakeTargets) -> Epoch:
+        """See `Images`. What is to be drawn depends on the image alone, so it is made once."""
+        targets = make_targets(self.pixels)
+
+        def epoch(generator: torch.Generator) -> Iterator[Batch]:
+            for chunk in chunks_of(len(self), chunk_length(self.shape, batch_size), generator, self.device):
+                rows = torch.cat([torch.arange(*run, device=self.device) for run in chunk])
+                rows = _shuffled(rows, batch_size, generator)
+                for own, randomness in self._shares(rows, batch_size, generator):
+                    yield Batch(self.pixels[own], targets[own], randomness, batch_size)
+
+        return epoch
+
+    def _shares(
+        self, rows: Tensor, batch_size: int, generator: torch.Generator
+    ) -> Iterator[tuple[Tensor, Randomness]]:
+        """Cut rows into batches, and of each take what is here."""
+        if len(self.pixels) == len(self):
+            yield from ((batch, generator) for batch in _batches(rows, batch_size))
+            return
+        here = (rows >= self.start) & (rows < self.start + len(self.pixels))
+        places = here.nonzero().squeeze(1)
+        # One wait for the device a chunk: how many of each batch are here.
+        counts = torch.bincount(places // batch_size, minlength=len(rows) // batch_size).tolist()
+        for own in torch.split(places, counts):
+            yield rows[own] - self.start, Share(generator, batch_size, own % batch_size)
+
+    def blocks(self, rows: NDArray[np.int64], size: int) -> Iterator[Tensor]:
+        """See `Images`."""
+        for start in range(0, len(rows), size):
+            yield self.pixels[torch.from_numpy(rows[start : start + size]).to(self.device)]
+
+
+class Streamed:
+    """Images on the host, such as a memory map larger than memory; one chunk at a time is on the device.
+
+    While one chunk is trained on, a thread reads the next into the other of two buffers (pinned for a GPU).
+    The memory this takes does not depend on how many images there are.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (n, channels, height, width), uint8
+        Nothing is written to it.
+    device : torch.device
+        Where batches come out.
+    """
+
+    def __init__(self, pixels: NDArray[np.uint8], device: torch.device) -> None:
+        self.pixels, self.device = pixels, device
+        channels, height, width = pixels.shape[1:]
+        self.shape = (channels, height, width)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def epochs(self, batch_size: int, make_targets: MakeTargets) -> Epoch:
+        """See `Images`."""
+        length = min(chunk_length(self.shape, batch_size), len(self))
+        pinned = self.device.type == "cuda"
+        buffers = [torch.empty(length, *self.shape, dtype=torch.uint8, pin_memory=pinned) for _ in range(2)]
+
+        def epoch(generator: torch.Generator) -> Iterator[Batch]:
+            for chunk in self._uploaded(chunks_of(len(self), length, generator, self.device), buffers):
+                targets = make_targets(chunk)
+                order = _shuffled(torch.arange(len(chunk), device=self.device), batch_size, generator)
+                for rows in _batches(order, batch_size):
+                    yield Batch(chunk[rows], targets[rows], generator, batch_size)
+
+        return epoch
+
+    def _uploaded(self, chunks: list[list[Run]], buffers: list[Tensor]) -> Iterator[Tensor]:
+        """Give one chunk after the other on the device; when one is given, the one before is free."""
+        before: torch.cuda.Event | None = None
+        with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
+            reading = reader.submit(self._read, chunks[0], buffers[0], None)
+            for number in range(len(chunks)):
+                chunk = reading.result().to(self.device, non_blocking=True)
+                copied = torch.cuda.current_stream(self.device).record_event() if chunk.is_cuda else None
+                if number + 1 < len(chunks):
+                    following = buffers[(number + 1) % 2]
+                    reading = reader.submit(self._read, chunks[number + 1], following, before)
+                before = copied
+                yield chunk
+
+    def _read(self, runs: list[Run], buffer: Tensor, copied: torch.cuda.Event | None) -> Tensor:
+        """Fill a buffer, after what was in it is on the device."""
+        if copied is not None:
+            copied.synchronize()
+        filled = 0
+        for start, stop in runs:
+            buffer.numpy()[filled : filled + stop - start] = self.pixels[start:stop]
+            filled += stop - start
+        release(self.pixels)
+        return buffer[:filled]
+
+    def blocks(self, rows: NDArray[np.int64], size: int) -> Iterator[Tensor]:
+        """See `Images`."""
+        for start in range(0, len(rows), size):
+            yield torch.from_numpy(self.pixels[rows[start : start + size]]).to(self.device)
+            release(self.pixels)
+
+
+def place(pixels: NDArray[np.uint8], device: torch.device) -> Images:
+    """Put images (n, channels, height, width) on the device, or stream them where they are many.
+
+    On a CPU they are many if they make several chunks; a GPU takes as many as its free memory allows.
+    Either way training gives the same bits.
+    """
+    room = CHUNK_BYTES
+    if device.type == "cuda":
+        room = max(room, int(RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]))
+    if pixels.nbytes <= room:
+        return Resident(torch.from_numpy(np.ascontiguousarray(pixels)).to(device))
+    return Streamed(pixels, device)

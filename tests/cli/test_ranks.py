@@ -1,0 +1,193 @@
+"""``torchrun -m gpu_ssl run``: the same table from two ranks, and a clear end when one is killed."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpu_ssl.report.records import Report
+
+DIGITS = ["--dataset", "digits", "--labels", "50,100", "--no-baselines", "--no-plots", "--quiet", "--json"]
+DIGITS += ["--precision", "float32", "--device", "cpu"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+TWO = [*TORCHRUN, "--standalone", "--nproc-per-node=2", "-m", "gpu_ssl"]
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+"""What torchrun sets, too."""
+
+
+def start(command: list[str], **options: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ONE_THREAD,
+        **options,  # type: ignore[call-overload]
+    )
+
+
+def finish(process: subprocess.Popen[str], seconds: float = 120) -> tuple[str, list[str]]:
+    """Return stdout, and what gpu-ssl says on stderr."""
+    try:
+        stdout, stderr = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return stdout, [line for line in stderr.splitlines() if line.startswith("gpu-ssl:")]
+
+
+def report_of(command: list[str]) -> Report:
+    process = start(command)
+    stdout, said = finish(process)
+    assert process.returncode == 0, said
+    assert said == []
+    return Report.model_validate_json(stdout)
+
+
+def assert_alike(one: Report, other: Report, within: float) -> None:
+    """The loss curves must agree to three digits, and the mean accuracies within so many points."""
+    curves = [[(h.reconstruction, h.kl) for h in report.training.history] for report in (one, other)]
+    np.testing.assert_allclose(curves[0][:3], curves[1][:3], rtol=1e-3)
+    np.testing.assert_allclose(curves[0], curves[1], rtol=2e-2)
+    for a, b in zip(one.results, other.results, strict=True):
+        assert 100 * abs(a.accuracy_mean - b.accuracy_mean) < within
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    return report_of([sys.executable, "-m", "gpu_ssl", "run", *DIGITS, "--output", str(folder)])
+
+
+def test_two_ranks_come_to_the_same_table(alone: Report, tmp_path: Path) -> None:
+    together = report_of([*TWO, "run", *DIGITS, "--output", str(tmp_path / "run")])
+    assert (alone.training.ranks, together.training.ranks) == (1, 2)
+    assert_alike(alone, together, within=1)
+    assert alone.training.steps == together.training.steps
+
+
+def ranks_of(folder: Path) -> dict[int, int]:
+    """Return the process of each rank that runs for a folder."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (path / "cmdline").read_bytes().split(b"\0")
+            environment = (path / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        rank = [entry for entry in environment if entry.startswith(b"RANK=")]
+        if str(folder).encode() in words and rank:
+            found[int(rank[0].removeprefix(b"RANK="))] = int(path.name)
+    return found
+
+
+def wait_for_epoch(folder: Path, number: int) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            if len(json.loads((folder / "checkpoint.json").read_text())["history"]) >= number:
+                return
+        except (OSError, ValueError):
+            pass
+        time.sleep(0.05)
+    raise AssertionError("no such epoch within a minute")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the ranks in /proc")
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_rank_ends_the_run_with_one_line_and_one_rank_goes_on(tmp_path: Path, victim: int) -> None:
+    folder = tmp_path / "run"
+    long = [*DIGITS, "--epochs", "60", "--output", str(folder)]
+    process = start([*TWO, "run", *long])
+    wait_for_epoch(folder, 3)
+    os.kill(ranks_of(folder)[victim], signal.SIGKILL)
+    killed = time.monotonic()
+    stdout, said = finish(process, 60)
+    assert process.returncode != 0
+    assert time.monotonic() - killed < 60
+    assert stdout == ""
+    (line,) = said
+    assert "another rank ended" in line
+    assert f"gpu-ssl run --resume {folder}" in line
+    done = len(json.loads((folder / "checkpoint.json").read_text())["history"])
+    assert 3 <= done < 60
+    resumed = report_of(
+        [sys.executable, "-m", "gpu_ssl", "run", "--resume", str(folder), "--json", "--quiet", "--no-plots"]
+    )
+    assert len(resumed.training.history) == 60
+    assert resumed.results[1].accuracy_mean > 0.85
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "--labels", "few"], "is not a label count"),
+        (["run", "--no-such-option"], "No such option"),
+        (["run", *DIGITS, "--method", "consistency"], "gpu-ssl sweep"),
+        (["run", "--dataset", "digits", "--labels", "50", "--device", "cuda:1"], "give cuda"),
+        (["run", "--resume", "nowhere"], "not the folder of a run"),
+        (["run", *DIGITS, "--learning-rate", "1e30"], "not a finite number"),
+        (["data", "list"], "gpu-ssl run alone"),
+    ],
+)
+def test_what_goes_wrong_on_both_ranks_is_told_once(tmp_path: Path, arguments: list[str], told: str) -> None:
+    process = start([*TWO, *arguments], cwd=tmp_path)
+    stdout, said = finish(process)
+    assert process.returncode != 0
+    assert stdout == ""
+    (line,) = said
+    assert told in line
+    assert list(tmp_path.rglob("*.safetensors")) == []
+
+
+@pytest.fixture
+def two_hosts() -> Iterator[Callable[[int, list[str]], list[str]]]:
+    """Two network namespaces with a cable between them; gives what runs a command in one of them."""
+    names = [f"gpu-ssl-{os.getpid()}-{number}" for number in range(2)]
+    ip = shutil.which("ip")
+
+    def run(*words: str) -> bool:
+        return subprocess.run([str(ip), *words], capture_output=True, check=False).returncode == 0
+
+    try:
+        if ip is None or not all(run("netns", "add", name) for name in names):
+            pytest.skip("needs ip and the right to make network namespaces")
+        run("link", "add", "v0", "netns", names[0], "type", "veth", "peer", "name", "v1", "netns", names[1])
+        for number, name in enumerate(names):
+            assert run("-n", name, "addr", "add", f"10.9.0.{number + 1}/24", "dev", f"v{number}")
+            assert run("-n", name, "link", "set", "lo", "up")
+            assert run("-n", name, "link", "set", f"v{number}", "up")
+
+        def inside(number: int, command: list[str]) -> list[str]:
+            variable = f"GLOO_SOCKET_IFNAME=v{number}"
+            return [str(ip), "netns", "exec", names[number], "env", variable, *command]
+
+        yield inside
+    finally:
+        for name in names:
+            run("netns", "delete", name)
+
+
+def test_two_hosts_train_together_and_the_second_needs_no_folder(
+    alone: Report, tmp_path: Path, two_hosts: Callable[[int, list[str]], list[str]]
+) -> None:
+    """Hosts that share nothing but a network: the run's folder lies on the first."""
+    processes = []
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        meeting = ["--nnodes=2", f"--node-rank={number}", "--master-addr=10.9.0.1", "--master-port=29500"]
+        command = [*TORCHRUN, *meeting, "--nproc-per-node=1", "-m", "gpu_ssl", "run", *DIGITS]
+        processes.append(start(two_hosts(number, [*command, "--output", "run"]), cwd=tmp_path / str(number)))
+    (stdout, said), (nothing, silence) = map(finish, processes)
+    assert (said, silence, nothing) == ([], [], "")
+    assert_alike(alone, Report.model_validate_json(stdout), within=1)
+    assert (tmp_path / "0" / "run" / "report.json").is_file()
+    assert list((tmp_path / "1").iterdir()) == []

@@ -1,0 +1,53 @@
+"""Ranks that exchange tensors over gloo: sums, shards, batch norm; and the one that is alone."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from gpu_ssl.errors import RankError
+from gpu_ssl.runtime.ranks import ALONE, join_ranks, rank_errors, shard_of
+
+
+def test_three_ranks_exchange_what_one_has() -> None:
+    torchrun = "-m torch.distributed.run --standalone --nproc-per-node=3 -m tests.runtime.rank_work"
+    done = subprocess.run(
+        [sys.executable, *torchrun.split()], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert sorted(done.stdout.split("\n")) == ["", *(f"rank {n} is content" for n in range(3))]
+
+
+def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "4")  # others than torchrun set it, too
+    assert join_ranks() is ALONE
+    assert ALONE.leads
+    assert ALONE.shard(7) == range(7)
+    assert torch.equal(ALONE.total(torch.ones(2)), torch.ones(2))
+
+
+@pytest.mark.parametrize(("n", "size"), [(10, 3), (3, 3), (2, 5), (0, 2), (60_000, 64)])
+def test_shards_are_all_rows_once_and_alike(n: int, size: int) -> None:
+    shards = [shard_of(n, number, size) for number in range(size)]
+    assert [row for shard in shards for row in shard] == list(range(n))
+    assert max(map(len, shards)) - min(map(len, shards)) <= 1
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:538] Connection closed by peer [127.0.0.1]:1",
+        "Application timeout caused pair closure",
+        "NCCL communicator was aborted on rank 0",
+    ],
+)
+def test_what_torch_says_of_a_rank_that_is_gone_is_told_in_one_line(message: str) -> None:
+    with pytest.raises(RankError, match="another rank ended"), rank_errors():
+        raise RuntimeError(message)
+
+
+def test_other_errors_stay_what_they_are() -> None:
+    with pytest.raises(RuntimeError, match="mat1 and mat2"), rank_errors():
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
