@@ -22,16 +22,13 @@ from gpu_ssl.errors import UsageError
 from gpu_ssl.methods import baselines, consistency, m1
 from gpu_ssl.methods.choice import make_method
 from gpu_ssl.methods.evaluation import Cell, Method, Predictions, Store, cells_of, predict_cells
-from gpu_ssl.methods.graph import LatentGraph
-from gpu_ssl.methods.learned import Learned
+from gpu_ssl.methods.learned import Learned, learn
 from gpu_ssl.methods.m2 import load_m2, m2_path, save_m2
 from gpu_ssl.methods.svm import SVMOnFeatures, SVMSolver, save_svm
-from gpu_ssl.models import checkpoint
-from gpu_ssl.models.batches import Resident
 from gpu_ssl.models.m2 import M2
 from gpu_ssl.models.vae import VAE
 from gpu_ssl.report.differences import paired_differences
-from gpu_ssl.report.records import METHOD_TITLES, Choice, DatasetRecord, Published, Report, Result, Timings
+from gpu_ssl.report.records import METHOD_TITLES, DatasetRecord, Published, Report, Result, Timings
 from gpu_ssl.runtime.device import memory_errors, resolve_device
 from gpu_ssl.runtime.environment import describe_environment
 from gpu_ssl.runtime.progress import Progress
@@ -41,8 +38,6 @@ from gpu_ssl.svm.backend import SVMBackend, resolve_backend
 from gpu_ssl.svm.model import OneVsOneModel
 
 logger = logging.getLogger(__name__)
-
-CHECKPOINT = "checkpoint.json"
 
 TRAINED: frozenset[MethodName] = frozenset({"m2", "m1m2", "consistency", "auto"})
 """Methods whose table shows what a network makes of the labelled images alone."""
@@ -148,7 +143,7 @@ def run_together(config: RunConfig, folder: Path, progress: Progress, ranks: Ran
     counts = resolve_label_counts(config.labels, len(dataset.train), len(dataset.train.class_names))
     cells = cells_of(counts, len(dataset.train), config.splits)
     with memory_errors(device, "lower --batch-size, take a smaller --dataset, or give --device cpu"):
-        learned = _learn(config, dataset, device, backend, svm_choice, folder, stopwatch, progress, ranks)
+        learned = learn(config, dataset, device, backend, svm_choice, folder, stopwatch, progress, ranks)
     if learned is None:
         return None
     with memory_errors(device, "take fewer --labels, or give --svm sklearn"):
@@ -185,69 +180,6 @@ def run_together(config: RunConfig, folder: Path, progress: Progress, ranks: Ran
         method=config.methods[0],
         predictions=predictions,
         generators=generators,
-    )
-
-
-def _learn(
-    config: RunConfig,
-    dataset: Dataset,
-    device: torch.device,
-    backend: SVMBackend,
-    svm_choice: Choice,
-    folder: Path,
-    stopwatch: Stopwatch,
-    progress: Progress,
-    ranks: Ranks,
-) -> Learned | None:
-    """Train the VAE, write it to disk, and encode all images. No label comes near this.
-
-    Each rank holds its shard of the images, and rank 0 gets the latents of all.
-    """
-    shards = [ranks.shard(len(part)) for part in (dataset.train, dataset.test)]
-    with stopwatch.phase("upload"):
-        train_images, test_images = (
-            torch.from_numpy(part.images[shard.start : shard.stop]).to(device)
-            for part, shard in zip((dataset.train, dataset.test), shards, strict=True)
-        )
-    pixels = Resident(train_images, shards[0].start, len(dataset.train))
-    training_images = m1.TrainingImages(pixels, dataset.mirrored, dataset.sha256)
-    if device.type == "cuda":
-        with stopwatch.phase("warm_up"):
-            m1.warm_up(config, training_images)
-    with stopwatch.phase("train"):
-        vae, training, precision = m1.train(config, training_images, folder / CHECKPOINT, progress, ranks)
-    train_part, test_part = m1.encode_all(vae, (train_images, test_images), precision, stopwatch)
-    train_latents = ranks.gather(train_part, len(dataset.train))
-    test_latents = ranks.gather(test_part, len(dataset.test))
-    ranks.part()
-    if train_latents is None or test_latents is None:
-        return None
-    description = {
-        "kind": "gpu-ssl vae",
-        "schema": 1,
-        "model": config.model.model_dump(mode="json"),
-        "image_shape": dataset.train.image_shape,
-    }
-    checkpoint.save(folder / "vae.json", vae.state_dict(), description)
-    if config.features == "both":
-        both, latents = (train_images, test_images), (train_latents, test_latents)
-        features = m1.wide_features(vae, both, latents, precision, backend, stopwatch)
-    else:
-        features = m1.features(train_latents, test_latents, backend, stopwatch)
-    graph = LatentGraph(
-        backend.receive(train_latents), backend.receive(test_latents), backend, svm_choice.used
-    )
-    return Learned(
-        train_images,
-        test_images,
-        dataset.mirrored,
-        vae,
-        training,
-        precision,
-        train_latents,
-        test_latents,
-        features,
-        graph,
     )
 
 

@@ -13,6 +13,7 @@ from gpu_ssl.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.errors import DeviceError, UsageError
 from gpu_ssl.methods.evaluation import Answer, Prediction
+from gpu_ssl.methods.learned import CHECKPOINT
 from gpu_ssl.models import checkpoint
 from gpu_ssl.models.vae import VAE
 from gpu_ssl.report.records import Report
@@ -88,7 +89,7 @@ def test_a_stopped_run_goes_on_to_the_same_accuracies(outcome: experiment.Outcom
 
     with pytest.raises(KeyboardInterrupt):
         experiment.run(CONFIG, tmp_path, StopsAfterTwoEpochs())
-    assert (tmp_path / experiment.CHECKPOINT).is_file()
+    assert (tmp_path / CHECKPOINT).is_file()
     resumed = run(tmp_path)
     assert accuracies(resumed) == accuracies(outcome)
 

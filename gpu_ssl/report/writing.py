@@ -5,7 +5,8 @@ from pathlib import Path
 
 from gpu_ssl.config import RunConfig
 from gpu_ssl.errors import StorageError, UsageError
-from gpu_ssl.experiment import CHECKPOINT, Outcome
+from gpu_ssl.experiment import Outcome
+from gpu_ssl.methods.learned import CHECKPOINT
 from gpu_ssl.models import checkpoint
 from gpu_ssl.report.plots import write_plots
 from gpu_ssl.report.records import Report

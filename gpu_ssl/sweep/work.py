@@ -10,6 +10,7 @@ from gpu_ssl.config import RunConfig
 from gpu_ssl.data.loading import load_dataset
 from gpu_ssl.errors import UsageError
 from gpu_ssl.methods import m1
+from gpu_ssl.methods.learned import CHECKPOINT
 from gpu_ssl.models.batches import Resident
 from gpu_ssl.report import writing
 from gpu_ssl.report.records import Report
@@ -30,7 +31,7 @@ def train_vae(config: RunConfig, folder: Path) -> None:
     dataset = load_dataset(config.data, SILENT)
     images = torch.from_numpy(dataset.train.images).to(resolve_device(config.device).used)
     training = m1.TrainingImages(Resident(images), dataset.mirrored, dataset.sha256)
-    m1.train(config, training, folder / experiment.CHECKPOINT, SILENT)
+    m1.train(config, training, folder / CHECKPOINT, SILENT)
 
 
 def finish_cell(config: RunConfig, folder: Path, vae_folder: Path, trained: None = None) -> None:
@@ -55,8 +56,8 @@ def finish_cell(config: RunConfig, folder: Path, vae_folder: Path, trained: None
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / writing.CONFIG, config.model_dump_json(indent=2) + "\n")
     # The description last: it names the tensors.
-    stem = Path(experiment.CHECKPOINT).stem
-    for source in (*vae_folder.glob(f"{stem}-*.safetensors"), vae_folder / experiment.CHECKPOINT):
+    stem = Path(CHECKPOINT).stem
+    for source in (*vae_folder.glob(f"{stem}-*.safetensors"), vae_folder / CHECKPOINT):
         shutil.copyfile(source, folder / source.name)
     writing.finish_folder(folder, experiment.run(config, folder, SILENT), plots=False)
 
