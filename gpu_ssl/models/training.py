@@ -39,6 +39,9 @@ LARGEST_BATCH = 256
 STEPS_PER_EPOCH = 20
 """Without a given batch size, batches of a small set are smaller, so that an epoch has so many steps."""
 
+TOLD = 20
+"""Times that an epoch tells how far it is."""
+
 WARM_UP = 0.2
 """Fraction of the steps in which the learning rate rises."""
 
@@ -147,8 +150,13 @@ class Trainer:
             return images, images
         return random_view(images, self.plan.mirror, batch.randomness), _intensities(batch.targets)
 
-    def epoch(self) -> EpochLosses:
+    def epoch(self, advance: Callable[[float], None] = lambda share: None) -> EpochLosses:
         """Go through the images once, in a new order; the losses come to the host at the end.
+
+        Parameters
+        ----------
+        advance : callable
+            Told the share of the epoch that is done since it was last told, some `TOLD` times.
 
         Raises
         ------
@@ -162,8 +170,11 @@ class Trainer:
         self.vae.train()
         total = torch.zeros(2, device=self.device)
         with rank_errors():
-            for batch in self.batches(self.generator):
+            for number, batch in enumerate(self.batches(self.generator)):
                 total += torch.stack(self.step(batch))
+                before, after = (TOLD * steps // plan.steps_per_epoch for steps in (number, number + 1))
+                if after > before:
+                    advance((after - before) / TOLD)
             total = self.ranks.total(total)
             synchronize(self.device)
         reconstruction, kl = (total / plan.steps_per_epoch).tolist()
@@ -300,11 +311,12 @@ def fit_vae(
     plan = trainer.plan
     done = len(trainer.history)
     with progress.task("Training the VAE", plan.epochs, done) as advance:
+        note = ""
         for _ in range(done, plan.epochs):
-            losses = trainer.epoch()
+            losses = trainer.epoch(lambda share, note=note: advance(note, share))  # type: ignore[misc]
             if trainer.ranks.leads:
                 save()
             note = f"loss {losses.reconstruction:.1f} + KL {losses.kl:.1f} nats"
             logger.info("epoch %d: %s in %.1f s", losses.epoch, note, losses.seconds)
-            advance(note)
+            advance(note, 0)
     return trainer.record()
