@@ -62,20 +62,15 @@ def predicted(root: Path, paths: list[str]) -> list[Row]:
 def peak_of(root: Path, paths: list[str]) -> int:
     """Return the peak memory in bytes of a process that asks the model about `paths`."""
     code = (
-        "import resource, sys; from gpu_ssl.cli import main; "
+        "from gpu_ssl.cli import main; "
         "main(['predict', 'model', '-', '--output', 'answers.csv'], standalone_mode=False); "
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "from gpu_ssl.bench.worker import peak_bytes; print(peak_bytes())"
     )
     text = "".join(f"{path}\n" for path in paths)
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=root, input=text, stdout=subprocess.PIPE, text=True, check=True
     )
-    return int(done.stdout) * resource_unit()
-
-
-def resource_unit() -> int:
-    """Return how many bytes getrusage counts in."""
-    return 1 if sys.platform == "darwin" else 1024
+    return int(done.stdout)
 
 
 def measure(root: Path) -> dict[str, Any]:

@@ -57,15 +57,14 @@ def write_images(source: ImageSet, n: int, path: Path) -> None:
 def program(folder: Path, *arguments: str) -> tuple[float, int]:
     """Run gpu-ssl, and return the seconds and the peak memory in bytes."""
     code = (
-        "import resource, sys; from gpu_ssl.cli import main; main(sys.argv[1:], standalone_mode=False); "
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+        "import sys; from gpu_ssl.cli import main; main(sys.argv[1:], standalone_mode=False); "
+        "from gpu_ssl.bench.worker import peak_bytes; print(peak_bytes(), file=sys.stderr)"
     )
     start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=folder, capture_output=True, text=True, check=True
     )
-    unit = 1 if sys.platform == "darwin" else 1024
-    return time.perf_counter() - start, int(done.stderr.split()[-1]) * unit
+    return time.perf_counter() - start, int(done.stderr.split()[-1])
 
 
 def one_epoch(images: Images) -> float:

@@ -57,7 +57,7 @@ class Probe:
         yield
         synchronize(self.device)
         seconds = time.perf_counter() - start
-        peak = _peak_bytes() if can_tell else None
+        peak = peak_bytes() if can_tell else None
         self.samples.append(Sample(phase=phase, size=size, seconds=seconds, peak_bytes=peak))
 
     def with_accuracy(self, accuracy: float) -> None:
@@ -74,7 +74,11 @@ def _reset_peak() -> bool:
     return True
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
+    """Return the peak of resident memory of this process, on Linux.
+
+    getrusage would tell that of its parent where this is larger.
+    """
     status = Path("/proc/self/status").read_text(encoding="ascii")
     (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
     return int(line.split()[1]) * 1024
