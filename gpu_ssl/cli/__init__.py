@@ -9,7 +9,9 @@ from typing import Any
 import click
 
 from gpu_ssl import __version__
+from gpu_ssl.cli.ranks import TOGETHER
 from gpu_ssl.errors import GpuSslError, UsageError
+from gpu_ssl.runtime.torchrun import by_torchrun, follows
 
 COMMANDS = {
     "run": ("gpu_ssl.cli.run", "Train, classify with few labels, and print the table of accuracies."),
@@ -60,19 +62,12 @@ def main(ctx: click.Context, verbose: bool) -> None:
       gpu-ssl run --labels all                        Fashion-MNIST: 100, 600, 1000, 3000 labels
       gpu-ssl fit FOLDER --labels CSV --output MODEL  images of your own
     """
-    level = logging.CRITICAL if _follows() else logging.INFO if verbose else logging.WARNING
+    level = logging.CRITICAL if follows() else logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and _by_torchrun() and ctx.invoked_subcommand != "run":
-        raise UsageError(f"torchrun starts several of gpu-ssl run alone, not of {ctx.invoked_subcommand}")
-
-
-def _by_torchrun() -> bool:
-    return "TORCHELASTIC_RUN_ID" in os.environ
-
-
-def _follows() -> bool:
-    """Whether another of the processes that torchrun started tells the user what all could tell."""
-    return _by_torchrun() and os.environ.get("RANK") != "0"
+    if by_torchrun() and ctx.invoked_subcommand not in TOGETHER:
+        raise UsageError(
+            f"torchrun starts several of gpu-ssl {' or '.join(TOGETHER)}, not of {ctx.invoked_subcommand}"
+        )
 
 
 def entry_point(arguments: list[str] | None = None) -> None:
@@ -121,7 +116,7 @@ def _usage_hint(error: click.ClickException) -> str:
 
 
 def _fail(message: str, code: int) -> None:
-    if code == 2 and _follows():
+    if code == 2 and follows():
         sys.exit(code)
     click.echo(f"gpu-ssl: error: {' '.join(message.split())}", err=True)
     sys.exit(code)

@@ -5,12 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gpu_ssl.cli.ranks import one_tells
 from gpu_ssl.config import FitConfig, ModelConfig, SVMConfig, TrainConfig
-from gpu_ssl.errors import UsageError
+from gpu_ssl.errors import RankError, UsageError
 
 if TYPE_CHECKING:
     from gpu_ssl.data.own import OwnImages
     from gpu_ssl.fitted.records import ModelRecord
+    from gpu_ssl.runtime.progress import Progress
+    from gpu_ssl.runtime.ranks import Ranks
 
 DEVICE = click.option(
     "--device",
@@ -88,10 +91,8 @@ def command(
     """
     from gpu_ssl.cli.display import make_progress
     from gpu_ssl.data.own import load_own
-    from gpu_ssl.fitted.card import write_card
-    from gpu_ssl.fitted.fitting import fit
-    from gpu_ssl.fitted.storage import MODEL, UNFINISHED, save
-    from gpu_ssl.models import checkpoint
+    from gpu_ssl.fitted.storage import MODEL, UNFINISHED
+    from gpu_ssl.runtime.ranks import join_ranks
 
     config = FitConfig.of(
         model=ModelConfig.of(latent_dim=options.pop("latent_dim")),
@@ -101,23 +102,49 @@ def command(
         svm=SVMConfig.of(C=options.pop("svm_c")),
         **options,
     )
+    ranks = join_ranks()
+    with one_tells(ranks):
+        progress = make_progress(quiet or not ranks.leads)
+        if ranks.leads:
+            _check_output(output, data, MODEL, output / UNFINISHED)
+            images = load_own(data, label_file, config.image_size, progress)
+            _tell_of_trouble(images)
+        ranks.share(None)
+        if not ranks.leads:  # now that what rank 0 decoded is in the cache
+            images = load_own(data, label_file, config.image_size, progress)
+        record = _fit(images, config, output, progress, ranks)
+    if record is None:
+        return
+    if as_json:
+        click.echo(record.model_dump_json(by_alias=True, indent=2))
+    else:
+        _tell(record, output)
+
+
+def _fit(
+    images: "OwnImages", config: FitConfig, output: Path, progress: "Progress", ranks: "Ranks"
+) -> "ModelRecord | None":
+    """Fit, and write the model; on other ranks than the first only help."""
+    from gpu_ssl.fitted.card import write_card
+    from gpu_ssl.fitted.fitting import fit_together
+    from gpu_ssl.fitted.storage import UNFINISHED, save
+    from gpu_ssl.models import checkpoint
+
     unfinished = output / UNFINISHED
-    _check_output(output, data, MODEL, unfinished)
-    progress = make_progress(quiet)
-    images = load_own(data, label_file, config.image_size, progress)
-    _tell_of_trouble(images)
     try:
-        fitted = fit(images, config, unfinished, progress)
+        fitted = fit_together(images, config, unfinished, progress, ranks)
+    except RankError as error:
+        raise RankError(f"{error}; the same command goes on, on any number of ranks") from None
     except KeyboardInterrupt:
-        click.echo("gpu-ssl: interrupted; the same command goes on", err=True)
+        if ranks.leads:
+            click.echo("gpu-ssl: interrupted; the same command goes on", err=True)
         raise click.exceptions.Exit(130) from None
+    if fitted is None:
+        return None
     save(output, fitted.model, fitted.record)
     write_card(output, fitted.record)
     checkpoint.remove(unfinished)
-    if as_json:
-        click.echo(fitted.record.model_dump_json(by_alias=True, indent=2))
-    else:
-        _tell(fitted.record, output)
+    return fitted.record
 
 
 def _check_output(output: Path, data: Path, model: str, unfinished: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpu_ssl.cli.data import DATA_DIR
+from gpu_ssl.cli.ranks import one_tells
 from gpu_ssl.config import (
     DataConfig,
     ModelConfig,
@@ -169,16 +170,11 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     from gpu_ssl.runtime.ranks import join_ranks
 
     ranks = join_ranks()
-    try:
+    with one_tells(ranks):
         if config is None:
             _resume(options["resume"], options, ranks)
         else:
             _begin(config, options, ranks)
-    except GpuSslError as error:
-        # What goes wrong on all ranks is told by one, and wrong usage by rank 0.
-        if ranks.fails_first() or isinstance(error, UsageError):
-            raise
-        raise click.exceptions.Exit(error.exit_code) from None
 
 
 def _begin(config: RunConfig, options: dict[str, Any], ranks: "Ranks") -> None:

@@ -35,6 +35,7 @@ from gpu_ssl.report.records import TrainingRecord
 from gpu_ssl.runtime.device import memory_errors, resolve_device
 from gpu_ssl.runtime.environment import describe_environment
 from gpu_ssl.runtime.progress import Progress
+from gpu_ssl.runtime.ranks import ALONE, Ranks
 from gpu_ssl.runtime.timing import Stopwatch
 from gpu_ssl.svm.backend import resolve_backend
 from gpu_ssl.svm.kernels import Array
@@ -57,6 +58,15 @@ class Fit:
 
 
 def fit(images: OwnImages, config: FitConfig, checkpoint: Path, progress: Progress) -> Fit:
+    """Do what `fit_together` does, on one rank."""
+    fitted = fit_together(images, config, checkpoint, progress, ALONE)
+    assert fitted is not None
+    return fitted
+
+
+def fit_together(
+    images: OwnImages, config: FitConfig, checkpoint: Path, progress: Progress, ranks: Ranks
+) -> Fit | None:
     """Train a VAE on all images, and fit an SVM to the latents of those with a label.
 
     Parameters
@@ -69,6 +79,13 @@ def fit(images: OwnImages, config: FitConfig, checkpoint: Path, progress: Progre
         Description file of the VAE's checkpoint, written after each epoch; training goes on from there.
     progress : Progress
         Shows how far it is.
+    ranks : Ranks
+        Who trains the VAE together. Rank 0 does all the rest.
+
+    Returns
+    -------
+    Fit or None
+        None on the other ranks.
 
     Raises
     ------
@@ -77,23 +94,28 @@ def fit(images: OwnImages, config: FitConfig, checkpoint: Path, progress: Progre
     """
     if len(images) < FEWEST:
         raise DataError(f"{len(images)} images are too few to learn from; give at least {FEWEST}")
-    device_choice = resolve_device(config.device)
+    device_choice = ranks.device(config.device)
     backend, _ = resolve_backend(config.svm_backend, device_choice)
     device = torch.device(device_choice.used)
     with memory_errors(device, "lower --image-size or --batch-size, or give --device cpu"):
-        pixels = place(images.images, device)
-        to_learn = m1.TrainingImages(pixels, config.mirror, images.sha256)
-        vae, training, _ = m1.train(config, to_learn, checkpoint, progress)
+        pixels = place(images.images, device, ranks.shard(len(images)))
+        sha256 = ranks.share(images.sha256 if ranks.leads else "")
+        ranks.meet()
+        to_learn = m1.TrainingImages(pixels, config.mirror, sha256)
+        vae, training, _ = m1.train(config, to_learn, checkpoint, progress, ranks)
+        ranks.part()
+        if not ranks.leads:
+            return None
         labelled = np.flatnonzero(images.labels != UNLABELLED)
         classes = images.labels[labelled]
-        points = backend.receive(encode_rows(vae, pixels, labelled, torch.float32))
+        points = backend.receive(encode_rows(vae, images.images, labelled, torch.float32))
         solver = SVMSolver(config.svm, backend, Stopwatch(device))
         svm = solver.fit(points, classes)
         once = _without_copies(images, labelled)
         coupling, estimate = cross_validate(solver, _rows(points, once), classes[once], config.seed)
         if estimate is not None:
             estimate = _beside_baselines(estimate, images.images[labelled[once]], classes[once], config)
-        ood = ood_score_of(vae, pixels, training.augment, config.seed)
+        ood = ood_score_of(vae, images.images, training.augment, config.seed)
     model = FittedModel(vae, svm, coupling, ood, images.class_names, backend, training.augment)
     return Fit(model, _record(images, config, model, training, estimate))
 

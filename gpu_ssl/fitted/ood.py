@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gpu_ssl.models.augmentation import canonical
-from gpu_ssl.models.batches import Images
+from gpu_ssl.models.batches import blocks_of
 from gpu_ssl.models.encoding import encode
 from gpu_ssl.models.vae import VAE
 
@@ -93,17 +94,17 @@ def fit_ood_score(latents: Tensor, errors: Tensor, seed: int) -> OODScore:
     return OODScore(references, reach, usual_error)
 
 
-def ood_score_of(vae: VAE, images: Images, augmented: bool, seed: int) -> OODScore:
-    """Fit a score to training images: to twice `REFERENCES` of them, where there are more.
+def ood_score_of(vae: VAE, pixels: NDArray[np.uint8], augmented: bool, seed: int) -> OODScore:
+    """Fit a score to training images on the host: to twice `REFERENCES` of them, where there are more.
 
     Parameters are those of `reconstruction_errors` and `fit_ood_score`.
     """
-    n = len(images)
+    n = len(pixels)
     some = np.arange(n)
     if n > 2 * REFERENCES:
         some = np.sort(np.random.default_rng(seed).choice(n, 2 * REFERENCES, replace=False))
     latents, errors = [], []
-    for block in images.blocks(some, BLOCK):
+    for block in blocks_of(pixels, some, BLOCK, vae.device):
         latents.append(encode(vae, block, torch.float32))
         errors.append(reconstruction_errors(vae, block, latents[-1], augmented))
     return fit_ood_score(torch.cat(latents), torch.cat(errors), seed)

@@ -69,9 +69,6 @@ class Images(Protocol):
     def epochs(self, batch_size: int, make_targets: MakeTargets) -> Epoch:
         """Return what goes through the images in batches."""
 
-    def blocks(self, rows: NDArray[np.int64], size: int) -> Iterator[Tensor]:
-        """Give the images of some rows, `size` at a time, on the device."""
-
 
 def chunk_length(shape: Sequence[int], batch_size: int) -> int:
     """Return how many images of a shape make a chunk: whole batches, at least one."""
@@ -100,14 +97,35 @@ def chunks_of(n: int, length: int, generator: torch.Generator, device: torch.dev
     return chunks
 
 
-def _shuffled(rows: Tensor, batch_size: int, generator: torch.Generator) -> Tensor:
-    """Return rows in random order, as many as make whole batches."""
-    order = torch.randperm(len(rows), generator=generator, device=rows.device)
-    return rows[order[: len(rows) // batch_size * batch_size]]
+def _parts(
+    runs: list[Run], own: range, total: int, batch_size: int, generator: torch.Generator, device: torch.device
+) -> Iterator[tuple[Tensor, Randomness]]:
+    """Shuffle a chunk, cut it into whole batches, and give the rows of each that are among one's `own`.
+
+    Rows are counted within the own rows of the chunk, in the order of its runs.
+    """
+    length = sum(stop - start for start, stop in runs)
+    order = torch.randperm(length, generator=generator, device=device)
+    order = order[: length // batch_size * batch_size]
+    if not len(order):
+        return
+    if len(own) == total:
+        yield from ((batch, generator) for batch in torch.split(order, batch_size))
+        return
+    rows = torch.cat([torch.arange(*run, device=device) for run in runs])
+    here = (rows >= own.start) & (rows < own.stop)
+    slots = here.cumsum(0) - 1
+    places = here[order].nonzero().squeeze(1)
+    # One wait for the device a chunk: how many of each batch are here.
+    counts = torch.bincount(places // batch_size, minlength=len(order) // batch_size).tolist()
+    for part in torch.split(places, counts):
+        yield slots[order[part]], Share(generator, batch_size, part % batch_size)
 
 
-def _batches(rows: Tensor, batch_size: int) -> tuple[Tensor, ...]:
-    return torch.split(rows, batch_size) if len(rows) else ()
+def _own_runs(runs: list[Run], own: range) -> list[Run]:
+    """Return what is of one's own in some runs."""
+    cut = ((max(start, own.start), min(stop, own.stop)) for start, stop in runs)
+    return [(start, stop) for start, stop in cut if start < stop]
 
 
 class Resident:
@@ -124,7 +142,7 @@ class Resident:
     """
 
     def __init__(self, pixels: Tensor, start: int = 0, total: int | None = None) -> None:
-        self.pixels, self.start = pixels, start
+        self.pixels, self.own = pixels, range(start, start + len(pixels))
         self._total = len(pixels) if total is None else total
         channels, height, width = pixels.shape[1:]
         self.shape = (channels, height, width)
@@ -138,32 +156,15 @@ class Resident:
         targets = make_targets(self.pixels)
 
         def epoch(generator: torch.Generator) -> Iterator[Batch]:
-            for chunk in chunks_of(len(self), chunk_length(self.shape, batch_size), generator, self.device):
-                rows = torch.cat([torch.arange(*run, device=self.device) for run in chunk])
-                rows = _shuffled(rows, batch_size, generator)
-                for own, randomness in self._shares(rows, batch_size, generator):
-                    yield Batch(self.pixels[own], targets[own], randomness, batch_size)
+            for runs in chunks_of(len(self), chunk_length(self.shape, batch_size), generator, self.device):
+                own = [torch.arange(*run, device=self.device) for run in _own_runs(runs, self.own)]
+                rows = torch.cat(own) - self.own.start if own else None
+                parts = _parts(runs, self.own, len(self), batch_size, generator, self.device)
+                for slots, randomness in parts:
+                    chosen = slots if rows is None else rows[slots]
+                    yield Batch(self.pixels[chosen], targets[chosen], randomness, batch_size)
 
         return epoch
-
-    def _shares(
-        self, rows: Tensor, batch_size: int, generator: torch.Generator
-    ) -> Iterator[tuple[Tensor, Randomness]]:
-        """Cut rows into batches, and of each take what is here."""
-        if len(self.pixels) == len(self):
-            yield from ((batch, generator) for batch in _batches(rows, batch_size))
-            return
-        here = (rows >= self.start) & (rows < self.start + len(self.pixels))
-        places = here.nonzero().squeeze(1)
-        # One wait for the device a chunk: how many of each batch are here.
-        counts = torch.bincount(places // batch_size, minlength=len(rows) // batch_size).tolist()
-        for own in torch.split(places, counts):
-            yield rows[own] - self.start, Share(generator, batch_size, own % batch_size)
-
-    def blocks(self, rows: NDArray[np.int64], size: int) -> Iterator[Tensor]:
-        """See `Images`."""
-        for start in range(0, len(rows), size):
-            yield self.pixels[torch.from_numpy(rows[start : start + size]).to(self.device)]
 
 
 class Streamed:
@@ -175,13 +176,16 @@ class Streamed:
     Parameters
     ----------
     pixels : ndarray of shape (n, channels, height, width), uint8
-        Nothing is written to it.
+        All images; nothing is written to it.
     device : torch.device
         Where batches come out.
+    own : range, optional
+        Rows of them that this one of several ranks reads.
     """
 
-    def __init__(self, pixels: NDArray[np.uint8], device: torch.device) -> None:
+    def __init__(self, pixels: NDArray[np.uint8], device: torch.device, own: range | None = None) -> None:
         self.pixels, self.device = pixels, device
+        self.own = range(len(pixels)) if own is None else own
         channels, height, width = pixels.shape[1:]
         self.shape = (channels, height, width)
 
@@ -190,21 +194,23 @@ class Streamed:
 
     def epochs(self, batch_size: int, make_targets: MakeTargets) -> Epoch:
         """See `Images`."""
-        length = min(chunk_length(self.shape, batch_size), len(self))
+        length = chunk_length(self.shape, batch_size)
         pinned = self.device.type == "cuda"
-        buffers = [torch.empty(length, *self.shape, dtype=torch.uint8, pin_memory=pinned) for _ in range(2)]
+        size = (min(length, len(self.own)), *self.shape)
+        buffers = [torch.empty(size, dtype=torch.uint8, pin_memory=pinned) for _ in range(2)]
 
         def epoch(generator: torch.Generator) -> Iterator[Batch]:
-            for chunk in self._uploaded(chunks_of(len(self), length, generator, self.device), buffers):
+            chunks = chunks_of(len(self), length, generator, self.device)
+            for runs, chunk in zip(chunks, self._uploaded(chunks, buffers), strict=True):
                 targets = make_targets(chunk)
-                order = _shuffled(torch.arange(len(chunk), device=self.device), batch_size, generator)
-                for rows in _batches(order, batch_size):
-                    yield Batch(chunk[rows], targets[rows], generator, batch_size)
+                parts = _parts(runs, self.own, len(self), batch_size, generator, self.device)
+                for slots, randomness in parts:
+                    yield Batch(chunk[slots], targets[slots], randomness, batch_size)
 
         return epoch
 
     def _uploaded(self, chunks: list[list[Run]], buffers: list[Tensor]) -> Iterator[Tensor]:
-        """Give one chunk after the other on the device; when one is given, the one before is free."""
+        """Give one's own of each chunk on the device; when one is given, the one before is free."""
         before: torch.cuda.Event | None = None
         with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
             reading = reader.submit(self._read, chunks[0], buffers[0], None)
@@ -222,28 +228,33 @@ class Streamed:
         if copied is not None:
             copied.synchronize()
         filled = 0
-        for start, stop in runs:
+        for start, stop in _own_runs(runs, self.own):
             buffer.numpy()[filled : filled + stop - start] = self.pixels[start:stop]
             filled += stop - start
         release(self.pixels)
         return buffer[:filled]
 
-    def blocks(self, rows: NDArray[np.int64], size: int) -> Iterator[Tensor]:
-        """See `Images`."""
-        for start in range(0, len(rows), size):
-            yield torch.from_numpy(self.pixels[rows[start : start + size]]).to(self.device)
-            release(self.pixels)
 
-
-def place(pixels: NDArray[np.uint8], device: torch.device) -> Images:
+def place(pixels: NDArray[np.uint8], device: torch.device, own: range | None = None) -> Images:
     """Put images (n, channels, height, width) on the device, or stream them where they are many.
 
     On a CPU they are many if they make several chunks; a GPU takes as many as its free memory allows.
-    Either way training gives the same bits.
+    Either way training gives the same bits. Of several ranks each takes its `own` rows.
     """
+    own = range(len(pixels)) if own is None else own
     room = CHUNK_BYTES
     if device.type == "cuda":
         room = max(room, int(RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]))
-    if pixels.nbytes <= room:
-        return Resident(torch.from_numpy(np.ascontiguousarray(pixels)).to(device))
-    return Streamed(pixels, device)
+    shard = pixels[own.start : own.stop]
+    if shard.nbytes <= room:
+        return Resident(torch.from_numpy(np.ascontiguousarray(shard)).to(device), own.start, len(pixels))
+    return Streamed(pixels, device, own)
+
+
+def blocks_of(
+    pixels: NDArray[np.uint8], rows: NDArray[np.int64], size: int, device: torch.device
+) -> Iterator[Tensor]:
+    """Give the images in some rows of `pixels`, `size` at a time, on the device."""
+    for start in range(0, len(rows), size):
+        yield torch.from_numpy(pixels[rows[start : start + size]]).to(device)
+        release(pixels)

@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpu_ssl.models.batches import Images
+from gpu_ssl.models.batches import blocks_of
 from gpu_ssl.models.vae import VAE
 from gpu_ssl.runtime.device import autocast
 
@@ -55,11 +55,13 @@ def encode(vae: VAE, images: Tensor, precision: torch.dtype) -> Tensor:
     return latents
 
 
-def encode_rows(vae: VAE, images: Images, rows: NDArray[np.int64], precision: torch.dtype) -> Tensor:
-    """Return the posterior means of some rows of images, wherever these lie; see `encode`."""
-    latents = torch.empty(vae.config.latent_dim, len(rows), device=images.device).T
+def encode_rows(
+    vae: VAE, pixels: NDArray[np.uint8], rows: NDArray[np.int64], precision: torch.dtype
+) -> Tensor:
+    """Return the posterior means of some rows of images on the host, a block at a time; see `encode`."""
+    latents = torch.empty(vae.config.latent_dim, len(rows), device=vae.device).T
     done = 0
-    for block in images.blocks(rows, BLOCK):
+    for block in blocks_of(pixels, rows, BLOCK, vae.device):
         latents[done : done + len(block)] = encode(vae, block, precision)
         done += len(block)
     return latents

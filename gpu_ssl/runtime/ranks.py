@@ -20,6 +20,7 @@ from torch.distributed.rendezvous import rendezvous
 from gpu_ssl.errors import DeviceError, RankError, UsageError
 from gpu_ssl.report.records import Choice
 from gpu_ssl.runtime.device import resolve_device
+from gpu_ssl.runtime.torchrun import by_torchrun
 
 START: Final = timedelta(minutes=30)
 """How long ranks wait for one another until all have the data: one may have to fetch them."""
@@ -272,11 +273,6 @@ def _terminated(signum: int, frame: FrameType | None) -> None:
     raise RankError(GONE)
 
 
-def launched_by_torchrun() -> bool:
-    """Whether this process is one of several that torchrun started."""
-    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", 1)) > 1
-
-
 def join_ranks() -> Ranks:
     """Join the other ranks, if torchrun started some.
 
@@ -285,4 +281,4 @@ def join_ranks() -> Ranks:
     RankError
         If they cannot be reached.
     """
-    return _Together() if launched_by_torchrun() else ALONE
+    return _Together() if by_torchrun() else ALONE

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gpu_ssl.data.image_set import Dataset
+from gpu_ssl.fitted.records import ModelRecord
 from gpu_ssl.report.records import Report
 
 DIGITS = ["--dataset", "digits", "--labels", "50,100", "--no-baselines", "--no-plots", "--quiet", "--json"]
@@ -72,6 +74,28 @@ def test_two_ranks_come_to_the_same_table(alone: Report, tmp_path: Path) -> None
     assert (alone.training.ranks, together.training.ranks) == (1, 2)
     assert_alike(alone, together, within=1)
     assert alone.training.steps == together.training.steps
+
+
+def test_two_ranks_fit_images_of_ones_own_to_the_same_model(digits: Dataset, tmp_path: Path) -> None:
+    np.save(tmp_path / "digits.npy", digits.train.images)
+    rows = "".join(f"{row},{digits.train.labels[row]}\n" for row in range(100))
+    (tmp_path / "labels.csv").write_text(f"path,label\n{rows}")
+    fit = ["fit", "digits.npy", "--labels", "labels.csv", "--epochs", "6", "--no-mirror", "--json", "--quiet"]
+    fit += ["--precision", "float32", "--device", "cpu", "--output"]
+    records = []
+    for program, output in (([sys.executable, "-m", "gpu_ssl"], "one"), (TWO, "two")):
+        process = start([*program, *fit, output], cwd=tmp_path)
+        stdout, said = finish(process)
+        assert process.returncode == 0, said
+        records.append(ModelRecord.model_validate_json(stdout))
+    one, two = records
+    assert (one.training.ranks, two.training.ranks) == (1, 2)
+    assert one.images_sha256 == two.images_sha256
+    for h, g in zip(one.training.history, two.training.history, strict=True):
+        assert (h.reconstruction, h.kl) == pytest.approx((g.reconstruction, g.kl), rel=1e-2)
+    assert one.estimate is not None
+    assert two.estimate is not None
+    assert abs(one.estimate.right - two.estimate.right) <= 4
 
 
 def ranks_of(folder: Path) -> dict[int, int]:
@@ -135,7 +159,7 @@ def test_a_killed_rank_ends_the_run_with_one_line_and_one_rank_goes_on(tmp_path:
         (["run", "--dataset", "digits", "--labels", "50", "--device", "cuda:1"], "give cuda"),
         (["run", "--resume", "nowhere"], "not the folder of a run"),
         (["run", *DIGITS, "--learning-rate", "1e30"], "not a finite number"),
-        (["data", "list"], "gpu-ssl run alone"),
+        (["data", "list"], "gpu-ssl run or fit"),
     ],
 )
 def test_what_goes_wrong_on_both_ranks_is_told_once(tmp_path: Path, arguments: list[str], told: str) -> None:

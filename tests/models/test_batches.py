@@ -96,18 +96,22 @@ def test_streamed_and_sharded_batches_are_those_of_resident_images(
         for one, other in zip(whole, epoch_of(Streamed(pixels, CPU), batch_size), strict=True):
             assert torch.equal(one.images, other.images)
             assert torch.equal(one.targets, other.targets)
-        shards = []
-        for number in range(size):
-            own = shard_of(n, number, size)
-            part = Resident(torch.from_numpy(pixels[own.start : own.stop]), own.start, n)
-            shards.append(epoch_of(part, batch_size))
-        for one, *parts in zip(whole, *shards, strict=True):
+        owns = [shard_of(n, number, size) for number in range(size)]
+        parts: list[Images] = [
+            Resident(torch.from_numpy(pixels[own.start : own.stop]), own.start, n)
+            if number % 2
+            else Streamed(pixels, CPU, own)
+            for number, own in enumerate(owns)
+        ]
+        shards = [epoch_of(part, batch_size) for part in parts]
+        for one, *pieces in zip(whole, *shards, strict=True):
             expected = dict(enumerate(row_numbers(one.images)))
             found = {}
-            for part in parts:
-                assert isinstance(part.randomness, Share)
-                assert part.total == batch_size
-                found |= dict(zip(part.randomness.places.tolist(), row_numbers(part.images), strict=True))
+            for piece in pieces:
+                assert isinstance(piece.randomness, Share)
+                assert piece.total == batch_size
+                assert torch.equal(piece.targets, 255 - piece.images)
+                found |= dict(zip(piece.randomness.places.tolist(), row_numbers(piece.images), strict=True))
             assert found == expected
 
 
@@ -144,7 +148,7 @@ def test_streaming_trains_to_the_same_bits_as_images_that_stay(
         assert torch.equal(value, streamed.vae.state_dict()[name]), name
     rows = np.arange(0, 1347, 3)
     expected = encode(resident.vae, torch.from_numpy(digits.train.images[rows]), torch.float32)
-    assert torch.equal(encode_rows(streamed.vae, Streamed(mapped, CPU), rows, torch.float32), expected)
+    assert torch.equal(encode_rows(streamed.vae, mapped, rows, torch.float32), expected)
 
 
 def test_images_of_several_chunks_stream(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,6 +156,10 @@ def test_images_of_several_chunks_stream(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(batches, "CHUNK_BYTES", 399)
     assert isinstance(place(rows_of(100), CPU), Streamed)
     assert len(place(rows_of(100), CPU)) == 100
+    shard = place(rows_of(100), CPU, range(50, 99))
+    assert isinstance(shard, Resident)
+    assert len(shard) == 100
+    assert row_numbers(shard.pixels) == list(range(50, 99))
 
 
 def test_colours_last_train_to_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:

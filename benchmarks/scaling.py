@@ -1,0 +1,182 @@
+"""What images cost by the million: a model from counted operations and bytes, in seconds and in money.
+
+    python -m benchmarks.scaling --price 3
+
+reads what ``python -m benchmarks`` and ``python -m benchmarks.streaming`` measured here, and prints the
+tables of docs/scaling.md: the model against those measurements, and what it predicts for GPUs. Nothing of
+it was measured on a GPU.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+RESULTS = Path(__file__).parent / "results"
+ROOFLINE = RESULTS / "2x-intel-r-xeon-r-processor.json"
+STREAMING = RESULTS / "streaming.json"
+
+IMAGE_BYTES = 784
+PARAMETER_BYTES = 4 * 572_208
+"""Gradients that ranks exchange in a step: those of the default network for 28 x 28 pixels."""
+
+KERNELS = 149
+"""Operations of a training step that a GPU would be told of one by one; a test counts them."""
+
+EXCHANGES = 7
+"""Times that ranks wait for one another in a step: two a batch norm, and the gradients."""
+
+EPOCHS = 4
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What one image costs, and which share of a machine's roof is reached: counted and measured here."""
+
+    flops: float
+    bytes: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A GPU and what it hangs on; times in seconds, rates in units a second.
+
+    Those of memory and products are their makers' figures; the others are assumed.
+    """
+
+    name: str
+    flops: float
+    bytes: float
+    memory: float
+    launch: float = 5e-6
+    exchange_near: float = 20e-6
+    exchange_far: float = 40e-6
+    link_near: float = 300e9
+    link_far: float = 25e9
+    disk: float = 2e9
+    hashing: float = 1.5e9
+    a_host: int = 8
+
+
+H100 = Machine("H100", flops=989e12, bytes=3.35e12, memory=80e9)
+L4 = Machine("L4", flops=121e12, bytes=300e9, memory=24e9, link_near=16e9)
+
+
+def costs_of(roofline: dict[str, Any], phase: str) -> Costs:
+    """Return what an image costs in a phase, and the share of the roof that was reached."""
+    measured, peaks = roofline["phases"][phase], roofline["peaks"]
+    n = measured["images"]
+    seconds = sorted(measured["seconds"])[len(measured["seconds"]) // 2]
+    flops, moved = measured["flops"] / n, measured["bytes"] / n
+    roof = max(flops / peaks[measured["dtype"]], moved / peaks["bytes"])
+    return Costs(flops, moved, roof * n / seconds)
+
+
+def seconds_an_image(costs: Costs, machine: Machine) -> float:
+    """Return the time of an image on one machine that reaches the same share of its roof."""
+    return max(costs.flops / machine.flops, costs.bytes / machine.bytes) / costs.share
+
+
+def parts(
+    n: float, gpus: int, batch: int, machine: Machine, train: Costs, encode: Costs, score: Costs
+) -> dict[str, float]:
+    """Return the seconds of each part of a fit of `EPOCHS` epochs and a prediction of all images.
+
+    ``arithmetic`` is what the GPUs work; ``launches`` the time that it takes to tell them, where that is
+    longer than the work; ``exchange`` what ranks wait for one another; ``disk`` reading, where that takes
+    longer than what it is read for; ``hash`` the one pass of rank 0 that tells one data set from another.
+    """
+    steps = EPOCHS * n / batch
+    work = batch / gpus * seconds_an_image(train, machine)
+    told = KERNELS * machine.launch
+    far = gpus > machine.a_host
+    link, wait = (
+        (machine.link_far, machine.exchange_far) if far else (machine.link_near, machine.exchange_near)
+    )
+    exchange = 0.0
+    if gpus > 1:
+        exchange = EXCHANGES * wait + 2 * (gpus - 1) / gpus * PARAMETER_BYTES / link
+    answers = n / gpus * (seconds_an_image(encode, machine) + seconds_an_image(score, machine))
+    hosts = -(-gpus // machine.a_host)
+    stays = 2 * n * IMAGE_BYTES / gpus < machine.memory / 2
+    reading = n * IMAGE_BYTES / (machine.disk * hosts)
+    training = steps * (max(work, told) + exchange)
+    reads = (1 if stays else EPOCHS) * reading
+    return {
+        "arithmetic": steps * work + answers,
+        "launches": steps * max(0.0, told - work),
+        "exchange": steps * exchange,
+        "disk": max(0.0, reads - (0 if stays else training)) + max(0.0, reading - answers),
+        "hash": n * IMAGE_BYTES / machine.hashing,
+    }
+
+
+def span(seconds: float) -> str:
+    """Return a time in the unit that suits it."""
+    for unit, size in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.2g} s"
+
+
+def predictions(machine: Machine, costs: tuple[Costs, Costs, Costs], price: float) -> Iterator[str]:
+    """Give the rows of the table of predictions."""
+    yield "| images | GPUs | batch | time | GPU-hours | price | most of it | share |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for power in (6, 7, 8, 9):
+        for gpus in (1, 8, 64):
+            for batch in (256, 65_536):
+                found = parts(10.0**power, gpus, batch, machine, *costs)
+                seconds = sum(found.values())
+                most = max(found, key=lambda name: found[name])
+                hours = gpus * seconds / 3600
+                yield (
+                    f"| 10^{power} | {gpus} | {batch:,} | {span(seconds)} | {hours:.3g} "
+                    f"| ${hours * price:.3g} | {most} | {found[most] / seconds:.0%} |"
+                )
+
+
+def checks(roofline: dict[str, Any], streaming: dict[str, Any], train: Costs) -> Iterator[str]:
+    """Give the rows of the table that holds the model against what was measured here."""
+    here = replace(
+        H100, flops=roofline["peaks"]["bfloat16"], bytes=roofline["peaks"]["bytes"], launch=0.0, name="here"
+    )
+    turns = streaming["turns"]["train"]
+    epochs = [(turns["images"], f"from {where}", seconds) for where, seconds in turns["seconds"].items()]
+    epochs.append((streaming["images"], "from disk", [streaming["fit"]["epoch_seconds"]]))
+    yield "| an epoch on this machine | predicted | measured | ratio |"
+    yield "|---|---|---|---|"
+    for n, where, seconds in epochs:
+        measured, predicted = sorted(seconds)[len(seconds) // 2], n * seconds_an_image(train, here)
+        yield f"| {n:,} images {where} | {predicted:.3g} s | {measured:.3g} s | {measured / predicted:.2f} |"
+
+
+def render(price: float) -> str:
+    """Return all tables in Markdown."""
+    roofline = json.loads(ROOFLINE.read_text(encoding="utf-8"))["cases"]["roofline"]
+    streaming = json.loads(STREAMING.read_text(encoding="utf-8"))
+    train, encode, score = (
+        costs_of(roofline, phase) for phase in ("train, our network", "encode", "score, 3000 labels")
+    )
+    lines = ["| phase | MFLOP an image | KB an image | share of the roof reached here |", "|---|---|---|---|"]
+    for name, costs in (("train", train), ("encode", encode), ("score", score)):
+        lines.append(f"| {name} | {costs.flops / 1e6:.1f} | {costs.bytes / 1e3:.0f} | {costs.share:.0%} |")
+    lines += ["", *checks(roofline, streaming, train)]
+    for machine in (H100, L4):
+        lines += ["", f"{machine.name}:", "", *predictions(machine, (train, encode, score), price)]
+    return "\n".join(lines) + "\n"
+
+
+@click.command()
+@click.option("--price", type=float, default=3.0, show_default=True, help="Dollars a GPU-hour.")
+def main(price: float) -> None:
+    """Print the tables."""
+    click.echo(render(price))
+
+
+if __name__ == "__main__":
+    main()
