@@ -9,6 +9,7 @@ measures a case anew, and leaves the others as they are.
 """
 
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -49,11 +50,26 @@ def growth(phases: dict[str, Any]) -> dict[str, dict[str, float]]:
     """Return what an image costs among the most images, beside what it costs among the fewest."""
     found = {}
     for phase in ("encode", "score"):
-        rows = [m for m in phases["measurements"] if m["phase"] == phase and m["device"] == "cpu"]
-        few, many = (f(rows, key=lambda m: m["size"]) for f in (min, max))
-        each = [statistics.median(m["seconds"]) / m["size"] for m in (few, many)]
-        found[phase] = {"images": many["size"], "time_an_image_ratio": each[1] / each[0]}
+        for device in ("cpu", "cuda"):
+            rows = [m for m in phases["measurements"] if (m["phase"], m["device"]) == (phase, device)]
+            if rows:
+                few, many = (f(rows, key=lambda m: m["size"]) for f in (min, max))
+                each = [statistics.median(m["seconds"]) / m["size"] for m in (few, many)]
+                found[f"{phase} on {device}"] = {
+                    "images": many["size"],
+                    "time_an_image_ratio": each[1] / each[0],
+                    "bytes_an_image": _peak_growth(few, many),
+                }
     return found
+
+
+def _peak_growth(few: dict[str, Any], many: dict[str, Any]) -> float:
+    """Return by how much the peak of resident memory grows with an image; nan where it was not told."""
+    peaks = [m["peak_bytes"] for m in (few, many)]
+    if any(None in values for values in peaks):
+        return math.nan
+    low, high = (float(statistics.median(values)) for values in peaks)
+    return (high - low) / int(many["size"] - few["size"])
 
 
 def render(record: dict[str, Any]) -> str:
@@ -86,7 +102,8 @@ def render(record: dict[str, Any]) -> str:
         for phase, found in growth(cases["phases"]).items():
             ratio = found["time_an_image_ratio"]
             text += (
-                f"\n{phase}: of {found['images']:,} images one takes {ratio:.2f} times as long as of 10,000."
+                f"\n{phase}: of {found['images']:,} images one takes {ratio:.2f} times as long as of 10,000, "
+                f"and {found['bytes_an_image']:.0f} bytes more memory."
             )
     return text
 

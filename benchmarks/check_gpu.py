@@ -1,8 +1,9 @@
 """Everything that only a machine with a GPU can tell, in one JSON file to commit.
 
 ``gpu-ssl doctor``; the tests marked ``gpu`` (none may be skipped); the contract with cuML and CuPy; the SVM
-on the CPU against cuML on the same latents, and whether they predict the same; ``gpu-ssl run`` on both.
-Each step runs in a process of its own; one that fails is recorded, and the rest still runs.
+on the CPU against cuML on the same latents, and whether they predict the same; ``gpu-ssl run`` on both; and
+the cases of ``python -m benchmarks``, as in its own records. Each step runs in a process of its own; one that
+fails is recorded, and the rest still runs.
 
     scripts/check-gpu
 """
@@ -22,6 +23,7 @@ import click
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
+BENCHMARKS = ("recipe", "roofline", "phases", "elbo")
 LEAST_AGREEMENT = 0.9995
 """Share of the test images on which float32 on the GPU must decide as scikit-learn's SVC does."""
 
@@ -84,6 +86,16 @@ def run_svm(folder: Path, labels: str, repeats: int) -> dict[str, Any]:
     return {"ok": min(agreements) >= LEAST_AGREEMENT, "agreements": agreements, "record": record}
 
 
+def run_benchmarks(folder: Path, repeats: int) -> dict[str, Any]:
+    """Run the cases of ``python -m benchmarks`` that no other step runs."""
+    path = folder / "benchmarks.json"
+    only = [word for case in BENCHMARKS for word in ("--only", case)]
+    done = run_step("benchmarks", "benchmarks", *only, "--repeats", str(repeats), "--output", str(path))
+    click.echo(done.stdout, err=True)
+    cases = json.loads(path.read_text(encoding="utf-8"))["cases"] if path.is_file() else {}
+    return {"ok": done.returncode == 0, "exit_code": done.returncode, "cases": cases}
+
+
 def slug(name: str) -> str:
     """Turn the name of a GPU into that of a file."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
@@ -111,7 +123,10 @@ def main(labels: str, repeats: int, output: Path | None) -> None:
             "svm": run_svm(folder, labels, repeats),
             "run_cuda": run_pipeline("cuda", folder),
             "run_cpu": run_pipeline("cpu", folder),
+            "benchmarks": run_benchmarks(folder, repeats),
         }
+    # The same cases under the same names as in the records of python -m benchmarks.
+    cases = steps["benchmarks"].pop("cases") | {"svm": steps["svm"].get("record")}
     from gpu_ssl.runtime.environment import describe_environment
 
     environment = describe_environment()
@@ -124,6 +139,7 @@ def main(labels: str, repeats: int, output: Path | None) -> None:
         ).stdout.strip(),
         "environment": environment,
         **steps,
+        "cases": cases,
     }
     output = output or RESULTS / f"gpu-{slug(environment['gpus'][0]['name'])}.json"
     output.parent.mkdir(parents=True, exist_ok=True)

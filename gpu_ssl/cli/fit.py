@@ -80,13 +80,15 @@ def command(
     """Fit a classifier to images of your own, of which a few carry a label.
 
     DATA is a folder of images of any size and format, an .npy or .npz file, or a .parquet file of encoded
-    images as Hugging Face has them (which may hold labels, too). A VAE learns from all images, an SVM from
-    those with a label; cross-validation on these tells what to expect. An interrupted fit goes on when the
-    same command is given again.
+    images, or a folder of these, as Hugging Face has them (which may hold labels, too). A VAE learns from
+    all images, an SVM from those with a label; cross-validation on these tells what to expect. DATA may be
+    larger than memory: what does not fit is read as it is needed. An interrupted fit goes on when the same
+    command is given again.
 
     \b
       gpu-ssl fit photos --labels labels.csv --output model
       gpu-ssl fit sorted-into-folders --output model
+      torchrun --nproc-per-node=4 -m gpu_ssl fit many.npy --labels labels.csv --output model
       gpu-ssl predict model photos > answers.csv
     """
     from gpu_ssl.cli.display import make_progress

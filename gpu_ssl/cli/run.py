@@ -163,6 +163,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
       gpu-ssl run --method consistency --labels 100 --splits 1
       gpu-ssl run --dataset digits --labels 50,100,full --splits 10
       gpu-ssl run --labels 100 --json | jq '.results[0].accuracy_mean'
+      torchrun --nproc-per-node=8 -m gpu_ssl run --batch-size 4096    the VAE on 8 GPUs
     """
     if options["resume"] is not None:
         _refuse_settings(ctx)

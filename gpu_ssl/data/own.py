@@ -14,7 +14,7 @@ from gpu_ssl.data.arrays import Positions, read_arrays
 from gpu_ssl.data.decoding import WHITE, ImageShape
 from gpu_ssl.data.encoded import ImageFiles, find_images
 from gpu_ssl.data.label_file import read_labels
-from gpu_ssl.data.parquet import SUFFIX, ParquetImages
+from gpu_ssl.data.parquet import ParquetImages, holds_parquet
 from gpu_ssl.data.pixel_cache import decoded
 from gpu_ssl.errors import DataError, UsageError
 from gpu_ssl.runtime.memory_map import release
@@ -79,8 +79,8 @@ def load_own(
     Parameters
     ----------
     data : Path
-        A folder of images; an ``.npy`` or ``.npz`` file, see `read_arrays`; or a ``.parquet`` file, see
-        `ParquetImages`.
+        A folder of images; an ``.npy`` or ``.npz`` file, see `read_arrays`; or a ``.parquet`` file or a
+        folder of some, see `ParquetImages`.
     label_file : Path, optional
         See `read_labels`; its paths are those below `data`, or positions in the file. Without one the
         folders right below `data` name the classes of what is in them, or labels lie in the file; with one
@@ -105,16 +105,16 @@ def load_own(
     skipped: dict[str, str] = {}
     white = WHITE
     names: Sequence[str]
-    if is_folder:
-        files = ImageFiles(data, find_images(data))
-        named = _labels_of_files(files.names, given, data, label_file)
-        pixels, skipped, white = decoded(files, side, progress)
-        names = files.names
-    elif data.suffix.lower() == SUFFIX:
+    if holds_parquet(data):
         rows = ParquetImages(data)
         named = _known(given, rows.names, data, label_file) if given else rows.labels()
         pixels, skipped, white = decoded(rows, side, progress)
         names = rows.names
+    elif is_folder:
+        files = ImageFiles(data, find_images(data))
+        named = _labels_of_files(files.names, given, data, label_file)
+        pixels, skipped, white = decoded(files, side, progress)
+        names = files.names
     else:
         pixels, own = read_arrays(data)
         names = Positions(len(pixels))

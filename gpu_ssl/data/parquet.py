@@ -1,4 +1,4 @@
-"""Parquet files of encoded images, as Hugging Face's data sets have them."""
+"""Parquet files of encoded images, as Hugging Face's data sets have them, one or many."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gpu_ssl.data.arrays import Positions
 from gpu_ssl.data.decoding import Source
-from gpu_ssl.data.encoded import SURVEYED, spread_over
+from gpu_ssl.data.encoded import SURVEYED, find_images, spread_over
 from gpu_ssl.errors import DataError, GpuSslError
 from gpu_ssl.runtime.optional import require
 
@@ -29,7 +30,7 @@ GROUPS = 10
 
 @dataclass(frozen=True)
 class ParquetImages:
-    """The images of a Parquet file.
+    """The images of a Parquet file, or of all those that lie in a folder, in the order of their names.
 
     One column holds them: encoded bytes, or a struct with a field ``bytes`` of these. A column ``label`` or
     ``labels`` may name their classes: words, or numbers whose names the metadata of Hugging Face's *datasets*
@@ -38,37 +39,52 @@ class ParquetImages:
     Parameters
     ----------
     place : Path
-        The file.
+        The file, or the folder.
     """
 
     place: Path
 
     @cached_property
+    def _shards(self) -> list[tuple[Path, int]]:
+        """The files, with the number of their rows."""
+        counted = []
+        for path in [self.place] if self.place.is_file() else shards_in(self.place):
+            with _opened(path) as file:
+                counted.append((path, file.metadata.num_rows))
+        return counted
+
+    @cached_property
     def names(self) -> Sequence[str]:
-        """The numbers of the rows, from 0."""
-        with _opened(self.place) as file:
-            return [str(i) for i in range(file.metadata.num_rows)]
+        """The numbers of the rows, from 0, through all files."""
+        return Positions(sum(rows for _, rows in self._shards))
 
     @property
     def files(self) -> Sequence[str]:
         """See `EncodedImages`."""
-        return ("",)
+        return ("",) if self.place.is_file() else [path.name for path, _ in self._shards]
 
     def sources(self) -> Iterator[Source]:
         """See `EncodedImages`; what holds no bytes gives none."""
-        with _opened(self.place) as file:
-            yield from self._rows(file, list(range(file.num_row_groups)))
+        for path, _ in self._shards:
+            with _opened(path) as file:
+                yield from self._rows(file, path, list(range(file.num_row_groups)))
 
     def survey(self) -> list[Source]:
         """See `EncodedImages`."""
-        with _opened(self.place) as file:
-            groups = spread_over(file.num_row_groups, GROUPS)
-            rows = sum(file.metadata.row_group(group).num_rows for group in groups)
-            wanted = set(spread_over(rows, SURVEYED))
-            return [source for i, source in enumerate(self._rows(file, groups)) if i in wanted]
+        groups = []
+        for path, _ in self._shards:
+            with _opened(path) as file:
+                groups += [(path, group) for group in range(file.num_row_groups)]
+        found: list[Source] = []
+        chosen = [groups[i] for i in spread_over(len(groups), GROUPS)]
+        for path, group in chosen:
+            with _opened(path) as file:
+                wanted = set(spread_over(file.metadata.row_group(group).num_rows, SURVEYED // len(chosen)))
+                found += [s for i, s in enumerate(self._rows(file, path, [group])) if i in wanted]
+        return found
 
-    def _rows(self, file: "pyarrow.parquet.ParquetFile", groups: list[int]) -> Iterator[Source]:
-        name, is_struct = _image_column(file, self.place)
+    def _rows(self, file: "pyarrow.parquet.ParquetFile", path: Path, groups: list[int]) -> Iterator[Source]:
+        name, is_struct = _image_column(file, path)
         column = f"{name}.bytes" if is_struct else name
         for batch in file.iter_batches(ROWS, row_groups=groups, columns=[column]):
             values = batch.column(0).field("bytes") if is_struct else batch.column(0)
@@ -83,21 +99,50 @@ class ParquetImages:
         DataError
             If the column holds neither numbers nor words.
         """
-        import pyarrow.types as types
+        labels, start = {}, 0
+        for path, rows in self._shards:
+            values, names = _label_column(path)
+            for i, value in enumerate(values, start):
+                if value not in (None, -1, ""):
+                    labels[str(i)] = _named(value, names)
+            start += rows
+        return labels
 
-        with _opened(self.place) as file:
-            schema = file.schema_arrow
-            column = next((name for name in ("label", "labels") if name in schema.names), None)
-            if column is None:
-                return {}
-            kind = schema.field(column).type
-            if types.is_dictionary(kind):
-                kind = kind.value_type
-            if not (types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind)):
-                raise DataError(f"{self.place}: column {column} must hold numbers or words, not {kind}")
-            names = _class_names(schema.metadata or {}, column)
-            values = file.read([column]).column(0).to_pylist()
-        return {str(i): _named(v, names) for i, v in enumerate(values) if v not in (None, -1, "")}
+
+def shards_in(folder: Path) -> list[Path]:
+    """Return the Parquet files right in a folder, by name."""
+    found = (path for path in folder.iterdir() if path.suffix.lower() == SUFFIX)
+    return sorted(path for path in found if not path.name.startswith(".") and path.is_file())
+
+
+def holds_parquet(data: Path) -> bool:
+    """Whether `data` is a Parquet file, or a folder of some in which there are no image files."""
+    if data.is_file():
+        return data.suffix.lower() == SUFFIX
+    if not data.is_dir() or not shards_in(data):
+        return False
+    try:
+        find_images(data)
+    except DataError:
+        return True
+    return False
+
+
+def _label_column(path: Path) -> tuple[list[Any], list[str]]:
+    """Return the labels of all rows, and the names of the classes that numbers stand for; or nothing."""
+    import pyarrow.types as types
+
+    with _opened(path) as file:
+        schema = file.schema_arrow
+        column = next((name for name in ("label", "labels") if name in schema.names), None)
+        if column is None:
+            return [], []
+        kind = schema.field(column).type
+        if types.is_dictionary(kind):
+            kind = kind.value_type
+        if not (types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind)):
+            raise DataError(f"{path}: column {column} must hold numbers or words, not {kind}")
+        return file.read([column]).column(0).to_pylist(), _class_names(schema.metadata or {}, column)
 
 
 @contextmanager

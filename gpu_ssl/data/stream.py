@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gpu_ssl.data.arrays import Positions, read_arrays
 from gpu_ssl.data.decoding import WHITE, ImageShape, Source, decode_all, suffixes
 from gpu_ssl.data.encoded import find_images
-from gpu_ssl.data.parquet import SUFFIX, ParquetImages
+from gpu_ssl.data.parquet import ParquetImages, holds_parquet
 from gpu_ssl.errors import DataError, UsageError
 from gpu_ssl.runtime.memory_map import release
 
@@ -32,7 +32,7 @@ class ImageStream:
     ----------
     data : Path or iterable of str
         A folder of images, an image, an ``.npy`` or ``.npz`` file (see `data.arrays`), a ``.parquet`` file
-        (see `data.parquet`), or paths of images.
+        or a folder of some (see `data.parquet`), or paths of images.
     shape : tuple of int
         Channels, height and width that images are brought to; those of an array must have it.
     white : int
@@ -68,6 +68,10 @@ class ImageStream:
     def _open(self, data: Path | Iterable[str]) -> Iterator[Block]:
         if not isinstance(data, Path):
             return self._files((name, Path(name)) for name in data)
+        if holds_parquet(data):
+            rows = ParquetImages(data)
+            self.total = len(rows.names)
+            return self._files(zip(rows.names, rows.sources(), strict=True))
         if data.is_dir():
             found = find_images(data)
             self.total = len(found)
@@ -77,10 +81,6 @@ class ImageStream:
         if data.suffix.lower() in suffixes():
             self.total = 1
             return self._files([(str(data), data)])
-        if data.suffix.lower() == SUFFIX:
-            rows = ParquetImages(data)
-            self.total = len(rows.names)
-            return self._files(zip(rows.names, rows.sources(), strict=True))
         return self._array(data)
 
     def _array(self, path: Path) -> Iterator[Block]:

@@ -65,6 +65,9 @@ def steps(monkeypatch: pytest.MonkeyPatch, doctor: bool, agreement: float, tests
         elif arguments[0] == "benchmarks.svm":
             case = {"results": {"gpu-ssl cuML float32": {"agreement": agreement}}}
             Path(options["--output"]).write_text(json.dumps({"cases": [case]}))
+        elif arguments[0] == "benchmarks":
+            assert set(arguments) > {"recipe", "roofline", "phases", "elbo"}
+            Path(options["--output"]).write_text(json.dumps({"cases": {"recipe": {"ratio_median": 9.0}}}))
         else:
             out = json.dumps({"results": []})
         return subprocess.CompletedProcess([name], code, out)
@@ -97,7 +100,9 @@ def test_the_record_holds_every_step_and_the_exit_code_tells(
     done = CliRunner().invoke(check_gpu.main, [])
     assert done.exit_code == exit_code, done.output
     record = json.loads((tmp_path / "gpu-nvidia-h100-80gb-hbm3.json").read_text())
-    names = ["doctor", "gpu_tests", "contract", "svm", "run_cuda", "run_cpu"]
+    names = ["doctor", "gpu_tests", "contract", "svm", "run_cuda", "run_cpu", "benchmarks"]
     assert [name for name in names if not record[name]["ok"]] == failed
     assert record["gpu_tests"]["failed"] == ({"tests.test_gpu::test_x": "boom"} if tests_exit else {})
     assert "please commit it" in done.output
+    assert record["cases"]["recipe"] == {"ratio_median": 9.0}
+    assert record["cases"]["svm"] == record["svm"]["record"]

@@ -1,6 +1,7 @@
 """The run of all benchmarks: cases that exist, and a table that says what was and was not measured."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -27,15 +28,23 @@ def test_every_case_is_a_program_that_takes_what_it_is_given(name: str) -> None:
 
 def test_growth_compares_an_image_among_most_with_one_among_fewest() -> None:
     rows = [
-        {"phase": "encode", "device": "cpu", "size": 10, "seconds": [1.0, 1.0, 9.0]},
-        {"phase": "encode", "device": "cpu", "size": 1000, "seconds": [110.0, 110.0, 110.0]},
-        {"phase": "encode", "device": "cuda", "size": 1000, "seconds": [1.0]},
-        {"phase": "score", "device": "cpu", "size": 10, "seconds": [1.0]},
-        {"phase": "score", "device": "cpu", "size": 1000, "seconds": [50.0]},
+        ("encode", "cpu", 10, [1.0, 1.0, 9.0], [1000] * 3),
+        ("encode", "cpu", 1000, [110.0, 110.0, 110.0], [100_990] * 3),
+        ("encode", "cuda", 10, [1.0], [None]),
+        ("encode", "cuda", 1000, [100.0], [None]),
+        ("score", "cpu", 10, [1.0], [5]),
+        ("score", "cpu", 1000, [50.0], [5]),
     ]
-    found = growth({"measurements": rows})
-    assert found["encode"] == {"images": 1000, "time_an_image_ratio": pytest.approx(1.1)}
-    assert found["score"]["time_an_image_ratio"] == pytest.approx(0.5)
+    names = ("phase", "device", "size", "seconds", "peak_bytes")
+    found = growth({"measurements": [dict(zip(names, row, strict=True)) for row in rows]})
+    assert found["encode on cpu"] == {
+        "images": 1000,
+        "time_an_image_ratio": pytest.approx(1.1),
+        "bytes_an_image": pytest.approx(101),
+    }
+    assert found["score on cpu"]["time_an_image_ratio"] == pytest.approx(0.5)
+    assert math.isnan(found["encode on cuda"]["bytes_an_image"])
+    assert "score on cuda" not in found
 
 
 def test_the_table_tells_who_was_not_measured() -> None:

@@ -49,7 +49,7 @@ def test_images_labels_and_names_of_classes_come_through(tmp_path: Path) -> None
     path = hugging_face(tmp_path / "x.parquet", labels, ["cat", "dog"])
     images = load_own(path, None)
     assert images.class_names == ("7", "cat", "dog")
-    assert images.names == tuple(map(str, range(10)))
+    assert tuple(images.names) == tuple(map(str, range(10)))
     assert images.labels.tolist() == [1, -1, 2, -1, 2, 1, 0, -1, -1, 1]
     assert images.image_shape == SHAPE
     assert images.images[:, 0, 0, 0].tolist() == [10 * i for i in range(10)]
@@ -141,3 +141,42 @@ def test_damaged_files_give_images_or_an_error(tmp_path: Path, data: st.DataObje
     except DataError:
         return
     assert len(images) == len(images.images) == len(images.labels)
+
+
+def test_a_folder_of_shards_is_one_data_set(tmp_path: Path) -> None:
+    """As Hugging Face cuts large ones; rows are counted through all of them."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    hugging_face(folder / "train-00000-of-00002.parquet", [0, None, 1, None, 1], ["cat", "dog"])
+    hugging_face(folder / "train-00001-of-00002.parquet", [None, 1, 0], ["cat", "dog"])
+    (folder / ".hidden.parquet").write_bytes(b"")
+    (folder / "README.md").write_text("about")
+    images = load_own(folder, None)
+    assert tuple(images.names) == tuple(map(str, range(8)))
+    assert images.class_names == ("cat", "dog")
+    assert images.labels.tolist() == [0, -1, 1, -1, 1, -1, 1, 0]
+    assert images.images[:, 0, 0, 0].tolist() == [0, 10, 20, 30, 40, 0, 10, 20]
+    stream = ImageStream(folder, SHAPE)
+    assert stream.total == 8
+    ((names, pixels),) = stream
+    assert names == list(images.names)
+    assert np.array_equal(pixels, images.images)
+    hugging_face(folder / "train-00001-of-00002.parquet", [0, 0, 0], ["cat", "dog"])
+    assert load_own(folder, None).labels.tolist()[5:] == [0, 0, 0]
+
+
+def test_where_there_are_images_a_parquet_file_beside_them_is_none_of_them(tmp_path: Path) -> None:
+    """Such as answers that gpu-ssl predict wrote there."""
+    folder = tmp_path / "photos"
+    for name in ("cat", "dog"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "1.png").write_bytes(encoded(9))
+    hugging_face(folder / "answers.parquet", [0, 1])
+    assert load_own(folder, None).names == ("cat/1.png", "dog/1.png")
+
+
+def test_a_shard_that_is_damaged_is_named(tmp_path: Path) -> None:
+    hugging_face(tmp_path / "a.parquet", [0, 1])
+    (tmp_path / "b.parquet").write_bytes(b"PAR1 and nothing")
+    with pytest.raises(DataError, match=r"b\.parquet is not a readable Parquet file"):
+        load_own(tmp_path, None)

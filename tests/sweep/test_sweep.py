@@ -98,6 +98,44 @@ def test_a_second_start_does_nothing_and_says_the_same(
     assert (root / "whole" / "sweep.png").stat().st_size > 10_000
 
 
+def test_a_cluster_that_somebody_else_started_gives_the_same_table(
+    root: Path, tmp_path: Path, whole: subprocess.CompletedProcess[str]
+) -> None:
+    """A scheduler and workers as on several machines: processes in another folder, reached over TCP."""
+    scheduler_file = tmp_path / "scheduler.json"
+    dask = [sys.executable, "-m", "dask"]
+    address = ["--host", "127.0.0.1", "--no-dashboard"]
+    started = [["scheduler", "--port", "0", *address]]
+    started += [["worker", "--nthreads", "1", *address, "--name", str(number)] for number in range(2)]
+    processes = []
+    try:
+        for command in started:
+            place = ["--scheduler-file", str(scheduler_file)]
+            processes.append(
+                subprocess.Popen(
+                    [*dask, *command, *place],
+                    cwd=tmp_path,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
+            )
+        deadline = time.monotonic() + 60
+        while not scheduler_file.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        scheduler = json.loads(scheduler_file.read_text())["address"]
+        assert scheduler.startswith("tcp://")
+        arguments = ["--output", "elsewhere", "--cluster", scheduler, "--device", "cpu", "--json"]
+        done = program(root, "spec.toml", *arguments)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == json.loads(whole.stdout)
+        assert [process.poll() for process in processes] == [None] * 3  # they are not ours to end
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait(20)
+
+
 def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(root: Path) -> None:
     command = [sys.executable, "-m", "gpu_ssl", "sweep", "spec.toml", "--output", "stopped", "--workers", "1"]
     process = subprocess.Popen(
