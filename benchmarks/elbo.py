@@ -30,7 +30,8 @@ from gpu_ssl.config import DataConfig, ModelConfig, TrainConfig
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.data.loading import load_dataset
 from gpu_ssl.models.batches import Resident
-from gpu_ssl.models.training import Trainer, build_vae, make_plan
+from gpu_ssl.models.plan import make_plan
+from gpu_ssl.models.training import Trainer, build_vae
 from gpu_ssl.models.vae import Posterior, kl_divergence, reconstruction_loss, sample
 from gpu_ssl.runtime.environment import describe_environment, library_version
 

@@ -8,6 +8,7 @@ it was measured on a GPU.
 """
 
 import json
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import click
 
 RESULTS = Path(__file__).parent / "results"
-ROOFLINE = RESULTS / "2x-intel-r-xeon-r-processor.json"
+SUITE = RESULTS / "2x-intel-r-xeon-r-processor.json"
 STREAMING = RESULTS / "streaming.json"
 
 IMAGE_BYTES = 784
@@ -70,7 +71,7 @@ def costs_of(roofline: dict[str, Any], phase: str) -> Costs:
     """Return what an image costs in a phase, and the share of the roof that was reached."""
     measured, peaks = roofline["phases"][phase], roofline["peaks"]
     n = measured["images"]
-    seconds = sorted(measured["seconds"])[len(measured["seconds"]) // 2]
+    seconds = statistics.median(measured["seconds"])
     flops, moved = measured["flops"] / n, measured["bytes"] / n
     roof = max(flops / peaks[measured["dtype"]], moved / peaks["bytes"])
     return Costs(flops, moved, roof * n / seconds)
@@ -136,36 +137,45 @@ def predictions(machine: Machine, costs: tuple[Costs, Costs, Costs], price: floa
                 hours = gpus * seconds / 3600
                 yield (
                     f"| 10^{power} | {gpus} | {batch:,} | {span(seconds)} | {hours:.3g} "
-                    f"| ${hours * price:.3g} | {most} | {found[most] / seconds:.0%} |"
+                    f"| ${hours * price:,.2f} | {most} | {found[most] / seconds:.0%} |"
                 )
 
 
-def checks(roofline: dict[str, Any], streaming: dict[str, Any], train: Costs) -> Iterator[str]:
+def checks(cases: dict[str, Any], streaming: dict[str, Any], train: Costs, encode: Costs) -> Iterator[str]:
     """Give the rows of the table that holds the model against what was measured here."""
+    roofline = cases["roofline"]
     here = replace(
         H100, flops=roofline["peaks"]["bfloat16"], bytes=roofline["peaks"]["bytes"], launch=0.0, name="here"
     )
     turns = streaming["turns"]["train"]
-    epochs = [(turns["images"], f"from {where}", seconds) for where, seconds in turns["seconds"].items()]
-    epochs.append((streaming["images"], "from disk", [streaming["fit"]["epoch_seconds"]]))
-    yield "| an epoch on this machine | predicted | measured | ratio |"
+    work = [("train", turns["images"], f" from {where}", train, s) for where, s in turns["seconds"].items()]
+    work.append(("train", streaming["images"], " from disk", train, [streaming["fit"]["epoch_seconds"]]))
+    work += [
+        ("encode", m["size"], "", encode, m["seconds"])
+        for m in cases["phases"]["measurements"]
+        if (m["phase"], m["device"]) == ("encode", "cpu")
+    ]
+    yield "| on this machine | predicted | measured | ratio |"
     yield "|---|---|---|---|"
-    for n, where, seconds in epochs:
-        measured, predicted = sorted(seconds)[len(seconds) // 2], n * seconds_an_image(train, here)
-        yield f"| {n:,} images {where} | {predicted:.3g} s | {measured:.3g} s | {measured / predicted:.2f} |"
+    for what, n, where, costs, seconds in work:
+        measured, predicted = statistics.median(seconds), n * seconds_an_image(costs, here)
+        yield (
+            f"| {what} {n:,} images{where} | {predicted:.3g} s | {measured:.3g} s "
+            f"| {measured / predicted:.2f} |"
+        )
 
 
 def render(price: float) -> str:
     """Return all tables in Markdown."""
-    roofline = json.loads(ROOFLINE.read_text(encoding="utf-8"))["cases"]["roofline"]
+    cases = json.loads(SUITE.read_text(encoding="utf-8"))["cases"]
     streaming = json.loads(STREAMING.read_text(encoding="utf-8"))
     train, encode, score = (
-        costs_of(roofline, phase) for phase in ("train, our network", "encode", "score, 3000 labels")
+        costs_of(cases["roofline"], phase) for phase in ("train, our network", "encode", "score, 3000 labels")
     )
     lines = ["| phase | MFLOP an image | KB an image | share of the roof reached here |", "|---|---|---|---|"]
     for name, costs in (("train", train), ("encode", encode), ("score", score)):
         lines.append(f"| {name} | {costs.flops / 1e6:.1f} | {costs.bytes / 1e3:.0f} | {costs.share:.0%} |")
-    lines += ["", *checks(roofline, streaming, train)]
+    lines += ["", *checks(cases, streaming, train, encode)]
     for machine in (H100, L4):
         lines += ["", f"{machine.name}:", "", *predictions(machine, (train, encode, score), price)]
     return "\n".join(lines) + "\n"

@@ -31,7 +31,8 @@ from gpu_ssl.data.splits import labelled_indices
 from gpu_ssl.data.stream import BLOCK, ImageStream
 from gpu_ssl.fitted.storage import load
 from gpu_ssl.models.batches import Images, Resident, Streamed
-from gpu_ssl.models.training import Trainer, build_vae, make_plan
+from gpu_ssl.models.plan import make_plan
+from gpu_ssl.models.training import Trainer, build_vae
 from gpu_ssl.runtime.environment import describe_environment
 from gpu_ssl.runtime.files import write_text
 

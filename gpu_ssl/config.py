@@ -182,7 +182,7 @@ class ModelConfig(Settings):
 
 
 class TrainConfig(Settings):
-    """How the VAE is trained. None lets the data set or the network decide (see `models.training`)."""
+    """How the VAE is trained. None lets the data set or the network decide (see `models.plan`)."""
 
     epochs: int | None = Field(default=None, ge=1, le=100_000)
     batch_size: int | None = Field(default=None, ge=2, le=65_536)

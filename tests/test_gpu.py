@@ -14,7 +14,8 @@ from gpu_ssl.graph.backend import graph_backend
 from gpu_ssl.graph.propagation import NeighbourGraph
 from gpu_ssl.models.batches import Resident
 from gpu_ssl.models.encoding import encode
-from gpu_ssl.models.training import Trainer, build_vae, make_plan
+from gpu_ssl.models.plan import make_plan
+from gpu_ssl.models.training import Trainer, build_vae
 from gpu_ssl.runtime import interop
 from gpu_ssl.runtime.progress import Silent
 from gpu_ssl.svm._sklearn import SklearnBackend

@@ -25,7 +25,8 @@ from gpu_ssl.data.splits import labelled_indices
 from gpu_ssl.methods.features import of_array
 from gpu_ssl.models.batches import Resident
 from gpu_ssl.models.encoding import encode
-from gpu_ssl.models.training import Trainer, build_vae, make_plan
+from gpu_ssl.models.plan import make_plan
+from gpu_ssl.models.training import Trainer, build_vae
 from gpu_ssl.runtime.device import resolve_device, synchronize
 from gpu_ssl.svm.backend import SVMBackend, resolve_backend
 from gpu_ssl.svm.kernels import Array, Kernel, scale_gamma

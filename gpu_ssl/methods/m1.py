@@ -15,7 +15,8 @@ from gpu_ssl.errors import TrainingError
 from gpu_ssl.methods.features import Features, of_array
 from gpu_ssl.models.batches import Batch, Images, Resident
 from gpu_ssl.models.encoding import BLOCK, encode, hidden
-from gpu_ssl.models.training import Trainer, build_vae, fit_vae, make_plan
+from gpu_ssl.models.plan import make_plan
+from gpu_ssl.models.training import Trainer, build_vae, fit_vae
 from gpu_ssl.models.vae import VAE
 from gpu_ssl.report.records import TrainingRecord
 from gpu_ssl.runtime.progress import Progress

@@ -11,7 +11,8 @@ from benchmarks import scaling
 from benchmarks.scaling import H100, Costs, parts, seconds_an_image, span
 from gpu_ssl.config import ModelConfig, TrainConfig
 from gpu_ssl.models.batches import Resident
-from gpu_ssl.models.training import Trainer, build_vae, make_plan
+from gpu_ssl.models.plan import make_plan
+from gpu_ssl.models.training import Trainer, build_vae
 
 COSTS = Costs(flops=19e6, bytes=940e3, share=0.4)
 

@@ -14,8 +14,9 @@ from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.models import batches
 from gpu_ssl.models.batches import Batch, Images, Resident, Streamed, chunk_length, chunks_of, place
 from gpu_ssl.models.encoding import encode, encode_rows
+from gpu_ssl.models.plan import make_plan
 from gpu_ssl.models.randomness import Share, normal, uniform
-from gpu_ssl.models.training import Trainer, build_vae, make_plan
+from gpu_ssl.models.training import Trainer, build_vae
 from gpu_ssl.runtime.ranks import shard_of
 
 CPU = torch.device("cpu")

@@ -19,7 +19,8 @@ from gpu_ssl.models.classifier import Classifier, JointPlan, JointTrainer, Objec
 from gpu_ssl.models.consistency import ConsistencyObjective, PseudoLabels, SupervisedObjective
 from gpu_ssl.models.m2 import M2, M2Spec
 from gpu_ssl.models.m2_objectives import ImageSource, LatentSource, ModernObjective, PublishedObjective
-from gpu_ssl.models.training import Plan, Trainer, build_vae
+from gpu_ssl.models.plan import Plan
+from gpu_ssl.models.training import Trainer, build_vae
 from gpu_ssl.models.vae import VAE
 from tests.models import fake_cuda
 

@@ -14,7 +14,8 @@ from gpu_ssl.errors import StorageError, TrainingError
 from gpu_ssl.models.augmentation import canonical, random_view
 from gpu_ssl.models.batches import Batch, Resident
 from gpu_ssl.models.encoding import encode
-from gpu_ssl.models.training import Objective, Plan, Trainer, build_vae, fit_vae, make_plan
+from gpu_ssl.models.plan import Plan, make_plan
+from gpu_ssl.models.training import Objective, Trainer, build_vae, fit_vae
 from gpu_ssl.runtime.progress import Silent
 from gpu_ssl.runtime.ranks import ALONE
 
