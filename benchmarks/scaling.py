@@ -1,6 +1,6 @@
 """What images cost by the million: a model from counted operations and bytes, in seconds and in money.
 
-    python -m benchmarks.scaling --price 3
+    python -m benchmarks.scaling
 
 reads what ``python -m benchmarks`` and ``python -m benchmarks.streaming`` measured here, and prints the
 tables of docs/scaling.md: the model against those measurements, and what it predicts for GPUs. Nothing of
@@ -44,7 +44,7 @@ class Costs:
 
 @dataclass(frozen=True)
 class Machine:
-    """A GPU and what it hangs on; times in seconds, rates in units a second.
+    """A GPU and what it hangs on; times in seconds, rates in units a second, price in dollars an hour.
 
     Those of memory and products are their makers' figures; the others are assumed.
     """
@@ -53,6 +53,7 @@ class Machine:
     flops: float
     bytes: float
     memory: float
+    price: float
     launch: float = 5e-6
     exchange_near: float = 20e-6
     exchange_far: float = 40e-6
@@ -63,8 +64,8 @@ class Machine:
     a_host: int = 8
 
 
-H100 = Machine("H100", flops=989e12, bytes=3.35e12, memory=80e9)
-L4 = Machine("L4", flops=121e12, bytes=300e9, memory=24e9, link_near=16e9)
+H100 = Machine("H100", flops=989e12, bytes=3.35e12, memory=80e9, price=3.0)
+L4 = Machine("L4", flops=121e12, bytes=300e9, memory=24e9, price=0.8, link_near=16e9)
 
 
 def costs_of(roofline: dict[str, Any], phase: str) -> Costs:
@@ -124,7 +125,7 @@ def span(seconds: float) -> str:
     return f"{seconds:.2g} s"
 
 
-def predictions(machine: Machine, costs: tuple[Costs, Costs, Costs], price: float) -> Iterator[str]:
+def predictions(machine: Machine, costs: tuple[Costs, Costs, Costs]) -> Iterator[str]:
     """Give the rows of the table of predictions."""
     yield "| images | GPUs | batch | time | GPU-hours | price | most of it | share |"
     yield "|---|---|---|---|---|---|---|---|"
@@ -137,7 +138,7 @@ def predictions(machine: Machine, costs: tuple[Costs, Costs, Costs], price: floa
                 hours = gpus * seconds / 3600
                 yield (
                     f"| 10^{power} | {gpus} | {batch:,} | {span(seconds)} | {hours:.3g} "
-                    f"| ${hours * price:,.2f} | {most} | {found[most] / seconds:.0%} |"
+                    f"| ${hours * machine.price:,.2f} | {most} | {found[most] / seconds:.0%} |"
                 )
 
 
@@ -165,7 +166,7 @@ def checks(cases: dict[str, Any], streaming: dict[str, Any], train: Costs, encod
         )
 
 
-def render(price: float) -> str:
+def render() -> str:
     """Return all tables in Markdown."""
     cases = json.loads(SUITE.read_text(encoding="utf-8"))["cases"]
     streaming = json.loads(STREAMING.read_text(encoding="utf-8"))
@@ -177,15 +178,14 @@ def render(price: float) -> str:
         lines.append(f"| {name} | {costs.flops / 1e6:.1f} | {costs.bytes / 1e3:.0f} | {costs.share:.0%} |")
     lines += ["", *checks(cases, streaming, train, encode)]
     for machine in (H100, L4):
-        lines += ["", f"{machine.name}:", "", *predictions(machine, (train, encode, score), price)]
+        lines += ["", f"{machine.name}:", "", *predictions(machine, (train, encode, score))]
     return "\n".join(lines) + "\n"
 
 
 @click.command()
-@click.option("--price", type=float, default=3.0, show_default=True, help="Dollars a GPU-hour.")
-def main(price: float) -> None:
+def main() -> None:
     """Print the tables."""
-    click.echo(render(price))
+    click.echo(render())
 
 
 if __name__ == "__main__":

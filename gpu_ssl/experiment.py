@@ -84,20 +84,24 @@ def check(config: RunConfig, ranks: Ranks = ALONE) -> None:
         If the data set, a number of labels, the device or the SVM backend cannot be; or if several ranks
         would not share the work.
     """
-    if ranks.size > 1:
-        more = [f"--method {name}" for name in config.methods if name not in SHARED]
-        more += ["--features both"] if config.features == "both" else []
-        if more:
-            raise UsageError(
-                f"{more[0]} takes more than the VAE and its latents, which is what several ranks share; "
-                f"give --method {' or '.join(sorted(SHARED))}, or spread runs over GPUs with gpu-ssl sweep"
-            )
+    _check_shared(config, ranks)
     spec = find_spec(config.data.dataset)
     counts = resolve_label_counts(config.labels, spec.n_train, len(spec.class_names))
     if config.labels == "all" and counts != STANDARD_LABEL_COUNTS:
         left_out = ", ".join(str(n) for n in STANDARD_LABEL_COUNTS if n not in counts)
         logger.warning("%s has %d training images: %s labels left out", spec.name, spec.n_train, left_out)
     resolve_backend(config.svm_backend, ranks.device(config.device))
+
+
+def _check_shared(config: RunConfig, ranks: Ranks) -> None:
+    """Refuse what several ranks would not share."""
+    more = [f"--method {name}" for name in config.methods if name not in SHARED]
+    more += ["--features both"] if config.features == "both" else []
+    if more and ranks.size > 1:
+        raise UsageError(
+            f"{more[0]} takes more than the VAE and its latents, which is what several ranks share; "
+            f"give --method {' or '.join(sorted(SHARED))}, or spread runs over GPUs with gpu-ssl sweep"
+        )
 
 
 def run(config: RunConfig, folder: Path, progress: Progress) -> Outcome:
@@ -132,6 +136,7 @@ def run_together(config: RunConfig, folder: Path, progress: Progress, ranks: Ran
     GpuSslError
         With one line for the user: see `gpu_ssl.errors`.
     """
+    _check_shared(config, ranks)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     device_choice = ranks.device(config.device)
     backend, svm_choice = resolve_backend(config.svm_backend, device_choice)

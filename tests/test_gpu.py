@@ -12,7 +12,8 @@ from gpu_ssl.config import METHODS, DataConfig, MethodName, ModelConfig, RunConf
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.graph.backend import graph_backend
 from gpu_ssl.graph.propagation import NeighbourGraph
-from gpu_ssl.models.batches import Resident
+from gpu_ssl.models import batches
+from gpu_ssl.models.batches import Resident, Streamed
 from gpu_ssl.models.encoding import encode
 from gpu_ssl.models.plan import make_plan
 from gpu_ssl.models.training import Trainer, build_vae
@@ -45,6 +46,26 @@ def test_a_training_step_and_encoding_never_wait_for_the_gpu(digits: Dataset) ->
         encode(trainer.vae, batch.images, trainer.plan.precision)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_images_that_stream_to_the_gpu_train_to_the_bits_of_those_that_stay(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "CHUNK_BYTES", 20_000)
+    device = torch.device("cuda", 0)
+    weights = []
+    for images in (
+        Resident(torch.from_numpy(digits.train.images).to(device)),
+        Streamed(digits.train.images, device),
+    ):
+        model = ModelConfig()
+        plan = make_plan(TrainConfig(epochs=2), model, images, mirrored=False)
+        trainer = Trainer(build_vae(model, images.shape, device, 0), images, plan, 0)
+        for _ in range(plan.epochs):
+            trainer.epoch()
+        weights.append([h.reconstruction for h in trainer.history])
+    # Sums over rows may be taken in another order from one run to the next.
+    assert weights[0] == pytest.approx(weights[1], rel=1e-4)
 
 
 def test_training_on_the_gpu_lowers_the_loss_and_goes_on_from_a_checkpoint(

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from gpu_ssl import __version__
-from gpu_ssl.cli.ranks import TOGETHER
+from gpu_ssl.cli.ranks import TOGETHER, tell_error
 from gpu_ssl.errors import GpuSslError, UsageError
 from gpu_ssl.runtime.torchrun import by_torchrun, follows
 
@@ -116,7 +116,7 @@ def _usage_hint(error: click.ClickException) -> str:
 
 
 def _fail(message: str, code: int) -> None:
-    if code == 2 and follows():
-        sys.exit(code)
-    click.echo(f"gpu-ssl: error: {' '.join(message.split())}", err=True)
+    # Before ranks have met, wrong usage and Ctrl-C are told by rank 0.
+    if not (follows() and code in (2, 130)):
+        tell_error(message)
     sys.exit(code)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gpu_ssl.errors import GpuSslError, UsageError
+from gpu_ssl.errors import GpuSslError
 
 if TYPE_CHECKING:
     from gpu_ssl.runtime.ranks import Ranks
@@ -17,10 +17,15 @@ TOGETHER = ("run", "fit")
 
 @contextmanager
 def one_tells(ranks: "Ranks") -> Iterator[None]:
-    """Let one rank fail loudly: the first that fails, and with wrong usage rank 0."""
+    """Let the first rank that fails tell why, and no other."""
     try:
         yield
     except GpuSslError as error:
-        if ranks.fails_first() or isinstance(error, UsageError):
-            raise
+        if ranks.fails_first():
+            tell_error(str(error))
         raise click.exceptions.Exit(error.exit_code) from None
+
+
+def tell_error(message: str) -> None:
+    """Write an error to stderr, as one line."""
+    click.echo(f"gpu-ssl: error: {' '.join(message.split())}", err=True)

@@ -70,6 +70,16 @@ class OwnImages:
             release(self.images)
         return digest.hexdigest()
 
+    @cached_property
+    def labelled_keys(self) -> list[str]:
+        """See `image_key`; of the images that have a label, in order."""
+        keys = []
+        for number, row in enumerate(np.flatnonzero(self.labels != UNLABELLED).tolist()):
+            keys.append(image_key(self.images[row]))
+            if number % 1000 == 0:
+                release(self.images)
+        return keys
+
 
 def load_own(
     data: Path, label_file: Path | None, side: int | None = None, progress: Progress = SILENT
@@ -195,7 +205,7 @@ def _known(
 def duplicates(images: OwnImages) -> list[tuple[str, ...]]:
     """Return groups of labelled images of the same pixels that carry different labels."""
     rows = np.flatnonzero(images.labels != UNLABELLED)
-    keys = [image_key(images.images[row]) for row in rows]
+    keys = images.labelled_keys
     several = {key for key, n in Counter(keys).items() if n > 1}
     groups: dict[str, list[int]] = {key: [] for key in several}
     for key, row in zip(keys, rows.tolist(), strict=True):

@@ -110,8 +110,17 @@ class ParquetImages:
 
 
 def shards_in(folder: Path) -> list[Path]:
-    """Return the Parquet files right in a folder, by name."""
-    found = (path for path in folder.iterdir() if path.suffix.lower() == SUFFIX)
+    """Return the Parquet files right in a folder, by name.
+
+    Raises
+    ------
+    DataError
+        If the folder cannot be read.
+    """
+    try:
+        found = [path for path in folder.iterdir() if path.suffix.lower() == SUFFIX]
+    except OSError as error:
+        raise DataError(f"cannot read {folder}: {error.strerror}") from error
     return sorted(path for path in found if not path.name.startswith(".") and path.is_file())
 
 

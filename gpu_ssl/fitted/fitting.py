@@ -1,6 +1,7 @@
 """Fits a model to images of the user's own, and tells how far to trust it."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 import gpu_ssl
 from gpu_ssl.config import FitConfig
-from gpu_ssl.data.own import UNLABELLED, OwnImages, image_key
+from gpu_ssl.data.own import UNLABELLED, OwnImages
 from gpu_ssl.data.splits import labelling_order, stratified_folds
 from gpu_ssl.errors import DataError
 from gpu_ssl.fitted.calibration import (
@@ -111,24 +112,25 @@ def fit_together(
         points = backend.receive(encode_rows(vae, images.images, labelled, torch.float32))
         solver = SVMSolver(config.svm, backend, Stopwatch(device))
         svm = solver.fit(points, classes)
-        once = _without_copies(images, labelled)
+        once = _without_copies(images)
         coupling, estimate = cross_validate(solver, _rows(points, once), classes[once], config.seed)
         if estimate is not None:
-            estimate = _beside_baselines(estimate, images.images[labelled[once]], classes[once], config)
+            estimate = _beside_baselines(estimate, images, labelled[once], config)
         ood = ood_score_of(vae, images.images, training.augment, config.seed)
     model = FittedModel(vae, svm, coupling, ood, images.class_names, backend, training.augment)
     return Fit(model, _record(images, config, model, training, estimate))
 
 
 def _beside_baselines(
-    estimate: Estimate, images: NDArray[np.uint8], classes: NDArray[np.int64], config: FitConfig
+    estimate: Estimate, images: OwnImages, rows: NDArray[np.int64], config: FitConfig
 ) -> Estimate:
     """Tell what an SVM on the pixels themselves reaches on the same folds, and naming one class always."""
-    most = int((BASELINE_WORK / images[0].size) ** 0.5)
+    most = int((BASELINE_WORK / math.prod(images.image_shape)) ** 0.5)
+    classes = images.labels[rows]
     some = labelling_order(classes, config.seed, 0)[:most]
     host, _ = resolve_backend("sklearn", resolve_device("cpu"))
     solver = SVMSolver(config.svm, host, Stopwatch(torch.device("cpu")))
-    points, known = intensities(images[some]), classes[some]
+    points, known = intensities(images.images[rows[some]]), classes[some]
     right = [
         solver.fit_predict(points[learn], known[learn], points[check]) == known[check]
         for learn, check in stratified_folds(known, config.seed)
@@ -141,10 +143,9 @@ def _beside_baselines(
     )
 
 
-def _without_copies(images: OwnImages, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the positions in `rows` of one of each image, in order: a copy tells nothing of another."""
-    keys = [image_key(images.images[row]) for row in rows]
-    first: NDArray[np.int64] = np.sort(np.unique(keys, return_index=True)[1])
+def _without_copies(images: OwnImages) -> NDArray[np.int64]:
+    """Return the positions among the labelled of one of each, in order: a copy tells nothing of another."""
+    first: NDArray[np.int64] = np.sort(np.unique(images.labelled_keys, return_index=True)[1])
     return first
 
 
@@ -168,7 +169,7 @@ def _record(
         n_images=len(images),
         n_labelled=dict(zip(images.class_names, counts, strict=True)),
         images_sha256=images.sha256,
-        labelled_keys=tuple(sorted({image_key(images.images[row]) for row in labelled})),
+        labelled_keys=tuple(sorted(set(images.labelled_keys))),
         training=training,
         estimate=estimate,
         kernel=dataclasses.asdict(model.svm.kernel),

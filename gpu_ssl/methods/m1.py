@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpu_ssl.config import LearningConfig
-from gpu_ssl.errors import TrainingError
+from gpu_ssl.errors import DataError, TrainingError
 from gpu_ssl.methods.features import Features, of_array
 from gpu_ssl.models.batches import Batch, Images, Resident
 from gpu_ssl.models.encoding import BLOCK, encode, hidden
-from gpu_ssl.models.plan import make_plan
+from gpu_ssl.models.plan import Plan, make_plan
 from gpu_ssl.models.training import Trainer, build_vae, fit_vae
 from gpu_ssl.models.vae import VAE
 from gpu_ssl.report.records import TrainingRecord
@@ -75,6 +75,7 @@ def train(
     pixels = images.pixels
     vae = build_vae(config.model, pixels.shape, pixels.device, config.seed)
     plan = make_plan(config.train, config.model, pixels, images.mirrored)
+    plan = _agreed(plan, images, ranks)
     trainer = Trainer(vae, pixels, plan, config.seed, ranks)
     origin = {
         "dataset": images.sha256,
@@ -87,6 +88,18 @@ def train(
     trainer.restore(checkpoint, origin)
     record = fit_vae(trainer, progress, lambda: trainer.save(checkpoint, origin))
     return vae, record, plan.precision
+
+
+def _agreed(plan: Plan, images: TrainingImages, ranks: Ranks) -> Plan:
+    """Return the plan of rank 0, if this rank has the same images."""
+    mine = (len(images.pixels), images.pixels.shape, images.sha256)
+    agreed, theirs = ranks.share((plan, mine))
+    if mine != theirs:
+        raise DataError(
+            f"rank {ranks.number} has other images ({mine[0]:,} of shape {mine[1]}) than rank 0 "
+            f"({theirs[0]:,} of shape {theirs[1]}); all machines need the same data"
+        )
+    return agreed
 
 
 def warm_up(config: LearningConfig, images: TrainingImages) -> None:

@@ -8,9 +8,10 @@ from gpu_ssl.runtime.ranks import Ranks
 
 
 class SynchronizedBatchNorm(_BatchNorm):
-    """Batch norm whose mean and variance are those of the images of all ranks, for the CPU.
+    """Batch norm whose mean and variance are those of the images of all ranks.
 
-    torch's own is for GPUs alone. A rank may have no image of a batch.
+    A rank may have no image of a batch. torch's own is for GPUs alone, waits for the device in every layer,
+    and sends bfloat16 beside float32 where a rank has no image.
 
     Parameters
     ----------
@@ -59,9 +60,6 @@ class SynchronizedBatchNorm(_BatchNorm):
 
 def synchronize_batch_norm(network: nn.Module, ranks: Ranks) -> None:
     """Replace every batch norm within `network` by one over the images of all `ranks`."""
-    if next(network.parameters()).is_cuda:
-        nn.SyncBatchNorm.convert_sync_batchnorm(network, ranks.group)  # type: ignore[no-untyped-call]
-        return
     for parent in list(network.modules()):
         for name, child in parent.named_children():
             if isinstance(child, _BatchNorm):

@@ -1,8 +1,8 @@
 """The batches of an epoch: in one order, wherever the images lie.
 
 The order comes from chunks, of as many images as fit in `CHUNK_BYTES`. A chunk is put together from runs of
-neighbours that lie anywhere, and shuffled: so a disk is read in long strokes, and the images of a batch come
-from 64 places. What fits in one chunk (Fashion-MNIST does) is shuffled as a whole.
+neighbours, one from each 64th of the images, and shuffled: so a disk is read in long strokes, and the images
+of a batch come from everywhere. What fits in one chunk (Fashion-MNIST does) is shuffled as a whole.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -76,24 +76,28 @@ def chunk_length(shape: Sequence[int], batch_size: int) -> int:
 
 
 def chunks_of(n: int, length: int, generator: torch.Generator, device: torch.device) -> list[list[Run]]:
-    """Cut `n` rows into runs, and put these in random order into chunks of `length` rows (the last: fewer).
+    """Cut `n` rows into runs, and put these at random together to chunks of `length` rows (the last: fewer).
 
-    Every row is in one chunk, once. Rows that make a single chunk are left as they are.
+    A chunk takes one run from each of `RUNS` equal parts of the rows, so that shards have about equal shares
+    in it. Every row is in one chunk, once. Rows that make a single chunk are left as they are.
     """
     if n <= length:
         return [[(0, n)]]
-    run = max(1, length // RUNS)
+    rounds = -(-n // length)
+    orders = torch.rand(RUNS, rounds, generator=generator, device=device).argsort(dim=1).T.tolist()
+    edges = np.linspace(0, n, RUNS * rounds + 1).astype(np.int64).tolist()
     chunks: list[list[Run]] = []
     room = 0
-    for number in torch.randperm(-(-n // run), generator=generator, device=device).tolist():
-        start, stop = number * run, min((number + 1) * run, n)
-        while start < stop:
-            if not room:
-                chunks.append([])
-                room = length
-            taken = min(room, stop - start)
-            chunks[-1].append((start, start + taken))
-            start, room = start + taken, room - taken
+    for order in orders:
+        for part, number in enumerate(order):
+            start, stop = edges[part * rounds + number], edges[part * rounds + number + 1]
+            while start < stop:
+                if not room:
+                    chunks.append([])
+                    room = length
+                taken = min(room, stop - start)
+                chunks[-1].append((start, start + taken))
+                start, room = start + taken, room - taken
     return chunks
 
 
@@ -222,6 +226,8 @@ class Streamed:
                     reading = reader.submit(self._read, chunks[number + 1], following, before)
                 before = copied
                 yield chunk
+        if before is not None:  # The next epoch fills both buffers anew.
+            before.synchronize()
 
     def _read(self, runs: list[Run], buffer: Tensor, copied: torch.cuda.Event | None) -> Tensor:
         """Fill a buffer, after what was in it is on the device."""

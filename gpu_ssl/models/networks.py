@@ -76,9 +76,9 @@ def convolutional_decoder(image_shape: tuple[int, int, int], latent_dim: int) ->
         _ToGrid(depth, grid),
     ]
     for _ in range(doublings):
-        layers += [nn.Conv2d(depth, 4 * depth, 3, padding=1, bias=False), nn.PixelShuffle(2)]
+        layers += [nn.Conv2d(depth, 4 * depth, 3, padding=1, bias=False), _ChannelsToPixels(2)]
         layers += [nn.BatchNorm2d(depth), nn.ReLU(inplace=True)]
-    layers += [nn.Conv2d(depth, 16 * channels, 3, padding=1), nn.PixelShuffle(4), _Crop(height, width)]
+    layers += [nn.Conv2d(depth, 16 * channels, 3, padding=1), _ChannelsToPixels(4), _Crop(height, width)]
     return nn.Sequential(*layers)
 
 
@@ -115,7 +115,24 @@ class _PixelsToChannels(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]
         filled = F.pad(images, (0, -width % self.block, 0, -height % self.block))
+        if not len(filled):  # torch leaves the shape of nothing as it is
+            n, channels, height, width = filled.shape
+            return filled.reshape(n, channels * self.block**2, height // self.block, width // self.block)
         return F.pixel_unshuffle(filled, self.block).contiguous(memory_format=torch.channels_last)
+
+
+class _ChannelsToPixels(nn.Module):
+    """Turns channels into blocks of pixels."""
+
+    def __init__(self, block: int) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, images: Tensor) -> Tensor:
+        if not len(images):
+            n, channels, height, width = images.shape
+            return images.reshape(n, channels // self.block**2, height * self.block, width * self.block)
+        return F.pixel_shuffle(images, self.block)
 
 
 class _ToGrid(nn.Module):

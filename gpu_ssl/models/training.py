@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -104,7 +105,7 @@ class Trainer:
         plan = self.plan
         self.vae.train()
         total = torch.zeros(2, device=self.device)
-        with rank_errors():
+        with rank_errors() if self.ranks.size > 1 else nullcontext():
             for number, batch in enumerate(self.batches(self.generator)):
                 total += torch.stack(self.step(batch))
                 before, after = (TOLD * steps // plan.steps_per_epoch for steps in (number, number + 1))

@@ -4,8 +4,12 @@ Rank 0 leads: it alone writes files and tells the user something. All ranks do t
 order, so that what one waits for, the others send.
 """
 
+import logging
 import os
 import signal
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -22,11 +26,16 @@ from gpu_ssl.report.records import Choice
 from gpu_ssl.runtime.device import resolve_device
 from gpu_ssl.runtime.torchrun import by_torchrun
 
+logger = logging.getLogger(__name__)
+
 START: Final = timedelta(minutes=30)
 """How long ranks wait for one another until all have the data: one may have to fetch them."""
 
 SILENCE: Final = timedelta(seconds=45)
 """How long a rank may keep the others waiting in training, before it counts as dead."""
+
+GRACE: Final = 5.0
+"""Seconds that a rank has to end in order after SIGTERM, and to ask whether another has told why."""
 
 Value = TypeVar("Value")
 
@@ -38,13 +47,10 @@ class Ranks(Protocol):
     ----------
     number, size : int
         Which of how many this is.
-    group : ProcessGroup or None
-        How they reach one another once they have met.
     """
 
     number: int
     size: int
-    group: Any
 
     @property
     def leads(self) -> bool:
@@ -82,7 +88,7 @@ class Ranks(Protocol):
 
 
 class _Alone:
-    number, size, leads, group = 0, 1, True, None
+    number, size, leads = 0, 1, True
 
     def device(self, requested: str) -> Choice:
         return resolve_device(requested)
@@ -122,13 +128,31 @@ class _Together:
         self.number, self.size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         self.local = int(os.environ["LOCAL_RANK"])
         self.group: Any = None
-        signal.signal(signal.SIGTERM, _terminated)
-        self.store, *_ = next(rendezvous("env://", timeout=START))
+        self._heed_sigterm()
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         with _exchange():
+            self.store, *_ = next(rendezvous("env://", timeout=START))
             dist.init_process_group(
                 backend, store=self.store, rank=self.number, world_size=self.size, timeout=START
             )
+
+    def _heed_sigterm(self) -> None:
+        """End with a word when torchrun ends the ranks that are left."""
+        signal.signal(signal.SIGTERM, _terminated)
+        # The main thread hears nothing while it waits for a GPU, which a dead rank keeps busy for ever.
+        heard, told = os.pipe()
+        os.set_blocking(told, False)
+        signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+
+        def end() -> None:
+            while os.read(heard, 1) != bytes([signal.SIGTERM]):
+                pass
+            time.sleep(GRACE)
+            if self.fails_first():
+                print(f"gpu-ssl: error: {STOPPED}", file=sys.stderr, flush=True)  # noqa: T201
+            os._exit(1)
+
+        threading.Thread(target=end, daemon=True).start()
 
     @property
     def leads(self) -> bool:
@@ -156,7 +180,7 @@ class _Together:
             )
         if kinds[0] == "cuda":
             torch.cuda.set_device(self.local)
-        return choice
+        return choice.model_copy(update={"requested": requested})
 
     def share(self, value: Value) -> Value:
         values: list[Any] = [value if self.leads else None]
@@ -167,16 +191,17 @@ class _Together:
 
     def fails_first(self) -> bool:
         try:
+            self.store.set_timeout(timedelta(seconds=GRACE))
             first: bool = self.store.add("gpu-ssl/failed", 1) == 1
-        except RuntimeError:  # The machine of rank 0 is gone.
+        except (AttributeError, RuntimeError):  # Nobody was met, or the machine of rank 0 is gone.
             return True
         return first
 
     def meet(self) -> None:
         with _exchange():
-            # The first group waits long, and a rank that died would be noticed late.
-            self.group = dist.new_group(timeout=SILENCE)
             dist.barrier()
+            # The first group waits long, and a rank that hangs would be noticed late.
+            self.group = dist.new_group(timeout=SILENCE)
 
     def shard(self, n: int) -> range:
         return shard_of(n, self.number, self.size)
@@ -190,6 +215,7 @@ class _Together:
         padded[: len(rows)] = rows
         parts = [torch.empty_like(padded) for _ in range(self.size)] if self.leads else None
         with _exchange():
+            dist.barrier()  # Slower ranks have time to finish.
             dist.gather(padded, parts, dst=0, group=self.group)
         if parts is None:
             return None
@@ -236,10 +262,13 @@ class _Total(torch.autograd.Function):
 
 @contextmanager
 def _exchange() -> Iterator[None]:
-    """Turn whatever goes wrong where ranks exchange something into one line for the user."""
+    """Turn what goes wrong where ranks exchange something into one line for the user."""
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
+        logger.info("%s", error)
         raise RankError(GONE) from error
 
 
@@ -257,6 +286,7 @@ def rank_errors() -> Iterator[None]:
     except RuntimeError as error:
         # gloo's errors are plain RuntimeErrors.
         if isinstance(error, dist.DistError) or any(word in str(error) for word in EXCHANGE_WORDS):
+            logger.info("%s", error)
             raise RankError(GONE) from error
         raise
 
@@ -264,13 +294,13 @@ def rank_errors() -> Iterator[None]:
 EXCHANGE_WORDS: Final = ("gloo", "NCCL", "Connection reset", "Connection closed", "timeout", "Timed out")
 """What is in the messages of torch when another rank is gone."""
 
+STOPPED: Final = "told to stop (SIGTERM), as torchrun does when another rank ends"
 GONE: Final = f"another rank ended, or said nothing for {SILENCE.seconds} seconds"
 
 
 def _terminated(signum: int, frame: FrameType | None) -> None:
-    # torchrun ends the ranks that are left when one is gone.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise RankError(GONE)
+    raise RankError(STOPPED)
 
 
 def join_ranks() -> Ranks:

@@ -76,5 +76,5 @@ def test_times_have_units() -> None:
 
 def test_docs_show_what_the_model_says() -> None:
     text = (scaling.RESULTS.parent.parent / "docs" / "scaling.md").read_text(encoding="utf-8")
-    for line in scaling.render(3.0).splitlines():
+    for line in scaling.render().splitlines():
         assert line in text

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gpu_ssl.config import RunConfig
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.fitted.records import ModelRecord
 from gpu_ssl.report.records import Report
@@ -139,7 +141,7 @@ def test_a_killed_rank_ends_the_run_with_one_line_and_one_rank_goes_on(tmp_path:
     assert time.monotonic() - killed < 60
     assert stdout == ""
     (line,) = said
-    assert "another rank ended" in line
+    assert "another rank end" in line
     assert f"gpu-ssl run --resume {folder}" in line
     done = len(json.loads((folder / "checkpoint.json").read_text())["history"])
     assert 3 <= done < 60
@@ -170,6 +172,62 @@ def test_what_goes_wrong_on_both_ranks_is_told_once(tmp_path: Path, arguments: l
     (line,) = said
     assert told in line
     assert list(tmp_path.rglob("*.safetensors")) == []
+
+
+def test_a_run_that_one_rank_began_with_more_is_refused_on_two(tmp_path: Path) -> None:
+    """What only --resume brings is checked too."""
+    config = RunConfig.of(data={"dataset": "digits"}, features="both", labels="50", device="cpu")
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    process = start([*TWO, "run", "--resume", str(tmp_path)])
+    _, said = finish(process)
+    assert process.returncode != 0
+    (line,) = said
+    assert "--features both takes more" in line
+
+
+def test_few_images_leave_a_rank_without_one_now_and_then(digits: Dataset, tmp_path: Path) -> None:
+    """Batches of 3 on two ranks: every fourth has nothing for one of them."""
+    np.save(tmp_path / "few.npy", digits.train.images[:60])
+    rows = "".join(f"{row},{digits.train.labels[row] % 2}\n" for row in range(20))
+    (tmp_path / "labels.csv").write_text(f"path,label\n{rows}")
+    fit = "fit few.npy --labels labels.csv --epochs 3 --device cpu --json --quiet --output model"
+    process = start([*TWO, *fit.split()], cwd=tmp_path)
+    stdout, said = finish(process)
+    assert (process.returncode, said) == (0, [])
+    assert ModelRecord.model_validate_json(stdout).training.steps == 60
+
+
+def run_hosts(commands: list[list[str]], folders: list[Path]) -> list[tuple[str, list[str]]]:
+    """Start both ranks by hand, each in a folder of its own, as on two machines."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = []
+    for number, (command, folder) in enumerate(zip(commands, folders, strict=True)):
+        meeting = ["--nnodes=2", f"--node-rank={number}", "--master-addr=127.0.0.1", f"--master-port={port}"]
+        processes.append(
+            start([*TORCHRUN, *meeting, "--nproc-per-node=1", "-m", "gpu_ssl", *command], cwd=folder)
+        )
+    return [finish(process) for process in processes]
+
+
+@pytest.mark.parametrize("second", ["nothing", "other"])
+def test_what_one_machine_lacks_is_told_once(digits: Dataset, tmp_path: Path, second: str) -> None:
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        folder.mkdir()
+    np.save(folders[0] / "x.npy", digits.train.images[:200])
+    if second == "other":
+        np.save(folders[1] / "x.npy", digits.train.images[:190])
+    for folder in folders:
+        rows = "".join(f"{row},{digits.train.labels[row] % 2}\n" for row in range(20))
+        (folder / "labels.csv").write_text(f"path,label\n{rows}")
+    fit = ["fit", "x.npy", "--labels", "labels.csv", "--device", "cpu", "--quiet", "--output", "model"]
+    told = [line for _, said in run_hosts([fit, fit], folders) for line in said]
+    (line,) = told
+    expected = "x.npy does not exist" if second == "nothing" else "rank 1 has other images (190 of shape"
+    assert expected in line
+    assert not (folders[0] / "model" / "model.json").exists()
 
 
 @pytest.fixture

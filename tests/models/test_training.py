@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from gpu_ssl.config import ModelConfig, TrainConfig
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.errors import StorageError, TrainingError
-from gpu_ssl.models.augmentation import canonical, random_view
+from gpu_ssl.models.augmentation import canonical, canonical_bytes, random_view
 from gpu_ssl.models.batches import Batch, Resident
 from gpu_ssl.models.encoding import encode
 from gpu_ssl.models.plan import Plan, make_plan
+from gpu_ssl.models.randomness import Share
 from gpu_ssl.models.training import Objective, Trainer, build_vae, fit_vae
 from gpu_ssl.runtime.progress import Silent
 from gpu_ssl.runtime.ranks import ALONE
@@ -162,6 +163,25 @@ def test_with_augmentation_the_network_sees_a_view_and_draws_the_canonical_pictu
     assert torch.equal(inputs, random_view(batch.images / 255, True, trainer.generator))
     assert not torch.equal(inputs, batch.images / 255)
     torch.testing.assert_close(targets, canonical(batch.images), rtol=0, atol=0.501 / 255)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 13, 40), (1, 8, 8)])
+@pytest.mark.parametrize("network", ["conv", "mlp"])
+def test_a_rank_without_an_image_of_a_batch_has_losses_and_gradients_of_zero(
+    network: str, shape: tuple[int, int, int]
+) -> None:
+    """Its gradients are part of the mean, so there must be one of each weight."""
+    vae = build_vae(ModelConfig(network=network), shape, CPU, 0).eval()  # batch norm has a test of its own
+    nothing = torch.zeros(0, *shape, dtype=torch.uint8)
+    share = Share(torch.Generator().manual_seed(0), 4, torch.zeros(0, dtype=torch.int64))
+    images = random_view(nothing.float(), True, share)
+    losses = Objective(vae)(images, nothing.float(), share, 4)
+    (losses.reconstruction + losses.kl).backward()
+    assert (float(losses.reconstruction), float(losses.kl)) == (0, 0)
+    for name, parameter in vae.named_parameters():
+        assert parameter.grad is not None, name
+        assert not parameter.grad.any(), name
+    assert canonical_bytes(nothing).shape == nothing.shape
 
 
 def test_the_kl_weight_weighs(digits: Dataset) -> None:
