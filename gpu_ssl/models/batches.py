@@ -78,27 +78,21 @@ def chunk_length(shape: Sequence[int], batch_size: int) -> int:
 def chunks_of(n: int, length: int, generator: torch.Generator, device: torch.device) -> list[list[Run]]:
     """Cut `n` rows into runs, and put these at random together to chunks of `length` rows (the last: fewer).
 
-    A chunk takes one run from each of `RUNS` equal parts of the rows, so that shards have about equal shares
-    in it. Every row is in one chunk, once. Rows that make a single chunk are left as they are.
+    A chunk takes one run from each of `RUNS` equal parts of the rows, so that shards have equal shares in
+    it. Every row is in one chunk, once. Rows that make a single chunk are left as they are.
     """
     if n <= length:
         return [[(0, n)]]
-    rounds = -(-n // length)
-    orders = torch.rand(RUNS, rounds, generator=generator, device=device).argsort(dim=1).T.tolist()
-    edges = np.linspace(0, n, RUNS * rounds + 1).astype(np.int64).tolist()
-    chunks: list[list[Run]] = []
-    room = 0
-    for order in orders:
-        for part, number in enumerate(order):
-            start, stop = edges[part * rounds + number], edges[part * rounds + number + 1]
-            while start < stop:
-                if not room:
-                    chunks.append([])
-                    room = length
-                taken = min(room, stop - start)
-                chunks[-1].append((start, start + taken))
-                start, room = start + taken, room - taken
-    return chunks
+    full, tail = divmod(n, length)
+    size, rest = (np.diff(np.linspace(0, k, RUNS + 1).astype(np.int64))[:, None] for k in (length, tail))
+    part = np.cumsum(full * size + rest)[:, None] - (full * size + rest)
+    # Where in each part the run of each chunk lies; that of the last chunk is shorter.
+    order = torch.rand(RUNS, full + 1, generator=generator, device=device).argsort(dim=1).cpu().numpy()
+    starts = part + order * size - (order > order[:, -1:]) * (size - rest)
+    stops = starts + np.hstack([np.repeat(size, full, axis=1), rest])
+    runs = np.stack([starts, stops], axis=2).transpose(1, 0, 2).tolist()
+    chunks = [[(start, stop) for start, stop in chunk if start < stop] for chunk in runs]
+    return chunks if tail else chunks[:-1]
 
 
 def _parts(

@@ -53,18 +53,18 @@ def test_a_chunk_comes_from_everywhere() -> None:
     first = chunks_of(1_000_000, 100_000, seeded(), CPU)[0]
     tenths = np.bincount([start // 100_000 for start, _ in first], minlength=10)
     assert len(first) >= batches.RUNS
-    assert 5 <= tenths.min() <= tenths.max() <= 8
+    assert tenths.min() >= 5
+    assert tenths.max() <= 8
 
 
 @pytest.mark.parametrize("size", [2, 8, 64])
 def test_shards_have_about_equal_shares_of_every_chunk(size: int) -> None:
+    """Far from what runs from anywhere would give: of 64 ranks some had nothing of a chunk."""
     n, length = 1_000_000, 90_112
     for chunk in chunks_of(n, length, seeded(), CPU)[:-1]:
         rows = np.concatenate([np.arange(*run) for run in chunk])
         shares = np.histogram(rows, bins=[shard_of(n, k, size).start for k in range(size)] + [n])[0]
-        assert shares.max() <= 1.5 * shares.mean() + n / (64 * 12)
-        if size <= 8:
-            assert shares.max() <= 1.15 * shares.mean()
+        assert shares.max() - shares.min() <= 0.01 * shares.mean() + 64
 
 
 def test_chunks_hold_whole_batches() -> None:

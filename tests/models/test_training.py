@@ -177,7 +177,7 @@ def test_a_rank_without_an_image_of_a_batch_has_losses_and_gradients_of_zero(
     images = random_view(nothing.float(), True, share)
     losses = Objective(vae)(images, nothing.float(), share, 4)
     (losses.reconstruction + losses.kl).backward()
-    assert (float(losses.reconstruction), float(losses.kl)) == (0, 0)
+    assert (losses.reconstruction.item(), losses.kl.item()) == (0, 0)
     for name, parameter in vae.named_parameters():
         assert parameter.grad is not None, name
         assert not parameter.grad.any(), name
