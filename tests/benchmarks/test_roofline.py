@@ -22,7 +22,8 @@ def test_a_step_counts_three_products_for_each_of_a_forward_pass(digits: Dataset
     assert work.flops == pytest.approx(3 * forward - first)
     assert work.bytes > 0
     encoder = 2 * (64 * 600 + 600 * 600 + 600 * 100)
-    assert encoding(trainer).flops == pytest.approx(encoder * len(digits.train))
+    images = torch.from_numpy(digits.train.images)
+    assert encoding(trainer, images).flops == pytest.approx(encoder * len(digits.train))
 
 
 def test_the_table_shows_shares_of_the_peaks() -> None:

@@ -156,9 +156,7 @@ def test_a_killed_rank_ends_the_run_with_one_line_and_one_rank_goes_on(tmp_path:
     ("arguments", "told"),
     [
         (["run", "--labels", "few"], "is not a label count"),
-        (["run", "--no-such-option"], "No such option"),
         (["run", *DIGITS, "--method", "consistency"], "gpu-ssl sweep"),
-        (["run", "--dataset", "digits", "--labels", "50", "--device", "cuda:1"], "give cuda"),
         (["run", "--resume", "nowhere"], "not the folder of a run"),
         (["run", *DIGITS, "--learning-rate", "1e30"], "not a finite number"),
         (["data", "list"], "gpu-ssl run or fit"),
