@@ -115,7 +115,7 @@ class _PixelsToChannels(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]
         filled = F.pad(images, (0, -width % self.block, 0, -height % self.block))
-        if not len(filled):  # torch leaves the shape of nothing as it is
+        if self.training and not len(filled):  # torch leaves the shape of nothing as it is
             n, channels, height, width = filled.shape
             return filled.reshape(n, channels * self.block**2, height // self.block, width // self.block)
         return F.pixel_unshuffle(filled, self.block).contiguous(memory_format=torch.channels_last)
@@ -129,7 +129,7 @@ class _ChannelsToPixels(nn.Module):
         self.block = block
 
     def forward(self, images: Tensor) -> Tensor:
-        if not len(images):
+        if self.training and not len(images):
             n, channels, height, width = images.shape
             return images.reshape(n, channels // self.block**2, height * self.block, width * self.block)
         return F.pixel_shuffle(images, self.block)

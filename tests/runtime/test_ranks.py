@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -51,3 +52,24 @@ def test_what_torch_says_of_a_rank_that_is_gone_is_told_in_one_line(message: str
 def test_other_errors_stay_what_they_are() -> None:
     with pytest.raises(RuntimeError, match="mat1 and mat2"), rank_errors():
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+
+def test_a_rank_that_waits_in_the_depths_of_torch_ends_with_a_word() -> None:
+    """As one does for a GPU that waits for a dead rank: Python's own handler of signals has no turn there."""
+    code = (
+        "import time, torch; from gpu_ssl.runtime import ranks; "
+        "ranks.GRACE = 0.5; rank = object.__new__(ranks._Together); rank._heed_sigterm(); "
+        "print('waiting', flush=True); torch.linalg.eigh(torch.rand(9000, 9000))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "waiting\n"
+    time.sleep(0.5)
+    process.terminate()
+    started = time.monotonic()
+    _, said = process.communicate(timeout=60)
+    assert time.monotonic() - started < 10
+    assert process.returncode == 1
+    assert said == "gpu-ssl: error: told to stop (SIGTERM), as torchrun does when another rank ends\n"
