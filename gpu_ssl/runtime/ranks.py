@@ -233,7 +233,10 @@ class _Together:
             )
 
     def part(self) -> None:
-        dist.destroy_process_group()
+        with _exchange():
+            dist.barrier()  # No rank is to find another gone while it still sends.
+            self.group = None
+            dist.destroy_process_group()
 
 
 def shard_of(n: int, number: int, size: int) -> range:

@@ -45,6 +45,7 @@ def finish(process: subprocess.Popen[str], seconds: float = 120) -> tuple[str, l
     except subprocess.TimeoutExpired:
         process.kill()
         raise
+    print(stderr)  # for whoever reads of a failure
     return stdout, [line for line in stderr.splitlines() if line.startswith("gpu-ssl:")]
 
 

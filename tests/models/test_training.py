@@ -1,20 +1,18 @@
-"""Training: the same bits from the same seed, interrupted or not; plans that fit the images; no host work."""
+"""Training: the same bits from the same seed, interrupted or not; no host work in a step."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from gpu_ssl.config import ModelConfig, TrainConfig
+from gpu_ssl.config import ModelConfig
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.errors import StorageError, TrainingError
 from gpu_ssl.models.augmentation import canonical, canonical_bytes, random_view
 from gpu_ssl.models.batches import Batch, Resident
 from gpu_ssl.models.encoding import encode
-from gpu_ssl.models.plan import Plan, make_plan
+from gpu_ssl.models.plan import Plan
 from gpu_ssl.models.randomness import Share
 from gpu_ssl.models.training import Objective, Trainer, build_vae, fit_vae
 from gpu_ssl.runtime.progress import Silent
@@ -221,37 +219,3 @@ def test_without_augmentation_the_network_sees_and_draws_the_image(digits: Datas
     inputs, targets = trainer.views(batch)
     assert torch.equal(inputs, batch.images / 255)
     assert torch.equal(targets, inputs)
-
-
-def images_of(n: int) -> Resident:
-    return Resident(torch.zeros(1, 1, 28, 28, dtype=torch.uint8).expand(n, 1, 28, 28))
-
-
-def test_the_plan_of_fashion_mnist() -> None:
-    plan = make_plan(TrainConfig(), ModelConfig(), images_of(60_000), mirrored=True)
-    assert (plan.steps_per_epoch, plan.augment, plan.mirror) == (234, True, True)
-
-
-def test_digits_are_not_mirrored_and_the_paper_augments_nothing() -> None:
-    assert not make_plan(TrainConfig(), ModelConfig(), images_of(1000), mirrored=False).mirror
-    paper = make_plan(TrainConfig(), ModelConfig(network="mlp"), images_of(1000), mirrored=True)
-    assert (paper.augment, paper.mirror) == (False, False)
-
-
-def test_few_images_are_gone_through_more_often() -> None:
-    plan = make_plan(TrainConfig(), ModelConfig(), images_of(1000), mirrored=False)
-    assert (plan.batch_size, plan.steps_per_epoch, plan.steps) == (50, 20, 400)
-    assert make_plan(TrainConfig(epochs=2), ModelConfig(), images_of(1000), False).epochs == 2
-
-
-@given(st.integers(2, 5000))
-def test_every_plan_has_batches_that_fit(n: int) -> None:
-    plan = make_plan(TrainConfig(), ModelConfig(), images_of(n), mirrored=False)
-    assert 2 <= plan.batch_size <= n
-    assert plan.batch_size * plan.steps_per_epoch <= n
-    assert plan.steps >= 400
-
-
-def test_fewer_images_than_a_batch_are_one_batch() -> None:
-    plan = make_plan(TrainConfig(batch_size=256), ModelConfig(), images_of(40), mirrored=False)
-    assert (plan.batch_size, plan.steps_per_epoch) == (40, 1)
