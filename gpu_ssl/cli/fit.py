@@ -121,6 +121,8 @@ def command(
         click.echo(record.model_dump_json(by_alias=True, indent=2))
     else:
         _tell(record, output)
+    if ranks.size > 1:
+        leave()
 
 
 def _fit(

@@ -29,7 +29,7 @@ def one_tells(ranks: "Ranks") -> Iterator[None]:
 
 
 def leave() -> NoReturn:
-    """End a rank that only helped; in an orderly end the threads of its exchange may stumble and fail it."""
+    """End a rank that is done; in an orderly end the threads of its exchange may stumble and fail it."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

@@ -224,6 +224,8 @@ def _run(config: RunConfig, folder: Path, options: dict[str, Any], ranks: "Ranks
             writing.release_folder(folder)
         raise
     _print_report(outcome.report, folder, options["as_json"])
+    if ranks.size > 1:
+        leave()
 
 
 def _claim(output: Path | None, config: RunConfig) -> Path:
