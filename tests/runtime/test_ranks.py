@@ -17,7 +17,7 @@ def test_three_ranks_exchange_what_one_has() -> None:
         [sys.executable, *torchrun.split()], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert sorted(done.stdout.split("\n")) == ["", *(f"rank {n} is content" for n in range(3))]
+    assert all(f"rank {n} is content" in done.stdout for n in range(3))  # lines may run into one another
 
 
 def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
