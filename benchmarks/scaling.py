@@ -46,7 +46,8 @@ class Costs:
 class Machine:
     """A GPU and what it hangs on; times in seconds, rates in units a second, price in dollars an hour.
 
-    Those of memory and products are their makers' figures; the others are assumed.
+    Those of memory and products are their makers' figures, dense and in bfloat16, as listed at
+    https://inferenceengineering.tech/cheat-sheets/hardware; the others are assumed.
     """
 
     name: str

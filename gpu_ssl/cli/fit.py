@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpu_ssl.cli.ranks import leave, one_tells
+from gpu_ssl.cli.ranks import one_tells
 from gpu_ssl.config import FitConfig, ModelConfig, SVMConfig, TrainConfig
 from gpu_ssl.errors import RankError, UsageError
 
@@ -116,13 +116,11 @@ def command(
             images = load_own(data, label_file, config.image_size, progress)
         record = _fit(images, config, output, progress, ranks)
     if record is None:
-        leave()
+        return
     if as_json:
         click.echo(record.model_dump_json(by_alias=True, indent=2))
     else:
         _tell(record, output)
-    if ranks.size > 1:
-        leave()
 
 
 def _fit(

@@ -1,10 +1,8 @@
 """What the processes that torchrun starts tell the user: each thing once."""
 
-import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
@@ -26,13 +24,6 @@ def one_tells(ranks: "Ranks") -> Iterator[None]:
         if ranks.fails_first():
             tell_error(str(error))
         raise click.exceptions.Exit(error.exit_code) from None
-
-
-def leave() -> NoReturn:
-    """End a rank that is done; in an orderly end the threads of its exchange may stumble and fail it."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
 
 
 def tell_error(message: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpu_ssl.cli.data import DATA_DIR
-from gpu_ssl.cli.ranks import leave, one_tells
+from gpu_ssl.cli.ranks import one_tells
 from gpu_ssl.config import (
     DataConfig,
     ModelConfig,
@@ -211,7 +211,7 @@ def _run(config: RunConfig, folder: Path, options: dict[str, Any], ranks: "Ranks
     try:
         outcome = experiment.run_together(config, folder, progress, ranks)
         if outcome is None:
-            leave()
+            return
         writing.finish_folder(folder, outcome, options["plots"])
     except RankError as error:
         raise RankError(f"{error}; go on, on any number of ranks, with: {resume}") from None
@@ -224,8 +224,6 @@ def _run(config: RunConfig, folder: Path, options: dict[str, Any], ranks: "Ranks
             writing.release_folder(folder)
         raise
     _print_report(outcome.report, folder, options["as_json"])
-    if ranks.size > 1:
-        leave()
 
 
 def _claim(output: Path | None, config: RunConfig) -> Path:

@@ -146,8 +146,8 @@ def load_own(
         labels = np.full(len(names), UNLABELLED)
         labels[[int(name) for name in named]] = [index[label] for label in named.values()]
     else:
+        names = tuple(names)
         labels = np.array([index[named[name]] if name in named else UNLABELLED for name in names], np.int64)
-    names = names if isinstance(names, Positions) else tuple(names)
     return OwnImages(names, pixels, labels, class_names, skipped, white)
 
 

@@ -4,7 +4,6 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -23,7 +22,7 @@ from gpu_ssl.models.vae import VAE, Losses, training_losses
 from gpu_ssl.report.records import EpochLosses, TrainingRecord
 from gpu_ssl.runtime.device import autocast, synchronize
 from gpu_ssl.runtime.progress import Progress
-from gpu_ssl.runtime.ranks import ALONE, Ranks, rank_errors
+from gpu_ssl.runtime.ranks import ALONE, Ranks
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +104,7 @@ class Trainer:
         plan = self.plan
         self.vae.train()
         total = torch.zeros(2, device=self.device)
-        with rank_errors() if self.ranks.size > 1 else nullcontext():
+        with self.ranks.exchanging():
             for number, batch in enumerate(self.batches(self.generator)):
                 total += torch.stack(self.step(batch))
                 before, after = (TOLD * steps // plan.steps_per_epoch for steps in (number, number + 1))

@@ -17,7 +17,7 @@ from gpu_ssl.models.encoding import encode, encode_rows
 from gpu_ssl.models.plan import make_plan
 from gpu_ssl.models.randomness import Share, normal, uniform
 from gpu_ssl.models.training import Trainer, build_vae
-from gpu_ssl.runtime.ranks import shard_of
+from gpu_ssl.runtime.together import shard_of
 
 CPU = torch.device("cpu")
 

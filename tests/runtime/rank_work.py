@@ -3,7 +3,6 @@
 import torch
 from torch import nn
 
-from gpu_ssl.cli.ranks import leave
 from gpu_ssl.models.batch_norm import synchronize_batch_norm
 from gpu_ssl.runtime.ranks import Ranks, join_ranks
 
@@ -67,4 +66,3 @@ if __name__ == "__main__":
     assert sum(together.fails_first() for _ in range(2)) <= 1
     together.part()
     print(f"rank {together.number} is content")
-    leave()

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from gpu_ssl.errors import RankError
-from gpu_ssl.runtime.ranks import ALONE, join_ranks, rank_errors, shard_of
+from gpu_ssl.runtime.ranks import ALONE, join_ranks
+from gpu_ssl.runtime.together import Together, shard_of
 
 
 def test_three_ranks_exchange_what_one_has() -> None:
@@ -45,20 +46,20 @@ def test_shards_are_all_rows_once_and_alike(n: int, size: int) -> None:
     ],
 )
 def test_what_torch_says_of_a_rank_that_is_gone_is_told_in_one_line(message: str) -> None:
-    with pytest.raises(RankError, match="another rank ended"), rank_errors():
+    with pytest.raises(RankError, match="another rank ended"), object.__new__(Together).exchanging():
         raise RuntimeError(message)
 
 
 def test_other_errors_stay_what_they_are() -> None:
-    with pytest.raises(RuntimeError, match="mat1 and mat2"), rank_errors():
+    with pytest.raises(RuntimeError, match="mat1 and mat2"), object.__new__(Together).exchanging():
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
 
 def test_a_rank_that_waits_in_the_depths_of_torch_ends_with_a_word() -> None:
     """As one does for a GPU that waits for a dead rank: Python's own handler of signals has no turn there."""
     code = (
-        "import time, torch; from gpu_ssl.runtime import ranks; "
-        "ranks.GRACE = 0.5; rank = object.__new__(ranks._Together); rank._heed_sigterm(); "
+        "import time, torch; from gpu_ssl.runtime import together; "
+        "together.GRACE = 0.5; rank = object.__new__(together.Together); rank._heed_sigterm(); "
         "print('waiting', flush=True); torch.linalg.eigh(torch.rand(9000, 9000))"
     )
     process = subprocess.Popen(
