@@ -45,5 +45,11 @@ class RankError(GpuSslError):
     """Another of the processes that torchrun started is gone."""
 
 
+class InterruptError(GpuSslError):
+    """Ctrl-C, with the words of how to go on."""
+
+    exit_code: ClassVar[int] = 130
+
+
 class StorageError(GpuSslError):
     """A file that cannot be read or written: no space, no permission, not what was expected."""

@@ -7,7 +7,7 @@ import click
 
 from gpu_ssl.cli.ranks import one_tells
 from gpu_ssl.config import FitConfig, ModelConfig, SVMConfig, TrainConfig
-from gpu_ssl.errors import RankError, UsageError
+from gpu_ssl.errors import InterruptError, RankError, UsageError
 
 if TYPE_CHECKING:
     from gpu_ssl.data.own import OwnImages
@@ -138,9 +138,7 @@ def _fit(
     except RankError as error:
         raise RankError(f"{error}; the same command goes on, on any number of ranks") from None
     except KeyboardInterrupt:
-        if ranks.leads:
-            click.echo("gpu-ssl: interrupted; the same command goes on", err=True)
-        raise click.exceptions.Exit(130) from None
+        raise InterruptError("interrupted; the same command goes on") from None
     if fitted is None:
         return None
     save(output, fitted.model, fitted.record)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gpu_ssl.errors import GpuSslError
+from gpu_ssl.errors import GpuSslError, InterruptError
 
 if TYPE_CHECKING:
     from gpu_ssl.runtime.ranks import Ranks
@@ -19,10 +19,14 @@ TOGETHER = ("run", "fit")
 def one_tells(ranks: "Ranks") -> Iterator[None]:
     """Let the first rank that fails tell why, and no other."""
     try:
-        yield
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise InterruptError("interrupted") from None
     except GpuSslError as error:
         if ranks.fails_first():
             tell_error(str(error))
+        ranks.abandon(error.exit_code)
         raise click.exceptions.Exit(error.exit_code) from None
 
 

@@ -20,7 +20,7 @@ from gpu_ssl.config import (
     option_name,
     parse_label_counts,
 )
-from gpu_ssl.errors import GpuSslError, RankError, UsageError
+from gpu_ssl.errors import GpuSslError, InterruptError, RankError, UsageError
 
 if TYPE_CHECKING:
     from gpu_ssl.runtime.ranks import Ranks
@@ -216,9 +216,7 @@ def _run(config: RunConfig, folder: Path, options: dict[str, Any], ranks: "Ranks
     except RankError as error:
         raise RankError(f"{error}; go on, on any number of ranks, with: {resume}") from None
     except KeyboardInterrupt:
-        if ranks.leads:
-            click.echo(f"gpu-ssl: interrupted; go on with: {resume}", err=True)
-        raise click.exceptions.Exit(130) from None
+        raise InterruptError(f"interrupted; go on with: {resume}") from None
     except GpuSslError:
         if ranks.leads:
             writing.release_folder(folder)

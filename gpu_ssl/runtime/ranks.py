@@ -65,6 +65,9 @@ class Ranks(Protocol):
     def part(self) -> None:
         """Exchange nothing any more."""
 
+    def abandon(self, exit_code: int) -> None:
+        """End this process, if others may be waiting for what it never sends."""
+
 
 class _Alone:
     number, size, leads = 0, 1, True
@@ -97,6 +100,9 @@ class _Alone:
         return nullcontext()
 
     def part(self) -> None:
+        pass
+
+    def abandon(self, exit_code: int) -> None:
         pass
 
 

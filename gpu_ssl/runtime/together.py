@@ -170,6 +170,13 @@ class Together:
         with suppress(RuntimeError):  # There is nothing left to lose.
             dist.destroy_process_group()
 
+    def abandon(self, exit_code: int) -> None:
+        if dist.is_initialized():
+            # What is under way ends in no order: waiting for it may take for ever, and not waiting aborts.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(exit_code)
+
 
 def shard_of(n: int, number: int, size: int) -> range:
     """Return which of `n` rows rank `number` of `size` holds; sizes of shards differ by 1 at most."""

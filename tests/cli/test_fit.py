@@ -249,7 +249,7 @@ def test_an_interrupted_fit_goes_on_where_it_was(home: Path) -> None:
             break
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=60)[1] == "gpu-ssl: interrupted; the same command goes on\n"
+    assert process.communicate(timeout=60)[1] == "gpu-ssl: error: interrupted; the same command goes on\n"
     assert process.returncode == 130
     refused = program(home, "predict", "late", "test")
     assert (refused.returncode, "holds an unfinished fit" in refused.stderr) == (2, True)

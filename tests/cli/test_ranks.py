@@ -153,6 +153,23 @@ def test_a_killed_rank_ends_the_run_with_one_line_and_one_rank_goes_on(tmp_path:
     assert resumed.results[1].accuracy_mean > 0.85
 
 
+@pytest.mark.parametrize("everybody", [True, False], ids=["terminal", "torchrun"])
+def test_ctrl_c_is_told_once_and_two_ranks_go_on(tmp_path: Path, everybody: bool) -> None:
+    """A terminal sends the signal to all processes; others send it to torchrun, which ends the ranks."""
+    folder = tmp_path / "run"
+    process = start([*TWO, "run", *DIGITS, "--epochs", "40", "--output", str(folder)], start_new_session=True)
+    wait_for_epoch(folder, 2)
+    (os.killpg if everybody else os.kill)(process.pid, signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert stdout == ""
+    assert "terminate called" not in stderr
+    (line,) = [line for line in stderr.splitlines() if line.startswith("gpu-ssl:")]
+    assert line.endswith(f"gpu-ssl run --resume {folder}")
+    resumed = report_of([*TWO, "run", "--resume", str(folder), "--json", "--quiet", "--no-plots"])
+    assert (len(resumed.training.history), resumed.training.ranks) == (40, 2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
