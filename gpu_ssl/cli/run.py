@@ -92,12 +92,12 @@ NOT_SETTINGS = {"output", "resume", "as_json", "plots", "quiet"}
 @click.option(
     "--epochs",
     type=int,
-    help="Times to go through the images.  [default: 4 (mlp: 20), or as many as 400 (mlp: 5000) steps take]",
+    help="Times to go through the images.  [default: 4 (mlp: 10), or as many as 400 (mlp: 1000) steps take]",
 )
 @click.option(
     "--batch-size", type=int, help="Images in a step of training.  [default: 256; fewer for a small data set]"
 )
-@click.option("--learning-rate", type=float, help="Peak learning rate.  [default: 0.006; mlp: 0.002]")
+@click.option("--learning-rate", type=float, help="Peak learning rate.  [default: 0.006]")
 @click.option(
     "--augment/--no-augment",
     default=None,

@@ -18,7 +18,13 @@ def build(make: Callable[[], Network], device: torch.device, seed: int) -> Netwo
     return network.to(device).to(memory_format=torch.channels_last)
 
 
-def make_optimizer(network: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+BETA1, BETA2 = (0.85, 0.95), 0.999
+"""What torch's schedule and AdamW themselves begin with; see `models.plan.Descent`."""
+
+
+def make_optimizer(
+    network: nn.Module, learning_rate: float, weight_decay: float, beta2: float = BETA2
+) -> torch.optim.AdamW:
     """Make AdamW whose weight decay pulls on matrices and kernels, not on biases and batch norm's scales."""
     matrices = [p for p in network.parameters() if p.ndim > 1]
     vectors = [p for p in network.parameters() if p.ndim <= 1]
@@ -26,15 +32,27 @@ def make_optimizer(network: nn.Module, learning_rate: float, weight_decay: float
         {"params": matrices, "weight_decay": weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=(BETA1[0], beta2), fused=True)
 
 
 def make_schedule(
-    optimizer: torch.optim.Optimizer, peak: float, steps: int, warm_up: float
+    optimizer: torch.optim.Optimizer,
+    peak: float,
+    steps: int,
+    warm_up: float,
+    beta1: tuple[float, float] = BETA1,
 ) -> torch.optim.lr_scheduler.OneCycleLR:
-    """Let the learning rate rise to `peak` over the share `warm_up` of the steps, then fall to nearly 0."""
+    """Let the learning rate rise to `peak` over the share `warm_up` of the steps, then fall to nearly 0.
+
+    The memory of gradients goes the other way: `beta1` gives it at the peak, and at both ends.
+    """
     # OneCycleLR divides by the length of each of its two phases; neither may be empty.
     steps = max(steps, 2)
     return torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, peak, total_steps=steps, pct_start=max(warm_up, 1.5 / steps)
+        optimizer,
+        peak,
+        total_steps=steps,
+        pct_start=max(warm_up, 1.5 / steps),
+        base_momentum=beta1[0],
+        max_momentum=beta1[1],
     )

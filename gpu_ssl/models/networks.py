@@ -23,13 +23,13 @@ def perceptron(image_shape: tuple[int, int, int], latent_dim: int) -> Parts:
     """Build the network of Kingma et al. 2014, section 4: two layers of 600 softplus units each way."""
     pixels = math.prod(image_shape)
     trunk = nn.Sequential(
-        nn.Flatten(), nn.Linear(pixels, 600), nn.Softplus(), nn.Linear(600, 600), nn.Softplus()
+        nn.Flatten(), nn.Linear(pixels, 600), _CentredSoftplus(), nn.Linear(600, 600), _CentredSoftplus()
     )
     decoder = nn.Sequential(
         nn.Linear(latent_dim, 600),
-        nn.Softplus(),
+        _CentredSoftplus(),
         nn.Linear(600, 600),
-        nn.Softplus(),
+        _CentredSoftplus(),
         nn.Linear(600, pixels),
         nn.Unflatten(1, image_shape),
     )
@@ -103,6 +103,18 @@ def classifier_trunk(image_shape: tuple[int, int, int], first: int = 32) -> tupl
 def _convolution(before: int, after: int, stride: int) -> list[nn.Module]:
     kernel = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
     return [kernel, nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
+
+
+class _CentredSoftplus(nn.Module):
+    """softplus(x) - log 2, which is 0 at 0.
+
+    The next layer's bias could take the constant up, so a network can be what it could be without. But
+    inputs of a layer that are 0 in the mean make for a better conditioned descent (LeCun et al. 1998,
+    Efficient BackProp, section 4.3).
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        return F.softplus(features) - math.log(2)
 
 
 class _PixelsToChannels(nn.Module):

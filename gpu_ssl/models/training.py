@@ -57,8 +57,8 @@ class Trainer:
         self.objective = ranks.parallel(Objective(vae))
         self.batches = images.epochs(plan.batch_size, canonical_bytes if plan.augment else _unchanged)
         self.generator = torch.Generator(images.device).manual_seed(seed)
-        self.optimizer = make_optimizer(vae, plan.learning_rate, plan.weight_decay)
-        self.schedule = make_schedule(self.optimizer, plan.learning_rate, plan.steps, WARM_UP)
+        self.optimizer = make_optimizer(vae, plan.learning_rate, plan.weight_decay, plan.beta2)
+        self.schedule = make_schedule(self.optimizer, plan.learning_rate, plan.steps, WARM_UP, plan.beta1)
         self.history: list[EpochLosses] = []
 
     def step(self, batch: Batch) -> Losses:
@@ -66,13 +66,24 @@ class Trainer:
         inputs, targets = self.views(batch)
         with autocast(self.device, self.plan.precision):
             parts: Losses = self.objective(inputs, targets, batch.randomness, batch.total)
-            loss = parts.reconstruction + self.vae.config.kl_weight * parts.kl
+            loss = parts.reconstruction + self.kl_weight * parts.kl
         self.optimizer.zero_grad(set_to_none=True)
         # The gradients of ranks are averaged, and those of a batch's parts add up.
         torch.autograd.backward(loss if self.ranks.size == 1 else self.ranks.size * loss)
         self.optimizer.step()
         self.schedule.step()
         return Losses(parts.reconstruction.detach(), parts.kl.detach())
+
+    @property
+    def kl_weight(self) -> float:
+        """What the KL divergence counts in the next step.
+
+        Latents that cost their full price before they tell the decoder anything are given up (Bowman et
+        al. 2016, Generating Sentences from a Continuous Space, section 3.1).
+        """
+        warm_up = self.plan.kl_warm_up * self.plan.steps
+        done = self.schedule.last_epoch
+        return self.vae.config.kl_weight * (1.0 if done >= warm_up else done / warm_up)
 
     def views(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return what the network sees and what it is to draw.

@@ -22,6 +22,7 @@ def test_digits_are_not_mirrored_and_the_paper_augments_nothing() -> None:
     assert not make_plan(TrainConfig(), ModelConfig(), images_of(1000), mirrored=False).mirror
     paper = make_plan(TrainConfig(), ModelConfig(network="mlp"), images_of(1000), mirrored=True)
     assert (paper.augment, paper.mirror) == (False, False)
+    assert (paper.steps, paper.kl_warm_up, paper.beta2) == (1000, 0.5, 0.95)
 
 
 def test_few_images_are_gone_through_more_often() -> None:

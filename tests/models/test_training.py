@@ -116,6 +116,28 @@ def test_the_shortest_trainings_have_a_schedule(digits: Dataset, steps: int) -> 
     assert trainer.optimizer.param_groups[0]["lr"] < plan.learning_rate
 
 
+def test_the_kl_divergence_comes_in_by_degrees_and_goes_on_from_a_checkpoint(
+    digits: Dataset, tmp_path: Path
+) -> None:
+    plan = replace(PLAN, kl_warm_up=0.5)
+    trainer = make_trainer(digits, plan, network="mlp")
+    assert trainer.kl_weight == 0
+    trainer.epoch()
+    assert trainer.kl_weight == pytest.approx(0.5)  # after 5 of the first 10 steps; of the paper's weight, 1
+    trainer.save(tmp_path / "c.json", ORIGIN)
+    resumed = make_trainer(digits, plan, network="mlp")
+    resumed.restore(tmp_path / "c.json", ORIGIN)
+    assert resumed.kl_weight == trainer.kl_weight
+    trainer.epoch()
+    assert trainer.kl_weight == 1
+    trainer.epoch()
+    assert trainer.kl_weight == 1
+
+
+def test_without_a_warm_up_the_kl_divergence_counts_from_the_first_step(digits: Dataset) -> None:
+    assert make_trainer(digits).kl_weight == ModelConfig().kl_weight
+
+
 def test_training_lowers_the_loss(digits: Dataset) -> None:
     trainer = make_trainer(digits, replace(PLAN, epochs=15))
     train(trainer, 15)
