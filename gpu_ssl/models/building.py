@@ -1,5 +1,6 @@
 """What every training here begins with: seeded weights, an optimizer, a schedule."""
 
+import inspect
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -24,7 +25,7 @@ BETA1, BETA2 = (0.85, 0.95), 0.999
 
 def make_optimizer(
     network: nn.Module, learning_rate: float, weight_decay: float, beta2: float = BETA2
-) -> torch.optim.AdamW:
+) -> torch.optim.Optimizer:
     """Make AdamW whose weight decay pulls on matrices and kernels, not on biases and batch norm's scales."""
     matrices = [p for p in network.parameters() if p.ndim > 1]
     vectors = [p for p in network.parameters() if p.ndim <= 1]
@@ -32,7 +33,17 @@ def make_optimizer(
         {"params": matrices, "weight_decay": weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=(BETA1[0], beta2), fused=True)
+    return _AdamW(groups, lr=learning_rate, betas=(BETA1[0], beta2), fused=True)
+
+
+class _AdamW(torch.optim.AdamW):
+    """AdamW without torch's compiler, which it imports (0.8 s) to tell it to keep away from these methods."""
+
+    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
 
 
 def make_schedule(
