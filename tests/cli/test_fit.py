@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -59,6 +60,19 @@ def answers(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
+def assert_same_answers(rows: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
+    """Numbers may differ in their last digit: sums depend on where in memory a process has its images."""
+    numbers = {"confidence": 1.5e-4, "ood_score": 1.5e-3}
+    assert len(rows) == len(expected)
+    for row, other in zip(rows, expected, strict=True):
+        assert row.keys() == other.keys()
+        for name in row:
+            if name in numbers:
+                assert float(row[name]) == pytest.approx(float(other[name]), abs=numbers[name])
+            else:
+                assert row[name] == other[name]
+
+
 def test_a_fit_tells_what_to_expect(home: Path) -> None:
     said = (home / "said").read_text()
     assert "1,347 images of 8 x 8 pixels, grey; 200 labelled, 10 classes" in said
@@ -87,15 +101,11 @@ def test_json_lines_a_file_and_stdin_say_the_same(home: Path) -> None:
     table = answers(program(home, "predict", "model", "test").stdout)[:3]
     paths = "".join(f"test/{row['path']}\n" for row in table)
     lines = program(home, "predict", "model", "-", "--format", "jsonl", stdin=paths).stdout.splitlines()
-    for row, line in zip(table, map(json.loads, lines), strict=True):
-        assert line == {
-            **row,
-            "path": f"test/{row['path']}",
-            "confidence": float(row["confidence"]),
-            "ood_score": float(row["ood_score"]),
-        }
+    assert_same_answers(
+        list(map(json.loads, lines)), [{**row, "path": f"test/{row['path']}"} for row in table]
+    )
     assert program(home, "predict", "model", "test/0000.png", "--output", "one.jsonl").stdout == ""
-    assert json.loads((home / "one.jsonl").read_text()) == json.loads(lines[0])
+    assert_same_answers([json.loads((home / "one.jsonl").read_text())], [json.loads(lines[0])])
 
 
 def test_answers_go_out_as_parquet(home: Path) -> None:
@@ -106,12 +116,7 @@ def test_answers_go_out_as_parquet(home: Path) -> None:
     done = program(home, "predict", "model", "test", "--output", "answers.parquet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     columns = pyarrow.parquet.read_table(home / "answers.parquet")
-    assert columns.num_rows == len(table)
-    for row, expected in zip(columns.to_pylist(), table, strict=True):
-        assert row.keys() == expected.keys()
-        for name, value in row.items():
-            number = isinstance(value, float)
-            assert type(value)(expected[name]) == (pytest.approx(value) if number else value)
+    assert_same_answers(columns.to_pylist(), table)
     assert program(home, "predict", "model", "odd", "--output", "odd.parquet").returncode == 0
     assert pyarrow.parquet.read_table(home / "odd.parquet")["path"].to_pylist() == ["\\xff.png"]
 
@@ -123,7 +128,9 @@ def test_a_parquet_file_is_fitted_and_predicted_as_its_images_are(home: Path, di
     table = answers(program(home, "predict", "model", "test").stdout)
     rows = answers(program(home, "predict", "model", "test.parquet").stdout)
     assert [row.pop("path") for row in rows] == [str(i) for i in range(len(table))]
-    assert rows == [{name: value for name, value in row.items() if name != "path"} for row in table]
+    assert_same_answers(
+        rows, [{name: value for name, value in row.items() if name != "path"} for row in table]
+    )
     done = program(home, "fit", "test.parquet", "--output", "of-parquet", "--epochs", "1", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     assert sum(json.loads(done.stdout)["n_labelled"].values()) == 100
