@@ -61,7 +61,7 @@ def answers(text: str) -> list[dict[str, str]]:
 
 
 def assert_same_answers(rows: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
-    """Numbers may differ in their last digit: sums depend on where in memory a process has its images."""
+    """Numbers may differ in their last digit: those of two processes once did, for a reason not found."""
     numbers = {"confidence": 1.5e-4, "ood_score": 1.5e-3}
     assert len(rows) == len(expected)
     for row, other in zip(rows, expected, strict=True):
