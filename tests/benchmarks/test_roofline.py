@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks.roofline import counted, encoding, render, training
+from benchmarks.roofline import counted, encoding, measured_peaks, render, training
 from gpu_ssl.data.image_set import Dataset
 
 
@@ -29,5 +29,16 @@ def test_a_step_counts_three_products_for_each_of_a_forward_pass(digits: Dataset
 def test_the_table_shows_shares_of_the_peaks() -> None:
     phase = {"seconds": [2.0, 1.0, 4.0], "images": 100, "flops": 6e9, "bytes": 3e9, "dtype": "bfloat16"}
     peaks = {"bfloat16": 12e9, "float32": 6e9, "bytes": 3e9}
-    line = render({"peaks": peaks, "phases": {"train": phase}}).splitlines()[2]
+    lines = render({"peaks": peaks, "phases": {"train": phase}}).splitlines()
+    line = lines[2]
     assert line == "| train (bfloat16) | 50 | 60.0 | 3 | 25% | 30000 | 1.5 | 50% |"
+    assert "12 GFLOP/s in bfloat16, 6 GFLOP/s in float32, 3.0 GB/s" in lines[-1]
+
+
+def test_a_dtype_that_nothing_works_in_has_no_peak() -> None:
+    """Without units for bfloat16 one of its products takes half a minute."""
+    peaks = measured_peaks(torch.device("cpu"), 1, {torch.float32})
+    assert peaks.keys() == {"float32", "bytes"}
+    assert min(peaks.values()) > 0
+    phase = {"seconds": [1.0], "images": 1, "flops": 1.0, "bytes": 1.0, "dtype": "float32"}
+    assert "bfloat16" not in render({"peaks": peaks, "phases": {"train": phase}})
