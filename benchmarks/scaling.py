@@ -146,13 +146,8 @@ def predictions(machine: Machine, costs: tuple[Costs, Costs, Costs]) -> Iterator
 def checks(cases: dict[str, Any], streaming: dict[str, Any], train: Costs, encode: Costs) -> Iterator[str]:
     """Give the rows of the table that holds the model against what was measured here."""
     roofline = cases["roofline"]
-    here = replace(
-        H100,
-        flops=max(rate for name, rate in roofline["peaks"].items() if name != "bytes"),
-        bytes=roofline["peaks"]["bytes"],
-        launch=0.0,
-        name="here",
-    )
+    peaks, dtype = roofline["peaks"], roofline["phases"]["encode"]["dtype"]  # training is in the same
+    here = replace(H100, flops=peaks[dtype], bytes=peaks["bytes"], launch=0.0, name="here")
     turns = streaming["turns"]["train"]
     work = [("train", turns["images"], f" from {where}", train, s) for where, s in turns["seconds"].items()]
     work.append(("train", streaming["images"], " from disk", train, [streaming["fit"]["epoch_seconds"]]))

@@ -36,8 +36,8 @@ def test_the_table_shows_shares_of_the_peaks() -> None:
 
 
 def test_a_dtype_that_nothing_works_in_has_no_peak() -> None:
-    """Without units for bfloat16 one of its products takes half a minute."""
-    peaks = measured_peaks(torch.device("cpu"), 1, {torch.float32})
+    """Where a CPU has no units for bfloat16, measuring its peak takes minutes."""
+    peaks = measured_peaks(torch.device("cpu"), 1, [torch.float32])
     assert peaks.keys() == {"float32", "bytes"}
     assert min(peaks.values()) > 0
     phase = {"seconds": [1.0], "images": 1, "flops": 1.0, "bytes": 1.0, "dtype": "float32"}
