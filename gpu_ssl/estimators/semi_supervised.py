@@ -128,9 +128,12 @@ class SemiSupervisedClassifier(
         classes: NDArray[Any] = self.classes_[codes]
         return classes
 
-    def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Return the probability of each class, of shape (n, n_classes), largest at what `predict` says."""
-        return self._ask(X).probabilities
+    def predict_proba(self, X: Any) -> NDArray[np.float32]:
+        """Return the probability of each class, of shape (n, n_classes), largest at what `predict` says.
+
+        In float32, as the network computes: further digits would depend on which images came with them.
+        """
+        return self._ask(X).probabilities.astype(np.float32)
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Return the latents of X, of shape (n, latent_dim), float32."""

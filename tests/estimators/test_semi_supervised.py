@@ -20,7 +20,6 @@ from gpu_ssl.fitted import storage
 
 EXPECTED = {
     "check_classifiers_classes": "its labels are -1 and 1, and -1 stands for no label here",
-    "check_methods_subset_invariance": "float32 sums depend on how many rows are summed at once",
 }
 
 QUICK = SemiSupervisedClassifier(latent_dim=16, mirror=False, epochs=5, random_state=0, device="cpu")
@@ -117,7 +116,7 @@ def test_a_saved_model_says_the_same(
     model, record = storage.load(tmp_path / "model", "cpu")
     images = digits.test.images
     expected = fitted.predict_proba(images[:, 0])
-    assert np.array_equal(model.predict(images[:1024]).probabilities, expected)
+    assert np.array_equal(model.predict(images[:1024]).probabilities.astype(np.float32), expected)
     assert record.class_names == tuple("0123456789")
     assert json.loads((tmp_path / "model" / "model.json").read_text())["kind"] == "gpu-ssl model"
     floats = clone(QUICK).fit(digits.train.images[:100, 0] / 255, digits.train.labels[:100])
