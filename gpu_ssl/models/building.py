@@ -1,11 +1,13 @@
 """What every training here begins with: seeded weights, an optimizer, a schedule."""
 
-import inspect
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
+
+from gpu_ssl.models.adamw import AdamW
+from gpu_ssl.models.muon import Muon
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -24,26 +26,21 @@ BETA1, BETA2 = (0.85, 0.95), 0.999
 
 
 def make_optimizer(
-    network: nn.Module, learning_rate: float, weight_decay: float, beta2: float = BETA2
+    network: nn.Module, learning_rate: float, weight_decay: float, beta2: float = BETA2, muon: bool = False
 ) -> torch.optim.Optimizer:
-    """Make AdamW whose weight decay pulls on matrices and kernels, not on biases and batch norm's scales."""
+    """Make AdamW, or Muon for matrices and kernels; weight decay pulls on these alone.
+
+    Biases and batch norm's scales take the steps of AdamW without weight decay.
+    """
     matrices = [p for p in network.parameters() if p.ndim > 1]
     vectors = [p for p in network.parameters() if p.ndim <= 1]
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": matrices, "weight_decay": weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return _AdamW(groups, lr=learning_rate, betas=(BETA1[0], beta2), fused=True)
-
-
-class _AdamW(torch.optim.AdamW):
-    """AdamW without torch's compiler, which it imports (0.8 s) to tell it to keep away from these methods."""
-
-    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
-    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
-    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
-    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
-    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+    if muon:
+        groups[0]["muon"], groups[1]["muon"] = True, False
+    return (Muon if muon else AdamW)(groups, lr=learning_rate, betas=(BETA1[0], beta2), fused=True)
 
 
 def make_schedule(

@@ -57,7 +57,7 @@ class Trainer:
         self.objective = ranks.parallel(Objective(vae))
         self.batches = images.epochs(plan.batch_size, canonical_bytes if plan.augment else _unchanged)
         self.generator = torch.Generator(images.device).manual_seed(seed)
-        self.optimizer = make_optimizer(vae, plan.learning_rate, plan.weight_decay, plan.beta2)
+        self.optimizer = make_optimizer(vae, plan.learning_rate, plan.weight_decay, plan.beta2, plan.muon)
         self.schedule = make_schedule(self.optimizer, plan.learning_rate, plan.steps, WARM_UP, plan.beta1)
         self.history: list[EpochLosses] = []
 
