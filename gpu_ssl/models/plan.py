@@ -44,7 +44,7 @@ class Descent:
 
 DESCENTS = {
     # Many more steps make it learn a small set by heart: on 1,347 digits, 1,200 cost 4 points at 50 labels.
-    "conv": Descent(2, 400, 1e-2, True, BETA1, BETA2, kl_warm_up=0.0),
+    "conv": Descent(2, 300, 1e-2, True, BETA1, BETA2, kl_warm_up=0.0),
     # Chosen by the ELBO, which knows no label. With a beta2 of 0.99 some seeds leave the valley for good.
     "mlp": Descent(10, 1000, 6e-3, False, (0.9, 0.9), 0.95, kl_warm_up=0.5),
 }
