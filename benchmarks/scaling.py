@@ -16,6 +16,8 @@ from typing import Any
 
 import click
 
+from gpu_ssl.models.plan import DESCENTS
+
 RESULTS = Path(__file__).parent / "results"
 SUITE = RESULTS / "2x-intel-r-xeon-r-processor.json"
 STREAMING = RESULTS / "streaming.json"
@@ -30,7 +32,7 @@ KERNELS = 149
 EXCHANGES = 7
 """Times that ranks wait for one another in a step: two a batch norm, and the gradients."""
 
-EPOCHS = 4
+EPOCHS = DESCENTS["conv"].epochs
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ LISTED = 5
     help="Whether a mirror image is of the same class. It is not for writing, or for left and right hands.",
 )
 @click.option("--latent-dim", type=int, help="Dimensions of the latents.  [default: 64]")
-@click.option("--epochs", type=int, help="Times to go through the images.  [default: 4, or 400 steps]")
+@click.option("--epochs", type=int, help="Times to go through the images.  [default: 2, or 300 steps]")
 @click.option("--batch-size", type=int, help="Images in a step of training.  [default: 256; fewer for few]")
 @click.option(
     "--learning-rate", type=float, help="Peak learning rate.  [default: 0.01 for conv, 0.006 for mlp]"

@@ -92,7 +92,7 @@ NOT_SETTINGS = {"output", "resume", "as_json", "plots", "quiet"}
 @click.option(
     "--epochs",
     type=int,
-    help="Times to go through the images.  [default: 4 (mlp: 10), or as many as 400 (mlp: 1000) steps take]",
+    help="Times to go through the images.  [default: 2 (mlp: 10), or as many as 300 (mlp: 1000) steps take]",
 )
 @click.option(
     "--batch-size", type=int, help="Images in a step of training.  [default: 256; fewer for a small data set]"

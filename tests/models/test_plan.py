@@ -16,18 +16,19 @@ def images_of(n: int) -> Resident:
 def test_the_plan_of_fashion_mnist() -> None:
     plan = make_plan(TrainConfig(), ModelConfig(), images_of(60_000), mirrored=True)
     assert (plan.steps_per_epoch, plan.augment, plan.mirror) == (234, True, True)
+    assert (plan.epochs, plan.muon) == (2, True)
 
 
 def test_digits_are_not_mirrored_and_the_paper_augments_nothing() -> None:
     assert not make_plan(TrainConfig(), ModelConfig(), images_of(1000), mirrored=False).mirror
     paper = make_plan(TrainConfig(), ModelConfig(network="mlp"), images_of(1000), mirrored=True)
     assert (paper.augment, paper.mirror) == (False, False)
-    assert (paper.steps, paper.kl_warm_up, paper.beta2) == (1000, 0.5, 0.95)
+    assert (paper.steps, paper.kl_warm_up, paper.beta2, paper.muon) == (1000, 0.5, 0.95, False)
 
 
 def test_few_images_are_gone_through_more_often() -> None:
     plan = make_plan(TrainConfig(), ModelConfig(), images_of(1000), mirrored=False)
-    assert (plan.batch_size, plan.steps_per_epoch, plan.steps) == (50, 20, 400)
+    assert (plan.batch_size, plan.steps_per_epoch, plan.steps) == (50, 20, 300)
     assert make_plan(TrainConfig(epochs=2), ModelConfig(), images_of(1000), False).epochs == 2
 
 
@@ -36,7 +37,7 @@ def test_every_plan_has_batches_that_fit(n: int) -> None:
     plan = make_plan(TrainConfig(), ModelConfig(), images_of(n), mirrored=False)
     assert 2 <= plan.batch_size <= n
     assert plan.batch_size * plan.steps_per_epoch <= n
-    assert plan.steps >= 400
+    assert plan.steps >= 300
 
 
 def test_fewer_images_than_a_batch_are_one_batch() -> None:
