@@ -49,7 +49,7 @@ WANTED: dict[str, dict[str, dict[int, float]]] = {
     "fashion-mnist": {
         "m1": M1_WANTED,
         "consistency": {100: 81.0, 600: 85.5, 1000: 87.0, 3000: 89.7},
-    }
+    },
 }
 """Mean accuracies in % that the project set itself before it measured."""
 
