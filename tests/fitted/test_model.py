@@ -27,7 +27,9 @@ def test_it_knows_digits_and_how_well(fitted: Fit, dataset: Dataset) -> None:
     estimate = fitted.record.estimate
     assert estimate is not None
     assert right.mean() > 0.92
-    assert estimate.low <= right.mean() <= estimate.high
+    # So few test images tell the accuracy no better than this.
+    chance = right.std() / len(right) ** 0.5
+    assert estimate.low - chance <= right.mean() <= estimate.high + chance
     assert estimate.of == 300
     assert expected_calibration_error(answers.probabilities.max(axis=1), right) < 0.06
     assert (answers.probabilities.argmax(axis=1) == answers.classes).all()
