@@ -55,9 +55,7 @@ LISTED = 5
 @click.option("--latent-dim", type=int, help="Dimensions of the latents.  [default: 64]")
 @click.option("--epochs", type=int, help="Times to go through the images.  [default: 2, or 300 steps]")
 @click.option("--batch-size", type=int, help="Images in a step of training.  [default: 256; fewer for few]")
-@click.option(
-    "--learning-rate", type=float, help="Peak learning rate.  [default: 0.01 for conv, 0.006 for mlp]"
-)
+@click.option("--learning-rate", type=float, help="Peak learning rate.  [default: 0.01]")
 @click.option(
     "--precision",
     type=click.Choice(["auto", "float32", "bfloat16"]),

@@ -36,10 +36,15 @@ class Muon(AdamW):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step; nothing in it waits for the device. The gradients of matrices are used up."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         for group in self.param_groups:
             if group["muon"]:
                 self._descend(group)
-        return super().step(closure)  # It passes over parameters without a gradient.
+        super().step()  # It passes over parameters without a gradient.
+        return loss
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take up a state as any optimizer does: AdamW would look for its own in that of matrices."""
@@ -106,13 +111,14 @@ def _factors(squares: Tensor) -> Tensor:
     a, b, c = QUINTIC
     total = squares.diagonal(dim1=1, dim2=2).sum(1).clamp_min(torch.finfo(squares.dtype).tiny)
     squares = squares / total[:, None, None]  # No singular value is above 1.
-    factors = torch.eye(squares.shape[1], dtype=squares.dtype, device=squares.device).expand_as(squares)
+    factors = None
     for number in range(ROUNDS):
         polynomial = torch.baddbmm(squares, squares, squares, beta=b, alpha=c)
         polynomial.diagonal(dim1=1, dim2=2).add_(a)
-        factors = polynomial @ factors if number else polynomial
+        factors = polynomial if factors is None else polynomial @ factors
         if number + 1 < ROUNDS:
             squares = polynomial @ squares @ polynomial
+    assert factors is not None
     return factors / total.sqrt()[:, None, None]
 
 

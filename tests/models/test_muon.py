@@ -104,3 +104,20 @@ def test_what_has_no_gradient_stays() -> None:
     before = network.weight.detach().clone()
     make_optimizer(network, 1e-2, 0.1, muon=True).step()
     assert torch.equal(network.weight, before)
+
+
+def test_a_closure_is_asked_for_the_gradient_before_the_step() -> None:
+    torch.manual_seed(0)
+    networks = [nn.Linear(3, 2), nn.Linear(3, 2)]
+    networks[1].load_state_dict(networks[0].state_dict())
+    optimizers = [make_optimizer(network, 1e-2, 0.1, muon=True) for network in networks]
+
+    def loss_of(network: nn.Module) -> Tensor:
+        loss: Tensor = network(torch.ones(1, 3)).square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    expected = loss_of(networks[0])
+    optimizers[0].step()
+    assert optimizers[1].step(lambda: loss_of(networks[1])) == expected  # type: ignore[arg-type]
+    assert torch.equal(networks[0].weight, networks[1].weight)
