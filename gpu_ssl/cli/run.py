@@ -97,9 +97,7 @@ NOT_SETTINGS = {"output", "resume", "as_json", "plots", "quiet"}
 @click.option(
     "--batch-size", type=int, help="Images in a step of training.  [default: 256; fewer for a small data set]"
 )
-@click.option(
-    "--learning-rate", type=float, help="Peak learning rate.  [default: 0.01 for conv, 0.006 for mlp]"
-)
+@click.option("--learning-rate", type=float, help="Peak learning rate.  [default: 0.01 (mlp: 0.006)]")
 @click.option(
     "--augment/--no-augment",
     default=None,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gpu_ssl.fitted.model import FittedModel
@@ -48,6 +49,7 @@ class ModelGraph(nn.Module):
         probabilities = self._probabilities(decisions, winners)
         distances = _distances(latents, self.ood.references).amin(dim=1)
         errors = picture_errors(self.vae, images, latents, self.augmented)
+        # Not logsigmoid, which goes out as the logarithm of a sigmoid: far below 0 that is of 0.
         scores = torch.maximum(distances / self.ood.reach, errors / self.ood.usual_error)
         return winners, probabilities, scores
 
@@ -56,18 +58,14 @@ class ModelGraph(nn.Module):
         membership = self.svm.membership()
         values = self.coupling.slope * decisions
         first, second = (-membership).clamp(min=0), membership.clamp(min=0)
-        scores = _log_sigmoid(values) @ second + _log_sigmoid(-values) @ first
+        # Not logsigmoid, which goes out as the logarithm of a sigmoid: far below 0 that is of 0.
+        scores = -F.softplus(-values) @ second - F.softplus(values) @ first
         probabilities = torch.softmax(self.coupling.power * scores, dim=1)
         best, of_best = probabilities.argmax(dim=1, keepdim=True), probabilities.amax(dim=1, keepdim=True)
         of_winner = probabilities.gather(1, winners[:, None])
         classes = torch.arange(self.svm.n_classes)
         agreeing = torch.where(classes == best, of_winner, probabilities)
         return torch.where(classes == winners[:, None], of_best, agreeing)
-
-
-def _log_sigmoid(values: Tensor) -> Tensor:
-    """As torch's, which goes out as the logarithm of a sigmoid: far below 0 that is of 0."""
-    return values.clamp_max(0) - torch.log1p(torch.exp(-values.abs()))
 
 
 def _distances(points: Tensor, references: Tensor) -> Tensor:

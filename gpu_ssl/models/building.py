@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from gpu_ssl.models.adamw import AdamW
 from gpu_ssl.models.muon import Muon
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -25,22 +24,31 @@ BETA1, BETA2 = (0.85, 0.95), 0.999
 """What torch's schedule and AdamW themselves begin with; see `models.plan.Descent`."""
 
 
+WIDEST = 256
+"""Smaller side of the widest matrix that Muon takes: its work grows with the cube.
+
+With 256 latents the head's 512 rows made a step on a CPU twice as long.
+"""
+
+
 def make_optimizer(
     network: nn.Module, learning_rate: float, weight_decay: float, beta2: float = BETA2, muon: bool = False
-) -> torch.optim.Optimizer:
-    """Make AdamW, or Muon for matrices and kernels; weight decay pulls on these alone.
+) -> Muon:
+    """Make AdamW, with Muon for matrices and kernels on demand; weight decay pulls on these alone.
 
-    Biases and batch norm's scales take the steps of AdamW without weight decay.
+    Biases, batch norm's scales and very wide matrices take the steps of AdamW in any case.
     """
     matrices = [p for p in network.parameters() if p.ndim > 1]
     vectors = [p for p in network.parameters() if p.ndim <= 1]
+    by_muon = [p for p in matrices if muon and min(len(p), p[0].numel()) <= WIDEST]
+    taken = {id(p) for p in by_muon}
+    others = [p for p in matrices if id(p) not in taken]
     groups: list[dict[str, Any]] = [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+        {"params": by_muon, "weight_decay": weight_decay, "muon": True},
+        {"params": others, "weight_decay": weight_decay, "muon": False},
+        {"params": vectors, "weight_decay": 0.0, "muon": False},
     ]
-    if muon:
-        groups[0]["muon"], groups[1]["muon"] = True, False
-    return (Muon if muon else AdamW)(groups, lr=learning_rate, betas=(BETA1[0], beta2), fused=True)
+    return Muon(groups, lr=learning_rate, betas=(BETA1[0], beta2), fused=True)
 
 
 def make_schedule(

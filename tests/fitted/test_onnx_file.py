@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,13 @@ def test_onnxruntime_says_what_we_say(fitted: Fit, dataset: Dataset, tmp_path: P
     noise = np.random.default_rng(0).integers(0, 256, (50, 1, 8, 8), dtype=np.uint8)
     assert_same(fitted, run, noise)
     assert_same(fitted, run, np.zeros((1, 1, 8, 8), np.uint8))
+
+
+def test_classes_that_are_far_apart_have_probabilities(fitted: Fit, dataset: Dataset, tmp_path: Path) -> None:
+    """Where a sigmoid is 0 its logarithm is no number."""
+    coupling = replace(fitted.model.coupling, slope=1000.0)
+    sure = replace(fitted, model=replace(fitted.model, coupling=coupling))
+    assert_same(sure, session(sure, tmp_path), dataset.test.images)
 
 
 def test_two_classes_in_colour(tiny: Fit, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ TRAIN = """
 import sys, torch
 from gpu_ssl.models.building import make_optimizer, make_schedule
 network = torch.nn.Linear(3, 2)
-optimizer = make_optimizer(network, 1e-2, 0.1)
+optimizer = make_optimizer(network, 1e-2, 0.1, muon=True)
 schedule = make_schedule(optimizer, 1e-2, 4, 0.2)
 for _ in range(3):
     optimizer.zero_grad(set_to_none=True)

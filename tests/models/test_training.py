@@ -11,6 +11,7 @@ from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.errors import StorageError, TrainingError
 from gpu_ssl.models.augmentation import canonical, canonical_bytes, random_view
 from gpu_ssl.models.batches import Batch, Resident
+from gpu_ssl.models.building import make_optimizer
 from gpu_ssl.models.encoding import encode
 from gpu_ssl.models.plan import Plan
 from gpu_ssl.models.randomness import Share
@@ -29,6 +30,7 @@ PLAN = Plan(
     augment=True,
     mirror=True,
     precision=torch.float32,
+    muon=True,
 )
 
 
@@ -139,7 +141,7 @@ def test_without_a_warm_up_the_kl_divergence_counts_from_the_first_step(digits: 
 
 
 def test_training_lowers_the_loss(digits: Dataset) -> None:
-    trainer = make_trainer(digits, replace(PLAN, epochs=15))
+    trainer = make_trainer(digits, replace(PLAN, epochs=15, learning_rate=1e-2))
     train(trainer, 15)
     first, last = trainer.history[0], trainer.history[-1]
     assert last.reconstruction < 0.8 * first.reconstruction
@@ -164,7 +166,9 @@ def test_a_step_and_encoding_never_wait_for_the_device(network: str) -> None:
     trainer.vae, trainer.plan, trainer.ranks, trainer.device = vae, PLAN, ALONE, meta
     trainer.objective = Objective(vae)
     # The fused optimizer refuses the meta device; the plain one runs the same step without it.
-    trainer.optimizer = torch.optim.AdamW(vae.parameters())
+    trainer.optimizer = make_optimizer(vae, 1e-2, 0.0, muon=network == "conv")
+    for group in trainer.optimizer.param_groups:
+        group["fused"] = False
     trainer.schedule = torch.optim.lr_scheduler.OneCycleLR(trainer.optimizer, 0.1, total_steps=9)
     vae.train()
     parts = trainer.step(Batch(images, images, None, 64))  # type: ignore[arg-type]
@@ -226,13 +230,12 @@ def test_bfloat16_is_used_where_the_plan_says_so(digits: Dataset) -> None:
 
 def test_weight_decay_pulls_on_matrices_alone(digits: Dataset) -> None:
     trainer = make_trainer(digits)
-    matrices, vectors = trainer.optimizer.param_groups
-    assert matrices["weight_decay"] == PLAN.weight_decay
+    *matrices, vectors = trainer.optimizer.param_groups
+    assert {group["weight_decay"] for group in matrices} == {PLAN.weight_decay}
     assert vectors["weight_decay"] == 0
     assert {p.ndim for p in vectors["params"]} == {1}
-    assert len(matrices["params"]) + len(vectors["params"]) == len(
-        list(make_trainer(digits).vae.parameters())
-    )
+    held = [p for group in trainer.optimizer.param_groups for p in group["params"]]
+    assert len(held) == len(list(trainer.vae.parameters()))
 
 
 def test_without_augmentation_the_network_sees_and_draws_the_image(digits: Dataset) -> None:
