@@ -1,11 +1,12 @@
 """Everything that only a machine with a GPU can tell, in one JSON file to commit.
 
-``gpu-ssl doctor``; the tests marked ``gpu`` (none may be skipped); the contract with cuML and CuPy; the SVM
-on the CPU against cuML on the same latents, and whether they predict the same; ``gpu-ssl run`` on both; and
-the cases of ``python -m benchmarks``, as in its own records. Each step runs in a process of its own; one that
-fails is recorded, and the rest still runs.
+``gpu-ssl doctor``; the tests marked ``gpu`` (none may be skipped); the contract with cuML and CuPy;
+``gpu-ssl run`` on the GPU and on the CPU; the SVM of both on the same latents, and whether they predict the
+same; and the cases of ``python -m benchmarks``, as in its own records. Each step runs in a process of its
+own and is written down as soon as it ends; one that fails is recorded, and the rest still runs.
 
     scripts/check-gpu
+    scripts/check-gpu --only svm        this step anew; the others stay as they are in the record
 """
 
 import json
@@ -14,7 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -24,6 +27,8 @@ import click
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
 BENCHMARKS = ("recipe", "roofline", "phases", "elbo")
+CASES = ("svm", *BENCHMARKS)
+STEPS = ("gpu_tests", "contract", "run_cuda", "run_cpu", *CASES)
 LEAST_AGREEMENT = 0.9995
 """Share of the test images on which float32 on the GPU must decide as scikit-learn's SVC does."""
 
@@ -73,27 +78,32 @@ def run_pipeline(device: str, folder: Path) -> dict[str, Any]:
     return {"ok": report is not None, "seconds": seconds, "report": report}
 
 
+def run_case(name: str, folder: Path, *options: str) -> dict[str, Any]:
+    """Run a case of ``python -m benchmarks`` and return what it recorded."""
+    path = folder / f"{name}.json"
+    done = run_step(name, *options, "--output", str(path))
+    click.echo(done.stdout, err=True)
+    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return {"ok": done.returncode == 0 and record is not None, "record": record}
+
+
 def run_svm(folder: Path, labels: str, repeats: int) -> dict[str, Any]:
     """Time the SVM on both devices; good where every prediction agrees but for rounding."""
-    path = folder / "svm.json"
-    options = ("--device", "cuda", "--labels", labels, "--repeats", str(repeats), "--output", str(path))
-    done = run_step("SVM", "benchmarks.svm", *options)
-    click.echo(done.stdout, err=True)
-    if not path.is_file():
-        return {"ok": False, "exit_code": done.returncode}
-    record = json.loads(path.read_text(encoding="utf-8"))
-    agreements = [case["results"]["gpu-ssl cuML float32"]["agreement"] for case in record["cases"]]
-    return {"ok": min(agreements) >= LEAST_AGREEMENT, "agreements": agreements, "record": record}
+    options = ("--device", "cuda", "--labels", labels, "--repeats", str(repeats))
+    outcome = run_case("svm", folder, "benchmarks.svm", *options)
+    if outcome["ok"]:
+        cases = outcome["record"]["cases"]
+        agreements = [case["results"]["gpu-ssl cuML float32"]["agreement"] for case in cases]
+        outcome |= {"ok": min(agreements) >= LEAST_AGREEMENT, "agreements": agreements}
+    return outcome
 
 
-def run_benchmarks(folder: Path, repeats: int) -> dict[str, Any]:
-    """Run the cases of ``python -m benchmarks`` that no other step runs."""
-    path = folder / "benchmarks.json"
-    only = [word for case in BENCHMARKS for word in ("--only", case)]
-    done = run_step("benchmarks", "benchmarks", *only, "--repeats", str(repeats), "--output", str(path))
-    click.echo(done.stdout, err=True)
-    cases = json.loads(path.read_text(encoding="utf-8"))["cases"] if path.is_file() else {}
-    return {"ok": done.returncode == 0, "exit_code": done.returncode, "cases": cases}
+def run_benchmark(case: str, folder: Path, repeats: int) -> dict[str, Any]:
+    """Run a case by way of ``python -m benchmarks``."""
+    outcome = run_case(case, folder, "benchmarks", "--only", case, "--repeats", str(repeats))
+    if outcome["record"] is not None:
+        outcome["record"] = outcome["record"]["cases"].get(case)
+    return outcome
 
 
 def slug(name: str) -> str:
@@ -101,53 +111,77 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
+def commit() -> str:
+    """Return the commit that is checked, as far as git tells."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return "unknown"
+    return done.stdout.strip() or "unknown"
+
+
+def run_steps(
+    only: tuple[str, ...], labels: str, repeats: int, folder: Path
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the name and the outcome of each step of `only`; of all where it is empty."""
+    steps: dict[str, Callable[[], dict[str, Any]]] = {
+        "gpu_tests": lambda: run_tests("GPU tests", folder, "--require-gpu", "-m", "gpu", "tests"),
+        "contract": lambda: run_tests("contract", folder, "tests/contract"),
+        "run_cuda": lambda: run_pipeline("cuda", folder),
+        "run_cpu": lambda: run_pipeline("cpu", folder),
+        "svm": lambda: run_svm(folder, labels, repeats),
+        **{case: partial(run_benchmark, case, folder, repeats) for case in BENCHMARKS},
+    }
+    for name in STEPS:
+        if name in only or not only:
+            yield name, steps[name]()
+
+
 @click.command()
 @click.option("--labels", default="100,600,1000,3000,60000", show_default=True, help="Labels for the SVM.")
-@click.option("--repeats", type=click.IntRange(1), default=5, show_default=True, help="Rounds of the SVM.")
+@click.option(
+    "--repeats", type=click.IntRange(1), default=5, show_default=True, help="Rounds that are timed."
+)
+@click.option("--only", type=click.Choice(STEPS), multiple=True, help="Run this step; may be given again.")
 @click.option(
     "--output", type=click.Path(path_type=Path), help="[default: benchmarks/results/gpu-<name>.json]"
 )
-def main(labels: str, repeats: int, output: Path | None) -> None:
+def main(labels: str, repeats: int, only: tuple[str, ...], output: Path | None) -> None:
     """Run every check that needs a GPU and write what came out; exit with 1 where one failed."""
     doctor = run_step("doctor", "gpu_ssl", "doctor", "--device", "cuda", "--json")
     diagnosis = json.loads(doctor.stdout)
     if diagnosis["auto_device"]["used"] == "cpu":
         failed = [f"{c['name']}: {c['found']}" for c in diagnosis["checks"] if c["status"] == "failed"]
         raise click.ClickException(f"{'; '.join(failed)} (see: gpu-ssl doctor --device cuda)")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        steps = {
-            "doctor": {"ok": diagnosis["works"], **diagnosis},
-            "gpu_tests": run_tests("GPU tests", folder, "--require-gpu", "-m", "gpu", "tests"),
-            "contract": run_tests("contract", folder, "tests/contract"),
-            "svm": run_svm(folder, labels, repeats),
-            "run_cuda": run_pipeline("cuda", folder),
-            "run_cpu": run_pipeline("cpu", folder),
-            "benchmarks": run_benchmarks(folder, repeats),
-        }
-    # The same cases under the same names as in the records of python -m benchmarks.
-    cases = steps["benchmarks"].pop("cases") | {"svm": steps["svm"].get("record")}
     from gpu_ssl.runtime.environment import describe_environment
+    from gpu_ssl.runtime.files import write_text
 
     environment = describe_environment()
-    record = {
-        "schema": 1,
+    output = output or RESULTS / f"gpu-{slug(environment['gpus'][0]['name'])}.json"
+    earlier = json.loads(output.read_text(encoding="utf-8")) if only and output.is_file() else {}
+    record = earlier | {
+        "schema": 2,
         "what": "scripts/check-gpu",
         "taken": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-        ).stdout.strip(),
+        "commit": commit(),
         "environment": environment,
-        **steps,
-        "cases": cases,
+        "doctor": {"ok": diagnosis["works"], **diagnosis},
     }
-    output = output or RESULTS / f"gpu-{slug(environment['gpus'][0]['name'])}.json"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    for step, outcome in steps.items():
-        click.echo(f"{'ok    ' if outcome['ok'] else 'FAILED'} {step}")
+    # What was timed lies under the same names as in the records of python -m benchmarks.
+    cases = record.setdefault("cases", {})
+    good = {"doctor": diagnosis["works"]}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, outcome in run_steps(only, labels, repeats, Path(folder)):
+            if name in CASES:
+                cases[name] = outcome.pop("record")
+            record[name], good[name] = outcome, outcome["ok"]
+            write_text(output, json.dumps(record, indent=1) + "\n")
+    for name, ok in good.items():
+        click.echo(f"{'ok    ' if ok else 'FAILED'} {name}")
     click.echo(f"Written to {output}; please commit it")
-    sys.exit(0 if all(outcome["ok"] for outcome in steps.values()) else 1)
+    sys.exit(0 if all(good.values()) else 1)
 
 
 if __name__ == "__main__":

@@ -66,8 +66,8 @@ def steps(monkeypatch: pytest.MonkeyPatch, doctor: bool, agreement: float, tests
             case = {"results": {"gpu-ssl cuML float32": {"agreement": agreement}}}
             Path(options["--output"]).write_text(json.dumps({"cases": [case]}))
         elif arguments[0] == "benchmarks":
-            assert set(arguments) > {"recipe", "roofline", "phases", "elbo"}
-            Path(options["--output"]).write_text(json.dumps({"cases": {"recipe": {"ratio_median": 9.0}}}))
+            case = options["--only"]
+            Path(options["--output"]).write_text(json.dumps({"cases": {case: {"measured": case}}}))
         else:
             out = json.dumps({"results": []})
         return subprocess.CompletedProcess([name], code, out)
@@ -100,9 +100,26 @@ def test_the_record_holds_every_step_and_the_exit_code_tells(
     done = CliRunner().invoke(check_gpu.main, [])
     assert done.exit_code == exit_code, done.output
     record = json.loads((tmp_path / "gpu-nvidia-h100-80gb-hbm3.json").read_text())
-    names = ["doctor", "gpu_tests", "contract", "svm", "run_cuda", "run_cpu", "benchmarks"]
-    assert [name for name in names if not record[name]["ok"]] == failed
+    assert [name for name in ("doctor", *check_gpu.STEPS) if not record[name]["ok"]] == failed
     assert record["gpu_tests"]["failed"] == ({"tests.test_gpu::test_x": "boom"} if tests_exit else {})
     assert "please commit it" in done.output
-    assert record["cases"]["recipe"] == {"ratio_median": 9.0}
-    assert record["cases"]["svm"] == record["svm"]["record"]
+    for case in ("recipe", "roofline", "phases", "elbo"):
+        assert record["cases"][case] == {"measured": case}
+    assert record["svm"]["agreements"] == [agreement]
+    (measured,) = record["cases"]["svm"]["cases"]
+    assert measured["results"]["gpu-ssl cuML float32"] == {"agreement": agreement}
+
+
+def test_a_step_anew_leaves_the_others_and_a_step_that_breaks_loses_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    steps(monkeypatch, doctor=True, agreement=1.0, tests_exit=0)
+    output = tmp_path / "gpu.json"
+    taken = lambda *only: CliRunner().invoke(check_gpu.main, ["--output", str(output), *only])  # noqa: E731
+    assert taken("--only", "gpu_tests", "--only", "recipe").exit_code == 0
+    assert set(json.loads(output.read_text())) & {*check_gpu.STEPS} == {"gpu_tests", "recipe"}
+    monkeypatch.setattr(check_gpu, "run_svm", lambda *_: 1 / 0)
+    assert isinstance(taken("--only", "contract", "--only", "svm").exception, ZeroDivisionError)
+    record = json.loads(output.read_text())
+    assert set(record) & {*check_gpu.STEPS} == {"gpu_tests", "recipe", "contract"}
+    assert record["cases"] == {"recipe": {"measured": "recipe"}}
