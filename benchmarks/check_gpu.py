@@ -33,19 +33,17 @@ LEAST_AGREEMENT = 0.9995
 """Share of the test images on which float32 on the GPU must decide as scikit-learn's SVC does."""
 
 
-def run_step(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a module of Python; stderr goes to the terminal."""
+def run_step(name: str, *arguments: str, shown: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run a module of Python; stderr goes to the terminal, and so does what it prints if it is `shown`."""
     click.echo(f"== {name}: python -m {' '.join(arguments)}", err=True)
-    return subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False
-    )
+    stdout = sys.stderr if shown else subprocess.PIPE
+    return subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, stdout=stdout, text=True, check=False)
 
 
 def run_tests(name: str, folder: Path, *arguments: str) -> dict[str, Any]:
     """Run pytest with `arguments`; return how many tests ended how, and whether that is good."""
     report = folder / f"{name.replace(' ', '-')}.xml"
-    done = run_step(name, "pytest", "-q", f"--junitxml={report}", *arguments)
-    click.echo(done.stdout, err=True)
+    done = run_step(name, "pytest", "-v", "--durations=10", f"--junitxml={report}", *arguments, shown=True)
     if not report.is_file():
         return {"ok": False, "exit_code": done.returncode}
     suite = next(ElementTree.parse(report).getroot().iter("testsuite"))

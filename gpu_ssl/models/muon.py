@@ -4,8 +4,8 @@ Half the epochs give better latents than with AdamW; CHANGELOG.md has the compar
 """
 
 from collections import defaultdict
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +26,13 @@ SMALLEST = 1e-7
 """A norm below which a matrix counts as nothing, and its step fades with it."""
 
 
+class Rates(NamedTuple):
+    """What a schedule changes of a parameter group from step to step."""
+
+    learning_rate: float | Tensor
+    beta1: float | Tensor
+
+
 class Muon(AdamW):
     """Muon for the parameter groups that say ``muon=True``, AdamW for the others.
 
@@ -42,29 +49,46 @@ class Muon(AdamW):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            if group["muon"]:
-                self._descend(group)
+        self.descend()
         super().step()  # It passes over parameters without a gradient.
         return loss
+
+    @torch.no_grad()
+    def descend(self, rates: Sequence[Rates] | None = None) -> None:
+        """Take the step of the matrices alone, which uses their gradients up; `step` takes the others then.
+
+        Parameters
+        ----------
+        rates : sequence of Rates, optional
+            Of each group, in place of its own: on the device, for a CUDA graph keeps plain numbers for good.
+        """
+        for group, own in zip(self.param_groups, rates or self.rates(), strict=True):
+            if group["muon"]:
+                self._descend(group, own)
+
+    def rates(self) -> list[Rates]:
+        """Return the learning rate and the memory of gradients that the schedule gives each group now."""
+        return [Rates(group["lr"], group["betas"][0]) for group in self.param_groups]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take up a state as any optimizer does: AdamW would look for its own in that of matrices."""
         torch.optim.Optimizer.__setstate__(self, state)
 
-    def _descend(self, group: dict[str, Any]) -> None:
+    def _descend(self, group: dict[str, Any], rates: Rates) -> None:
         weights = [weight for weight in group["params"] if weight.grad is not None]
         if not weights:
             return
-        gradients = [weight.grad for weight in weights]
+        rate, beta = rates
         momenta = [self._momentum(weight) for weight in weights]
-        beta = group["betas"][0]
-        torch._foreach_lerp_(momenta, gradients, 1 - beta)
-        ahead = torch._foreach_lerp(gradients, momenta, beta)  # Nesterov's look ahead
-        torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+        news = torch._foreach_mul([weight.grad for weight in weights], 1 - beta)
+        torch._foreach_mul_(momenta, beta)
+        torch._foreach_add_(momenta, news)
+        ahead = torch._foreach_mul(momenta, beta)  # Nesterov's look ahead
+        torch._foreach_add_(ahead, news)
+        torch._foreach_mul_(weights, 1 - rate * group["weight_decay"])
         for weight, step in zip(weights, orthogonal([_as_matrix(d) for d in ahead]), strict=True):
             scale = RMS * max(step.shape) ** 0.5
-            weight.add_(_as_weight(step, weight.shape), alpha=-group["lr"] * scale)
+            weight.sub_(_as_weight(step, weight.shape).mul_(rate * scale))
             weight.grad = None
 
     def _momentum(self, weight: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -16,8 +16,10 @@ from gpu_ssl.models.augmentation import canonical_bytes, random_view
 from gpu_ssl.models.batch_norm import synchronize_batch_norm
 from gpu_ssl.models.batches import Batch, Images
 from gpu_ssl.models.building import build, make_optimizer, make_schedule
+from gpu_ssl.models.muon import Rates
 from gpu_ssl.models.plan import Plan
 from gpu_ssl.models.randomness import Randomness
+from gpu_ssl.models.replay import Replay
 from gpu_ssl.models.vae import VAE, Losses, training_losses
 from gpu_ssl.report.records import EpochLosses, TrainingRecord
 from gpu_ssl.runtime.device import autocast, synchronize
@@ -48,6 +50,11 @@ class Trainer:
         Seed of order, augmentation and noise.
     ranks : Ranks
         Who trains together: each on its part of every batch.
+
+    Attributes
+    ----------
+    replays : bool
+        Whether steps are recorded as a CUDA graph; all batches must then have the same shape.
     """
 
     def __init__(self, vae: VAE, images: Images, plan: Plan, seed: int, ranks: Ranks = ALONE) -> None:
@@ -60,19 +67,56 @@ class Trainer:
         self.optimizer = make_optimizer(vae, plan.learning_rate, plan.weight_decay, plan.beta2, plan.muon)
         self.schedule = make_schedule(self.optimizer, plan.learning_rate, plan.steps, WARM_UP, plan.beta1)
         self.history: list[EpochLosses] = []
+        # A rank waits for others within a step, which no graph can.
+        self.replays = self.device.type == "cuda" and ranks.size == 1
+        self._replay: Replay | None = None
+        self._begun = False
 
     def step(self, batch: Batch) -> Losses:
         """Take one optimizer step; nothing in it waits for the device. The losses are those of this rank."""
-        inputs, targets = self.views(batch)
+        replay = self._replay_for(batch)
+        if replay is None:
+            losses = self._descend(*batch, self.kl_weight, self.optimizer.rates())
+        else:
+            losses = replay(batch.images, batch.targets, self.kl_weight, self.optimizer.rates())
+        self.optimizer.step()
+        self.schedule.step()
+        return losses
+
+    def _descend(
+        self,
+        images: Tensor,
+        targets: Tensor,
+        randomness: Randomness,
+        total: int,
+        kl_weight: float | Tensor,
+        rates: Sequence[Rates],
+    ) -> Losses:
+        """Work out the gradients, and take the step of what Muon takes: nearly all of a step's work."""
+        inputs, targets = self.views(images, targets, randomness)
         with autocast(self.device, self.plan.precision):
-            parts: Losses = self.objective(inputs, targets, batch.randomness, batch.total)
-            loss = parts.reconstruction + self.kl_weight * parts.kl
+            parts: Losses = self.objective(inputs, targets, randomness, total)
+            loss = parts.reconstruction + kl_weight * parts.kl
         self.optimizer.zero_grad(set_to_none=True)
         # The gradients of ranks are averaged, and those of a batch's parts add up.
         torch.autograd.backward(loss if self.ranks.size == 1 else self.ranks.size * loss)
-        self.optimizer.step()
-        self.schedule.step()
+        self.optimizer.descend(rates)
         return Losses(parts.reconstruction.detach(), parts.kl.detach())
+
+    def _replay_for(self, batch: Batch) -> Replay | None:
+        """Return the recorded work on batches like this one, or None where it is to be done piece by piece.
+
+        The first step is: it makes the momenta, and libraries choose their kernels in it.
+        """
+        if self.replays and self._replay is None and self._begun:
+            self._replay = Replay(
+                lambda images, targets, kl_weight, rates: self._descend(
+                    images, targets, batch.randomness, batch.total, kl_weight, rates
+                ),
+                *(batch.images, batch.targets, len(self.optimizer.param_groups), self.generator),
+            )
+        self._begun = True
+        return self._replay
 
     @property
     def kl_weight(self) -> float:
@@ -85,16 +129,16 @@ class Trainer:
         done = self.schedule.last_epoch
         return self.vae.config.kl_weight * (1.0 if done >= warm_up else done / warm_up)
 
-    def views(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def views(self, images: Tensor, targets: Tensor, randomness: Randomness) -> tuple[Tensor, Tensor]:
         """Return what the network sees and what it is to draw.
 
         With augmentation these are a random view of each image and its canonical picture, without it both
         are the image.
         """
-        images = _intensities(batch.images)
+        intensities = _intensities(images)
         if not self.plan.augment:
-            return images, images
-        return random_view(images, self.plan.mirror, batch.randomness), _intensities(batch.targets)
+            return intensities, intensities
+        return random_view(intensities, self.plan.mirror, randomness), _intensities(targets)
 
     def epoch(self, advance: Callable[[float], None] = lambda share: None) -> EpochLosses:
         """Go through the images once, in a new order; the losses come to the host at the end.
@@ -180,6 +224,7 @@ class Trainer:
                 "that of an uninterrupted run (OMP_NUM_THREADS sets the number)",
                 *(path, description["threads"], torch.get_num_threads()),
             )
+        self._replay, self._begun = None, False  # Its momenta are not those that follow.
         self.vae.load_state_dict(_below(tensors, "vae"))
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         states: dict[int, dict[str, Tensor]] = {}

@@ -50,7 +50,7 @@ def test_a_required_gpu_that_is_not_there_fails_the_tests() -> None:
 def steps(monkeypatch: pytest.MonkeyPatch, doctor: bool, agreement: float, tests_exit: int) -> None:
     """Let every step end as told, where the real ones would need a GPU."""
 
-    def run_step(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run_step(name: str, *arguments: str, shown: bool = False) -> subprocess.CompletedProcess[str]:
         options = dict(pairwise(arguments))
         code, out = 0, ""
         if name == "doctor":

@@ -58,7 +58,9 @@ def make_trainer(network: str, image_shape: tuple[int, int, int] = SHAPE) -> Tra
     images = torch.zeros(64, *image_shape, dtype=torch.uint8, device=CUDA)
     # A generator of a GPU cannot be made without one; drawing without it is the same to a fake tensor.
     with patch.object(torch, "Generator"):
-        return Trainer(vae, Resident(images), replace(PLAN, muon=network == "conv"), seed=0)
+        trainer = Trainer(vae, Resident(images), replace(PLAN, muon=network == "conv"), seed=0)
+    trainer.replays = False  # Only a GPU records; what it would record is what runs here.
+    return trainer
 
 
 def some_images(n: int, image_shape: tuple[int, int, int] = SHAPE) -> Batch:

@@ -163,6 +163,7 @@ def test_a_step_and_encoding_never_wait_for_the_device(network: str) -> None:
     images = torch.zeros(64, 3, 32, 32, dtype=torch.uint8, device=meta)
     vae = build_vae(ModelConfig(network=network), (3, 32, 32), CPU, 0).to(meta)
     trainer = Trainer.__new__(Trainer)
+    trainer.replays, trainer._replay = False, None
     trainer.vae, trainer.plan, trainer.ranks, trainer.device = vae, PLAN, ALONE, meta
     trainer.objective = Objective(vae)
     # The fused optimizer refuses the meta device; the plain one runs the same step without it.
@@ -182,7 +183,7 @@ def test_with_augmentation_the_network_sees_a_view_and_draws_the_canonical_pictu
     trainer = make_trainer(digits)
     batch = next(trainer.batches(trainer.generator))
     state = trainer.generator.get_state()
-    inputs, targets = trainer.views(batch)
+    inputs, targets = trainer.views(batch.images, batch.targets, batch.randomness)
     trainer.generator.set_state(state)
     assert torch.equal(inputs, random_view(batch.images / 255, True, trainer.generator))
     assert not torch.equal(inputs, batch.images / 255)
@@ -241,6 +242,6 @@ def test_weight_decay_pulls_on_matrices_alone(digits: Dataset) -> None:
 def test_without_augmentation_the_network_sees_and_draws_the_image(digits: Dataset) -> None:
     trainer = make_trainer(digits, replace(PLAN, augment=False, mirror=False))
     batch = next(trainer.batches(trainer.generator))
-    inputs, targets = trainer.views(batch)
+    inputs, targets = trainer.views(batch.images, batch.targets, batch.randomness)
     assert torch.equal(inputs, batch.images / 255)
     assert torch.equal(targets, inputs)
