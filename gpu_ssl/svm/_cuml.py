@@ -30,8 +30,8 @@ from gpu_ssl.svm.kernels import Array
 from gpu_ssl.svm.pairs import BinarySVM, Penalty, class_slices, solve_concurrently
 
 WORKERS = 4
-"""Pairs that are fitted at a time: the SMO solver works on one multiprocessor for most of its time. Of 1 to 32,
-4 was best or near it on an H200 (docs/benchmarks.md)."""
+"""Pairs that are fitted at a time: the SMO solver works on one multiprocessor for most of its time. Of 1 to
+32, 4 was best or near it on an H200 (docs/benchmarks.md)."""
 
 LARGEST_CACHE_MIB = 1024
 """cuML's default. It allocates the whole of its kernel cache in every fit, however few points there are."""
