@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from torch import Tensor, nn
 
 from gpu_ssl.models.building import WIDEST, make_optimizer
-from gpu_ssl.models.muon import QUINTIC, RMS, ROUNDS, Muon, orthogonal
+from gpu_ssl.models.muon import QUINTIC, RMS, ROUNDS, Muon, Rates, orthogonal
 
 
 def by_the_book(matrix: Tensor) -> Tensor:
@@ -106,6 +106,30 @@ def test_what_has_no_gradient_stays() -> None:
     before = network.weight.detach().clone()
     make_optimizer(network, 1e-2, 0.1, muon=True).step()
     assert torch.equal(network.weight, before)
+
+
+def test_rates_that_lie_on_the_device_make_the_same_steps() -> None:
+    """A CUDA graph reads them there, so that a schedule can change them from replay to replay."""
+    trained = []
+    for on_device in (False, True):
+        torch.manual_seed(0)
+        layer = nn.Linear(7, 5)
+        optimizer = make_optimizer(layer, 0.1, 0.01, muon=True)
+        numbers = torch.zeros(2, len(optimizer.param_groups))
+        rates = [Rates(*own) for own in zip(*numbers.unbind(), strict=True)]
+        for step in range(3):
+            for group in optimizer.param_groups:
+                group["lr"], group["betas"] = 0.1 / (1 + step), (0.85 + 0.05 * step, 0.999)
+            layer(torch.randn(4, 7)).square().sum().backward()
+            if on_device:
+                numbers.copy_(torch.tensor(optimizer.rates()).T)
+                optimizer.descend(rates)
+                assert layer.weight.grad is None
+            optimizer.step()
+            optimizer.zero_grad()
+        trained.append(layer)
+    for theirs, ours in zip(*(layer.parameters() for layer in trained), strict=True):
+        assert torch.allclose(theirs, ours, rtol=1e-5)
 
 
 def test_a_closure_is_asked_for_the_gradient_before_the_step() -> None:
