@@ -174,7 +174,9 @@ def main(labels: str, repeats: int, only: tuple[str, ...], output: Path | None) 
         for name, outcome in run_steps(only, labels, repeats, Path(folder)):
             if name in CASES:
                 cases[name] = outcome.pop("record")
-            record[name], good[name] = outcome, outcome["ok"]
+            # Other steps of the record may be of another day, and of other code.
+            record[name] = outcome | {key: record[key] for key in ("taken", "commit")}
+            good[name] = outcome["ok"]
             write_text(output, json.dumps(record, indent=1) + "\n")
     for name, ok in good.items():
         click.echo(f"{'ok    ' if ok else 'FAILED'} {name}")

@@ -123,3 +123,4 @@ def test_a_step_anew_leaves_the_others_and_a_step_that_breaks_loses_none(
     record = json.loads(output.read_text())
     assert set(record) & {*check_gpu.STEPS} == {"gpu_tests", "recipe", "contract"}
     assert record["cases"] == {"recipe": {"measured": "recipe"}}
+    assert all({"taken", "commit"} <= set(record[name]) for name in ("gpu_tests", "recipe", "contract"))
