@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from gpu_ssl.data.loading import load_dataset
 from gpu_ssl.errors import DataError, DeviceError
 from gpu_ssl.runtime.device import cuda_problem
 from gpu_ssl.svm.backend import cuml_backend
+from tests.program import run_program
 
 # The first example pays for warming up torch, and timings are no matter of these tests.
 settings.register_profile("no deadline", deadline=None)
@@ -68,17 +68,9 @@ def fashion_mnist() -> Dataset:
 
 @pytest.fixture
 def run_cli(tmp_path: Path) -> RunCli:
-    """Run the real program in a process of its own, in an empty folder."""
+    """Run the program in an empty folder; see `run_program`."""
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "gpu_ssl", *arguments],
-            cwd=tmp_path,
-            env=os.environ | environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        return run_program(tmp_path, *arguments, environment=environment)
 
     return run

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from PIL import Image
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.data.splits import labelled_indices
 from tests.conftest import RunCli
+from tests.program import run_program, start_program
 
 
 @pytest.fixture(scope="module")
@@ -42,18 +42,10 @@ def home(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Path:
 
 
 def program(
-    root: Path, *arguments: str, stdin: str | None = None, **environment: str
+    root: Path, *arguments: str, stdin: str = "", **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "gpu_ssl", *arguments],
-        cwd=root,
-        env={**os.environ, "XDG_CACHE_HOME": str(root / "cache"), **environment},
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    cache = {"XDG_CACHE_HOME": str(root / "cache")}
+    return run_program(root, *arguments, stdin=stdin, environment=cache | environment)
 
 
 def answers(text: str) -> list[dict[str, str]]:
@@ -145,13 +137,7 @@ def test_arrays_are_predicted_too(home: Path, digits: Dataset) -> None:
 
 
 def test_a_reader_that_has_seen_enough_is_no_failure(home: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gpu_ssl", "predict", "model", "test"],
-        cwd=home,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start_program(home, "predict", "model", "test", stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.close()
     assert process.stderr is not None
@@ -243,14 +229,8 @@ def test_a_failed_prediction_leaves_no_file(home: Path) -> None:
 
 
 def test_an_interrupted_fit_goes_on_where_it_was(home: Path) -> None:
-    command = ["fit", "train", "--labels", "labels.csv", "--output", "late", "--no-mirror", "--epochs", "100"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gpu_ssl", *command],
-        cwd=home,
-        env={**os.environ, "XDG_CACHE_HOME": str(home / "cache")},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command = ["fit", "train", "--labels", "labels.csv", "--output", "late", "--no-mirror", "--epochs", "40"]
+    process = start_program(home, *command, env={**os.environ, "XDG_CACHE_HOME": str(home / "cache")})
     for _ in range(1200):
         if (home / "late" / "checkpoint.json").exists():
             break

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import RunCli
+from tests.program import start_program
 
 QUICK = ("--dataset", "digits", "--epochs", "2", "--labels", "20,100", "--splits", "2")
 
@@ -158,16 +159,9 @@ def test_a_full_disk_is_one_line(run_cli: RunCli, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 def test_ctrl_c_loses_nothing(run_cli: RunCli, tmp_path: Path) -> None:
-    settings = ("--dataset", "digits", "--epochs", "150", "--labels", "50", "--splits", "2", "--no-plots")
+    settings = ("--dataset", "digits", "--epochs", "30", "--labels", "50", "--splits", "2", "--no-plots")
     whole = run_cli("run", *settings, "--output", "whole", "--json")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gpu_ssl", "run", *settings, "--output", "stopped"],
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell starts what it puts in the background with SIGINT ignored, this test perhaps among it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    process = start_program(tmp_path, "run", *settings, "--output", "stopped")
     deadline = time.monotonic() + 120
     while not (tmp_path / "stopped" / "checkpoint.json").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -176,7 +170,7 @@ def test_ctrl_c_loses_nothing(run_cli: RunCli, tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "gpu-ssl run --resume stopped" in errors
     assert "Traceback" not in errors
-    assert len(json.loads((tmp_path / "stopped" / "checkpoint.json").read_text())["history"]) < 150
+    assert len(json.loads((tmp_path / "stopped" / "checkpoint.json").read_text())["history"]) < 30
 
     resumed = run_cli("run", "--resume", "stopped", "--json", "--no-plots")
     assert resumed.returncode == 0

@@ -17,6 +17,7 @@ from gpu_ssl.sweep import cluster
 from gpu_ssl.sweep.spec import SweepCell, SweepSpec, cells_of
 from gpu_ssl.sweep.summary import summarize
 from gpu_ssl.sweep.work import finish_cell, read_cell
+from tests.program import run_program, start_program
 
 SPEC = """
 datasets = ["digits"]
@@ -47,8 +48,7 @@ def cells(root: Path) -> list[SweepCell]:
 
 
 def program(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gpu_ssl", "sweep", *arguments]
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300, check=False)
+    return run_program(root, "sweep", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -137,16 +137,8 @@ def test_a_cluster_that_somebody_else_started_gives_the_same_table(
 
 
 def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(root: Path) -> None:
-    command = [sys.executable, "-m", "gpu_ssl", "sweep", "spec.toml", "--output", "stopped", "--workers", "1"]
-    process = subprocess.Popen(
-        command,
-        cwd=root,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    command = ("sweep", "spec.toml", "--output", "stopped", "--workers", "1")
+    process = start_program(root, *command, stdout=subprocess.PIPE, start_new_session=True)
     reports = root / "stopped" / "cells"
     deadline = time.monotonic() + 120
     while len(list(reports.glob("*/report.json"))) < 2 and time.monotonic() < deadline:

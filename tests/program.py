@@ -1,0 +1,80 @@
+"""The program as a user starts it, in a process of its own."""
+
+import multiprocessing
+import os
+import runpy
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(
+    [
+        __name__,
+        "pytest",  # a process imports what the tests' own main module does
+        "matplotlib.figure",
+        "scipy.optimize",
+        "scipy.stats",
+        "sklearn.decomposition",
+        "sklearn.svm",
+        *(f"gpu_ssl.cli.{name}" for name in ("bench", "data", "doctor", "fit", "predict", "run", "suggest")),
+        "gpu_ssl.bench.plots",
+        "gpu_ssl.experiment",
+        "gpu_ssl.fitted.fitting",
+        "gpu_ssl.report.writing",
+    ]
+)
+
+
+def start_program(folder: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+    """Start ``gpu-ssl`` with `arguments` in `folder`, to be sent signals; `options` are those of Popen."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "gpu_ssl", *arguments],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts what it puts in the background with SIGINT ignored, the tests perhaps among it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        **options,
+    )
+
+
+def run_program(
+    folder: Path, *arguments: str, stdin: str = "", environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run ``gpu-ssl`` with `arguments` in `folder`, and return how it ended and what it printed.
+
+    The process is forked from one that has imported torch already: importing is three seconds of each start,
+    and there are some two hundred. So what Python and libraries read from the environment as they start is
+    that of the tests, and not of `environment`.
+    """
+    with TemporaryDirectory() as streams:
+        paths = [Path(streams, name) for name in ("stdin", "stdout", "stderr")]
+        paths[0].write_text(stdin)
+        process = SERVER.Process(
+            target=_main, args=(folder, arguments, {**os.environ, **(environment or {})}, paths)
+        )
+        process.start()
+        process.join(300)
+        if process.exitcode is None:
+            process.kill()
+            raise subprocess.TimeoutExpired(list(arguments), 300)
+        _, stdout, stderr = (path.read_text() if path.exists() else "" for path in paths)
+    return subprocess.CompletedProcess(list(arguments), process.exitcode, stdout, stderr)
+
+
+def _main(folder: Path, arguments: tuple[str, ...], environment: dict[str, str], streams: list[Path]) -> None:
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    flags = (os.O_RDONLY, *2 * (os.O_WRONLY | os.O_CREAT,))
+    for number, (path, flag) in enumerate(zip(streams, flags, strict=True)):
+        os.dup2(os.open(path, flag), number)
+    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
+    sys.argv = ["gpu-ssl", *arguments]
+    runpy.run_module("gpu_ssl", run_name="__main__", alter_sys=True)
