@@ -54,7 +54,9 @@ def tensor_file(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda b: b[:-1], lambda b: b"", lambda b: b[:-1] + bytes([b[-1] ^ 1])], ids=str
+    "damage",
+    [lambda b: b[:-1], lambda b: b"", lambda b: b[:-1] + bytes([b[-1] ^ 1])],
+    ids=["cut", "empty", "flipped"],
 )
 def test_a_damaged_tensor_file_is_refused_by_name(tmp_path: Path, damage) -> None:  # type: ignore[no-untyped-def]
     checkpoint.save(tmp_path / "x.json", TENSORS, {})

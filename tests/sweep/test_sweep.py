@@ -120,7 +120,9 @@ def test_a_cluster_that_somebody_else_started_gives_the_same_table(
                 )
             )
         deadline = time.monotonic() + 60
-        while not scheduler_file.exists() and time.monotonic() < deadline:
+        # It is there for a moment before it is written.
+        while not (scheduler_file.exists() and "}" in scheduler_file.read_text()[-3:]):
+            assert time.monotonic() < deadline
             time.sleep(0.05)
         scheduler = json.loads(scheduler_file.read_text())["address"]
         assert scheduler.startswith("tcp://")
@@ -137,7 +139,8 @@ def test_a_cluster_that_somebody_else_started_gives_the_same_table(
 
 
 def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(root: Path) -> None:
-    command = ("sweep", "spec.toml", "--output", "stopped", "--workers", "1")
+    (root / "short.toml").write_text(SPEC.replace("seeds = [0, 1, 2]", "seeds = [0]"))
+    command = ("sweep", "short.toml", "--output", "stopped", "--workers", "1")
     process = start_program(root, *command, stdout=subprocess.PIPE, start_new_session=True)
     reports = root / "stopped" / "cells"
     deadline = time.monotonic() + 120
@@ -150,10 +153,10 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(root: Path) 
     # distributed may have had something to say before, where Ctrl-C came while it waited.
     assert lines[-1] == "gpu-ssl: error: interrupted", said
     finished = {path: path.stat().st_mtime_ns for path in reports.glob("*/report.json")}
-    assert 2 <= len(finished) < 24
-    assert program(root, "spec.toml", "--output", "stopped").returncode == 0
+    assert 2 <= len(finished) < 8
+    assert program(root, "short.toml", "--output", "stopped").returncode == 0
     assert finished.items() <= {p: p.stat().st_mtime_ns for p in reports.glob("*/report.json")}.items()
-    assert len(list(reports.glob("*/report.json"))) == 24
+    assert len(list(reports.glob("*/report.json"))) == 8
 
 
 def test_changed_settings_under_an_old_name_are_refused(
