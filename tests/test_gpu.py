@@ -1,11 +1,15 @@
 """What only a GPU can show. Elsewhere these are skipped; scripts/check-gpu lets none be."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from gpu_ssl import OneVsOneSVC, experiment
 from gpu_ssl.config import METHODS, DataConfig, MethodName, ModelConfig, RunConfig, TrainConfig
@@ -14,7 +18,12 @@ from gpu_ssl.graph.backend import graph_backend
 from gpu_ssl.graph.propagation import NeighbourGraph
 from gpu_ssl.models import batches
 from gpu_ssl.models.batches import Resident, Streamed
+from gpu_ssl.models.building import build
+from gpu_ssl.models.classifier import Classifier, JointPlan, JointTrainer
+from gpu_ssl.models.consistency import ConsistencyObjective, PseudoLabels
 from gpu_ssl.models.encoding import encode
+from gpu_ssl.models.m2 import M2, M2Spec
+from gpu_ssl.models.m2_objectives import ImageSource, ModernObjective
 from gpu_ssl.models.plan import make_plan
 from gpu_ssl.models.training import Trainer, build_vae
 from gpu_ssl.runtime import interop
@@ -53,15 +62,57 @@ def test_a_recorded_step_trains_as_one_that_is_done_piece_by_piece(digits: Datas
     losses, drawn = [], []
     for replays in (True, False):
         trainer = make_trainer(digits)
-        trainer.replays = replays
+        trainer.replay.records = replays
         steps = [
             trainer.step(batch) for _ in range(2) for batch in trainer.batches(trainer.generator)
         ]  # those of a graph lie in one place
-        assert (trainer._replay is not None) == replays
+        assert trainer.replay.recorded == replays
         losses.append([float(part) for part in steps[-1]])
         drawn.append(torch.rand(3, generator=trainer.generator, device=trainer.device).tolist())
     assert losses[0] == pytest.approx(losses[1], rel=2e-2)  # bfloat16, and sums in another order
     assert drawn[0] == drawn[1]
+
+
+def make_joint_trainer(digits: Dataset, method: str) -> JointTrainer[Any]:
+    images, rows = torch.from_numpy(digits.train.images).cuda(), np.arange(100)
+    generator = torch.Generator(images.device).manual_seed(0)
+    teacher = torch.full((len(images), 10), 0.1, device=images.device)
+    make: Callable[[], nn.Module]
+    if method == "consistency":
+        objective: Any = ConsistencyObjective(PseudoLabels(teacher, 0.5), False, generator)
+        make = partial(Classifier, digits.train.image_shape, 10)
+    else:
+        source = ImageSource(images, False, generator)
+        objective = ModernObjective(source, PseudoLabels(teacher, 0.5), 64, generator)
+        make = partial(M2, M2Spec(digits.train.image_shape, 10, 5, "bernoulli", True, 50))
+    plan = JointPlan(200, 32, 64, 2e-3, 0.02, torch.bfloat16)
+    network = build(make, images.device, 0)
+    return JointTrainer(network, objective, images, rows, digits.train.labels[rows], plan, 0)
+
+
+@pytest.mark.parametrize("method", ["consistency", "m2"])
+def test_a_recorded_step_on_labelled_and_unlabelled_images_trains_as_any(
+    digits: Dataset, method: str
+) -> None:
+    losses, averages = [], []
+    for replays in (True, False):
+        trainer = make_joint_trainer(digits, method)
+        trainer.replay.records = replays
+        trainer.network.train()
+        for number in range(2):
+            trainer.step(number)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            losses.append([trainer.step(number).clone() for number in range(2, 60)])
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert trainer.replay.recorded == replays
+        averages.append(torch.cat([p.flatten() for p in trainer.average.parameters()]))
+    recorded, stepwise = (torch.stack(part).cpu() for part in losses)
+    assert stepwise[-20:].mean() < 0.8 * stepwise[:10].mean()
+    torch.testing.assert_close(recorded[:5], stepwise[:5], rtol=2e-2, atol=0)
+    torch.testing.assert_close(recorded[-20:].mean(), stepwise[-20:].mean(), rtol=5e-2, atol=0)
+    assert torch.nn.functional.cosine_similarity(*averages, dim=0) > 0.99
 
 
 def test_images_that_stream_to_the_gpu_train_to_the_bits_of_those_that_stay(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gpu_ssl.errors import TrainingError
 from gpu_ssl.models.building import Network, make_optimizer, make_schedule
 from gpu_ssl.models.networks import classifier_trunk
+from gpu_ssl.models.replay import Replay
 from gpu_ssl.runtime.device import autocast
 from gpu_ssl.runtime.progress import Advance
 
@@ -22,6 +23,9 @@ WARM_UP = 0.1
 
 EVERY = 100
 """Steps between two looks at the loss, for which the host waits for the device."""
+
+RAMP = 0.1
+"""Fraction of the steps over which what rests on unlabelled images comes in."""
 
 AVERAGE = 0.995
 """Decay of the moving average of the weights in a step."""
@@ -58,10 +62,15 @@ Trained = TypeVar("Trained", bound=nn.Module, contravariant=True)
 
 
 class Objective(Protocol[Trained]):
-    """What a step minimizes. It may keep running statistics, on the device."""
+    """What a step minimizes. It may keep running statistics, in one place on the device."""
 
-    def __call__(self, network: Trained, labelled: "Batch", unlabelled: "Batch", progress: float) -> Tensor:
-        """Return the loss; `progress` goes from 0 to 1 over the training."""
+    generator: torch.Generator
+    """Source of all randomness of the loss."""
+
+    def __call__(
+        self, network: Trained, labelled: "Batch", unlabelled: "Batch", ramp: float | Tensor
+    ) -> Tensor:
+        """Return the loss; `ramp` is what the terms that rest on unlabelled images count, from 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -133,22 +142,28 @@ class JointTrainer(Generic[Network]):
             torch.from_numpy(part).to(images.device)
             for part in (labelled[chosen], classes[chosen], unlabelled)
         )
+        self.replay = Replay(images.device.type == "cuda", objective.generator)
         self.optimizer = make_optimizer(network, plan.learning_rate, plan.weight_decay)
         self.schedule = make_schedule(self.optimizer, plan.learning_rate, plan.steps, WARM_UP)
 
     def step(self, number: int) -> Tensor:
         """Take step `number` (from 0) and return its loss, on the device."""
-        labelled = self._batch(self.labelled[number], self.classes[number])
-        unlabelled = self._batch(self.unlabelled[number])
-        with autocast(self.images.device, self.plan.precision):
-            loss = self.objective(self.network, labelled, unlabelled, number / self.plan.steps)
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
+        rows = (self.labelled[number], self.classes[number], self.unlabelled[number])
+        loss: Tensor = self.replay(self._descend, rows, [min(1.0, number / (RAMP * self.plan.steps))])
         self.optimizer.step()
         self.schedule.step()
         # Weights and batch norm's statistics change in place, so the lists stay those of the networks.
         decay = min(AVERAGE, (1 + number) / (10 + number))
         torch._foreach_lerp_(self._averaged, self._followed, 1 - decay)
+        return loss
+
+    def _descend(self, labelled: Tensor, classes: Tensor, unlabelled: Tensor, ramp: float | Tensor) -> Tensor:
+        """Work out the gradients; return the loss."""
+        batches = self._batch(labelled, classes), self._batch(unlabelled)
+        with autocast(self.images.device, self.plan.precision):
+            loss = self.objective(self.network, *batches, ramp)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
         return loss.detach()
 
     def _batch(self, rows: Tensor, classes: Tensor | None = None) -> Batch:

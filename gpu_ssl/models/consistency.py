@@ -13,9 +13,6 @@ MOMENTUM = 0.99
 SIGMAS = 2.0
 """A confidence this many standard deviations below the mean weighs exp(-2) (see `ConfidenceWeight`)."""
 
-RAMP = 0.1
-"""Fraction of the steps over which the unlabelled images come in."""
-
 
 class Alignment:
     """Distribution alignment (Berthelot et al. 2020, section 3.1): pseudo-labels as frequent as classes are.
@@ -57,7 +54,9 @@ class SupervisedObjective:
     def __init__(self, mirror: bool, generator: torch.Generator) -> None:
         self.mirror, self.generator = mirror, generator
 
-    def __call__(self, network: nn.Module, labelled: Batch, unlabelled: Batch, progress: float) -> Tensor:
+    def __call__(
+        self, network: nn.Module, labelled: Batch, unlabelled: Batch, ramp: float | Tensor
+    ) -> Tensor:
         """Return the loss of a step; see `models.classifier.Objective`."""
         assert labelled.classes is not None
         views = weak_view(labelled.images, self.mirror, self.generator)
@@ -110,7 +109,9 @@ class ConsistencyObjective:
     def __init__(self, pseudo_labels: PseudoLabels, mirror: bool, generator: torch.Generator) -> None:
         self.pseudo_labels, self.mirror, self.generator = pseudo_labels, mirror, generator
 
-    def __call__(self, network: nn.Module, labelled: Batch, unlabelled: Batch, progress: float) -> Tensor:
+    def __call__(
+        self, network: nn.Module, labelled: Batch, unlabelled: Batch, ramp: float | Tensor
+    ) -> Tensor:
         """Return the loss of a step; see `models.classifier.Objective`."""
         assert labelled.classes is not None
         with torch.no_grad():
@@ -122,7 +123,7 @@ class ConsistencyObjective:
         n = len(weak)
         supervised = F.cross_entropy(logits[:n], labelled.classes)
         consistency = (weights * F.cross_entropy(logits[n:], classes, reduction="none")).mean()
-        return supervised + min(1.0, progress / RAMP) * consistency
+        return supervised + ramp * consistency
 
 
 def sharpened(probabilities: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gpu_ssl.models.augmentation import strong_view, weak_view
 from gpu_ssl.models.classifier import Batch
-from gpu_ssl.models.consistency import RAMP, PseudoLabels
+from gpu_ssl.models.consistency import PseudoLabels
 from gpu_ssl.models.m2 import M2, Examples, m2_bounds
 from gpu_ssl.models.vae import VAE, sample
 
@@ -126,7 +126,7 @@ class PublishedObjective:
     def __init__(self, source: Source, labelled_share: float, generator: torch.Generator) -> None:
         self.source, self.labelled_share, self.generator = source, labelled_share, generator
 
-    def __call__(self, network: M2, labelled: Batch, unlabelled: Batch, progress: float) -> Tensor:
+    def __call__(self, network: M2, labelled: Batch, unlabelled: Batch, ramp: float | Tensor) -> Tensor:
         """Return the loss of a step in nats; see `models.classifier.Objective`."""
         assert labelled.classes is not None
         known, unknown = (
@@ -162,7 +162,7 @@ class ModernObjective:
         self.source, self.pseudo_labels = source, pseudo_labels
         self.outputs, self.generator = outputs, generator
 
-    def __call__(self, network: M2, labelled: Batch, unlabelled: Batch, progress: float) -> Tensor:
+    def __call__(self, network: M2, labelled: Batch, unlabelled: Batch, ramp: float | Tensor) -> Tensor:
         """Return the loss of a step; see `models.classifier.Objective`."""
         assert labelled.classes is not None
         with torch.no_grad():
@@ -177,4 +177,4 @@ class ModernObjective:
         some = Examples(features[n : n + GENERATED], self.source.targets(unlabelled)[:GENERATED])
         bounds = m2_bounds(network, known, labelled.classes, some, self.generator)
         generative = (bounds.labelled + bounds.unlabelled) / (2 * self.outputs)
-        return bounds.classification + min(1.0, progress / RAMP) * (consistency + generative)
+        return bounds.classification + ramp * (consistency + generative)

@@ -33,6 +33,11 @@ class Rates(NamedTuple):
     beta1: float | Tensor
 
 
+def all_rates(numbers: Sequence[float | Tensor]) -> list[Rates]:
+    """Return the rates of each group from their numbers, one after another."""
+    return [Rates(*numbers[start : start + 2]) for start in range(0, len(numbers), 2)]
+
+
 class Muon(AdamW):
     """Muon for the parameter groups that say ``muon=True``, AdamW for the others.
 

@@ -10,47 +10,66 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpu_ssl.models.muon import Rates
-
-Work = Callable[[Tensor, Tensor, Tensor, Sequence[Rates]], Any]
-"""Takes images, targets, the weight of the KL divergence and the rates of each parameter group."""
-
 
 class Replay:
-    """Some work on the GPU, recorded once and repeated on other images, with other rates.
+    """Does the same work on one batch after another, as a CUDA graph from the second on if it `records`.
 
-    What the work reads and writes besides (weights, momenta, gradients) must stay where it is.
+    The first time it is done piece by piece: that makes the momenta, and libraries choose their kernels. What
+    the work reads and writes besides its arguments (weights, momenta, gradients) must stay where it is, and
+    nothing in it may wait for the GPU.
 
     Parameters
     ----------
-    work : callable
-        What is recorded; it must not wait for the GPU, and must have run before, so that all is in place.
-    images, targets : Tensor
-        Of the shape that all batches have.
-    groups : int
-        Number of parameter groups.
+    records : bool
+        Whether to record; only a GPU can. All batches must then have the same shape.
     generator : torch.Generator
         Where the work draws its random numbers from. It goes on from replay to replay.
     """
 
-    def __init__(
-        self, work: Work, images: Tensor, targets: Tensor, groups: int, generator: torch.Generator
-    ) -> None:
-        self._images, self._targets = torch.empty_like(images), torch.empty_like(targets)
-        self._numbers = torch.zeros(1 + 2 * groups, device=images.device)
-        kl_weight, *others = self._numbers.unbind()
-        rates = [Rates(*others[2 * i : 2 * i + 2]) for i in range(groups)]
-        self._graph = torch.cuda.CUDAGraph()
-        self._graph.register_generator_state(generator)
-        # Another thread may read images or pin memory meanwhile.
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-            self._result = work(self._images, self._targets, kl_weight, rates)
+    def __init__(self, records: bool, generator: torch.Generator) -> None:
+        self.records, self._generator = records, generator
+        self.forget()
 
-    def __call__(self, images: Tensor, targets: Tensor, kl_weight: float, rates: Sequence[Rates]) -> Any:
-        """Repeat the work; its result is overwritten by the next call. Nothing waits for the GPU."""
-        self._images.copy_(images)
-        self._targets.copy_(targets)
-        numbers = torch.tensor([kl_weight, *(number for own in rates for number in own)]).pin_memory()
-        self._numbers.copy_(numbers, non_blocking=True)
+    def forget(self) -> None:
+        """Begin anew: the weights or momenta are not where they were."""
+        self._begun = False
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    @property
+    def recorded(self) -> bool:
+        """Whether there is a graph."""
+        return self._graph is not None
+
+    def __call__(self, work: Callable[..., Any], inputs: Sequence[Tensor], numbers: Sequence[float]) -> Any:
+        """Do `work`, and return what it returns, which the next call may overwrite.
+
+        Parameters
+        ----------
+        work : callable
+            Takes the inputs and then the numbers; these are tensors where it is recorded, as a graph keeps
+            plain numbers for good.
+        inputs : sequence of Tensor
+            What differs from batch to batch, on the device.
+        numbers : sequence of float
+            What else does, such as learning rates.
+        """
+        if not (self.records and self._begun):
+            self._begun = True
+            return work(*inputs, *numbers)
+        if self._graph is None:
+            self._graph = self._record(work, inputs, len(numbers))
+        for place, value in zip(self._inputs, inputs, strict=True):
+            place.copy_(value)
+        self._numbers.copy_(torch.tensor(numbers).pin_memory(), non_blocking=True)
         self._graph.replay()
         return self._result
+
+    def _record(self, work: Callable[..., Any], inputs: Sequence[Tensor], n: int) -> torch.cuda.CUDAGraph:
+        self._inputs = [torch.empty_like(value) for value in inputs]
+        self._numbers = torch.zeros(n, device=inputs[0].device)
+        graph = torch.cuda.CUDAGraph()
+        graph.register_generator_state(self._generator)
+        # Another thread may read images or pin memory meanwhile.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            self._result = work(*self._inputs, *self._numbers.unbind())
+        return graph

@@ -3,7 +3,8 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from gpu_ssl.models.augmentation import canonical_bytes, random_view
 from gpu_ssl.models.batch_norm import synchronize_batch_norm
 from gpu_ssl.models.batches import Batch, Images
 from gpu_ssl.models.building import build, make_optimizer, make_schedule
-from gpu_ssl.models.muon import Rates
+from gpu_ssl.models.muon import all_rates
 from gpu_ssl.models.plan import Plan
 from gpu_ssl.models.randomness import Randomness
 from gpu_ssl.models.replay import Replay
@@ -53,8 +54,8 @@ class Trainer:
 
     Attributes
     ----------
-    replays : bool
-        Whether steps are recorded as a CUDA graph; all batches must then have the same shape.
+    replay : Replay
+        Does the work of a step, on a GPU as a graph.
     """
 
     def __init__(self, vae: VAE, images: Images, plan: Plan, seed: int, ranks: Ranks = ALONE) -> None:
@@ -68,55 +69,30 @@ class Trainer:
         self.schedule = make_schedule(self.optimizer, plan.learning_rate, plan.steps, WARM_UP, plan.beta1)
         self.history: list[EpochLosses] = []
         # A rank waits for others within a step, which no graph can.
-        self.replays = self.device.type == "cuda" and ranks.size == 1
-        self._replay: Replay | None = None
-        self._begun = False
+        self.replay = Replay(self.device.type == "cuda" and ranks.size == 1, self.generator)
 
     def step(self, batch: Batch) -> Losses:
         """Take one optimizer step; nothing in it waits for the device. The losses are those of this rank."""
-        replay = self._replay_for(batch)
-        if replay is None:
-            losses = self._descend(*batch, self.kl_weight, self.optimizer.rates())
-        else:
-            losses = replay(batch.images, batch.targets, self.kl_weight, self.optimizer.rates())
+        numbers = [self.kl_weight, *(float(number) for own in self.optimizer.rates() for number in own)]
+        inputs = batch.images, batch.targets
+        losses: Losses = self.replay(partial(self._descend, batch), inputs, numbers)
         self.optimizer.step()
         self.schedule.step()
         return losses
 
     def _descend(
-        self,
-        images: Tensor,
-        targets: Tensor,
-        randomness: Randomness,
-        total: int,
-        kl_weight: float | Tensor,
-        rates: Sequence[Rates],
+        self, batch: Batch, images: Tensor, targets: Tensor, kl_weight: float | Tensor, *rates: float | Tensor
     ) -> Losses:
         """Work out the gradients, and take the step of what Muon takes: nearly all of a step's work."""
-        inputs, targets = self.views(images, targets, randomness)
+        inputs, targets = self.views(images, targets, batch.randomness)
         with autocast(self.device, self.plan.precision):
-            parts: Losses = self.objective(inputs, targets, randomness, total)
+            parts: Losses = self.objective(inputs, targets, batch.randomness, batch.total)
             loss = parts.reconstruction + kl_weight * parts.kl
         self.optimizer.zero_grad(set_to_none=True)
         # The gradients of ranks are averaged, and those of a batch's parts add up.
         torch.autograd.backward(loss if self.ranks.size == 1 else self.ranks.size * loss)
-        self.optimizer.descend(rates)
+        self.optimizer.descend(all_rates(rates))
         return Losses(parts.reconstruction.detach(), parts.kl.detach())
-
-    def _replay_for(self, batch: Batch) -> Replay | None:
-        """Return the recorded work on batches like this one, or None where it is to be done piece by piece.
-
-        The first step is: it makes the momenta, and libraries choose their kernels in it.
-        """
-        if self.replays and self._replay is None and self._begun:
-            self._replay = Replay(
-                lambda images, targets, kl_weight, rates: self._descend(
-                    images, targets, batch.randomness, batch.total, kl_weight, rates
-                ),
-                *(batch.images, batch.targets, len(self.optimizer.param_groups), self.generator),
-            )
-        self._begun = True
-        return self._replay
 
     @property
     def kl_weight(self) -> float:
@@ -224,7 +200,7 @@ class Trainer:
                 "that of an uninterrupted run (OMP_NUM_THREADS sets the number)",
                 *(path, description["threads"], torch.get_num_threads()),
             )
-        self._replay, self._begun = None, False  # Its momenta are not those that follow.
+        self.replay.forget()  # Its momenta are not those that follow.
         self.vae.load_state_dict(_below(tensors, "vae"))
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         states: dict[int, dict[str, Tensor]] = {}

@@ -104,6 +104,21 @@ def test_the_average_follows_the_weights_and_batch_norm(digits: Dataset) -> None
     assert "trunk.2.running_mean" in before
 
 
+def test_what_rests_on_unlabelled_images_comes_in_over_the_first_tenth(digits: Dataset) -> None:
+    trainer, ramps = make_trainer(digits), []
+
+    class Told(SupervisedObjective):
+        def __call__(
+            self, network: nn.Module, labelled: Batch, unlabelled: Batch, ramp: float | Tensor
+        ) -> Tensor:
+            ramps.append(float(ramp))
+            return super().__call__(network, labelled, unlabelled, ramp)
+
+    trainer.objective = Told(False, torch.Generator())
+    trainer.fit(silent())
+    assert ramps == pytest.approx([min(1.0, number / 6) for number in range(60)])
+
+
 def test_progress_adds_up_to_one(digits: Dataset) -> None:
     told: list[float] = []
     plan = JointPlan(**{**vars(PLAN), "steps": 250, "labelled_batch": 2})

@@ -91,10 +91,10 @@ def test_the_loss_is_cross_entropy_of_weak_labelled_and_strong_unlabelled_views(
     strong = F.cross_entropy(network(unlabelled.images.flip(2)), classes, reduction="none")
     supervised = F.cross_entropy(network(labelled.images), labelled.classes)
     full = supervised + (weights * strong).mean()
-    torch.testing.assert_close(objective()(network, labelled, unlabelled, 0.5), full)
+    torch.testing.assert_close(objective()(network, labelled, unlabelled, 1.0), full)
     torch.testing.assert_close(objective()(network, labelled, unlabelled, 0.0), supervised)
     half = supervised + 0.5 * (weights * strong).mean()
-    torch.testing.assert_close(objective()(network, labelled, unlabelled, consistency.RAMP / 2), half)
+    torch.testing.assert_close(objective()(network, labelled, unlabelled, 0.5), half)
 
 
 def test_pseudo_labels_carry_no_gradient(batches: tuple[Batch, Batch]) -> None:

@@ -59,7 +59,7 @@ def make_trainer(network: str, image_shape: tuple[int, int, int] = SHAPE) -> Tra
     # A generator of a GPU cannot be made without one; drawing without it is the same to a fake tensor.
     with patch.object(torch, "Generator"):
         trainer = Trainer(vae, Resident(images), replace(PLAN, muon=network == "conv"), seed=0)
-    trainer.replays = False  # Only a GPU records; what it would record is what runs here.
+    trainer.replay.records = False  # Only a GPU records; what it would record is what runs here.
     return trainer
 
 
@@ -127,7 +127,9 @@ def make_joint_trainer(
     built.to(CUDA)
     images = torch.zeros(64, *image_shape, dtype=torch.uint8, device=CUDA)
     rows = np.arange(20)
-    return JointTrainer(built, objective(), images, rows, rows % 10, JOINT_PLAN, 0)
+    trainer = JointTrainer(built, objective(), images, rows, rows % 10, JOINT_PLAN, 0)
+    trainer.replay.records = False
+    return trainer
 
 
 def pseudo_labels() -> PseudoLabels:
@@ -206,6 +208,7 @@ def test_a_planted_wait_in_an_objective_is_found() -> None:
         float(loss.detach())
         return loss
 
+    waits.generator = honest.generator  # type: ignore[attr-defined]
     trainer = make_joint_trainer(lambda: Classifier(SHAPE, 10), lambda: waits)
     with pytest.raises(RuntimeError):
         trainer.step(0)

@@ -15,6 +15,7 @@ from gpu_ssl.models.building import make_optimizer
 from gpu_ssl.models.encoding import encode
 from gpu_ssl.models.plan import Plan
 from gpu_ssl.models.randomness import Share
+from gpu_ssl.models.replay import Replay
 from gpu_ssl.models.training import Objective, Trainer, build_vae, fit_vae
 from gpu_ssl.runtime.progress import Silent
 from gpu_ssl.runtime.ranks import ALONE
@@ -163,7 +164,7 @@ def test_a_step_and_encoding_never_wait_for_the_device(network: str) -> None:
     images = torch.zeros(64, 3, 32, 32, dtype=torch.uint8, device=meta)
     vae = build_vae(ModelConfig(network=network), (3, 32, 32), CPU, 0).to(meta)
     trainer = Trainer.__new__(Trainer)
-    trainer.replays, trainer._replay = False, None
+    trainer.replay = Replay(False, None)  # type: ignore[arg-type]
     trainer.vae, trainer.plan, trainer.ranks, trainer.device = vae, PLAN, ALONE, meta
     trainer.objective = Objective(vae)
     # The fused optimizer refuses the meta device; the plain one runs the same step without it.
