@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gpu_ssl.models.networks import classifier_trunk, convolutional_decoder
+from gpu_ssl.models.softplus import Softplus
 from gpu_ssl.models.vae import LOG_VARIANCE_RANGE, Posterior, kl_divergence, reconstruction_loss, sample
 
 Likelihood = Literal["bernoulli", "gaussian"]
@@ -39,13 +40,13 @@ def perceptrons(
     inputs = math.prod(input_shape)
     return M2Parts(
         trunk=nn.Flatten(),
-        classifier=nn.Sequential(nn.Linear(inputs, hidden), nn.Softplus(), nn.Linear(hidden, n_classes)),
+        classifier=nn.Sequential(nn.Linear(inputs, hidden), Softplus(), nn.Linear(hidden, n_classes)),
         to_hidden=nn.Linear(inputs, hidden),
         decoder=nn.Sequential(
-            nn.Linear(latent_dim + n_classes, hidden), nn.Softplus(), nn.Linear(hidden, outputs)
+            nn.Linear(latent_dim + n_classes, hidden), Softplus(), nn.Linear(hidden, outputs)
         ),
         hidden=hidden,
-        activation=nn.Softplus(),
+        activation=Softplus(),
     )
 
 

@@ -85,11 +85,10 @@ class Muon(AdamW):
             return
         rate, beta = rates
         momenta = [self._momentum(weight) for weight in weights]
-        news = torch._foreach_mul([weight.grad for weight in weights], 1 - beta)
-        torch._foreach_mul_(momenta, beta)
-        torch._foreach_add_(momenta, news)
-        ahead = torch._foreach_mul(momenta, beta)  # Nesterov's look ahead
-        torch._foreach_add_(ahead, news)
+        ahead = []
+        for weight, momentum in zip(weights, momenta, strict=True):
+            momentum.lerp_(weight.grad, 1 - beta)
+            ahead.append(torch.lerp(weight.grad, momentum, beta))  # Nesterov's
         torch._foreach_mul_(weights, 1 - rate * group["weight_decay"])
         for weight, step in zip(weights, orthogonal([_as_matrix(d) for d in ahead]), strict=True):
             scale = RMS * max(step.shape) ** 0.5

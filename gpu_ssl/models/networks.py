@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gpu_ssl.models.softplus import softplus
+
 COARSEST_GRID = 8
 """Longest side, in cells, of the grid at which the convolutional decoder starts."""
 
@@ -114,7 +116,7 @@ class _CentredSoftplus(nn.Module):
     """
 
     def forward(self, features: Tensor) -> Tensor:
-        return F.softplus(features) - math.log(2)
+        return softplus(features) - math.log(2)
 
 
 class _PixelsToChannels(nn.Module):
