@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gpu_ssl.models.convolution import Convolution
 from gpu_ssl.models.softplus import softplus
 
 COARSEST_GRID = 8
@@ -54,7 +55,7 @@ def convolutional(image_shape: tuple[int, int, int], latent_dim: int) -> Parts:
     depth = 32
     while max(grid) > 4 or depth < 128:
         wider = min(2 * depth, 256)
-        layers += [nn.Conv2d(depth, wider, 3, stride=2, padding=1, bias=False)]
+        layers += [Convolution(depth, wider, side=3, stride=2, padding=1)]
         layers += [nn.BatchNorm2d(wider), nn.ReLU(inplace=True)]
         depth, grid = wider, (math.ceil(grid[0] / 2), math.ceil(grid[1] / 2))
     trunk = nn.Sequential(*layers, _FromGrid())
