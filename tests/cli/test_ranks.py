@@ -20,7 +20,7 @@ from gpu_ssl.fitted.records import ModelRecord
 from gpu_ssl.report.records import Report
 
 DIGITS = ["--dataset", "digits", "--labels", "50,100", "--no-baselines", "--no-plots", "--quiet", "--json"]
-DIGITS += ["--precision", "float32", "--device", "cpu", "--epochs", "6"]
+DIGITS += ["--precision", "float32", "--device", "cpu"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 TWO = [*TORCHRUN, "--standalone", "--nproc-per-node=2", "-m", "gpu_ssl"]
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
