@@ -1,4 +1,4 @@
-"""The program as a user starts it, in a process of its own."""
+"""The program in a process of its own: started as a user does, or forked, which is soon done."""
 
 import multiprocessing
 import os
@@ -11,23 +11,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+PRELOADED = [
+    __name__,
+    "pytest",  # a process imports what the tests' own main module does
+    "matplotlib.figure",
+    "scipy.optimize",
+    "scipy.stats",
+    "sklearn.decomposition",
+    "sklearn.svm",
+    *(f"gpu_ssl.cli.{name}" for name in ("bench", "data", "doctor", "fit", "predict", "run", "suggest")),
+    "gpu_ssl.bench.plots",
+    "gpu_ssl.experiment",
+    "gpu_ssl.fitted.fitting",
+    "gpu_ssl.report.writing",
+]
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(
-    [
-        __name__,
-        "pytest",  # a process imports what the tests' own main module does
-        "matplotlib.figure",
-        "scipy.optimize",
-        "scipy.stats",
-        "sklearn.decomposition",
-        "sklearn.svm",
-        *(f"gpu_ssl.cli.{name}" for name in ("bench", "data", "doctor", "fit", "predict", "run", "suggest")),
-        "gpu_ssl.bench.plots",
-        "gpu_ssl.experiment",
-        "gpu_ssl.fitted.fitting",
-        "gpu_ssl.report.writing",
-    ]
-)
+SERVER.set_forkserver_preload(PRELOADED)  # It passes over what it cannot import; a test tells.
 
 
 def start_program(folder: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
@@ -60,10 +59,13 @@ def run_program(
         )
         process.start()
         process.join(300)
-        if process.exitcode is None:
+        late = process.exitcode is None
+        if late:
             process.kill()
-            raise subprocess.TimeoutExpired(list(arguments), 300)
+            process.join()
         _, stdout, stderr = (path.read_text() if path.exists() else "" for path in paths)
+    if late:
+        raise subprocess.TimeoutExpired(list(arguments), 300, stdout, stderr)
     return subprocess.CompletedProcess(list(arguments), process.exitcode, stdout, stderr)
 
 

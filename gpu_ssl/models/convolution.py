@@ -21,7 +21,8 @@ class Convolution(nn.Conv2d):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return features of images (n, inputs, height, width); see `torch.nn.Conv2d`."""
-        if not (images.is_cpu and images.dtype == torch.bfloat16 and torch.is_grad_enabled()):
+        pays = images.is_cpu and images.dtype == torch.bfloat16 and self.stride[0] > 1
+        if not (pays and torch.is_grad_enabled()):
             return super().forward(images)
         # What comes from a layer under autocast has its dtype already.
         features: Tensor = _Convolution.apply(

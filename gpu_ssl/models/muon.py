@@ -88,7 +88,7 @@ class Muon(AdamW):
         ahead = []
         for weight, momentum in zip(weights, momenta, strict=True):
             momentum.lerp_(weight.grad, 1 - beta)
-            ahead.append(torch.lerp(weight.grad, momentum, beta))  # Nesterov's
+            ahead.append(torch.lerp(weight.grad, momentum, beta))  # Nesterov's look ahead
         torch._foreach_mul_(weights, 1 - rate * group["weight_decay"])
         for weight, step in zip(weights, orthogonal([_as_matrix(d) for d in ahead]), strict=True):
             scale = RMS * max(step.shape) ** 0.5

@@ -104,7 +104,7 @@ def classifier_trunk(image_shape: tuple[int, int, int], first: int = 32) -> tupl
 
 
 def _convolution(before: int, after: int, stride: int) -> list[nn.Module]:
-    kernel = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
+    kernel = Convolution(before, after, side=3, stride=stride, padding=1)
     return [kernel, nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
 
 

@@ -47,7 +47,7 @@ class Replay:
         ----------
         work : callable
             Takes the inputs and then the numbers; these are tensors where it is recorded, as a graph keeps
-            plain numbers for good.
+            plain numbers for good. Once it is recorded another `work` is not looked at.
         inputs : sequence of Tensor
             What differs from batch to batch, on the device.
         numbers : sequence of float
@@ -69,7 +69,12 @@ class Replay:
         self._numbers = torch.zeros(n, device=inputs[0].device)
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self._generator)
-        # Another thread may read images or pin memory meanwhile.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        device = inputs[0].device
+        # torch's own stream for recording is on the first GPU. Another thread may read images meanwhile.
+        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        with (
+            torch.cuda.device(device),
+            torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"),
+        ):
             self._result = work(*self._inputs, *self._numbers.unbind())
         return graph

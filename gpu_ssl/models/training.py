@@ -72,21 +72,31 @@ class Trainer:
         self.replay = Replay(self.device.type == "cuda" and ranks.size == 1, self.generator)
 
     def step(self, batch: Batch) -> Losses:
-        """Take one optimizer step; nothing in it waits for the device. The losses are those of this rank."""
+        """Take one optimizer step, and return the losses of this rank.
+
+        Nothing in it waits for the device, but once, where a graph is recorded.
+        """
         numbers = [self.kl_weight, *(float(number) for own in self.optimizer.rates() for number in own)]
         inputs = batch.images, batch.targets
-        losses: Losses = self.replay(partial(self._descend, batch), inputs, numbers)
+        work = partial(self._descend, batch.randomness, batch.total)
+        losses: Losses = self.replay(work, inputs, numbers)
         self.optimizer.step()
         self.schedule.step()
         return losses
 
     def _descend(
-        self, batch: Batch, images: Tensor, targets: Tensor, kl_weight: float | Tensor, *rates: float | Tensor
+        self,
+        randomness: Randomness,
+        total: int,
+        images: Tensor,
+        targets: Tensor,
+        kl_weight: float | Tensor,
+        *rates: float | Tensor,
     ) -> Losses:
         """Work out the gradients, and take the step of what Muon takes: nearly all of a step's work."""
-        inputs, targets = self.views(images, targets, batch.randomness)
+        inputs, targets = self.views(images, targets, randomness)
         with autocast(self.device, self.plan.precision):
-            parts: Losses = self.objective(inputs, targets, batch.randomness, batch.total)
+            parts: Losses = self.objective(inputs, targets, randomness, total)
             loss = parts.reconstruction + kl_weight * parts.kl
         self.optimizer.zero_grad(set_to_none=True)
         # The gradients of ranks are averaged, and those of a batch's parts add up.

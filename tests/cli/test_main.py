@@ -90,6 +90,6 @@ def test_a_terminal_of_few_characters_shows_a_table_all_the_same(tmp_path: Path)
     arguments = ["run", "--dataset", "digits", "--labels", "50", "--epochs", "1", "--no-plots"]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     process = start_program(tmp_path, *arguments, env=environment, stdout=subprocess.PIPE)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=300)
     assert process.returncode == 0, stderr
     assert " ? " in stdout  # what was the plus-minus sign
