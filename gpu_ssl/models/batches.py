@@ -160,7 +160,9 @@ class Resident:
                 parts = _parts(runs, self.own, len(self), batch_size, generator, self.device)
                 for slots, randomness in parts:
                     chosen = slots if rows is None else rows[slots]
-                    yield Batch(self.pixels[chosen], targets[chosen], randomness, batch_size)
+                    images = self.pixels[chosen]
+                    drawn = images if targets is self.pixels else targets[chosen]
+                    yield Batch(images, drawn, randomness, batch_size)
 
         return epoch
 

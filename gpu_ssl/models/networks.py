@@ -117,7 +117,7 @@ class _CentredSoftplus(nn.Module):
     """
 
     def forward(self, features: Tensor) -> Tensor:
-        return softplus(features) - math.log(2)
+        return softplus(features, shift=-math.log(2))
 
 
 class _PixelsToChannels(nn.Module):
