@@ -1,4 +1,4 @@
-"""log(1 + e^x), four times as fast on a CPU as torch's own."""
+"""log(1 + e^x), four times as fast on a CPU as torch's own (with its gradient twice)."""
 
 from typing import Any
 
@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+SMALLEST = 1e-35
+"""Where sigmoid(-x) is less, log(1 + e^x) is x."""
 
 
 class Softplus(nn.Module):
@@ -28,10 +31,6 @@ def softplus(values: Tensor, shift: float = 0.0) -> Tensor:
         result: Tensor = _Softplus.apply(values, shift)
         return result
     return _softplus(values, shift)
-
-
-SMALLEST = 1e-35
-"""Where sigmoid(-x) is less, log(1 + e^x) is x."""
 
 
 def _softplus(values: Tensor, shift: float) -> Tensor:
