@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gpu_ssl.models.networks import classifier_trunk, convolutional_decoder
-from gpu_ssl.models.softplus import Softplus
+from gpu_ssl.models.softplus import ready_softplus
 from gpu_ssl.models.vae import LOG_VARIANCE_RANGE, Posterior, kl_divergence, reconstruction_loss, sample
 
 Likelihood = Literal["bernoulli", "gaussian"]
@@ -40,13 +40,13 @@ def perceptrons(
     inputs = math.prod(input_shape)
     return M2Parts(
         trunk=nn.Flatten(),
-        classifier=nn.Sequential(nn.Linear(inputs, hidden), Softplus(), nn.Linear(hidden, n_classes)),
+        classifier=nn.Sequential(nn.Linear(inputs, hidden), nn.Softplus(), nn.Linear(hidden, n_classes)),
         to_hidden=nn.Linear(inputs, hidden),
         decoder=nn.Sequential(
-            nn.Linear(latent_dim + n_classes, hidden), Softplus(), nn.Linear(hidden, outputs)
+            nn.Linear(latent_dim + n_classes, hidden), nn.Softplus(), nn.Linear(hidden, outputs)
         ),
         hidden=hidden,
-        activation=Softplus(),
+        activation=nn.Softplus(),
     )
 
 
@@ -112,6 +112,7 @@ class M2(nn.Module):
 
     def __init__(self, spec: M2Spec) -> None:
         super().__init__()
+        ready_softplus()
         parts = spec.parts()
         self.trunk, self.classifier, self.decoder = parts.trunk, parts.classifier, parts.decoder
         self.to_hidden, self.activation = parts.to_hidden, parts.activation

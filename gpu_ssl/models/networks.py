@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gpu_ssl.models.convolution import Convolution
-from gpu_ssl.models.softplus import softplus
 
 COARSEST_GRID = 8
 """Longest side, in cells, of the grid at which the convolutional decoder starts."""
@@ -117,7 +116,7 @@ class _CentredSoftplus(nn.Module):
     """
 
     def forward(self, features: Tensor) -> Tensor:
-        return softplus(features, shift=-math.log(2))
+        return F.softplus(features) - math.log(2)
 
 
 class _PixelsToChannels(nn.Module):

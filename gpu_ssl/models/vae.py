@@ -3,12 +3,13 @@
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gpu_ssl.config import ModelConfig
 from gpu_ssl.models import networks
 from gpu_ssl.models.randomness import Randomness, normal
-from gpu_ssl.models.softplus import softplus
+from gpu_ssl.models.softplus import ready_softplus
 
 LOG_VARIANCE_RANGE = (-12.0, 6.0)
 """The posterior variance is kept in this range, so that no exponential can overflow."""
@@ -41,6 +42,7 @@ class VAE(nn.Module):
 
     def __init__(self, config: ModelConfig, image_shape: tuple[int, int, int]) -> None:
         super().__init__()
+        ready_softplus()
         self.config = config
         self.image_shape = image_shape
         build = {"conv": networks.convolutional, "mlp": networks.perceptron}[config.network]
@@ -83,7 +85,8 @@ def kl_divergence(posterior: Posterior) -> Tensor:
 
 def reconstruction_loss(logits: Tensor, images: Tensor) -> Tensor:
     """-log p(x|z) of each image in nats: Bernoulli, with intensities from 0 to 1 as probabilities."""
-    return (softplus(logits) - logits * images).sum(dim=(1, 2, 3))
+    losses = F.binary_cross_entropy_with_logits(logits, images, reduction="none")
+    return losses.sum(dim=(1, 2, 3))
 
 
 def training_losses(vae: VAE, inputs: Tensor, targets: Tensor, randomness: Randomness, total: int) -> Losses:

@@ -5,14 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks import scaling
 from benchmarks.scaling import H100, Costs, parts, seconds_an_image, span
 from gpu_ssl.config import ModelConfig, TrainConfig
-from gpu_ssl.models import vae
 from gpu_ssl.models.batches import Resident
 from gpu_ssl.models.convolution import Convolution
 from gpu_ssl.models.plan import make_plan
@@ -37,7 +35,6 @@ class Operations(TorchDispatchMode):
 def test_what_a_step_does_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     # As on a GPU: a CPU's own ways take more kernels.
     monkeypatch.setattr(Convolution, "forward", nn.Conv2d.forward)
-    monkeypatch.setattr(vae, "softplus", F.softplus)
     model, images = ModelConfig(), Resident(torch.zeros(600, 1, 28, 28, dtype=torch.uint8))
     plan = make_plan(TrainConfig(batch_size=256, precision="bfloat16"), model, images, mirrored=True)
     trainer = Trainer(build_vae(model, images.shape, images.device, 0), images, plan, 0)

@@ -19,7 +19,8 @@ from gpu_ssl.report.plots import _by_class, write_plots
 from gpu_ssl.runtime.progress import Silent
 
 TRAINED: tuple[MethodName, ...] = ("m1", "m2", "m1m2", "graph", "consistency", "auto")
-CONFIG = RunConfig(data=DataConfig(dataset="digits"), methods=TRAINED, labels=(50,), splits=1)
+# Of six seeds, one whose methods are far apart: another machine's rounding moves each by a point.
+CONFIG = RunConfig(data=DataConfig(dataset="digits"), methods=TRAINED, labels=(50,), splits=1, seed=3)
 
 
 @pytest.fixture(scope="module", autouse=True)
