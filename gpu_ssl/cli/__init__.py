@@ -1,9 +1,13 @@
 """The command line: parses, prints, nothing else. A command's module is imported when it is called."""
 
+import atexit
+import contextlib
+import gc
 import importlib
 import logging
 import os
 import sys
+import time
 from typing import Any
 
 import click
@@ -25,6 +29,9 @@ COMMANDS = {
     "data": ("gpu_ssl.cli.data", "List the data sets, or fetch one."),
 }
 """Module and one line of help of each command, so that --help imports none of them."""
+
+PATIENCE = 10.0
+"""Seconds that rank 0 may need longer than another to find the same fault."""
 
 
 class LazyGroup(click.Group):
@@ -73,6 +80,7 @@ def main(ctx: click.Context, verbose: bool) -> None:
 def entry_point(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 for success, 1 for failure, 2 for wrong usage, 130 for Ctrl-C."""
     code = 0
+    _spare_collector()
     _prepare_stdout()
     try:
         code = main(args=arguments, standalone_mode=False)
@@ -100,6 +108,15 @@ def entry_point(arguments: list[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _spare_collector() -> None:
+    """Keep the collector of cycles from what torch's modules are made of: a second of every command.
+
+    It would go through all of it again and again while they are imported, and once more at the end.
+    """
+    gc.set_threshold(100_000)
+    atexit.register(gc.freeze)
+
+
 def _prepare_stdout() -> None:
     """Let a closed stdout swallow everything, and one of few characters show ? for what it lacks."""
     if sys.stdout is None:
@@ -116,7 +133,11 @@ def _usage_hint(error: click.ClickException) -> str:
 
 
 def _fail(message: str, code: int) -> None:
-    # Before ranks have met, wrong usage and Ctrl-C are told by rank 0.
-    if not (follows() and code in (2, 130)):
+    """Tell an error and exit; of wrong usage and Ctrl-C before ranks have met, rank 0 tells."""
+    if follows() and code == 2:
+        # torchrun ends all as soon as one has ended. If this one still runs then, only it was used wrongly.
+        with contextlib.suppress(KeyboardInterrupt):
+            time.sleep(PATIENCE)
+    if not (follows() and code == 130):
         tell_error(message)
     sys.exit(code)

@@ -213,7 +213,7 @@ def test_few_images_leave_a_rank_without_one_now_and_then(digits: Dataset, tmp_p
     assert ModelRecord.model_validate_json(stdout).training.steps == 60
 
 
-def run_hosts(commands: list[list[str]], folders: list[Path]) -> list[tuple[str, list[str]]]:
+def start_hosts(commands: list[list[str]], folders: list[Path]) -> list[subprocess.Popen[str]]:
     """Start both ranks by hand, each in a folder of its own, as on two machines."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -224,7 +224,20 @@ def run_hosts(commands: list[list[str]], folders: list[Path]) -> list[tuple[str,
         processes.append(
             start([*TORCHRUN, *meeting, "--nproc-per-node=1", "-m", "gpu_ssl", *command], cwd=folder)
         )
-    return [finish(process) for process in processes]
+    return processes
+
+
+def test_wrong_usage_on_one_machine_alone_is_told_there(tmp_path: Path) -> None:
+    commands = [["run", *DIGITS, "--output", "run"], ["run", "--labels", "few"]]
+    first, second = start_hosts(commands, [tmp_path, tmp_path])
+    try:
+        _, said = finish(second)
+    finally:
+        first.send_signal(signal.SIGINT)  # It would wait for the second for minutes.
+        _, silence = finish(first)
+    (line,) = said
+    assert "is not a label count" in line
+    assert all("is not a label count" not in line for line in silence)
 
 
 @pytest.mark.parametrize("second", ["nothing", "other"])
@@ -239,7 +252,7 @@ def test_what_one_machine_lacks_is_told_once(digits: Dataset, tmp_path: Path, se
         rows = "".join(f"{row},{digits.train.labels[row] % 2}\n" for row in range(20))
         (folder / "labels.csv").write_text(f"path,label\n{rows}")
     fit = ["fit", "x.npy", "--labels", "labels.csv", "--device", "cpu", "--quiet", "--output", "model"]
-    told = [line for _, said in run_hosts([fit, fit], folders) for line in said]
+    told = [line for process in start_hosts([fit, fit], folders) for line in finish(process)[1]]
     (line,) = told
     expected = "x.npy does not exist" if second == "nothing" else "rank 1 has other images (190 of shape"
     assert expected in line

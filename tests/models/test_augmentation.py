@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -18,6 +19,7 @@ from gpu_ssl.models.augmentation import (
     SHIFT,
     STRETCH,
     STRONG_STRETCH,
+    _grid,
     canonical,
     random_view,
     strong_view,
@@ -115,6 +117,13 @@ def test_exposure_does_not_change_the_canonical_picture(images: torch.Tensor) ->
 
 def test_a_black_image_stays_black() -> None:
     assert not canonical(torch.zeros(2, 1, 4, 4, dtype=torch.uint8)).any()
+
+
+def test_a_grid_is_that_of_torch() -> None:
+    torch.manual_seed(0)
+    matrices, shifts = torch.randn(5, 2, 2), torch.randn(5, 2, 1)
+    expected = F.affine_grid(torch.cat([matrices, shifts], 2), [5, 1, 7, 12], align_corners=False)
+    torch.testing.assert_close(_grid(matrices, shifts, 7, 12), expected)
 
 
 @pytest.mark.parametrize("view", [weak_view, strong_view])
