@@ -109,7 +109,7 @@ def entry_point(arguments: list[str] | None = None) -> None:
 
 
 def _spare_collector() -> None:
-    """Keep the collector of cycles from what torch's modules are made of: a second of every command.
+    """Keep the collector of cycles from what torch's modules are made of: a second of most commands.
 
     It would go through all of it again and again while they are imported, and once more at the end.
     """
