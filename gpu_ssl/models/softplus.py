@@ -8,6 +8,7 @@ def ready_softplus() -> None:
 
     Its vector code loads constants under a mask, which is empty for all other values. An empty mask also
     suppresses the page fault that would bring in the constants' page of the library; so, until something else
-    reads that page, the processor suppresses a fault at each load, and log1p takes ten times as long.
+    reads that page, the processor suppresses a fault at each load, and log1p takes ten times as long. (perf
+    finds the time at these loads, and a bare read of the page ends it.)
     """
     torch.full((16,), -0.0, device="cpu").log1p()
