@@ -29,11 +29,11 @@ from torch import Tensor, nn
 from gpu_ssl.config import DataConfig, ModelConfig, TrainConfig
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.data.loading import load_dataset
-from gpu_ssl.models.batches import Resident
-from gpu_ssl.models.plan import make_plan
-from gpu_ssl.models.training import Trainer, build_vae
-from gpu_ssl.models.vae import Posterior, kl_divergence, reconstruction_loss, sample
+from gpu_ssl.networks.vae import Posterior, kl_divergence, reconstruction_loss, sample
 from gpu_ssl.runtime.environment import describe_environment, library_version
+from gpu_ssl.training.batches import Resident
+from gpu_ssl.training.plan import plan_vae
+from gpu_ssl.training.vae import Trainer, build_vae
 
 SHAPE = (1, 28, 28)
 LATENT_DIM = 50
@@ -160,7 +160,7 @@ def train_ours(data: Dataset, epochs: int) -> tuple[float, Parts]:
     start = time.perf_counter()
     vae = build_vae(config, SHAPE, images.device, seed=0)
     resident = Resident(images)
-    plan = make_plan(TrainConfig(epochs=epochs), config, resident, data.mirrored)
+    plan = plan_vae(TrainConfig(epochs=epochs), config, resident, data.mirrored)
     trainer = Trainer(vae, resident, plan, seed=0)
     for _ in range(epochs):
         trainer.epoch()

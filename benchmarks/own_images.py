@@ -1,15 +1,18 @@
 """``gpu-ssl fit`` and ``predict`` on Fashion-MNIST as 70,000 PNG files, of which 1000 carry a label.
 
     python -m benchmarks.own_images
+    python -m benchmarks.own_images --effort best    # trains networks: minutes on a CPU
 
-Writes the files, runs the two commands as a user would, and compares with what is wanted: accuracy within
-the standard deviation of ``gpu-ssl run``, an expected calibration error of at most 0.03, an AUROC of at
-least 0.95 against digits resized to 28 x 28, at least 5,000 images decoded a second, and memory that does
-not grow with the number of images. Prints the figures and writes ``benchmarks/results/own-images.json``.
+Writes the files, runs the two commands as a user would, and compares with what is wanted: an accuracy of at
+least 86.8 % (``--effort best``: 87.4 %), an expected calibration error of at most 0.03, an AUROC of at least
+0.95 against digits resized to 28 x 28, at least 5,000 images decoded a second, memory that does not grow with
+the number of images and, but for ``best``, a ``fit`` of at most 40 s. Prints the figures and writes
+``benchmarks/results/own-images.json`` (``own-images-best.json``).
 """
 
 import csv
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -30,9 +33,15 @@ from gpu_ssl.data.splits import labelled_indices
 from gpu_ssl.fitted.calibration import expected_calibration_error
 from gpu_ssl.runtime.environment import describe_environment
 
-RESULT = Path(__file__).parent / "results" / "own-images.json"
+RESULTS = Path(__file__).parent / "results"
+FILES = {"quick": "own-images.json", "best": "own-images-best.json"}
+"""Of the record, by effort."""
+
 LABELS = 1000
 FEW, MANY = 10_000, 200_000
+LEAST_ACCURACY = {"quick": 0.868, "best": 0.874}
+MOST_SECONDS = {"quick": 40.0}
+"""Of ``fit``; best has no such bar."""
 
 Row = dict[str, str]
 
@@ -73,8 +82,8 @@ def peak_of(root: Path, paths: list[str]) -> int:
     return int(done.stdout)
 
 
-def measure(root: Path) -> dict[str, Any]:
-    """Fit, predict, and return the figures."""
+def measure(root: Path, effort: str) -> dict[str, Any]:
+    """Fit with `effort`, predict, and return the figures."""
     dataset = load_dataset(DataConfig())
     train, test = dataset.train, dataset.test
     photos = root / "photos"
@@ -94,9 +103,8 @@ def measure(root: Path) -> dict[str, Any]:
     n_decoded = sum(len(block) for block in decode_all(files, (1, 28, 28)))
     rate = n_decoded / (time.perf_counter() - start)
     start = time.perf_counter()
-    record = json.loads(
-        gpu_ssl(root, "fit", "photos", "--labels", "labels.csv", "--output", "model", "--json")
-    )
+    options = ("--labels", "labels.csv", "--effort", effort, "--output", "model", "--json")
+    record = json.loads(gpu_ssl(root, "fit", "photos", *options))
     seconds = time.perf_counter() - start
     paths = [f"photos/{name}" for name in names]
     answers, strange = predicted(root, paths), predicted(root, [f"digits/{name}" for name in others])
@@ -106,6 +114,8 @@ def measure(root: Path) -> dict[str, Any]:
     confidences = np.array([float(row["confidence"]) for row in answers])
     scores = [float(row["ood_score"]) for row in [*answers, *strange]]
     return {
+        "effort": effort,
+        "chosen": record["chosen"],
         "accuracy": float(right.mean()),
         "estimate": record["estimate"],
         "expected_calibration_error": expected_calibration_error(confidences, right),
@@ -119,9 +129,11 @@ def measure(root: Path) -> dict[str, Any]:
 def shortfalls(figures: dict[str, Any]) -> list[str]:
     """Return what is not as it is wanted."""
     few, many = (figures["predict_peak_bytes"][str(n)] for n in (FEW, MANY))
+    effort = figures["effort"]
+    least, most = LEAST_ACCURACY[effort], MOST_SECONDS.get(effort, math.inf)
     wanted = {
-        "accuracy of at least 84.35 % (that of gpu-ssl run less its deviation)": figures["accuracy"]
-        >= 0.8435,
+        f"accuracy of at least {least:.1%}": figures["accuracy"] >= least,
+        f"fit in at most {most:.0f} s": figures["fit_seconds"] <= most,
         "calibration error of at most 0.03": figures["expected_calibration_error"] <= 0.03,
         "AUROC of at least 0.95": figures["ood_auroc"] >= 0.95,
         "5,000 images decoded a second": figures["decoded_per_second"] >= 5000,
@@ -131,11 +143,19 @@ def shortfalls(figures: dict[str, Any]) -> list[str]:
 
 
 @click.command()
-@click.option("--output", type=click.Path(path_type=Path), default=RESULT)
-def main(output: Path) -> None:
+@click.option(
+    "--effort", type=click.Choice(list(FILES)), default="quick", show_default=True, help="Of gpu-ssl fit."
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help=f"Where the record goes.  [default: {' or '.join(FILES.values())} in benchmarks/results]",
+)
+def main(effort: str, output: Path | None) -> None:
     """Measure, print and write the figures; fail where one falls short."""
+    output = output or RESULTS / FILES[effort]
     with tempfile.TemporaryDirectory() as folder:
-        figures = measure(Path(folder))
+        figures = measure(Path(folder), effort)
     record = {"environment": describe_environment(), **figures}
     click.echo(json.dumps({k: v for k, v in figures.items() if k != "estimate"}, indent=1))
     output.parent.mkdir(parents=True, exist_ok=True)

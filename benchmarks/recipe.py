@@ -137,7 +137,10 @@ def main(repeats: int, epochs: int, recipe_only: bool, output: Path | None) -> N
         "gpu_ssl": {
             "seconds": [s for s, _ in ours],
             "timings": report["timings"],
-            "accuracies": {r["labels"]: r["accuracy_mean"] for r in report["results"]},
+            "accuracies": {
+                method: {r["labels"]: r["accuracy_mean"] for r in report["results"] if r["method"] == method}
+                for method in report["config"]["methods"]
+            },
         },
         "ratio_median": statistics.median(ratios),
         "ratios": ratios,

@@ -30,16 +30,17 @@ from gpu_ssl.config import DataConfig, ModelConfig, SVMConfig, TrainConfig
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.data.loading import load_dataset
 from gpu_ssl.data.splits import labelled_indices
-from gpu_ssl.models.batches import Resident
-from gpu_ssl.models.encoding import encode
-from gpu_ssl.models.plan import make_plan
-from gpu_ssl.models.training import Trainer, build_vae
+from gpu_ssl.encoders.encoder import encode
+from gpu_ssl.encoders.vae import VAEEncoder
 from gpu_ssl.runtime.device import resolve_device, synchronize
 from gpu_ssl.runtime.environment import describe_environment
 from gpu_ssl.svm.backend import resolve_backend
 from gpu_ssl.svm.kernels import Kernel, scale_gamma
 from gpu_ssl.svm.one_vs_one import fit_one_vs_one
 from gpu_ssl.svm.pairs import Penalty
+from gpu_ssl.training.batches import Resident
+from gpu_ssl.training.plan import plan_vae
+from gpu_ssl.training.vae import Trainer, build_vae
 
 STEPS = 40
 LABELS = 3000
@@ -87,7 +88,7 @@ def training(data: Dataset, device: torch.device, network: Any) -> tuple[Trainer
     """Return a trainer, and the work of `STEPS` of its steps."""
     config, images = ModelConfig(network=network), torch.from_numpy(data.train.images).to(device)
     resident = Resident(images)
-    plan = make_plan(TrainConfig(), config, resident, data.mirrored)
+    plan = plan_vae(TrainConfig(), config, resident, data.mirrored)
     trainer = Trainer(build_vae(config, data.train.image_shape, device, 0), resident, plan, 0)
     trainer.vae.train()
     batches = list(islice(trainer.batches(trainer.generator), STEPS))
@@ -100,11 +101,19 @@ def training(data: Dataset, device: torch.device, network: Any) -> tuple[Trainer
     return trainer, Work(run, STEPS * plan.batch_size, STEPS * flops, STEPS * moved, plan.precision)
 
 
+def encoder_of(trainer: Trainer, precision: torch.dtype) -> VAEEncoder:
+    """Return the encoder of what is in training."""
+    encoder = VAEEncoder(trainer.vae, trainer.plan.augment)
+    encoder.precision = precision
+    return encoder
+
+
 def encoding(trainer: Trainer, images: Tensor) -> Work:
     """Return the work of encoding all images."""
+    encoder = encoder_of(trainer, trainer.plan.precision)
 
     def run(images: Tensor) -> Tensor:
-        return encode(trainer.vae, images, trainer.plan.precision)
+        return encode(encoder, images)
 
     flops, moved = counted(lambda: run(images[:1000]))
     n = len(images)
@@ -114,9 +123,9 @@ def encoding(trainer: Trainer, images: Tensor) -> Work:
 def scoring(data: Dataset, trainer: Trainer, device: str) -> Work:
     """Return the work of scoring all test images by an SVM of `LABELS` labels."""
     backend, _ = resolve_backend("auto", resolve_device(device))
+    encoder = encoder_of(trainer, torch.float32)
     latents = [
-        encode(trainer.vae, torch.from_numpy(part.images).to(trainer.device), torch.float32)
-        for part in (data.train, data.test)
+        encode(encoder, torch.from_numpy(part.images).to(trainer.device)) for part in (data.train, data.test)
     ]
     train, test = map(backend.receive, latents)
     rows = labelled_indices(data.train.labels, LABELS, 0, 0)

@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from gpu_ssl.models.plan import DESCENTS
+from gpu_ssl import catalog
 
 RESULTS = Path(__file__).parent / "results"
 SUITE = RESULTS / "2x-intel-r-xeon-r-processor.json"
@@ -32,7 +32,7 @@ KERNELS = 270
 EXCHANGES = 7
 """Times that ranks wait for one another in a step: two a batch norm, and the gradients."""
 
-EPOCHS = DESCENTS["conv"].epochs
+EPOCHS = catalog.network("conv").epochs
 
 
 @dataclass(frozen=True)

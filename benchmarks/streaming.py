@@ -30,11 +30,11 @@ from gpu_ssl.data.loading import load_dataset
 from gpu_ssl.data.splits import labelled_indices
 from gpu_ssl.data.stream import BLOCK, ImageStream
 from gpu_ssl.fitted.storage import load
-from gpu_ssl.models.batches import Images, Resident, Streamed
-from gpu_ssl.models.plan import make_plan
-from gpu_ssl.models.training import Trainer, build_vae
 from gpu_ssl.runtime.environment import describe_environment
 from gpu_ssl.runtime.files import write_text
+from gpu_ssl.training.batches import Images, Resident, Streamed
+from gpu_ssl.training.plan import plan_vae
+from gpu_ssl.training.vae import Trainer, build_vae
 
 RESULT = Path(__file__).parent / "results" / "streaming.json"
 LABELS = 1000
@@ -71,7 +71,7 @@ def program(folder: Path, *arguments: str) -> tuple[float, int]:
 def one_epoch(images: Images) -> float:
     """Return the seconds of an epoch."""
     model = ModelConfig()
-    plan = make_plan(TrainConfig(epochs=1), model, images, mirrored=True)
+    plan = plan_vae(TrainConfig(epochs=1), model, images, mirrored=True)
     return Trainer(build_vae(model, images.shape, images.device, 0), images, plan, 0).epoch().seconds
 
 
@@ -112,7 +112,7 @@ def compare(path: Path, model_folder: Path, repeats: int) -> dict[str, Any]:
     prediction = in_turns(
         repeats,
         {
-            "disk": lambda: predict_all(model, ImageStream(small, model.vae.image_shape)),
+            "disk": lambda: predict_all(model, ImageStream(small, model.image_shape)),
             "memory": lambda: predict_all(
                 model, ((None, few[start : min(start + BLOCK, PREDICTED)]) for start in starts)
             ),

@@ -22,17 +22,16 @@ from numpy.typing import NDArray
 from gpu_ssl.config import RunConfig
 from gpu_ssl.data.loading import load_dataset
 from gpu_ssl.data.splits import labelled_indices
-from gpu_ssl.fitted.fitting import cross_validate
+from gpu_ssl.encoders import vae
+from gpu_ssl.encoders.fitting import Training, TrainingImages
+from gpu_ssl.fitted.estimate import judge
 from gpu_ssl.fitted.suggestion import POOL, margins_of, spread
-from gpu_ssl.methods import m1
-from gpu_ssl.methods.svm import SVMSolver
-from gpu_ssl.models.batches import Resident
-from gpu_ssl.models.encoding import encode
-from gpu_ssl.report.differences import mean_and_interval
+from gpu_ssl.methods.method import Labelled, Options, fit_method
+from gpu_ssl.methods.view import View
 from gpu_ssl.runtime.device import resolve_device
 from gpu_ssl.runtime.environment import describe_environment
-from gpu_ssl.runtime.progress import SILENT
 from gpu_ssl.runtime.timing import Stopwatch
+from gpu_ssl.statistics import mean_and_interval
 from gpu_ssl.svm.backend import resolve_backend
 
 RESULT = Path(__file__).parent / "results" / "suggest.json"
@@ -64,36 +63,40 @@ STRATEGIES: dict[str, Choice] = {"random": at_random, "least sure": least_sure, 
 class Trial:
     """Latents of one VAE, and the accuracies that strategies reach on them."""
 
-    def __init__(self) -> None:
-        config = RunConfig()
+    def __init__(self, config: RunConfig) -> None:
         device_choice = resolve_device("auto")
         device = torch.device(device_choice.used)
-        self.backend, _ = resolve_backend("auto", device_choice)
-        self.solver = SVMSolver(config.svm, self.backend, Stopwatch(device))
-        self.dataset = load_dataset(config.data)
-        train, test = (torch.from_numpy(p.images).to(device) for p in (self.dataset.train, self.dataset.test))
+        backend, _ = resolve_backend("auto", device_choice)
+        self.config, self.dataset = config, load_dataset(config.data)
+        train, test, mirrored = self.dataset.train, self.dataset.test, self.dataset.mirrored
+        images = TrainingImages(train.images, device, mirrored, self.dataset.sha256)
         with tempfile.TemporaryDirectory() as folder:
-            images = m1.TrainingImages(Resident(train), self.dataset.mirrored, self.dataset.sha256)
-            vae, _, _ = m1.train(config, images, Path(folder) / "checkpoint.json", SILENT)
-        self.train, self.test = (encode(vae, part, torch.float32).cpu().numpy() for part in (train, test))
+            self.encoder = vae.fit(images, Training(config, Path(folder) / "checkpoint.json"))
+        self.encoder.precision = torch.float32  # As a model's is.
+        self.train, self.test = (
+            View(part.images, {"vae": self.encoder}, backend, Stopwatch(device), mirrored, torch.float32)
+            for part in (train, test)
+        )
+        self.train.features(self.encoder)  # Worked out once for all that follows.
 
     def accuracies(self, choose: Choice, seed: int) -> list[float]:
         """Return the test accuracy at each number of labels."""
-        labels = self.dataset.train.labels
-        rows, found = labelled_indices(labels, FIRST, seed, 0), []
+        labels, found = self.dataset.train.labels, []
+        options = Options("m1", svm=self.config.svm, seed=seed)
+        rows = labelled_indices(labels, FIRST, seed, 0)
         while True:
-            points, classes = self.backend.from_host(self.train[rows]), labels[rows]
-            svm = self.solver.fit(points, classes)
-            predicted = self.backend.to_host(svm.predict(self.backend.from_host(self.test)))
-            found.append(float(np.mean(predicted == self.dataset.test.labels)))
+            labelled = Labelled(rows, labels[rows])
+            classifier = fit_method(self.train, labelled, options)
+            found.append(float(np.mean(classifier.predict(self.test) == self.dataset.test.labels)))
             if len(rows) >= LAST:
                 return found
-            coupling, _ = cross_validate(self.solver, points, classes, seed)
+            calibration, _ = judge(self.train, labelled, options)
             rest = np.setdiff1d(np.arange(len(labels)), rows)
-            decisions = svm.pair_decisions(self.backend.from_host(self.train[rest]))
-            probabilities = coupling.probabilities(self.backend.to_host(decisions), svm.n_classes)
-            chosen = choose(margins_of(probabilities), self.train[rest], seed)
-            rows = np.concatenate([rows, rest[chosen]])
+            others = self.train.subset(rest)
+            decisions = classifier.decisions(others).astype(np.float64)
+            probabilities = calibration.probabilities(decisions, classifier.n_classes, classifier.pairwise)
+            latents = others.features(self.encoder).cpu().numpy()
+            rows = np.sort(np.append(rows, rest[choose(margins_of(probabilities), latents, seed)]))
 
 
 @click.command()
@@ -101,7 +104,7 @@ class Trial:
 @click.option("--output", type=click.Path(path_type=Path), default=RESULT)
 def main(seeds: int, output: Path) -> None:
     """Compare the strategies, print and write what they reach."""
-    trial = Trial()
+    trial = Trial(RunConfig())
     counts = list(range(FIRST, LAST + 1, STEP))
     record: dict[str, Any] = {"environment": describe_environment(), "labels": counts, "accuracies": {}}
     for name, choose in STRATEGIES.items():

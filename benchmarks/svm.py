@@ -30,12 +30,11 @@ from numpy.typing import NDArray
 from gpu_ssl.config import RunConfig
 from gpu_ssl.data.loading import load_dataset
 from gpu_ssl.data.splits import labelled_indices
-from gpu_ssl.methods import m1
-from gpu_ssl.models.batches import Resident
-from gpu_ssl.models.encoding import encode
+from gpu_ssl.encoders import vae
+from gpu_ssl.encoders.encoder import encode
+from gpu_ssl.encoders.fitting import Training, TrainingImages
 from gpu_ssl.runtime.device import resolve_device, synchronize
 from gpu_ssl.runtime.environment import describe_environment, library_version
-from gpu_ssl.runtime.progress import SILENT
 from gpu_ssl.svm.backend import SVMBackend, resolve_backend
 from gpu_ssl.svm.kernels import Kernel, scale_gamma
 from gpu_ssl.svm.one_vs_one import fit_one_vs_one
@@ -117,11 +116,13 @@ def make_latents(device: torch.device) -> tuple[NDArray[Any], NDArray[Any], NDAr
     """Train the default VAE; return latents of the training and test images, and the training labels."""
     config = RunConfig()
     dataset = load_dataset(config.data)
-    train, test = (torch.from_numpy(part.images).to(device) for part in (dataset.train, dataset.test))
+    images = TrainingImages(dataset.train.images, device, dataset.mirrored, dataset.sha256)
     with tempfile.TemporaryDirectory() as folder:
-        images = m1.TrainingImages(Resident(train), dataset.mirrored, dataset.sha256)
-        vae, _, precision = m1.train(config, images, Path(folder) / "checkpoint.json", SILENT)
-    latents = [np.ascontiguousarray(encode(vae, images, precision).cpu().numpy()) for images in (train, test)]
+        encoder = vae.fit(images, Training(config, Path(folder) / "checkpoint.json"))
+    latents = [
+        np.ascontiguousarray(encode(encoder, torch.from_numpy(part.images).to(device)).cpu().numpy())
+        for part in (dataset.train, dataset.test)
+    ]
     return latents[0], latents[1], dataset.train.labels
 
 

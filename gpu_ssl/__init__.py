@@ -1,17 +1,39 @@
-"""Image classification from few labels: a VAE learns from all images, an SVM from the labelled few."""
+"""Image classification from few labels: encoders learn from all images, classifiers from the labelled few."""
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gpu_ssl.estimators.semi_supervised import SemiSupervisedClassifier
     from gpu_ssl.estimators.svc import OneVsOneSVC
     from gpu_ssl.estimators.vae import VAETransformer
 
 __version__ = "0.1.0"
 
-__all__ = ["OneVsOneSVC", "SemiSupervisedClassifier", "VAETransformer", "__version__"]
+__all__ = ["OneVsOneSVC", "SemiSupervisedClassifier", "VAETransformer", "__version__", "load"]
 
 _MODULES = {"OneVsOneSVC": "svc", "SemiSupervisedClassifier": "semi_supervised", "VAETransformer": "vae"}
+
+
+def load(folder: "Path | str", device: str = "auto") -> "SemiSupervisedClassifier":
+    """Read a model that ``gpu-ssl fit`` or `SemiSupervisedClassifier.save` wrote.
+
+    Parameters
+    ----------
+    folder : Path or str
+        Folder of the model.
+    device : str
+        Where to compute: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Returns
+    -------
+    SemiSupervisedClassifier
+        Fitted.
+    """
+    from gpu_ssl.estimators.semi_supervised import SemiSupervisedClassifier
+
+    return SemiSupervisedClassifier.load(folder, device)
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,7 @@
 import math
 import re
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, get_args
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -15,14 +15,15 @@ from pydantic import (
     model_validator,
 )
 
+from gpu_ssl import catalog
 from gpu_ssl.errors import UsageError
 
 STANDARD_LABEL_COUNTS: Final = (100, 600, 1000, 3000)
-"""What ``--labels all`` stands for: the counts of Kingma et al. 2014, Table 1."""
+"""What ``labels='all'`` stands for: the counts of Kingma et al. 2014, Table 1."""
 
-MethodName = Literal["m1", "m2", "m1m2", "graph", "consistency", "cnn", "auto"]
 Preset = Literal["modern", "paper"]
-METHODS: Final[tuple[MethodName, ...]] = get_args(MethodName)
+Effort = Literal["auto", "quick", "best"]
+"""What the method ``auto`` may spend: seconds, or the training of a network."""
 
 LabelCount = int | Literal["full"]
 LabelCounts = tuple[LabelCount, ...] | Literal["all"]
@@ -60,21 +61,12 @@ class Settings(BaseModel):
         return settings
 
 
-OPTIONS: Final = {"methods": "--method", "C": "--svm-c", "gamma": "--svm-gamma", "svm_backend": "--svm"}
-"""Options of the command line whose name is not that of their setting."""
-
-
-def option_name(setting: str) -> str:
-    """Return the option of the command line for a setting."""
-    return OPTIONS.get(setting, f"--{setting.replace('_', '-')}")
-
-
 def _one_line(error: ValidationError) -> str:
     problems = {}
     for detail in error.errors(include_url=False):
         # A setting of several types has a location for each; the last name of a setting is what counts.
         names = [str(part) for part in detail["loc"] if str(part).isidentifier()]
-        name = option_name(names[-1]) if names else "settings"
+        name = f"`{names[-1]}`" if names else "settings"
         message = detail["msg"].removeprefix("Value error, ")
         problems[name] = f"{name} {detail['input']!r}: {message}"
     return "; ".join(problems.values())
@@ -127,7 +119,7 @@ def parse_label_counts(text: str) -> LabelCounts:
             counts[int(word)] = None
         else:
             raise UsageError(
-                f"--labels {_shortened(text)}: {_shortened(word)} is not a label count. "
+                f"`labels={_shortened(text)}`: {_shortened(word)} is not a label count. "
                 "Give 'all' (100, 600, 1000, 3000), 'full', or positive whole numbers such as 50,100,2000."
             )
     return tuple(counts)
@@ -141,12 +133,17 @@ def _methods(value: object) -> object:
     names = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
     if not isinstance(names, list | tuple) or not names:
         raise ValueError("at least one method is needed")
-    unknown = [name for name in names if name not in METHODS]
-    if unknown:
-        raise ValueError(
-            f"there is no method {unknown[0]!r}; allowed are {', '.join(METHODS)}, separated by commas"
-        )
-    return tuple(dict.fromkeys(names))
+    return tuple(dict.fromkeys(catalog.method(name).name for name in names))
+
+
+def _method(value: str) -> str:
+    return catalog.method(value).name
+
+
+def _encoder(value: str) -> str:
+    if not value:
+        raise ValueError("an encoder has a name, such as vae or vae+hog")
+    return "+".join(catalog.encoder_parts(value))
 
 
 def _label_counts(value: object) -> object:
@@ -155,8 +152,12 @@ def _label_counts(value: object) -> object:
     return parse_label_counts(value) if isinstance(value, str) else value
 
 
-MethodNames = Annotated[tuple[MethodName, ...], BeforeValidator(_methods)]
+MethodNames = Annotated[tuple[str, ...], BeforeValidator(_methods)]
 """At least one method, each once; also from text with commas."""
+
+MethodName = Annotated[str, AfterValidator(_method)]
+EncoderName = Annotated[str, AfterValidator(_encoder)]
+"""An encoder of the catalog, or a sum of some, such as ``vae+hog``."""
 
 
 class DataConfig(Settings):
@@ -167,22 +168,23 @@ class DataConfig(Settings):
 
 
 class ModelConfig(Settings):
-    """The VAE. What is not given follows the network: the paper's for ``mlp``, ours for ``conv``."""
+    """The VAE; what is not given follows the network (see `catalog.NETWORKS`)."""
 
-    network: Literal["conv", "mlp"] = "conv"
+    network: str = "conv"
     latent_dim: int = Field(default=64, ge=1, le=4096)
     kl_weight: float = Field(default=0.05, ge=0, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
-    def _paper_defaults(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("network") == "mlp":
-            return {"latent_dim": 50, "kl_weight": 1.0, **values}
+    def _defaults_of_the_network(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(name := values.get("network"), str):
+            spec = catalog.network(name)
+            return {"latent_dim": spec.latent_dim, "kl_weight": spec.kl_weight, **values}
         return values
 
 
 class TrainConfig(Settings):
-    """How the VAE is trained. None lets the data set or the network decide (see `models.plan`)."""
+    """How the VAE is trained. None lets the data set or the network decide (see `training.plan`)."""
 
     epochs: int | None = Field(default=None, ge=1, le=100_000)
     batch_size: int | None = Field(default=None, ge=2, le=65_536)
@@ -211,12 +213,17 @@ class LearningConfig(Settings):
 
 
 class FitConfig(LearningConfig):
-    """Everything that decides the outcome of ``gpu-ssl fit``, beside the images and labels.
+    """Everything that decides the outcome of ``gpu-ssl fit``, apart from the images and labels.
 
-    `image_size` is the longest side of the images in pixels; None lets them decide. `mirror` tells whether a
-    mirror image is of the same class.
+    `method` uses the labels, on the features of `encoder` (None: those it is made for). `image_size` is the
+    longest side of the images in pixels; None lets them decide. `mirror` says whether a mirror image is of
+    the same class.
     """
 
+    method: MethodName = "auto"
+    encoder: EncoderName | None = None
+    effort: Effort = "quick"
+    preset: Preset = "modern"
     image_size: int | None = Field(default=None, ge=8, le=256)
     mirror: bool = True
 
@@ -225,9 +232,10 @@ class RunConfig(LearningConfig):
     """Everything that decides the outcome of ``gpu-ssl run``."""
 
     data: DataConfig = DataConfig()
-    methods: MethodNames = ("m1",)
+    methods: MethodNames = ("m1", "hybrid")
+    encoder: EncoderName | None = None
+    effort: Effort = "auto"
     preset: Preset = "modern"
-    features: Literal["mean", "both"] = "mean"
     labels: Annotated[LabelCounts, BeforeValidator(_label_counts)] = "all"
     splits: int = Field(default=5, ge=1, le=1000)
     baselines: bool = True

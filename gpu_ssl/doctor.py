@@ -12,13 +12,14 @@ from pydantic import Field
 
 import gpu_ssl
 from gpu_ssl.errors import DeviceError, GpuSslError
-from gpu_ssl.report.records import Choice, Record
+from gpu_ssl.records import Choice, Record
 from gpu_ssl.runtime import interop
+from gpu_ssl.runtime.arrays import Array
 from gpu_ssl.runtime.device import cuda_problem, minimum_capability, resolve_device
 from gpu_ssl.runtime.environment import driver_version, library_version
 from gpu_ssl.svm._sklearn import SklearnBackend
 from gpu_ssl.svm.backend import INSTALL, SVMBackend, resolve_backend
-from gpu_ssl.svm.kernels import Array, Kernel, scale_gamma
+from gpu_ssl.svm.kernels import Kernel, scale_gamma
 from gpu_ssl.svm.one_vs_one import fit_one_vs_one
 from gpu_ssl.svm.pairs import Penalty
 

@@ -42,14 +42,14 @@ def test_the_papers_network_has_the_papers_defaults() -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: RunConfig.of(splits=0), ("--splits 0:", "1")),
-        (lambda: RunConfig.of(device="gpu"), ("--device 'gpu'", "cuda:N")),
-        (lambda: TrainConfig.of(learning_rate=float("nan")), ("--learning-rate nan",)),
-        (lambda: TrainConfig.of(batch_size=1), ("--batch-size 1:", "2")),
-        (lambda: ModelConfig.of(latent_dim=-1), ("--latent-dim -1:",)),
-        (lambda: SVMConfig.of(gamma="wide"), ("--svm-gamma 'wide'", "'scale'", "positive")),
-        (lambda: SVMConfig.of(gamma="nan"), ("--svm-gamma 'nan'",)),
-        (lambda: SVMConfig.of(C=0.0), ("--svm-c 0.0:",)),
+        (lambda: RunConfig.of(splits=0), ("`splits` 0:", "1")),
+        (lambda: RunConfig.of(device="gpu"), ("`device` 'gpu'", "cuda:N")),
+        (lambda: TrainConfig.of(learning_rate=float("nan")), ("`learning_rate` nan",)),
+        (lambda: TrainConfig.of(batch_size=1), ("`batch_size` 1:", "2")),
+        (lambda: ModelConfig.of(latent_dim=-1), ("`latent_dim` -1:",)),
+        (lambda: SVMConfig.of(gamma="wide"), ("`gamma` 'wide'", "'scale'", "positive")),
+        (lambda: SVMConfig.of(gamma="nan"), ("`gamma` 'nan'",)),
+        (lambda: SVMConfig.of(C=0.0), ("`C` 0.0:",)),
     ],
 )
 def test_a_value_that_cannot_be_gets_one_line_with_its_name(make, words) -> None:  # type: ignore[no-untyped-def]
@@ -64,7 +64,7 @@ def test_a_value_that_cannot_be_gets_one_line_with_its_name(make, words) -> None
 def test_settings_are_frozen_and_closed() -> None:
     with pytest.raises(ValidationError):
         RunConfig().splits = 3  # type: ignore[misc]
-    with pytest.raises(UsageError, match="no-such"):
+    with pytest.raises(UsageError, match="`no_such`"):
         RunConfig.of(no_such=1)
 
 

@@ -12,27 +12,31 @@ import torch
 from torch import nn
 
 from gpu_ssl import OneVsOneSVC, experiment
-from gpu_ssl.config import METHODS, DataConfig, MethodName, ModelConfig, RunConfig, TrainConfig
+from gpu_ssl.catalog import METHODS, MethodSpec
+from gpu_ssl.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from gpu_ssl.data.image_set import Dataset
+from gpu_ssl.encoders.encoder import encode
+from gpu_ssl.encoders.vae import VAEEncoder
 from gpu_ssl.graph.backend import graph_backend
 from gpu_ssl.graph.propagation import NeighbourGraph
-from gpu_ssl.models import batches
-from gpu_ssl.models.batches import Resident, Streamed
-from gpu_ssl.models.building import build
-from gpu_ssl.models.classifier import Classifier, JointPlan, JointTrainer
-from gpu_ssl.models.consistency import ConsistencyObjective, PseudoLabels
-from gpu_ssl.models.encoding import encode
-from gpu_ssl.models.m2 import M2, M2Spec
-from gpu_ssl.models.m2_objectives import ImageSource, ModernObjective
-from gpu_ssl.models.plan import make_plan
-from gpu_ssl.models.training import Trainer, build_vae
+from gpu_ssl.networks.classifier import ClassifierNetwork
+from gpu_ssl.networks.m2 import M2, M2Spec
 from gpu_ssl.runtime import interop
+from gpu_ssl.runtime.device import resolve_device
 from gpu_ssl.runtime.progress import Silent
 from gpu_ssl.svm._sklearn import SklearnBackend
 from gpu_ssl.svm.backend import resolve_backend
 from gpu_ssl.svm.kernels import KERNEL_NAMES, Kernel
 from gpu_ssl.svm.one_vs_one import fit_one_vs_one
 from gpu_ssl.svm.pairs import Penalty
+from gpu_ssl.training import batches
+from gpu_ssl.training.batches import Resident, Streamed
+from gpu_ssl.training.consistency import ConsistencyObjective, PseudoLabels
+from gpu_ssl.training.joint import JointPlan, JointTrainer
+from gpu_ssl.training.m2_objectives import ImageSource, ModernObjective
+from gpu_ssl.training.optimizers import build
+from gpu_ssl.training.plan import plan_vae
+from gpu_ssl.training.vae import Trainer, build_vae
 from tests.svm import clouds
 
 pytestmark = pytest.mark.gpu
@@ -41,19 +45,21 @@ pytestmark = pytest.mark.gpu
 def make_trainer(digits: Dataset) -> Trainer:
     images = Resident(torch.from_numpy(digits.train.images).cuda())
     model = ModelConfig()
-    plan = make_plan(TrainConfig(epochs=2), model, images, mirrored=False)
+    plan = plan_vae(TrainConfig(epochs=2), model, images, mirrored=False)
     return Trainer(build_vae(model, digits.train.image_shape, images.device, 0), images, plan, 0)
 
 
 def test_a_training_step_and_encoding_never_wait_for_the_gpu(digits: Dataset) -> None:
     trainer = make_trainer(digits)
     batch = next(trainer.batches(trainer.generator))
+    encoder = VAEEncoder(trainer.vae, augmented=True)
+    encoder.precision = trainer.plan.precision
     for _ in range(2):  # Libraries load and memory is taken; then the step is recorded.
         trainer.step(batch)
     torch.cuda.set_sync_debug_mode("error")
     try:
         trainer.step(batch)
-        encode(trainer.vae, batch.images, trainer.plan.precision)
+        encode(encoder, batch.images)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
@@ -80,7 +86,7 @@ def make_joint_trainer(digits: Dataset, method: str) -> JointTrainer[Any]:
     make: Callable[[], nn.Module]
     if method == "consistency":
         objective: Any = ConsistencyObjective(PseudoLabels(teacher, 0.5), False, generator)
-        make = partial(Classifier, digits.train.image_shape, 10)
+        make = partial(ClassifierNetwork, digits.train.image_shape, 10)
     else:
         source = ImageSource(images, False, generator)
         objective = ModernObjective(source, PseudoLabels(teacher, 0.5), 64, generator)
@@ -126,7 +132,7 @@ def test_images_that_stream_to_the_gpu_train_to_the_bits_of_those_that_stay(
         Streamed(digits.train.images, device),
     ):
         model = ModelConfig()
-        plan = make_plan(TrainConfig(epochs=2), model, images, mirrored=False)
+        plan = plan_vae(TrainConfig(epochs=2), model, images, mirrored=False)
         trainer = Trainer(build_vae(model, images.shape, device, 0), images, plan, 0)
         for _ in range(plan.epochs):
             trainer.epoch()
@@ -160,7 +166,7 @@ def test_cupy_gets_the_same_memory(column_major: bool) -> None:
     assert tensor.sum().item() == sum(range(24)) + 24
 
 
-def test_cupy_waits_for_work_on_side_streams() -> None:
+def test_cupy_waits_for_work_on_a_side_stream_that_is_current() -> None:
     side = torch.cuda.Stream()
     for _ in range(20):
         with torch.cuda.stream(side):
@@ -168,7 +174,7 @@ def test_cupy_waits_for_work_on_side_streams() -> None:
             for _ in range(50):
                 tensor = tensor @ tensor + 1
             tensor = torch.full_like(tensor, 7.0)
-        array = interop.to_cupy(tensor, produced_on=[side])
+            array = interop.to_cupy(tensor)
         assert float(array.sum()) == 7.0 * 2000 * 2000
 
 
@@ -183,7 +189,7 @@ def test_cuml_decides_as_scikit_learn(kernel: str, n_classes: int, weighted: boo
     gamma = 0.03 if kernel == "sigmoid" else 0.1
     penalty = Penalty(1.0, Kernel(kernel, gamma=gamma))  # type: ignore[arg-type]
     expected = fit_one_vs_one(SklearnBackend(), points, labels, n_classes, penalty, weights)
-    backend, _ = resolve_backend("cuml", experiment.resolve_device("cuda"))
+    backend, _ = resolve_backend("cuml", resolve_device("cuda"))
     on_gpu = backend.receive(torch.from_numpy(points).cuda())
     model = fit_one_vs_one(backend, on_gpu, labels, n_classes, penalty, weights)
     agreement = np.mean(backend.to_host(model.predict(on_gpu)) == expected.predict(points))
@@ -195,7 +201,7 @@ def test_cuml_decides_as_scikit_learn(kernel: str, n_classes: int, weighted: boo
 def test_fitting_and_predicting_copy_no_points_to_the_host(tmp_path: Path) -> None:
     points, labels = clouds(20_000, 5, 64, seed=0)
     tensor = torch.from_numpy(points).float().cuda()
-    backend, _ = resolve_backend("cuml", experiment.resolve_device("cuda"))
+    backend, _ = resolve_backend("cuml", resolve_device("cuda"))
 
     def fit_and_predict() -> None:
         on_gpu = backend.receive(tensor)
@@ -241,13 +247,14 @@ def test_the_estimator_answers_in_the_library_it_was_asked_in() -> None:
     assert svc.score(tensor, labels) > 0.5
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_run_on_the_gpu_reaches_what_one_on_the_cpu_reaches(tmp_path: Path, method: MethodName) -> None:
+@pytest.mark.parametrize("method", METHODS, ids=[spec.name for spec in METHODS])
+def test_a_run_on_the_gpu_reaches_what_one_on_the_cpu_reaches(tmp_path: Path, method: MethodSpec) -> None:
     means = {}
     for device in ("cpu", "cuda"):
         config = RunConfig(
             data=DataConfig(dataset="digits"),
-            methods=(method,),
+            methods=(method.name,),
+            effort="quick",
             labels=(100,),
             splits=3,
             baselines=False,
@@ -263,11 +270,10 @@ def test_labels_spread_on_the_gpu_as_on_the_cpu() -> None:
     points, labels = clouds(2000, 5, 8, seed=0)
     known = np.zeros((2000, 5), np.float32)
     known[np.arange(50), labels[:50]] = 1
-    backend, _ = resolve_backend("cuml", experiment.resolve_device("cuda"))
+    backend, _ = resolve_backend("cuml", resolve_device("cuda"))
     tensor = torch.from_numpy(points.astype(np.float32)).cuda()
     on_gpu = NeighbourGraph(backend.receive(tensor), graph_backend("cuml"))
     on_cpu = NeighbourGraph(points.astype(np.float32), graph_backend("sklearn"))
-    for solve in (lambda graph, y: graph.spread(y, 0.97), lambda graph, y: graph.poisson(y)):
-        found = backend.to_host(solve(on_gpu, backend.from_host(known)))
-        expected = solve(on_cpu, known)
-        assert (found.argmax(1) == expected.argmax(1)).mean() > 0.995
+    found = backend.to_host(on_gpu.spread(backend.from_host(known), 0.97))
+    expected = on_cpu.spread(known, 0.97)
+    assert (found.argmax(1) == expected.argmax(1)).mean() > 0.995

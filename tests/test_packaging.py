@@ -72,4 +72,4 @@ def test_everything_public_has_a_docstring(name: str) -> None:
 
 def test_no_file_has_two_jobs() -> None:
     sizes = {path: len(path.read_text().splitlines()) for path in (ROOT / "gpu_ssl").rglob("*.py")}
-    assert not {str(path): size for path, size in sizes.items() if size > 320}
+    assert not {str(path): size for path, size in sizes.items() if size > 300}

@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError
 
 from gpu_ssl.config import DataConfig, Settings
 from gpu_ssl.errors import UsageError
-from gpu_ssl.report.records import Record
+from gpu_ssl.records import Record
 
 Phase = Literal["load", "upload", "train epoch", "encode", "handoff", "fit", "score"]
 """What is timed. Sizes are images, but for ``fit``, whose sizes are labels."""

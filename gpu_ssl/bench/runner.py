@@ -33,7 +33,7 @@ def check(config: BenchConfig) -> BenchConfig:
     allowed = tuple(n for n in config.labels if len(spec.class_names) <= n <= spec.n_train)
     if not allowed:
         raise UsageError(
-            f"--labels {','.join(map(str, config.labels))}: {spec.name} allows "
+            f"`labels={','.join(map(str, config.labels))}`: {spec.name} allows "
             f"{len(spec.class_names)} to {spec.n_train} labels"
         )
     if allowed != config.labels:
@@ -55,7 +55,7 @@ def run(config: BenchConfig, device: str, repeats: int, progress: Progress) -> B
     """
     problem = None if device == "cpu" else cuda_problem()
     if device == "cuda" and problem:
-        raise GpuSslError(f"--device cuda: {problem}")
+        raise GpuSslError(f"`device=cuda`: {problem}")
     devices: list[Device] = ["cpu"] if device == "cpu" or problem else ["cpu", "cuda"]
     if device == "cuda":
         devices = ["cuda"]

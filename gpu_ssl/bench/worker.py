@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from array_api_compat import array_namespace
+from array_api_compat import device as device_of
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -22,17 +24,18 @@ from gpu_ssl.data.catalog import find_spec
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.data.loading import load_dataset
 from gpu_ssl.data.splits import labelled_indices
-from gpu_ssl.methods.features import of_array
-from gpu_ssl.models.batches import Resident
-from gpu_ssl.models.encoding import encode
-from gpu_ssl.models.plan import make_plan
-from gpu_ssl.models.training import Trainer, build_vae
+from gpu_ssl.encoders.encoder import encode
+from gpu_ssl.encoders.vae import VAEEncoder
+from gpu_ssl.runtime.arrays import Array
 from gpu_ssl.runtime.device import resolve_device, synchronize
 from gpu_ssl.svm.backend import SVMBackend, resolve_backend
-from gpu_ssl.svm.kernels import Array, Kernel, scale_gamma
+from gpu_ssl.svm.kernels import Kernel, scale_gamma
 from gpu_ssl.svm.model import OneVsOneModel
 from gpu_ssl.svm.one_vs_one import fit_one_vs_one
 from gpu_ssl.svm.pairs import Penalty
+from gpu_ssl.training.batches import Resident
+from gpu_ssl.training.plan import plan_vae
+from gpu_ssl.training.vae import Trainer, build_vae
 
 WARM_UP_STEPS = 20
 SCORED_LABELS = 3000
@@ -109,13 +112,12 @@ def measure(config: BenchConfig, device_name: str) -> list[Sample]:
     trainer = _warmed_up_trainer(dataset, images, config.seed)
     with probe.sample("train epoch", len(images)):
         trainer.epoch()
-    latents = _encode_all(probe, trainer, dataset, config)
-    encoded = encode(trainer.vae, images, trainer.plan.precision)
+    encoder = _encoder(trainer)
+    latents = _encode_all(probe, encoder, images.device, dataset, config)
+    encoded = encode(encoder, images)
     with probe.sample("handoff", len(dataset.train)):
         points = backend.receive(encoded)
-    test = backend.receive(
-        encode(trainer.vae, torch.from_numpy(dataset.test.images).to(device), trainer.plan.precision)
-    )
+    test = backend.receive(encode(encoder, torch.from_numpy(dataset.test.images).to(device)))
     model = _fit_all(probe, backend, dataset, points, test, config)
     for n, tensor in latents.items():
         own = backend.receive(tensor)
@@ -128,20 +130,28 @@ def _warmed_up_trainer(dataset: Dataset, images: Tensor, seed: int) -> Trainer:
     model = ModelConfig()
     vae = build_vae(model, dataset.train.image_shape, images.device, seed)
     resident = Resident(images)
-    trainer = Trainer(vae, resident, make_plan(TrainConfig(), model, resident, dataset.mirrored), seed)
+    trainer = Trainer(vae, resident, plan_vae(TrainConfig(), model, resident, dataset.mirrored), seed)
     vae.train()
     for batch in islice(trainer.batches(trainer.generator), WARM_UP_STEPS):
         trainer.step(batch)
-    encode(vae, images[:2000], trainer.plan.precision)
+    encode(_encoder(trainer), images[:2000])
     return trainer
 
 
-def _encode_all(probe: Probe, trainer: Trainer, dataset: Dataset, config: BenchConfig) -> dict[int, Tensor]:
+def _encoder(trainer: Trainer) -> VAEEncoder:
+    encoder = VAEEncoder(trainer.vae, trainer.plan.augment)
+    encoder.precision = trainer.plan.precision
+    return encoder
+
+
+def _encode_all(
+    probe: Probe, encoder: VAEEncoder, device: torch.device, dataset: Dataset, config: BenchConfig
+) -> dict[int, Tensor]:
     latents = {}
     for n in config.images:
-        images = torch.from_numpy(tile(dataset.train.images, n, config.seed)).to(trainer.device)
+        images = torch.from_numpy(tile(dataset.train.images, n, config.seed)).to(device)
         with probe.sample("encode", n):
-            latents[n] = encode(trainer.vae, images, trainer.plan.precision)
+            latents[n] = encode(encoder, images)
     return latents
 
 
@@ -149,8 +159,12 @@ def _fit_all(
     probe: Probe, backend: SVMBackend, dataset: Dataset, points: Array, test: Array, config: BenchConfig
 ) -> OneVsOneModel:
     """Fit at every number of labels; return the model that scoring is timed with."""
-    features = of_array("m1", points, test)
     labels = dataset.train.labels
+    xp = array_namespace(points)
+
+    def take(rows: NDArray[np.int64]) -> Array:
+        return xp.take(points, xp.asarray(rows, device=device_of(points)), axis=0)
+
     n_classes = len(dataset.train.class_names)
 
     def fit(rows: NDArray[np.int64], own: Array) -> OneVsOneModel:
@@ -158,10 +172,10 @@ def _fit_all(
         return fit_one_vs_one(backend, own, labels[rows], n_classes, penalty)
 
     few = labelled_indices(labels, min(config.labels), config.seed, split=0)
-    scored = fit(few, features.train(few))  # warms up
+    scored = fit(few, take(few))  # warms up
     for n in config.labels:
         rows = labelled_indices(labels, n, config.seed, split=0)
-        own = features.train(rows)
+        own = take(rows)
         with probe.sample("fit", n):
             model = fit(rows, own)
         probe.with_accuracy(float(np.mean(backend.to_host(model.predict(test)) == dataset.test.labels)))

@@ -1,8 +1,6 @@
 """The command line: parses, prints, nothing else. A command's module is imported when it is called."""
 
-import atexit
 import contextlib
-import gc
 import importlib
 import logging
 import os
@@ -15,6 +13,7 @@ import click
 from gpu_ssl import __version__
 from gpu_ssl.cli.ranks import TOGETHER, tell_error
 from gpu_ssl.errors import GpuSslError, UsageError
+from gpu_ssl.runtime.torch_workarounds.collector import spare_collector
 from gpu_ssl.runtime.torchrun import by_torchrun, follows
 
 COMMANDS = {
@@ -56,13 +55,13 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="gpu-ssl")
-@click.option("-v", "--verbose", is_flag=True, help="Tell on stderr what is going on.")
+@click.option("-v", "--verbose", is_flag=True, help="Log progress to stderr.")
 @click.pass_context
 def main(ctx: click.Context, verbose: bool) -> None:
     """Classify images when only a few of them carry labels.
 
-    A variational autoencoder learns from all images, an SVM from the labelled few; on an NVIDIA GPU
-    where there is one, else on the CPU. To begin with:
+    Encoders, such as a variational autoencoder, learn from all images, a method from the labelled few; on an
+    NVIDIA GPU where there is one, else on the CPU. To begin with:
 
     \b
       gpu-ssl run --dataset digits --labels 50,100    a minute, no download
@@ -80,7 +79,7 @@ def main(ctx: click.Context, verbose: bool) -> None:
 def entry_point(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 for success, 1 for failure, 2 for wrong usage, 130 for Ctrl-C."""
     code = 0
-    _spare_collector()
+    spare_collector()
     _prepare_stdout()
     try:
         code = main(args=arguments, standalone_mode=False)
@@ -106,15 +105,6 @@ def entry_point(arguments: list[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _spare_collector() -> None:
-    """Keep the collector of cycles from what torch's modules are made of.
-
-    It would go through all of it again and again while they are imported, and once more at the end: 0.9 s.
-    """
-    gc.set_threshold(100_000)
-    atexit.register(gc.freeze)
 
 
 def _prepare_stdout() -> None:

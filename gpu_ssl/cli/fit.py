@@ -5,8 +5,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gpu_ssl import catalog
+from gpu_ssl.cli.options import (
+    DEVICE,
+    EFFORT_CHOICES,
+    EFFORT_HELP,
+    ENCODER,
+    PRESET,
+    QUIET,
+    SEED,
+    SVM,
+    SVM_C,
+    methods_help,
+    take_vae_settings,
+    vae_options,
+)
 from gpu_ssl.cli.ranks import one_tells
-from gpu_ssl.config import FitConfig, ModelConfig, SVMConfig, TrainConfig
+from gpu_ssl.config import FitConfig, SVMConfig
 from gpu_ssl.errors import InterruptError, RankError, UsageError
 
 if TYPE_CHECKING:
@@ -14,14 +29,6 @@ if TYPE_CHECKING:
     from gpu_ssl.fitted.records import ModelRecord
     from gpu_ssl.runtime.progress import Progress
     from gpu_ssl.runtime.ranks import Ranks
-
-DEVICE = click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    metavar="DEVICE",
-    help="Where to compute: auto, cpu, cuda or cuda:N. Only auto may fall back to the CPU.",
-)
 
 LISTED = 5
 """Files that a message names."""
@@ -52,42 +59,57 @@ LISTED = 5
     show_default=True,
     help="Whether a mirror image is of the same class. It is not for writing, or for left and right hands.",
 )
-@click.option("--latent-dim", type=int, help="Dimensions of the latents.  [default: 64]")
-@click.option("--epochs", type=int, help="Times to go through the images.  [default: 2, or 300 steps]")
-@click.option("--batch-size", type=int, help="Images in a step of training.  [default: 256; fewer for few]")
-@click.option("--learning-rate", type=float, help="Peak learning rate.  [default: 0.01]")
 @click.option(
-    "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
-    help="Number format of matrix products in training.  [default: auto, bfloat16 where the hardware has it]",
-)
-@click.option("--svm-c", type=float, help="Penalty C of the SVM.  [default: 5]")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random.")
-@DEVICE
-@click.option(
-    "--svm",
-    "svm_backend",
-    type=click.Choice(["auto", "sklearn", "cuml"]),
-    default="auto",
+    "--method",
+    default=FitConfig().method,
     show_default=True,
-    help="Who fits the SVM.",
+    metavar="METHOD",
+    help="How to use the labels. " + methods_help(baselines=False),
 )
-@click.option("--json", "as_json", is_flag=True, help="Print what model.json tells, and nothing else.")
-@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@ENCODER
+@click.option(
+    "--effort",
+    type=EFFORT_CHOICES,
+    default=FitConfig().effort,
+    show_default=True,
+    help=EFFORT_HELP,
+)
+@click.option(
+    "--from",
+    "base",
+    type=click.Path(path_type=Path),
+    metavar="MODEL",
+    help="Take the encoders over from a model of the same images: with more labels a fit takes seconds.",
+)
+@PRESET
+@vae_options
+@SVM_C
+@SEED
+@DEVICE
+@SVM
+@click.option("--json", "as_json", is_flag=True, help="Print the content of model.json, and nothing else.")
+@QUIET
 def command(
-    data: Path, label_file: Path | None, output: Path, as_json: bool, quiet: bool, **options: Any
+    data: Path,
+    label_file: Path | None,
+    output: Path,
+    base: Path | None,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
 ) -> None:
     """Fit a classifier to images of your own, of which a few carry a label.
 
     DATA is a folder of images of any size and format, an .npy or .npz file, or a .parquet file of encoded
-    images, or a folder of these, as Hugging Face has them (which may hold labels, too). A VAE learns from
-    all images, an SVM from those with a label; cross-validation on these tells what to expect. DATA may be
-    larger than memory: what does not fit is read as it is needed. An interrupted fit goes on when the same
-    command is given again.
+    images, or a folder of these, as Hugging Face has them (which may hold labels, too). Encoders learn from
+    all images, the method from those with a label; cross-validation on these chooses the method and estimates
+    its accuracy. DATA may be larger than memory: what does not fit is read as it is needed. An interrupted
+    fit resumes when the same command is given again.
 
     \b
       gpu-ssl fit photos --labels labels.csv --output model
-      gpu-ssl fit sorted-into-folders --output model
+      gpu-ssl fit sorted-into-folders --output model --effort best
+      gpu-ssl fit photos --labels more.csv --from model --output model-2
       torchrun --nproc-per-node=4 -m gpu_ssl fit many.npy --labels labels.csv --output model
       gpu-ssl predict model photos > answers.csv
     """
@@ -96,14 +118,9 @@ def command(
     from gpu_ssl.fitted.storage import MODEL, UNFINISHED
     from gpu_ssl.runtime.ranks import join_ranks
 
-    config = FitConfig.of(
-        model=ModelConfig.of(latent_dim=options.pop("latent_dim")),
-        train=TrainConfig.of(
-            **{name: options.pop(name) for name in ("epochs", "batch_size", "learning_rate", "precision")}
-        ),
-        svm=SVMConfig.of(C=options.pop("svm_c")),
-        **options,
-    )
+    model, train = take_vae_settings(options)
+    svm = SVMConfig.of(C=options.pop("svm_c"))
+    config = FitConfig.of(model=model, train=train, svm=svm, **options)
     ranks = join_ranks()
     with one_tells(ranks):
         progress = make_progress(quiet or not ranks.leads)
@@ -114,9 +131,7 @@ def command(
         ranks.share(None)
         if not ranks.leads:  # now that what rank 0 decoded is in the cache
             images = load_own(data, label_file, config.image_size, progress)
-        record = _fit(images, config, output, progress, ranks)
-    if record is None:
-        return
+        record = _fit(images, config, output, base, progress, ranks)
     if as_json:
         click.echo(record.model_dump_json(by_alias=True, indent=2))
     else:
@@ -124,26 +139,30 @@ def command(
 
 
 def _fit(
-    images: "OwnImages", config: FitConfig, output: Path, progress: "Progress", ranks: "Ranks"
-) -> "ModelRecord | None":
-    """Fit, and write the model; on other ranks than the first only help."""
-    from gpu_ssl.fitted.card import write_card
-    from gpu_ssl.fitted.fitting import fit_together
-    from gpu_ssl.fitted.storage import UNFINISHED, save
-    from gpu_ssl.models import checkpoint
+    images: "OwnImages",
+    config: FitConfig,
+    output: Path,
+    base: Path | None,
+    progress: "Progress",
+    ranks: "Ranks",
+) -> "ModelRecord":
+    """Fit, and write the model; other ranks than the first help, and end within."""
+    from gpu_ssl.fitted.fitting import fit
+    from gpu_ssl.fitted.storage import UNFINISHED, load, save
+    from gpu_ssl.report.card import write_card
+    from gpu_ssl.runtime import tensor_file
 
     unfinished = output / UNFINISHED
     try:
-        fitted = fit_together(images, config, unfinished, progress, ranks)
+        known = None if base is None else load(base, config.device, config.svm_backend)
+        fitted = fit(images, config, unfinished, progress, ranks, known)
     except RankError as error:
-        raise RankError(f"{error}; the same command goes on, on any number of ranks") from None
+        raise RankError(f"{error}; the same command resumes, on any number of ranks") from None
     except KeyboardInterrupt:
-        raise InterruptError("interrupted; the same command goes on") from None
-    if fitted is None:
-        return None
+        raise InterruptError("interrupted; the same command resumes") from None
     save(output, fitted.model, fitted.record)
     write_card(output, fitted.record)
-    checkpoint.remove(unfinished)
+    tensor_file.remove(unfinished)
     return fitted.record
 
 
@@ -183,7 +202,7 @@ def tell_skipped(count: int, lines: list[str]) -> None:
 
 
 def _tell(record: "ModelRecord", output: Path) -> None:
-    from gpu_ssl.fitted.card import expectation, warning
+    from gpu_ssl.report.card import expectation, warning
 
     labelled = sum(record.n_labelled.values())
     channels, height, width = record.image_shape
@@ -192,6 +211,9 @@ def _tell(record: "ModelRecord", output: Path) -> None:
         f"{record.n_images:,} images of {width} x {height} pixels, {colours}; {labelled:,} labelled, "
         f"{len(record.class_names)} classes"
     )
+    click.echo(f"Method: {catalog.title(record.chosen.method)}")
+    if record.chosen.reason:
+        click.echo(f"Chosen by cross-validation: {record.chosen.reason}")
     click.echo(f"On images like the labelled ones: {expectation(record)}")
     if record.estimate is not None and record.estimate.raw_pixels is not None:
         click.echo(f"An SVM on the raw pixels reaches {record.estimate.raw_pixels:.1%} on the same images")

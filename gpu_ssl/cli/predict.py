@@ -10,7 +10,8 @@ import click
 import numpy as np
 
 from gpu_ssl.cli.answer_file import FORMATS, Rows, answer_file, choose_format
-from gpu_ssl.cli.fit import DEVICE, tell_skipped
+from gpu_ssl.cli.fit import tell_skipped
+from gpu_ssl.cli.options import DEVICE, QUIET
 from gpu_ssl.errors import DataError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ COLUMNS = {"path": str, "label": str, "confidence": float, "second_label": str, 
     help="CSV with a header, a JSON object a line, or Parquet.  [default: by the name of --output; csv]",
 )
 @DEVICE
-@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@QUIET
 def command(model: Path, data: Path, output: Path | None, kind: str | None, device: str, quiet: bool) -> None:
     """Name the classes of images by a model that gpu-ssl fit made.
 
@@ -68,7 +69,7 @@ def command(model: Path, data: Path, output: Path | None, kind: str | None, devi
     ):
         for names, images in stream:
             seen += _known(images, record)
-            with memory_errors(fitted.vae.device, "give --device cpu"):
+            with memory_errors(fitted.device, "give `device=cpu`"):
                 answers = fitted.predict(images)
             write(_rows(names, answers, record))
             advance("", len(names))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from gpu_ssl.cli.answer_file import check_output, opened
-from gpu_ssl.cli.fit import DEVICE, tell_skipped
+from gpu_ssl.cli.fit import tell_skipped
+from gpu_ssl.cli.options import DEVICE, QUIET
 from gpu_ssl.cli.predict import read_paths, second_best
 from gpu_ssl.errors import DataError, UsageError
 
@@ -45,7 +46,7 @@ COLUMNS = ("path", "label", "guess", "confidence", "second_guess")
     help="Seed of the choice.",
 )
 @DEVICE
-@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@QUIET
 def command(
     model: Path,
     data: Path,
@@ -68,9 +69,9 @@ def command(
     """
     from gpu_ssl.cli.display import make_progress
     from gpu_ssl.data.stream import ImageStream
-    from gpu_ssl.fitted.card import contact_sheet
     from gpu_ssl.fitted.storage import load
     from gpu_ssl.fitted.suggestion import suggest
+    from gpu_ssl.report.card import contact_sheet
     from gpu_ssl.runtime.device import memory_errors
     from gpu_ssl.runtime.files import atomic_path
 
@@ -89,7 +90,7 @@ def command(
                 yield block
                 advance("", len(block[0]))
 
-        with memory_errors(fitted.vae.device, "give --device cpu"):
+        with memory_errors(fitted.device, "give `device=cpu`"):
             chosen = suggest(fitted, watched(), count, record.labelled_keys, seed)
     tell_skipped(stream.n_skipped, stream.skipped)
     if chosen is None or not len(chosen):

@@ -61,10 +61,10 @@ def command(
     from gpu_ssl.report import writing
     from gpu_ssl.runtime.files import write_text
     from gpu_ssl.sweep import cluster as clusters
-    from gpu_ssl.sweep.spec import SweepSpec, cells_of
+    from gpu_ssl.sweep.spec import SweepSpec, sweep_cells
     from gpu_ssl.sweep.summary import plot, summarize, table
 
-    cells = cells_of(SweepSpec.read(spec), device)
+    cells = sweep_cells(SweepSpec.read(spec), device)
     for cell in cells:
         experiment.check(cell.config)
     folder = (output or writing.DEFAULT_PARENT / spec.stem).absolute()

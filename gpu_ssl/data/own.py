@@ -138,7 +138,7 @@ def load_own(
         )
         folders = ", or put images into folders named after their classes" if is_folder else ""
         raise UsageError(
-            f"{data}: {found}, and a classifier needs at least 2 classes; give --labels a CSV file with the "
+            f"{data}: {found}, and a classifier needs at least 2 classes; give `labels` a CSV file with the "
             f"columns path and label{folders}"
         )
     index = {name: i for i, name in enumerate(class_names)}

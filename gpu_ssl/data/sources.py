@@ -65,9 +65,9 @@ def find_files(spec: DatasetSpec, data_dir: Path | None = None) -> dict[str, Pat
     try:
         is_folder = data_dir is None or data_dir.is_dir()
     except OSError as error:
-        raise UsageError(f"--data-dir {data_dir} cannot be looked into: {error.strerror}") from error
+        raise UsageError(f"`data_dir={data_dir}` cannot be looked into: {error.strerror}") from error
     if not is_folder:
-        raise UsageError(f"--data-dir {data_dir} is not a folder; name one that exists")
+        raise UsageError(f"`data_dir={data_dir}` is not a folder; name one that exists")
     found = {}
     for file in spec.files:
         candidates = (folder / file.name for folder in search_folders(spec, data_dir))
@@ -188,7 +188,7 @@ class _Fetcher:
         tried = "; ".join(f"{source}: {reason}" for source, reason in (self.unanswering | wrong).items())
         raise DataError(
             f"cannot fetch {file.name} of {spec.name}; tried {tried}. Where there is no network, put the "
-            f"files ({', '.join(f.name for f in spec.files)}) in a folder and give it as --data-dir"
+            f"files ({', '.join(f.name for f in spec.files)}) in a folder and give it as `data_dir`"
         )
 
     def _download(self, url: str, file: RemoteFile) -> Path:

@@ -47,7 +47,7 @@ def resolve_label_counts(counts: LabelCounts, n_train: int, n_classes: int) -> t
                 else "more than there are"
             )
             raise UsageError(
-                f"--labels {n}: {bound}; this data set allows {n_classes} to {n_train} labels, or 'full'"
+                f"`labels={n}`: {bound}; this data set allows {n_classes} to {n_train} labels, or 'full'"
             )
     return tuple(resolved)
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from gpu_ssl.config import LearningConfig, ModelConfig, TrainConfig
 from gpu_ssl.errors import UsageError
+from gpu_ssl.fitted.records import ModelRecord, PixelScale
 
 ImageShape = tuple[int, int, int]
 
@@ -47,6 +48,23 @@ class PixelFormat:
         columns = 0 if X.ndim == 2 and image_shape is None else None
         low, high = (np.asarray(edge(X, axis=columns), dtype=np.float64) for edge in (np.min, np.max))
         return cls(shape, X.shape[1:], low, np.where(high > low, high, low + 1))
+
+    @classmethod
+    def of_record(cls, record: ModelRecord) -> Self:
+        """Make it anew of what is recorded of a model; of one that was fitted to files, for uint8 images."""
+        channels, height, width = record.image_shape
+        if record.pixels is None:
+            sample_shape = (height, width) if channels == 1 else (height, width, channels)
+            return cls(record.image_shape, sample_shape, np.array(0.0), np.array(255.0))
+        low, high = (np.array(edge) for edge in (record.pixels.low, record.pixels.high))
+        if len(low) == 1:
+            low, high = low[0], high[0]
+        return cls(record.image_shape, record.pixels.sample_shape, low, high)
+
+    def record(self) -> PixelScale:
+        """Return what is recorded of it with a model."""
+        low, high = (tuple(np.atleast_1d(edge).tolist()) for edge in (self.low, self.high))
+        return PixelScale(sample_shape=self.sample_shape, low=low, high=high)
 
     @property
     def is_uint8(self) -> bool:

@@ -12,13 +12,13 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 
 from gpu_ssl.config import FitConfig, SVMConfig
 from gpu_ssl.data.own import UNLABELLED, OwnImages
+from gpu_ssl.encoders.encoder import BLOCK
 from gpu_ssl.errors import UsageError
 from gpu_ssl.estimators.images import ImageShape, PixelFormat, learning_settings
 from gpu_ssl.fitted import storage
-from gpu_ssl.fitted.card import write_card
 from gpu_ssl.fitted.fitting import fit
 from gpu_ssl.fitted.model import Answers
-from gpu_ssl.models.encoding import BLOCK
+from gpu_ssl.report.card import write_card
 from gpu_ssl.runtime.progress import SILENT
 
 
@@ -28,7 +28,7 @@ class SemiSupervisedClassifier(
     TransformerMixin,  # type: ignore[misc]
     BaseEstimator,  # type: ignore[misc]
 ):
-    """Classify images of which a few carry a label: a VAE learns from all, an SVM from those (M1).
+    """Classify images of which a few carry a label; an encoder learns from all of them.
 
     X is what `VAETransformer` takes. In `y`, -1 stands for no label, and where labels are words an empty one
     does too. Probabilities are calibrated by cross-validation on the labelled images.
@@ -37,6 +37,12 @@ class SemiSupervisedClassifier(
     ----------
     C : float, default=5.0
         Penalty of the SVM.
+    method : str, default="auto"
+        How to use the labels; see ``gpu-ssl fit --help``. ``auto`` chooses by cross-validation.
+    encoder : str, optional
+        Features to work on, such as ``vae``, ``hog`` or ``vae+hog``; by default those the method is made for.
+    effort : {"quick", "best", "auto"}, default="quick"
+        Whether ``auto`` may train a network, which takes minutes on a CPU; ``auto``: on a GPU only.
     latent_dim, kl_weight, network, epochs, batch_size, mirror, image_shape, random_state, device
         See `VAETransformer`.
 
@@ -45,9 +51,10 @@ class SemiSupervisedClassifier(
     classes_ : ndarray of shape (n_classes,)
         The class labels, sorted.
     model_ : FittedModel
-        The VAE, the SVM and the calibration.
+        The encoder, the classifier and the calibration.
     record_ : ModelRecord
-        All that is told of them; `record_.estimate` is what to expect (None where a class has one label).
+        All that is recorded of them: `record_.chosen` is the method, `record_.estimate` what to expect (None
+        where a class has one label).
     pixels_ : PixelFormat
         How X becomes images.
     n_features_in_ : int
@@ -70,6 +77,9 @@ class SemiSupervisedClassifier(
         self,
         C: float = 5.0,
         *,
+        method: str = "auto",
+        encoder: str | None = None,
+        effort: Literal["quick", "best", "auto"] = "quick",
         latent_dim: int = 64,
         kl_weight: float = 0.05,
         network: Literal["auto", "conv", "mlp"] = "auto",
@@ -81,6 +91,9 @@ class SemiSupervisedClassifier(
         device: str = "auto",
     ) -> None:
         self.C = C
+        self.method = method
+        self.encoder = encoder
+        self.effort = effort
         self.latent_dim = latent_dim
         self.kl_weight = kl_weight
         self.network = network
@@ -136,30 +149,67 @@ class SemiSupervisedClassifier(
         return self._ask(X).probabilities.astype(np.float32)
 
     def transform(self, X: Any) -> NDArray[np.float32]:
-        """Return the latents of X, of shape (n, latent_dim), float32."""
-        return self._ask(X).latents
+        """Return features of X, of shape (n, n_features), float32: the latents, where there is a VAE."""
+        return self._ask(X).features
 
     def ood_score(self, X: Any) -> NDArray[np.float32]:
         """Return how unlike each sample is to all that were fitted, (n,); see `fitted.ood.OODScore`."""
         return self._ask(X).ood_scores
 
     def save(self, folder: Path | str) -> None:
-        """Write a model that ``gpu-ssl predict`` reads, where X was fitted as uint8 images.
+        """Write a model that `gpu_ssl.load` and ``gpu-ssl predict`` read.
 
         Raises
         ------
         UsageError
-            If X was something else, whose scale the file could not tell, or there is a model already.
+            If there is a model already.
         StorageError
             If a file cannot be written.
         """
         check_is_fitted(self)
-        if not self.pixels_.is_uint8:
-            raise UsageError("only a model of uint8 images can be saved; give X as uint8 from 0 to 255")
         if (Path(folder) / storage.MODEL).exists():
             raise UsageError(f"{folder} holds a model already; name another folder, or delete it")
-        write_card(Path(folder), self.record_)
-        storage.save(Path(folder), self.model_, self.record_)
+        labels = tuple(self.classes_.tolist())
+        record = self.record_.model_copy(update={"pixels": self.pixels_.record(), "class_labels": labels})
+        write_card(Path(folder), record)
+        storage.save(Path(folder), self.model_, record)
+
+    @classmethod
+    def load(cls, folder: Path | str, device: str = "auto") -> Self:
+        """Read a model that `save` or ``gpu-ssl fit`` wrote.
+
+        Parameters
+        ----------
+        folder : Path or str
+            Where it is.
+        device : str
+            ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+        Raises
+        ------
+        UsageError, StorageError
+            If there is no model, or a file is damaged.
+        """
+        model, record = storage.load(Path(folder), device)
+        config = record.config
+        known = cls(
+            config.svm.C,
+            method=config.method,
+            encoder=config.encoder,
+            effort=config.effort,
+            latent_dim=config.model.latent_dim,
+            kl_weight=config.model.kl_weight,
+            network=config.model.network,  # type: ignore[arg-type]
+            epochs=config.train.epochs,
+            batch_size=config.train.batch_size,
+            mirror=config.mirror,
+            random_state=config.seed,
+            device=device,
+        )
+        known.model_, known.record_, known.pixels_ = model, record, PixelFormat.of_record(record)
+        known.classes_ = np.array(record.class_names if record.class_labels is None else record.class_labels)
+        known.n_features_in_ = known.pixels_.sample_shape[0]
+        return known
 
     def _ask(self, X: Any) -> Answers:
         check_is_fitted(self)
@@ -180,18 +230,27 @@ class SemiSupervisedClassifier(
             self.random_state,
             self.device,
         )
-        return FitConfig.of(**{**dict(learning), "svm": SVMConfig.of(C=self.C), "mirror": self.mirror})
+        return FitConfig.of(
+            **{
+                **dict(learning),
+                "svm": SVMConfig.of(C=self.C),
+                "mirror": self.mirror,
+                "method": self.method,
+                "encoder": self.encoder,
+                "effort": self.effort,
+            }
+        )
 
     def __sklearn_tags__(self) -> Any:
-        """Tell scikit-learn that latents are float32 whatever X is."""
+        """Tell scikit-learn that features are float32 whatever X is."""
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
     @property
     def _n_features_out(self) -> int:
-        """Number of latents; what scikit-learn names its columns by."""
-        return self.record_.config.model.latent_dim
+        """Number of features; what scikit-learn names its columns by."""
+        return self.model_.ood.encoder.width
 
 
 def is_labelled(labels: NDArray[Any]) -> NDArray[np.bool_]:

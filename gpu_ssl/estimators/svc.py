@@ -3,7 +3,6 @@
 from typing import Any, Literal, Self
 
 import numpy as np
-import torch
 from array_api_compat import array_namespace, device, is_cupy_array, is_torch_array
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -13,12 +12,13 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
 from gpu_ssl.errors import UsageError
+from gpu_ssl.estimators.arrays import like, on_host
 from gpu_ssl.estimators.svc_parameters import check_parameters
-from gpu_ssl.runtime import interop
+from gpu_ssl.runtime.arrays import Array
 from gpu_ssl.runtime.device import resolve_device
 from gpu_ssl.svm._sklearn import pack_coefficients
 from gpu_ssl.svm.backend import resolve_backend
-from gpu_ssl.svm.kernels import Array, Kernel, KernelName, scale_gamma
+from gpu_ssl.svm.kernels import Kernel, KernelName, scale_gamma
 from gpu_ssl.svm.one_vs_one import fit_one_vs_one
 from gpu_ssl.svm.pairs import Penalty
 
@@ -162,7 +162,7 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._backend, self.backend_ = resolve_backend(
             "cuml" if self.device.startswith("cuda") else "auto", self.device_
         )
-        y = column_or_1d(_on_host(y), warn=True)
+        y = column_or_1d(on_host(y), warn=True)
         points, y = self._points(X, y)
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
@@ -171,7 +171,7 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.class_weight_ = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
         weights = None
         if sample_weight is not None or self.class_weight is not None:
-            given = _check_sample_weight(_on_host(sample_weight), np.empty((len(y), 0)), dtype=np.float64)
+            given = _check_sample_weight(on_host(sample_weight), np.empty((len(y), 0)), dtype=np.float64)
             weights = given * self.class_weight_[labels]
         self.gamma_ = self._resolve_gamma(points)
         kernel = Kernel(self.kernel, self.gamma_, self.degree, self.coef0)
@@ -193,7 +193,7 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if np.issubdtype(self.classes_.dtype, np.number):
             xp = array_namespace(codes)
             classes = self._backend.from_host(self.classes_)
-            return _like(xp.take(classes, codes), X)
+            return like(xp.take(classes, codes), X)
         return self.classes_[self._backend.to_host(codes)]
 
     def decision_function(self, X: Array) -> Array:
@@ -207,12 +207,12 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         check_parameters(self)
         points = self._points(X)
-        return _like(self.model_.decision_function(points, self.decision_function_shape), X)
+        return like(self.model_.decision_function(points, self.decision_function_shape), X)
 
     def score(self, X: Array, y: Array, sample_weight: Array | None = None) -> float:
         """Return the share of samples that are predicted right, weighted by `sample_weight`."""
-        predicted = _on_host(self.predict(X))
-        return float(accuracy_score(_on_host(y), predicted, sample_weight=_on_host(sample_weight)))
+        predicted = on_host(self.predict(X))
+        return float(accuracy_score(on_host(y), predicted, sample_weight=on_host(sample_weight)))
 
     @property
     def support_vectors_(self) -> NDArray[Any]:
@@ -252,7 +252,7 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             points = self._backend.receive(points) if is_torch_array(points) else points
         else:
             checked = validate_data(
-                self, _on_host(X), *y, reset=bool(y), dtype=[np.float64, np.float32], order=None
+                self, on_host(X), *y, reset=bool(y), dtype=[np.float64, np.float32], order=None
             )
             host, y = (checked[0], checked[1:]) if y else (checked, y)
             points = self._backend.from_host(host)
@@ -287,19 +287,3 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.gamma == "scale":
             return scale_gamma(points)
         return 1.0 / points.shape[1] if self.gamma == "auto" else float(self.gamma)
-
-
-def _on_host(array: Any) -> Any:
-    """Copy an array on a device to the host; leave everything else as it is."""
-    if is_torch_array(array):
-        return interop.to_numpy(interop.copy_to_host(array))
-    return array.get() if is_cupy_array(array) else array
-
-
-def _like(result: Array, X: Array) -> Array:
-    """Return `result` as an array of X's library, on X's device."""
-    if is_torch_array(X):
-        return torch.utils.dlpack.from_dlpack(result).to(X.device)
-    if is_cupy_array(X):
-        return array_namespace(X).asarray(result, device=device(X))
-    return _on_host(result)

@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from gpu_ssl.encoders import vae
+from gpu_ssl.encoders.encoder import BLOCK, encode
+from gpu_ssl.encoders.fitting import Training, TrainingImages
 from gpu_ssl.errors import UsageError
 from gpu_ssl.estimators.images import ImageShape, PixelFormat, learning_settings
-from gpu_ssl.methods import m1
-from gpu_ssl.models.batches import Resident
-from gpu_ssl.models.encoding import BLOCK, encode
 from gpu_ssl.runtime.device import memory_errors, resolve_device
-from gpu_ssl.runtime.progress import SILENT
 
 
 class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -47,10 +46,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     Attributes
     ----------
-    vae_ : VAE
-        The network, on the device it was trained on.
-    training_ : TrainingRecord
-        How it was trained, with the losses of each epoch in nats.
+    encoder_ : VAEEncoder
+        The network, on the device it was trained on; its `training_record` has the losses of each epoch.
     pixels_ : PixelFormat
         How X becomes images.
     n_features_in_ : int
@@ -112,39 +109,37 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             self.device,
         )
         device = torch.device(resolve_device(self.device).used)
-        images = torch.from_numpy(self.pixels_.to_images(X)).to(device)
+        to_learn = TrainingImages(self.pixels_.to_images(X), device, self.mirror, "")
         with (
             tempfile.TemporaryDirectory() as folder,
-            memory_errors(device, "take a smaller batch_size, or device='cpu'"),
+            memory_errors(device, "take a smaller `batch_size`, or `device=cpu`"),
         ):
-            to_learn = m1.TrainingImages(Resident(images), self.mirror, "")
-            self.vae_, self.training_, _ = m1.train(
-                config, to_learn, Path(folder) / "checkpoint.json", SILENT
-            )
+            self.encoder_ = vae.fit(to_learn, Training(config, Path(folder) / "checkpoint.json"))
+        self.encoder_.precision = torch.float32  # One machine is to give what another does.
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Return the posterior means of X, of shape (n, latent_dim), float32."""
         check_is_fitted(self)
         X = validate_data(self, X, allow_nd=True, reset=False)
-        images = torch.from_numpy(self.pixels_.to_images(X)).to(self.vae_.device)
-        latents: NDArray[np.float32] = encode(self.vae_, images, torch.float32).cpu().numpy()
+        images = torch.from_numpy(self.pixels_.to_images(X)).to(self.encoder_.vae.device)
+        latents: NDArray[np.float32] = encode(self.encoder_, images).cpu().numpy()
         return np.ascontiguousarray(latents)
 
     @torch.no_grad()
     def inverse_transform(self, X: Any) -> NDArray[np.float64]:
-        """Return what the decoder draws of latents X (n, latent_dim), in the shape and scale that was fitted.
+        """Return the images that the decoder makes of latents X (n, latent_dim), as those fitted were.
 
-        Of ``conv`` that is the picture which all views of an image share (see `models.augmentation`), not
-        the image itself.
+        Of ``conv`` these are reconstruction targets, which all augmentations of an image share (see
+        `training.augmentation`), not the images themselves.
         """
         check_is_fitted(self)
-        latents = torch.from_numpy(check_array(X, dtype=np.float32)).to(self.vae_.device)
-        if latents.shape[1] != self.vae_.config.latent_dim:
-            raise UsageError(f"X has {latents.shape[1]} columns; latents have {self.vae_.config.latent_dim}")
-        vae = self.vae_.eval()
-        drawn = torch.cat([torch.sigmoid(vae.decode(part)) for part in torch.split(latents, BLOCK)])
-        return self.pixels_.from_intensities(drawn.cpu().numpy())
+        encoder = self.encoder_.eval()
+        latents = torch.from_numpy(check_array(X, dtype=np.float32)).to(encoder.vae.device)
+        if latents.shape[1] != encoder.width:
+            raise UsageError(f"X has {latents.shape[1]} columns; latents have {encoder.width}")
+        images = torch.cat([encoder.decode(part) for part in torch.split(latents, BLOCK)])
+        return self.pixels_.from_intensities(images.cpu().numpy())
 
     def __sklearn_tags__(self) -> Any:
         """Tell scikit-learn that latents are float32 whatever X is."""
@@ -155,4 +150,4 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     @property
     def _n_features_out(self) -> int:
         """Number of latents; what scikit-learn names its columns by."""
-        return self.vae_.config.latent_dim
+        return self.encoder_.width

@@ -1,72 +1,114 @@
-"""From the decision values of an SVM to probabilities that mean what they say."""
+"""From decisions to probabilities that are calibrated; over the Array API, so that ONNX has the same code."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
 from gpu_ssl.fitted.records import CalibrationBin
-from gpu_ssl.svm.pairs import class_pairs
+from gpu_ssl.runtime.arrays import Array
+from gpu_ssl.svm.model import pair_membership
 
 BINS = 15
 
 
 @dataclass(frozen=True)
-class Coupling:
-    """Class probabilities from the decision values of all pairs of classes.
+class Calibration:
+    """Class probabilities from the decisions of a classifier.
 
-    p(c) is proportional to the product over the other classes j of sigmoid(slope * d(c, j))^power, where
-    d(c, j) is the decision value in favour of c: the sigmoid is Platt's (1999), one for all pairs, and
-    1 / power a temperature (Guo et al. 2017, *On Calibration of Modern Neural Networks*, section 4.2).
+    Of pairs of classes: p(c) is proportional to the product over the other classes j of
+    sigmoid(slope * d(c, j))^power, where d(c, j) is the decision value in favour of c. The sigmoid is
+    Platt's (1999), one for all pairs. Of log-probabilities: p is proportional to their exponential to the
+    power `power`. 1 / power is a temperature (Guo et al. 2017, *On Calibration of Modern Neural Networks*,
+    section 4.2).
 
     Parameters
     ----------
     slope, power : float
-        Both positive.
+        Both positive; `slope` counts for pairs only.
     """
 
     slope: float = 1.0
     power: float = 1.0
 
-    def probabilities(self, decisions: NDArray[np.floating], n_classes: int) -> NDArray[np.float64]:
-        """Return probabilities (n, n_classes) from decisions (n, n_pairs), positive for the second class."""
-        scores = np.zeros((len(decisions), n_classes))
-        for column, (first, second) in enumerate(class_pairs(n_classes)):
-            value = self.slope * decisions[:, column].astype(np.float64)
-            scores[:, second] -= np.logaddexp(0, -value)
-            scores[:, first] -= np.logaddexp(0, value)
-        scores *= self.power
-        odds: NDArray[np.float64] = np.exp(scores - scores.max(axis=1, keepdims=True))
-        odds /= odds.sum(axis=1, keepdims=True)
-        return odds
+    def probabilities(self, decisions: Array, n_classes: int, pairwise: bool) -> Array:
+        """Return probabilities (n, n_classes).
+
+        Parameters
+        ----------
+        decisions : array of shape (n, n_pairs) or (n, n_classes)
+            See `methods.method.Classifier`.
+        n_classes : int
+            Number of classes.
+        pairwise : bool
+            Whether the decisions are of pairs of classes.
+        """
+        scores = self.power * (_pair_scores(self.slope * decisions, n_classes) if pairwise else decisions)
+        xp = array_namespace(scores)
+        odds = xp.exp(scores - xp.max(scores, axis=1, keepdims=True))
+        return odds / xp.sum(odds, axis=1, keepdims=True)
 
 
-def fit_coupling(decisions: NDArray[np.floating], classes: NDArray[np.int64], n_classes: int) -> Coupling:
-    """Fit slope and power to decisions of points that the SVM was not fitted on.
+def _pair_scores(values: Array, n_classes: int) -> Array:
+    """Return the sum over pairs of the logarithms of sigmoids in favour of each class, (n, n_classes)."""
+    xp = array_namespace(values)
+    membership = pair_membership(n_classes, values)
+    zero = xp.zeros_like(membership)
+    first, second = xp.maximum(-membership, zero), xp.maximum(membership, zero)
+    return -(_softplus(-values) @ second) - _softplus(values) @ first
+
+
+def _softplus(values: Array) -> Array:
+    """Return log(1 + exp(x)) without overflow.
+
+    Not by a logarithm of a sigmoid: in ONNX, far below 0, that is the logarithm of 0.
+    """
+    xp = array_namespace(values)
+    return xp.maximum(values, xp.zeros_like(values)) + xp.log1p(xp.exp(-xp.abs(values)))
+
+
+def fit_calibration(
+    decisions: NDArray[np.floating[Any]], classes: NDArray[np.int64], n_classes: int, pairwise: bool
+) -> Calibration:
+    """Fit a calibration to decisions about images that the classifier was not fitted on.
 
     Minimizes the negative log-likelihood of `classes` (n,), with a standard normal prior on both logarithms:
-    a few points leave them near 1, which is what many points of the data sets that we looked at came to.
+    a few images leave them near 1, which is what many images of the data sets that we looked at came to.
     """
     from scipy.optimize import minimize
 
-    rows = np.arange(len(classes))
+    rows, values = np.arange(len(classes)), decisions.astype(np.float64)
 
     def loss(logarithms: NDArray[np.float64]) -> float:
         slope, power = np.exp(logarithms)
-        likelihoods = Coupling(slope, power).probabilities(decisions, n_classes)[rows, classes]
+        likelihoods = Calibration(slope, power).probabilities(values, n_classes, pairwise)[rows, classes]
         return float(-np.log(likelihoods + 1e-12).sum() + 0.5 * (logarithms**2).sum())
 
     slope, power = np.exp(minimize(loss, np.zeros(2), method="Nelder-Mead").x)
-    return Coupling(float(slope), float(power))
+    return Calibration(float(slope), float(power))
 
 
-def most_likely_first(probabilities: NDArray[np.float64], winners: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Exchange probabilities where the SVM's winner is not the most likely class, so that it is."""
-    rows, best = np.arange(len(winners)), probabilities.argmax(axis=1)
-    agreeing = probabilities.copy()
-    agreeing[rows, winners], agreeing[rows, best] = probabilities[rows, best], probabilities[rows, winners]
-    return agreeing
+def most_likely_first(probabilities: Array, winners: Array) -> Array:
+    """Exchange probabilities where the predicted class is not the most likely one, so that it is.
+
+    Parameters
+    ----------
+    probabilities : array of shape (n, n_classes)
+        Class probabilities.
+    winners : array of shape (n,), int64
+        Predicted classes.
+    """
+    xp = array_namespace(probabilities)
+    classes = xp.arange(probabilities.shape[1], device=device(probabilities))
+    is_winner = classes == winners[:, None]
+    is_best = classes == xp.argmax(probabilities, axis=1)[:, None]
+    zero = xp.zeros_like(probabilities)
+    of_winner = xp.sum(xp.where(is_winner, probabilities, zero), axis=1, keepdims=True)
+    of_best = xp.max(probabilities, axis=1, keepdims=True)
+    return xp.where(is_winner, of_best, xp.where(is_best, of_winner, probabilities))
 
 
 def reliability(confidences: NDArray[np.float64], right: NDArray[np.bool_]) -> list[CalibrationBin]:

@@ -7,96 +7,97 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gpu_ssl.encoders.encoder import Encoder
 from gpu_ssl.errors import UsageError
-from gpu_ssl.fitted.calibration import Coupling, most_likely_first
-from gpu_ssl.fitted.ood import OODScore, reconstruction_errors
-from gpu_ssl.models.encoding import encode
-from gpu_ssl.models.vae import VAE
+from gpu_ssl.fitted.calibration import Calibration, most_likely_first
+from gpu_ssl.fitted.ood import OODScore, score_blocks
+from gpu_ssl.methods.method import Classifier
+from gpu_ssl.methods.view import View
+from gpu_ssl.runtime.timing import Stopwatch
 from gpu_ssl.svm.backend import SVMBackend
-from gpu_ssl.svm.model import OneVsOneModel
 
 
 class Answers(NamedTuple):
     """What a model says of n images.
 
     `classes` (n,), int64; `probabilities` (n, n_classes), float64, largest at that class; `ood_scores`
-    (n,), float32, see `fitted.ood.OODScore`; `latents` (n, latent_dim), float32.
+    (n,), float32, and `features` (n, d), float32: see `fitted.ood.OODScore`.
     """
 
     classes: NDArray[np.int64]
     probabilities: NDArray[np.float64]
     ood_scores: NDArray[np.float32]
-    latents: NDArray[np.float32]
+    features: NDArray[np.float32]
 
     def rows(self, chosen: NDArray[np.int64]) -> "Answers":
         """Return the answers at positions `chosen`."""
-        return Answers(
-            self.classes[chosen],
-            self.probabilities[chosen],
-            self.ood_scores[chosen],
-            self.latents[chosen],
-        )
+        return Answers._make(part[chosen] for part in self)
 
     def followed_by(self, other: "Answers") -> "Answers":
         """Return these answers and then those of `other`."""
-        return Answers(
-            np.concatenate([self.classes, other.classes]),
-            np.concatenate([self.probabilities, other.probabilities]),
-            np.concatenate([self.ood_scores, other.ood_scores]),
-            np.concatenate([self.latents, other.latents]),
-        )
+        return Answers._make(np.concatenate([one, two]) for one, two in zip(self, other, strict=True))
 
 
 @dataclass(frozen=True)
 class FittedModel:
-    """A VAE, an SVM on its latents, and what makes probabilities of the SVM's decisions.
+    """A classifier with its encoder, what calibrates its decisions, and a score for what it has not seen.
 
     Parameters
     ----------
-    vae : VAE
-        On the device to compute on.
-    svm : OneVsOneModel
-        Arrays of `backend`'s library.
-    coupling : Coupling
-        From decision values to probabilities.
+    classifier : Classifier
+        Its encoder is on the device to compute on, in float32, so that features depend little on the machine.
+    calibration : Calibration
+        From decisions to probabilities.
     ood : OODScore
-        On the device of `vae`.
+        On the same device.
     class_names : tuple of str
         One name a class.
     backend : SVMBackend
-        For the arrays of `svm`.
-    augmented : bool
-        Whether the VAE was trained to draw the canonical picture of all views of an image.
+        For the arrays of the classifier.
+    device : torch.device
+        Where to compute.
     """
 
-    vae: VAE
-    svm: OneVsOneModel
-    coupling: Coupling
+    classifier: Classifier
+    calibration: Calibration
     ood: OODScore
     class_names: tuple[str, ...]
     backend: SVMBackend
-    augmented: bool
+    device: torch.device
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the images it takes."""
+        return self.classifier.encoder.image_shape
+
+    @property
+    def encoders(self) -> list[Encoder]:
+        """The encoders it works with, each once, parts of sums among them."""
+        encoder = self.classifier.encoder
+        return list(dict.fromkeys([encoder, *encoder.parts, self.ood.encoder]))
 
     def predict(self, images: NDArray[np.uint8]) -> Answers:
         """Answer for images (n, channels, height, width), uint8.
-
-        The VAE works in float32 here, so that one machine says what another does.
 
         Raises
         ------
         UsageError
             If the images are not of the shape that the model was fitted on.
         """
-        if images.shape[1:] != self.vae.image_shape or images.dtype != np.uint8:
+        if images.shape[1:] != self.image_shape or images.dtype != np.uint8:
             raise UsageError(
-                f"the model takes uint8 images of shape {self.vae.image_shape}, "
+                f"the model takes uint8 images of shape {self.image_shape}, "
                 f"not {images.dtype} of shape {images.shape[1:]}"
             )
-        pixels = torch.from_numpy(images).to(self.vae.device)
-        latents = encode(self.vae, pixels, torch.float32)
-        decisions = self.svm.pair_decisions(self.backend.receive(latents))
-        winners = self.backend.to_host(self.svm.winners(decisions))
-        probabilities = self.coupling.probabilities(self.backend.to_host(decisions), len(self.class_names))
-        errors = reconstruction_errors(self.vae, pixels, latents, self.augmented)
-        scores: NDArray[np.float32] = self.ood(latents, errors).cpu().numpy()
-        return Answers(winners, most_likely_first(probabilities, winners), scores, latents.cpu().numpy())
+        encoders = {str(number): encoder for number, encoder in enumerate(self.encoders)}
+        pixels = torch.from_numpy(images).to(self.device)
+        stopwatch = Stopwatch(self.device)
+        view = View(images, encoders, self.backend, stopwatch, False, torch.float32, pixels)
+        decisions = self.classifier.decisions(view)
+        winners: NDArray[np.int64] = self.classifier.winners(decisions)
+        probabilities = self.calibration.probabilities(
+            decisions.astype(np.float64), len(self.class_names), self.classifier.pairwise
+        )
+        features = view.features(self.ood.encoder)
+        scores: NDArray[np.float32] = score_blocks(self.ood, pixels, features).cpu().numpy()
+        return Answers(winners, most_likely_first(probabilities, winners), scores, features.cpu().numpy())

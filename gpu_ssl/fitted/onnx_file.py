@@ -2,26 +2,22 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gpu_ssl.fitted.calibration import most_likely_first
 from gpu_ssl.fitted.model import FittedModel
-from gpu_ssl.fitted.ood import picture_errors
 from gpu_ssl.fitted.records import ModelRecord
-from gpu_ssl.fitted.storage import SVM_ARRAYS
 from gpu_ssl.runtime.files import atomic_path
 from gpu_ssl.runtime.optional import require
-from gpu_ssl.svm.model import OneVsOneModel
 
 INPUT = "images"
 OUTPUTS = ("class", "probabilities", "ood_score")
 
 
 class ModelGraph(nn.Module):
-    """What `FittedModel.predict` does, for all of a batch at once and in float32.
+    """What `FittedModel.predict` does, for a whole batch at once and in float32.
 
     Parameters
     ----------
@@ -31,46 +27,23 @@ class ModelGraph(nn.Module):
 
     def __init__(self, model: FittedModel) -> None:
         super().__init__()
-        self.vae, self.augmented, self.coupling, self.ood = (
-            model.vae,
-            model.augmented,
-            model.coupling,
-            model.ood,
-        )
-        arrays: dict[str, Any] = {name: torch.from_numpy(getattr(model.svm, name)) for name in SVM_ARRAYS}
-        self.svm = OneVsOneModel(**arrays, kernel=model.svm.kernel, n_classes=model.svm.n_classes)
+        self.encoder, self.classifier = model.classifier.encoder, model.classifier
+        self.decisions, self.calibration, self.ood = model.classifier.module(), model.calibration, model.ood
+        encoders = list(dict.fromkeys([*self.encoder.parts, model.ood.encoder]))
+        self.encoders = nn.ModuleList(encoders)
+        # By position: what traces the graph sees another object each time that it asks for a module.
+        self.n_parts, self.of_ood = len(self.encoder.parts), encoders.index(model.ood.encoder)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return classes (n,), probabilities (n, n_classes) and scores (n,) of images (n, c, h, w), uint8."""
-        latents = self.vae.encode(images.to(torch.float32) / 255).mean
-        kernel = self.svm.kernel.against(self.svm.support_vectors)
-        decisions = kernel(latents) @ self.svm.coefficients + self.svm.intercepts
-        winners = self.svm.winners(decisions)
-        probabilities = self._probabilities(decisions, winners)
-        distances = _distances(latents, self.ood.references).amin(dim=1)
-        errors = picture_errors(self.vae, images, latents, self.augmented)
-        # Not logsigmoid, which goes out as the logarithm of a sigmoid: far below 0 that is of 0.
-        scores = torch.maximum(distances / self.ood.reach, errors / self.ood.usual_error)
-        return winners, probabilities, scores
-
-    def _probabilities(self, decisions: Tensor, winners: Tensor) -> Tensor:
-        """Do what `Coupling.probabilities` and `most_likely_first` do to NumPy's arrays."""
-        membership = self.svm.membership()
-        values = self.coupling.slope * decisions
-        first, second = (-membership).clamp(min=0), membership.clamp(min=0)
-        # Not logsigmoid, which goes out as the logarithm of a sigmoid: far below 0 that is of 0.
-        scores = -F.softplus(-values) @ second - F.softplus(values) @ first
-        probabilities = torch.softmax(self.coupling.power * scores, dim=1)
-        best, of_best = probabilities.argmax(dim=1, keepdim=True), probabilities.amax(dim=1, keepdim=True)
-        of_winner = probabilities.gather(1, winners[:, None])
-        classes = torch.arange(self.svm.n_classes)
-        agreeing = torch.where(classes == best, of_winner, probabilities)
-        return torch.where(classes == winners[:, None], of_best, agreeing)
-
-
-def _distances(points: Tensor, references: Tensor) -> Tensor:
-    squares = points.square().sum(1, keepdim=True) + references.square().sum(1) - 2 * points @ references.T
-    return squares.clamp(min=0).sqrt()
+        features = [encoder(images) for encoder in self.encoders]
+        decisions = self.decisions(self.encoder.join(features[: self.n_parts]))
+        winners = self.classifier.winners(decisions)
+        probabilities = self.calibration.probabilities(
+            decisions, self.classifier.n_classes, self.classifier.pairwise
+        )
+        scores = self.ood(images, features[self.of_ood])
+        return winners, most_likely_first(probabilities, winners), scores
 
 
 def export(model: FittedModel, record: ModelRecord, path: Path) -> None:
@@ -85,7 +58,7 @@ def export(model: FittedModel, record: ModelRecord, path: Path) -> None:
     model : FittedModel
         On the CPU.
     record : ModelRecord
-        What is told of it.
+        What is recorded of it.
     path : Path
         The file.
 

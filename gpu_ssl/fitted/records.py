@@ -1,4 +1,4 @@
-"""What is told of a model beside its tensors: the content of ``model.json``, whose schema has a version."""
+"""What is recorded of a model next to its tensors: the content of ``model.json``."""
 
 from typing import Any, Literal
 
@@ -6,9 +6,9 @@ from pydantic import Field
 
 from gpu_ssl.config import FitConfig
 from gpu_ssl.data.decoding import WHITE
-from gpu_ssl.report.records import Record, TrainingRecord
+from gpu_ssl.records import Record, TrainingRecord
 
-SCHEMA: Literal[1] = 1
+SCHEMA: Literal[2] = 2
 KIND: Literal["gpu-ssl model"] = "gpu-ssl model"
 
 
@@ -21,8 +21,9 @@ class CalibrationBin(Record):
 
 
 class Estimate(Record):
-    """What to expect of a model, by cross-validation: each labelled image is judged by the others.
+    """What to expect of a model: labelled images are judged by models that did not see their labels.
 
+    `of` images were judged: all by cross-validation; of a method that trains networks a fifth, held out once.
     `low` and `high` bound the accuracy with 95 % confidence (Wilson's interval). `calibration_error` is the
     expected calibration error of the probabilities, `bins` their reliability. `raw_pixels` is the accuracy
     of an SVM on the pixels themselves, judged in the same way (on some of many images), and `most_frequent`
@@ -40,33 +41,59 @@ class Estimate(Record):
 
     @property
     def accuracy(self) -> float:
-        """Share of the labelled images that are named right."""
+        """Share of the judged images that are named right."""
         return self.right / self.of
 
 
-class ModelRecord(Record):
-    """All that is told of a model beside its tensors.
+class ChoiceOfMethod(Record):
+    """The method that was fitted; where it was chosen also why, and the share each candidate got right."""
 
-    `labelled_keys` are short hashes of the labelled images, to know them again; `kernel`, `coupling` and
-    `ood` are the numbers of the model (see `svm.kernels.Kernel`, `fitted.calibration.Coupling` and
-    `fitted.ood.OODScore`). `estimate` is None where a class has a single labelled image.
+    method: str
+    reason: str = ""
+    shares: dict[str, float] = Field(default_factory=dict)
+
+
+class PixelScale(Record):
+    """How arrays become images: the shape of a sample, and which numbers stand for black and white.
+
+    `low` and `high` hold one number, or one for each column of rows that are no pictures.
+    """
+
+    sample_shape: tuple[int, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+class ModelRecord(Record):
+    """All that is recorded of a model next to its tensors.
+
+    `labelled_keys` are short hashes of the labelled images, to know them again. `encoder` and `classifier`
+    are what `methods.saving.describe_classifier` returns; `calibration` and `ood` hold the numbers of
+    `fitted.calibration.Calibration` and `fitted.ood.OODScore`, and `ood_encoder` describes the encoder of
+    the latter: the name of a part of `encoder`, or one of its own. `estimate` is None where a class has a
+    single labelled image; `pixels` is for models of arrays.
     """
 
     kind: Literal["gpu-ssl model"] = KIND
-    schema_version: Literal[1] = Field(default=SCHEMA, alias="schema")
+    schema_version: Literal[2] = Field(default=SCHEMA, alias="schema")
     gpu_ssl: str
     created: str
     environment: dict[str, Any]
     config: FitConfig
+    chosen: ChoiceOfMethod
     class_names: tuple[str, ...]
+    class_labels: tuple[int | float | bool | str, ...] | None = None
     image_shape: tuple[int, int, int]
     white: int = WHITE
+    pixels: PixelScale | None = None
     n_images: int
     n_labelled: dict[str, int]
     images_sha256: str
     labelled_keys: tuple[str, ...]
-    training: TrainingRecord
+    training: TrainingRecord | None
     estimate: Estimate | None
-    kernel: dict[str, Any]
-    coupling: dict[str, float]
-    ood: dict[str, float]
+    encoder: dict[str, Any]
+    classifier: dict[str, Any]
+    calibration: dict[str, float]
+    ood: dict[str, float | None]
+    ood_encoder: str | dict[str, Any]

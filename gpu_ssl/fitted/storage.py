@@ -1,4 +1,4 @@
-"""A model as a folder: tensors, a JSON file that tells all about them, a card and a picture for people.
+"""A model as a folder: tensors, and a JSON file with all that is recorded of them.
 
 Nothing is pickled. ``model.json`` is written last: a folder without it holds no model.
 """
@@ -9,28 +9,39 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from pydantic import ValidationError
+from torch import Tensor
 
+from gpu_ssl.encoders.averaged import plain
+from gpu_ssl.encoders.encoder import Encoder
+from gpu_ssl.encoders.saving import build_encoder, describe_encoder
+from gpu_ssl.encoders.vae import VAEEncoder
 from gpu_ssl.errors import StorageError, UsageError
-from gpu_ssl.fitted.calibration import Coupling
+from gpu_ssl.fitted.calibration import Calibration
 from gpu_ssl.fitted.model import FittedModel
 from gpu_ssl.fitted.ood import OODScore
 from gpu_ssl.fitted.records import KIND, SCHEMA, ModelRecord
-from gpu_ssl.models import checkpoint
-from gpu_ssl.models.vae import VAE
+from gpu_ssl.methods.method import Classifier
+from gpu_ssl.methods.saving import below, build_classifier, describe_classifier, under
+from gpu_ssl.runtime import tensor_file
 from gpu_ssl.runtime.device import resolve_device
 from gpu_ssl.svm.backend import resolve_backend
-from gpu_ssl.svm.kernels import KERNEL_NAMES, Kernel
-from gpu_ssl.svm.model import OneVsOneModel
-from gpu_ssl.svm.pairs import class_pairs
 
 MODEL = "model.json"
 UNFINISHED = "checkpoint.json"
-"""Description of the VAE's checkpoint while a model is being fitted."""
+"""Description file of the VAE's checkpoint while a model is being fitted."""
 
-SVM_ARRAYS = ("support", "support_vectors", "coefficients", "intercepts")
+
+def describe_model(classifier: Classifier, ood: OODScore) -> dict[str, Any]:
+    """Return those fields of a `ModelRecord` that describe encoders, classifier and OOD score."""
+    _, description = describe_classifier(classifier)
+    part = ood.encoder in map(plain, classifier.encoder.parts)
+    return {
+        **description,
+        "ood": {"reach": ood.reach, "usual_error": ood.usual_error},
+        "ood_encoder": ood.encoder.name if part else describe_encoder(ood.encoder),
+    }
 
 
 def save(folder: Path, model: FittedModel, record: ModelRecord) -> None:
@@ -41,13 +52,12 @@ def save(folder: Path, model: FittedModel, record: ModelRecord) -> None:
     StorageError
         If a file cannot be written.
     """
-    tensors = {f"vae.{name}": value for name, value in model.vae.state_dict().items()}
-    for name in SVM_ARRAYS:
-        array = np.ascontiguousarray(model.backend.to_host(getattr(model.svm, name)))
-        tensors[f"svm.{name}"] = torch.from_numpy(array)
+    tensors, _ = describe_classifier(model.classifier)
     tensors["references"] = model.ood.references
+    if not isinstance(record.ood_encoder, str):
+        tensors |= under("ood", dict(model.ood.encoder.state_dict()))
     content = record.model_dump(mode="json", by_alias=True)
-    checkpoint.save(folder / MODEL, tensors, {**content, "sha256": _digest(content)})
+    tensor_file.save(folder / MODEL, tensors, {**content, "sha256": _digest(content)})
 
 
 def _digest(content: dict[str, Any]) -> str:
@@ -67,40 +77,55 @@ def load(folder: Path, device: str = "auto", svm_backend: str = "auto") -> tuple
     path = folder / MODEL
     if (folder / UNFINISHED).is_file() and not path.is_file():
         raise UsageError(
-            f"{folder} holds an unfinished fit; give its gpu-ssl fit command again, and it goes on"
+            f"{folder} holds an unfinished fit; give its gpu-ssl fit command again, and it resumes"
         )
     if not path.is_file():
         raise UsageError(f"{folder} holds no model; make one with: gpu-ssl fit DATA --output {folder}")
-    tensors, description = checkpoint.load(path)
+    tensors, description = tensor_file.load(path)
     record = _record(path, description)
     choice = resolve_device(device)
     backend, _ = resolve_backend(svm_backend, choice)
     place = torch.device(choice.used)
     try:
-        vae = VAE(record.config.model, record.image_shape)
-        vae.load_state_dict({n.removeprefix("vae."): t for n, t in tensors.items() if n.startswith("vae.")})
-        arrays = {name: backend.from_host(tensors[f"svm.{name}"].numpy()) for name in SVM_ARRAYS}
-        svm = OneVsOneModel(**arrays, kernel=Kernel(**record.kernel), n_classes=len(record.class_names))
-        coupling = Coupling(**record.coupling)
-        ood = OODScore(tensors["references"].to(place), **record.ood)
-        _check(svm, coupling, ood)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        described = {"encoder": record.encoder, "classifier": record.classifier}
+        classifier = build_classifier(tensors, described, backend, place)
+        encoder = _ood_encoder(record, tensors, classifier).to(place)
+        numbers = {name: record.ood[name] for name in ("reach", "usual_error")}
+        ood = OODScore(
+            encoder, tensors["references"].to(place), numbers["reach"] or 0.0, numbers["usual_error"]
+        )
+        calibration = Calibration(**record.calibration)
+        _check(record, classifier, calibration, ood)
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise StorageError(f"{path} and its tensors do not fit together: {error}") from error
-    vae = vae.to(place).to(memory_format=torch.channels_last).eval()
-    augmented = record.training.augment
-    return FittedModel(vae, svm, coupling, ood, record.class_names, backend, augmented), record
+    for own in (*map(plain, classifier.encoder.parts), encoder):
+        if isinstance(own, VAEEncoder):
+            own.training_record = record.training
+    return FittedModel(classifier, calibration, ood, record.class_names, backend, place), record
 
 
-def _check(svm: OneVsOneModel, coupling: Coupling, ood: OODScore) -> None:
-    """Check what would otherwise show in the answers alone."""
-    n_pairs = len(class_pairs(svm.n_classes))
-    if n_pairs < 1 or svm.intercepts.shape != (n_pairs,) or svm.coefficients.shape[1] != n_pairs:
-        raise ValueError(f"{svm.n_classes} classes, and {svm.intercepts.shape[0]} binary SVMs")
-    if svm.kernel.name not in KERNEL_NAMES:
-        raise ValueError(f"there is no kernel {svm.kernel.name!r}")
-    numbers = (svm.kernel.gamma, coupling.slope, coupling.power, ood.reach, ood.usual_error)
+def _ood_encoder(record: ModelRecord, tensors: dict[str, Tensor], classifier: Classifier) -> Encoder:
+    if not isinstance(record.ood_encoder, str):
+        return build_encoder(record.ood_encoder, below("ood", tensors))
+    return {part.name: plain(part) for part in classifier.encoder.parts}[record.ood_encoder]
+
+
+def _check(record: ModelRecord, classifier: Classifier, calibration: Calibration, ood: OODScore) -> None:
+    """Check what would otherwise show in the answers only."""
+    if classifier.n_classes != len(record.class_names):
+        raise ValueError(f"{len(record.class_names)} classes, and a classifier of {classifier.n_classes}")
+    if {classifier.encoder.image_shape, ood.encoder.image_shape} != {record.image_shape}:
+        raise ValueError(f"images of shape {record.image_shape}, and encoders for others")
+    if ood.references.ndim != 2 or ood.references.shape[1] != ood.encoder.width:
+        raise ValueError(f"references of {ood.references.shape} for {ood.encoder.width} features")
+    numbers = (
+        calibration.slope,
+        calibration.power,
+        ood.reach,
+        1.0 if ood.usual_error is None else ood.usual_error,
+    )
     if not all(0 < number < math.inf for number in numbers):
-        raise ValueError(f"kernel, coupling and scores need positive numbers, not {numbers}")
+        raise ValueError(f"calibration and scores need positive numbers, not {numbers}")
 
 
 def _record(path: Path, description: dict[str, Any]) -> ModelRecord:
@@ -109,8 +134,10 @@ def _record(path: Path, description: dict[str, Any]) -> ModelRecord:
     schema = description.get("schema")
     if not isinstance(schema, int) or schema > SCHEMA:
         raise StorageError(
-            f"{path} is of schema {schema!r}, and this gpu-ssl knows those up to {SCHEMA}: upgrade gpu-ssl"
+            f"{path} is of schema {schema!r}, and this gpu-ssl knows schema {SCHEMA}: upgrade gpu-ssl"
         )
+    if schema < SCHEMA:
+        raise StorageError(f"{path} was written by an earlier gpu-ssl (schema {schema}): fit the model again")
     content = {name: value for name, value in description.items() if name not in ("tensors", "sha256")}
     if _digest(content) != description.get("sha256"):
         raise StorageError(f"{path} is damaged or was changed: its SHA-256 is not the one that it names")

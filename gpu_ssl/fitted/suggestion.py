@@ -47,8 +47,8 @@ def suggest(
     """Choose `n` images to label next, the least sure first; None where there is no image at all.
 
     Of the images that the model is least sure of, ten for each that is wanted, those nearest to `n` centres
-    of k-means in the latent space are taken: unsure, and unlike each other. On Fashion-MNIST that was better
-    than the least sure alone where labels are few (CHANGELOG.md).
+    of k-means in the space of features are taken: unsure, and unlike each other. On Fashion-MNIST that was
+    better than the least sure only where labels are few (docs/experiments/).
 
     Parameters
     ----------
@@ -67,19 +67,19 @@ def suggest(
     for names, images in blocks:
         fresh = _candidates(model, names, images)
         pool = _least_sure(fresh if pool is None else _joined(pool, fresh), set(known), POOL * n)
-    return pool if pool is None else pool.rows(np.sort(spread(pool.answers.latents, n, seed)))
+    return pool if pool is None else pool.rows(np.sort(spread(pool.answers.features, n, seed)))
 
 
-def spread(latents: NDArray[np.float32], n: int, seed: int) -> NDArray[np.int64]:
-    """Return the positions of `n` of the latents (m, d) that lie nearest to the centres of k-means."""
+def spread(features: NDArray[np.float32], n: int, seed: int) -> NDArray[np.int64]:
+    """Return the positions of `n` of the features (m, d) that lie nearest to the centres of k-means."""
     from sklearn.cluster import KMeans
 
-    if len(latents) <= n:
-        return np.arange(len(latents))
-    centres = KMeans(n, n_init=1, random_state=seed).fit(latents).cluster_centers_
+    if len(features) <= n:
+        return np.arange(len(features))
+    centres = KMeans(n, n_init=1, random_state=seed).fit(features).cluster_centers_
     chosen: list[int] = []
     for centre in centres:
-        distances = np.square(latents - centre).sum(axis=1)
+        distances = np.square(features - centre).sum(axis=1)
         distances[chosen] = np.inf
         chosen.append(int(distances.argmin()))
     return np.array(chosen)

@@ -6,8 +6,8 @@ import cupy
 import cupyx.scipy.sparse
 from cuml.neighbors import NearestNeighbors
 
-from gpu_ssl.graph.backend import Neighbours, Sparse
-from gpu_ssl.svm.kernels import Array
+from gpu_ssl.graph.neighbours import Neighbours, Sparse
+from gpu_ssl.runtime.arrays import Array
 
 
 class CumlGraphBackend:

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpu_ssl.graph.neighbours import Neighbours
+
 
 class SklearnGraphBackend:
     """Works on NumPy arrays, on all cores."""
@@ -13,8 +15,6 @@ class SklearnGraphBackend:
     def index(self, points: NDArray[np.float32]) -> Callable[[NDArray[np.float32], int], Any]:
         """Index `points` for queries by exhaustive search, which is exact and one matrix product a block."""
         from sklearn.neighbors import NearestNeighbors
-
-        from gpu_ssl.graph.backend import Neighbours
 
         # Column-major points would send scikit-learn to a path that is many times slower.
         search = NearestNeighbors(algorithm="brute").fit(np.ascontiguousarray(points))

@@ -11,19 +11,16 @@ from typing import NamedTuple
 
 from array_api_compat import array_namespace, device
 
-from gpu_ssl.graph.backend import GraphBackend, Neighbours, Sparse
-from gpu_ssl.svm.kernels import Array
+from gpu_ssl.graph.neighbours import GraphBackend, Neighbours, Sparse
+from gpu_ssl.runtime.arrays import Array
 
 N_NEIGHBOURS = 15
 DECAY = 4.0
 """An edge of length d weighs exp(-DECAY d^2 / r^2), with r the distance to the last neighbour, as in
 Calder et al. 2020."""
 
-RIDGE = 1e-5
-"""Makes Poisson's equation solvable on each piece of a graph that falls into several."""
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NeighbourGraph:
     """The symmetric graph of the k nearest neighbours of `points`.
 
@@ -53,7 +50,7 @@ class NeighbourGraph:
         k = min(self.k, n - 1)
         # Each point finds itself first (or a twin at the same place, whose edge to it makes no difference).
         distances, indices = self._nearest(self.points, k + 1)
-        values = _edge_weights(distances[:, 1:])
+        values = edge_weights(distances[:, 1:])
         rows = xp.repeat(xp.arange(n, device=device(self.points)), k)
         half = self.backend.sparse(xp.reshape(values, (-1,)) / 2, rows, xp.reshape(indices[:, 1:], (-1,)), n)
         return (half + half.T).tocsr()
@@ -89,37 +86,10 @@ class NeighbourGraph:
 
         return conjugate_gradients(operator, (1 - alpha) * labels)
 
-    def poisson(self, labels: Array) -> Array:
-        """Solve Poisson's equation L u = sum_j (y_j - mean of y) delta_j (Calder et al. 2020).
-
-        L = D - W. Where the graph falls into pieces, each takes what its own labels say (see `RIDGE`).
-
-        Parameters
-        ----------
-        labels : array of shape (n, c)
-            1 at the class of a labelled point, 0 elsewhere.
-
-        Returns
-        -------
-        array of shape (n, c)
-            u, whose mean weighted by degrees is 0.
-        """
-        xp = array_namespace(labels)
-        root = self.degrees**0.5
-        labelled = xp.astype(xp.any(labels != 0, axis=1, keepdims=True), labels.dtype)
-        source = labels - labelled * xp.sum(labels, axis=0) / xp.sum(labelled)
-
-        # The equation for root * u has a diagonal of ones, which keeps the condition number small.
-        def operator(columns: Array) -> Array:
-            return (1 + RIDGE) * columns - (self.weights @ (columns / root)) / root
-
-        u = conjugate_gradients(operator, source / root) / root
-        return u - xp.sum(self.degrees * u, axis=0) / xp.sum(self.degrees)
-
     def neighbourhood(self, queries: Array) -> "Neighbourhood":
         """Find the nearest points of each query (q, d)."""
         distances, indices = self._nearest(queries, min(self.k, self.points.shape[0]))
-        xp, weights = array_namespace(distances), _edge_weights(distances)
+        xp, weights = array_namespace(distances), edge_weights(distances)
         return Neighbourhood(weights / xp.sum(weights, axis=1, keepdims=True), indices)
 
 
@@ -140,7 +110,7 @@ class Neighbourhood(NamedTuple):
         return total
 
 
-def _edge_weights(distances: Array) -> Array:
+def edge_weights(distances: Array) -> Array:
     """Return weights of edges to the nearest neighbours, whose distances (q, k) ascend."""
     xp = array_namespace(distances)
     squares = distances * distances

@@ -1,1 +1,1 @@
-"""Each method on one page: features of all images, and an SVM on those of the labelled ones."""
+"""Ways to use the labels: one module a method; see `methods.method`."""

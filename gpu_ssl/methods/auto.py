@@ -1,94 +1,130 @@
-"""Chooses between M1 and consistency by what cross-validation on the labelled images says of the teacher."""
+"""Chooses a method by cross-validation on the labelled images."""
 
-from typing import Final
+import dataclasses
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_ssl.data.splits import Fold, stratified_folds
-from gpu_ssl.methods.consistency import METHOD as CONSISTENCY
-from gpu_ssl.methods.consistency import TrainedClassifier
-from gpu_ssl.methods.evaluation import Answer, Cell
+from gpu_ssl import catalog
+from gpu_ssl.data.splits import Fold, labelling_order, stratified_folds
 from gpu_ssl.methods.graph import MANY
-from gpu_ssl.methods.learned import Learned
-from gpu_ssl.methods.svm import SVMOnFeatures, SVMSolver
-from gpu_ssl.runtime.progress import Advance
+from gpu_ssl.methods.method import Chosen, Classifier, Labelled, Options, fit_method
+from gpu_ssl.methods.validation import cross_validate
+from gpu_ssl.methods.view import View
 
-METHOD: Final = "auto"
+QUICK = ("m1", "hybrid", "graph")
+"""Methods that cost seconds: SVMs, the favourite last, and the graph."""
+
+QUICK_ON_ENCODER = ("svm", "graph")
+"""The same where an encoder is asked for."""
+
+FEW = 15
+"""Labels a class below which the graph is the favourite, not the SVM: on held-out images of our data sets it
+was better there, and the SVM above (docs/experiments/hybrid.md)."""
+
+AHEAD = 1.0
+"""Standard errors by which another candidate must be ahead of the favourite: less is a tie."""
+
+NETWORK = "consistency"
+"""Better than these wherever we measured (docs/experiments/), and too dear to cross-validate."""
 
 CLEARLY = 2.0
-"""Standard errors by which M1 must be ahead of the graph."""
+"""Standard errors by which an SVM must be ahead of the network's teacher."""
+
+ENOUGH = 500
+"""Judgements that a choice should rest on: fewer labelled images are divided into folds several times."""
+
+MOST_DIVISIONS = 5
+MOST_LABELS = 2000
+"""Labelled images that candidates are compared on: a choice of equally many of each class, where more."""
+
+MOST_IMAGES = 20_000
+"""Images that candidates are compared on, where there are more: a graph takes time with their square."""
 
 
-class Auto:
-    """Trains a network where its teacher is sound, and else fits the SVM on the latents.
+def choose(view: View, labelled: Labelled, options: Options) -> tuple[Options, Chosen]:
+    """Return the options of the method to use, and why it is this one; see `methods.method`."""
+    some, compared_on = _sample(view, labelled, options.seed)
+    divisions = _divisions(compared_on, options.seed)
+    names = QUICK_ON_ENCODER if options.encoder else tuple(name for name in QUICK if _works(name, view))
+    right = {
+        name: _right(some, compared_on, dataclasses.replace(options, method=name), divisions)
+        for name in (names if divisions else ())
+    }
+    *svms, graph = names
+    favourite = graph if labelled.per_class < FEW else svms[-1]
+    best = favourite
+    for name in right:
+        if _lead(right[name], right[favourite]) > AHEAD and _total(right[name]) > _total(right[best]):
+            best = name
+    reason = _figures(right, len(compared_on.rows))
+    if options.effort == "best":
+        # The graph can only mislead a network where labels are few and it counts for much.
+        misleads = bool(right) and labelled.per_class < MANY and _lead(right[svms[0]], right[graph]) > CLEARLY
+        why = "the graph would mislead a network" if misleads else "a network, whose teacher is sound"
+        best, reason = (best if misleads else NETWORK), f"{why} ({reason})"
+    shares = {name: float(correct.mean()) for name, correct in right.items()}
+    return dataclasses.replace(options, method=best), Chosen(best, reason, shares)
 
-    The network is better than M1 wherever we measured (CHANGELOG.md), and too dear to cross-validate. What
-    can mislead it is its teacher, the graph of the latents; and that costs little to check. So where labels
-    are few and the teacher counts for much, the graph and M1 are cross-validated on the labelled images, and
-    M1 is taken where the graph is clearly worse.
 
-    Parameters
-    ----------
-    learned : Learned
-        Images and latents of the run.
-    solver : SVMSolver
-        Fits the SVMs.
-    seed : int
-        Seed of the run.
-    """
+def _figures(right: dict[str, NDArray[np.float64]], n: int) -> str:
+    if not right:
+        return "a class has a single labelled image, too few to compare"
+    shares = ", ".join(f"{name} {correct.mean():.1%} right" for name, correct in right.items())
+    return f"{n} labelled images left out in turn: {shares}"
 
-    name = METHOD
 
-    def __init__(self, learned: Learned, solver: SVMSolver, seed: int) -> None:
-        self.learned, self.solver, self.seed = learned, solver, seed
-        self.m1 = SVMOnFeatures(learned.features, solver)
-        self.network = TrainedClassifier(CONSISTENCY, learned, solver, seed)
+def _total(right: NDArray[np.float64]) -> float:
+    """Return the sum of shares, so that equals are equal: fifths add up with rounding."""
+    return round(float(right.sum()), 6)
 
-    def predict(
-        self, cell: Cell, labelled: NDArray[np.int64], classes: NDArray[np.int64], advance: Advance
-    ) -> Answer:
-        """Choose a method and let it predict; see `methods.evaluation.Method`."""
-        chosen, reason = self.choose(labelled, classes)
-        answer = chosen.predict(cell, labelled, classes, advance)
-        return answer._replace(reason=f"{chosen.name}: {reason}")
 
-    def choose(
-        self, labelled: NDArray[np.int64], classes: NDArray[np.int64]
-    ) -> tuple[SVMOnFeatures | TrainedClassifier, str]:
-        """Return the method to use, and why."""
-        per_class = len(classes) / (int(classes.max()) + 1)
-        if per_class >= MANY:
-            return self.network, f"{per_class:.0f} labels a class are enough for a network"
-        folds = stratified_folds(classes, self.seed)
-        if not folds:
-            return self.network, "a class has a single label, too few to compare"
-        m1, graph = self.check_m1(labelled, classes, folds), self.check_graph(labelled, classes, folds)
-        # McNemar's: of the images on which the two differ, those that M1 alone gets right.
-        m1_alone, graph_alone = int((m1 & ~graph).sum()), int((graph & ~m1).sum())
-        error = np.sqrt(max(m1_alone + graph_alone, 1))
-        figures = f"{len(classes)} labels, left out in turn: the graph finds {graph.sum()}, M1 {m1.sum()}"
-        if m1_alone - graph_alone > CLEARLY * error:
-            return self.m1, f"the teacher misleads ({figures})"
-        return self.network, f"its teacher is sound ({figures})"
+def _lead(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Return by how many standard errors one method is ahead of another: McNemar's test on paired images."""
+    difference = one - other
+    return float(difference.sum() / math.sqrt(max(float(np.square(difference).sum()), 1.0)))
 
-    def check_m1(
-        self, labelled: NDArray[np.int64], classes: NDArray[np.int64], folds: list[Fold]
-    ) -> NDArray[np.bool_]:
-        """Return which labelled images an SVM on the latents of the others names right."""
-        right = np.zeros(len(labelled), bool)
-        for learn, check in folds:
-            points, others = (self.learned.features.train(labelled[rows]) for rows in (learn, check))
-            right[check] = self.solver.fit_predict(points, classes[learn], others) == classes[check]
-        return right
 
-    def check_graph(
-        self, labelled: NDArray[np.int64], classes: NDArray[np.int64], folds: list[Fold]
-    ) -> NDArray[np.bool_]:
-        """Return which labelled images the graph names right from the labels of the others."""
-        graph = self.learned.graph
-        right = np.zeros(len(labelled), bool)
-        for learn, check in folds:
-            votes = graph.backend.to_host(graph.train_probabilities(labelled[learn], classes[learn]))
-            right[check] = votes[labelled[check]].argmax(axis=1) == classes[check]
-        return right
+def _sample(view: View, labelled: Labelled, seed: int) -> tuple[View, Labelled]:
+    """Return the images that candidates are compared on, the labelled ones among them, and these."""
+    chosen = labelled.take(np.sort(labelling_order(labelled.classes, seed, 0)[:MOST_LABELS]))
+    if len(view) <= MOST_IMAGES:
+        return view, chosen
+    others = np.setdiff1d(np.arange(len(view)), labelled.rows)
+    n_others = max(0, MOST_IMAGES - len(chosen.rows))
+    some = np.random.default_rng(seed).choice(others, min(n_others, len(others)), replace=False)
+    rows = np.union1d(chosen.rows, some)
+    return view.subset(rows), Labelled(np.searchsorted(rows, chosen.rows), chosen.classes)
+
+
+def _works(name: str, view: View) -> bool:
+    """Whether the encoders of a method are for images of this kind."""
+    parts = catalog.encoder_parts(catalog.method(name).encoder)
+    return view.is_pictures or not any(catalog.encoder(part).pictures for part in parts)
+
+
+def _divisions(labelled: Labelled, seed: int) -> list[list[Fold]]:
+    """Divide labelled images into folds, a few times where they are few; never where a class has one."""
+    times = min(MOST_DIVISIONS, math.ceil(ENOUGH / len(labelled.rows)))
+    divisions = [stratified_folds(labelled.classes, (seed + number) % 2**32) for number in range(times)]
+    return [folds for folds in divisions if folds]
+
+
+def _right(
+    view: View, labelled: Labelled, options: Options, divisions: list[list[Fold]]
+) -> NDArray[np.float64]:
+    """Return in which share of the divisions each labelled image is named right when left out."""
+    right = np.zeros(len(labelled.rows), np.int64)
+    for folds in divisions:
+        judged = cross_validate(view, labelled, options, folds)
+        right[judged.positions] += judged.predicted == labelled.classes[judged.positions]
+    return right / len(divisions)
+
+
+def fit(view: View, labelled: Labelled, options: Options) -> Classifier:
+    """Choose a method and fit it; see `methods.method`."""
+    own, chosen = choose(view, labelled, options)
+    classifier = fit_method(view, labelled, own)
+    classifier.chosen = chosen
+    return classifier

@@ -1,13 +1,13 @@
-"""Gives a method one choice of labelled images after another, and keeps what it predicts.
+"""Fits a method to one choice of labelled images after another, and keeps what it predicts.
 
-No test label comes near this.
+No test label is read here.
 """
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from gpu_ssl.data.splits import labelled_indices
 from gpu_ssl.errors import StorageError
-from gpu_ssl.models import checkpoint
+from gpu_ssl.methods.method import Classifier, Labelled, Options, fit_method
+from gpu_ssl.methods.view import View
+from gpu_ssl.runtime import tensor_file
 from gpu_ssl.runtime.progress import Advance
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 """Version of what is stored of a finished cell."""
 
 
@@ -29,52 +31,26 @@ class Cell(NamedTuple):
     split: int
 
 
-class Answer(NamedTuple):
-    """What a method predicts.
+@dataclass(frozen=True)
+class Prediction:
+    """What a method predicted in a cell.
 
-    `classes` are those of the test images, (n_test,), int64; `reason` tells why so, from a method that
-    chooses; `curve` holds the mean loss of every 100 steps, from one that trains a network.
+    Parameters
+    ----------
+    classes : ndarray of shape (n_test,), int64
+        Predicted classes of the test images.
+    seconds : float
+        Time to fit and predict, apart from what methods share.
+    chosen : str
+        The method chosen and why, from a method that chooses; else "".
+    curve : tuple of float
+        Mean loss of every 100 steps, from a method that trains a network.
     """
 
     classes: NDArray[np.int64]
-    reason: str = ""
-    curve: tuple[float, ...] = ()
-
-
-class Method(Protocol):
-    """Predicts the classes of the test images from the labels of a few training images."""
-
-    name: str
-
-    def predict(
-        self, cell: Cell, labelled: NDArray[np.int64], classes: NDArray[np.int64], advance: Advance
-    ) -> Answer:
-        """Predict the test images.
-
-        Parameters
-        ----------
-        cell : Cell
-            Which choice it is.
-        labelled : ndarray of shape (n,), int64
-            Rows of the labelled training images, ascending.
-        classes : ndarray of shape (n,), int64
-            Their classes; at least one image of each.
-        advance : callable
-            May be called with parts of 1 where the work is long.
-        """
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a method answered, and the seconds that it took beside what methods share."""
-
-    answer: Answer
     seconds: float
-
-    @property
-    def classes(self) -> NDArray[np.int64]:
-        """Predicted classes of the test images, (n_test,), int64."""
-        return self.answer.classes
+    chosen: str = ""
+    curve: tuple[float, ...] = ()
 
 
 Predictions = dict[int, list[Prediction]]
@@ -110,14 +86,18 @@ class Store:
         path = self._path(method, cell)
         if not path.is_file():
             return None
-        tensors, description = checkpoint.load(path)
+        tensors, description = tensor_file.load(path)
         if (description.get("schema"), description.get("origin")) != (SCHEMA, self.origin):
             raise StorageError(
                 f"{path} belongs to another run (other data, settings, device or version of torch or "
                 "gpu-ssl); delete it"
             )
-        answer = Answer(tensors["classes"].numpy(), description["reason"], tuple(description["curve"]))
-        return Prediction(answer, description["seconds"])
+        return Prediction(
+            tensors["classes"].numpy(),
+            description["seconds"],
+            description["chosen"],
+            tuple(description["curve"]),
+        )
 
     def save(self, method: str, cell: Cell, prediction: Prediction) -> None:
         """Keep a finished cell."""
@@ -126,11 +106,11 @@ class Store:
             "schema": SCHEMA,
             "origin": self.origin,
             "seconds": prediction.seconds,
-            "reason": prediction.answer.reason,
-            "curve": prediction.answer.curve,
+            "chosen": prediction.chosen,
+            "curve": prediction.curve,
         }
         tensors = {"classes": torch.from_numpy(prediction.classes)}
-        checkpoint.save(self._path(method, cell), tensors, description)
+        tensor_file.save(self._path(method, cell), tensors, description)
 
 
 def n_splits_of(count: int, n_train: int, splits: int) -> int:
@@ -138,47 +118,67 @@ def n_splits_of(count: int, n_train: int, splits: int) -> int:
     return 1 if count == n_train else splits
 
 
-def cells_of(counts: Sequence[int], n_train: int, splits: int) -> list[Cell]:
+def cells_of_run(counts: Sequence[int], n_train: int, splits: int) -> list[Cell]:
     """Return all choices of labelled images of a run."""
     return [Cell(count, split) for count in counts for split in range(n_splits_of(count, n_train, splits))]
 
 
+def cell_seed(seed: int, cell: Cell) -> int:
+    """Return the seed of the networks of a split, the same for every number of labels."""
+    return int(np.random.default_rng([seed, cell.split]).integers(2**31))
+
+
+Keep = Callable[[Cell, Classifier], None]
+"""Takes a cell and the classifier that was fitted in it."""
+
+
 def predict_cells(
-    method: Method,
+    train: View,
     labels: NDArray[np.int64],
+    test: View,
     cells: Sequence[Cell],
-    seed: int,
+    options: Options,
     advance: Advance,
-    store: Store | None = None,
+    store: Store,
+    keep: Keep,
 ) -> Predictions:
-    """Predict the test images from every choice of labelled images.
+    """Fit a method to each choice of labelled images, and predict the test images.
 
     Parameters
     ----------
-    method : Method
-        Who predicts; it is shown the labels of a cell's images alone.
+    train : View
+        The training images.
     labels : ndarray of shape (n_train,), int64
-        Classes of the training images.
+        Their classes; a method is shown those of a cell's labelled images only.
+    test : View
+        The test images.
     cells : sequence of Cell
         The choices.
-    seed : int
-        Seed of the run: see `data.splits.labelling_order`.
+    options : Options
+        The method, with the seed of the run: see `data.splits.labelling_order` and `cell_seed`.
     advance : callable
         Advances by 1 a cell.
-    store : Store, optional
+    store : Store
         Finished cells, which are not done again.
+    keep : callable
+        Called with each fitted classifier.
     """
     predictions: Predictions = {}
     for cell in cells:
         bar = _CellProgress(advance, f"{cell.labels} labels, split {cell.split + 1}")
-        done = store.load(method.name, cell) if store is not None else None
+        done = store.load(options.method, cell)
         if done is None:
-            labelled = labelled_indices(labels, cell.labels, seed, cell.split)
+            rows = labelled_indices(labels, cell.labels, options.seed, cell.split)
+            own = replace(options, seed=cell_seed(options.seed, cell), advance=bar)
             start = time.perf_counter()
-            answer = method.predict(cell, labelled, labels[labelled], bar)
-            done = Prediction(answer, time.perf_counter() - start)
-            if store is not None:
-                store.save(method.name, cell, done)
+            classifier = fit_method(train, Labelled(rows, labels[rows]), own)
+            classes = classifier.predict(test)
+            seconds = time.perf_counter() - start
+            chosen = classifier.chosen
+            why = f"{chosen.method}: {chosen.reason}" if chosen else ""
+            done = Prediction(classes, seconds, why, classifier.curve)
+            keep(cell, classifier)
+            store.save(options.method, cell, done)
         predictions.setdefault(cell.labels, []).append(done)
         bar.finish()
     return predictions

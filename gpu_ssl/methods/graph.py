@@ -1,66 +1,134 @@
-"""Labels spread over the graph of nearest latents of all training images (Zhou et al. 2004).
+"""Labels spread over the graph of nearest neighbours of all images (Zhou et al. 2004).
 
-Inductive: test images are not in the graph; each asks its nearest training images.
+Inductive: an image that is not in the graph takes the mean of its nearest images in it.
 """
 
-from functools import cached_property
-from typing import Final
+from typing import Any
 
 import numpy as np
+import torch
+from array_api_compat import array_namespace
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from gpu_ssl.encoders.encoder import Encoder
 from gpu_ssl.graph.backend import graph_backend
-from gpu_ssl.graph.propagation import NeighbourGraph, Neighbourhood, class_probabilities
-from gpu_ssl.methods.evaluation import Answer, Cell
-from gpu_ssl.runtime.progress import Advance
+from gpu_ssl.graph.propagation import NeighbourGraph, class_probabilities, edge_weights
+from gpu_ssl.methods.method import Classifier, Labelled, Options, Saved
+from gpu_ssl.methods.view import View
+from gpu_ssl.runtime.arrays import Array
 from gpu_ssl.svm.backend import SVMBackend
-from gpu_ssl.svm.kernels import Array
-
-METHOD: Final = "graph"
 
 FAR, NEAR = 0.97, 0.9
 """How far labels spread where they are few, and where they are many."""
 
 MANY = 60
 """Labels a class from which they are many. FAR, NEAR and MANY were chosen once, on images held out of the
-training set of Fashion-MNIST (CHANGELOG.md)."""
+training set of Fashion-MNIST (docs/experiments/)."""
+
+FLOOR = 1e-6
+"""Added to probabilities before their logarithm."""
 
 
-class LatentGraph:
-    """The graph of a run's latents, made when it is first asked for, and the method that uses it.
+def spread_labels(view: View, encoder: Encoder, labelled: Labelled) -> Array:
+    """Return class probabilities of all images of a view, (n, n_classes), as an array of its backend."""
+    labels = np.zeros((len(view), labelled.n_classes), np.float32)
+    labels[labelled.rows, labelled.classes] = 1
+    alpha = FAR if labelled.per_class < MANY else NEAR
+    return class_probabilities(view.graph(encoder).spread(view.backend.from_host(labels), alpha))
+
+
+class GraphClassifier(Classifier):
+    """A graph with the class probabilities of its points.
 
     Parameters
     ----------
-    train, test : array of shape (n, d)
-        Latents of training and test images, arrays of the backend's library.
+    method, encoder
+        See `Classifier`.
+    graph : NeighbourGraph
+        Its points are features of `encoder`.
+    probabilities : array of shape (n, n_classes)
+        Those of its points, an array of `backend`'s library.
     backend : SVMBackend
         For that library.
-    svm_backend : str
-        Its name, ``sklearn`` or ``cuml``.
     """
 
-    name = METHOD
+    pairwise = False
 
-    def __init__(self, train: Array, test: Array, backend: SVMBackend, svm_backend: str) -> None:
-        self.graph = NeighbourGraph(train, graph_backend(svm_backend))
-        self.test, self.backend = test, backend
+    def __init__(
+        self, method: str, encoder: Encoder, graph: NeighbourGraph, probabilities: Array, backend: SVMBackend
+    ) -> None:
+        super().__init__(method, encoder, probabilities.shape[1])
+        self.graph, self.probabilities, self.backend = graph, probabilities, backend
 
-    @cached_property
-    def _test_neighbourhood(self) -> Neighbourhood:
-        return self.graph.neighbourhood(self.test)
+    def _votes(self, view: View) -> Array:
+        with view.stopwatch.phase("score"):
+            return view.neighbourhood(self.encoder, self.graph).average(self.probabilities)
 
-    def train_probabilities(self, labelled: NDArray[np.int64], classes: NDArray[np.int64]) -> Array:
-        """Return class probabilities of all training images, shape (n, n_classes), from those labelled."""
-        n, n_classes = self.graph.points.shape[0], int(classes.max()) + 1
-        labels = np.zeros((n, n_classes), np.float32)
-        labels[labelled, classes] = 1
-        alpha = FAR if len(labelled) < MANY * n_classes else NEAR
-        return class_probabilities(self.graph.spread(self.backend.from_host(labels), alpha))
+    def decisions(self, view: View) -> NDArray[np.float32]:
+        """See `Classifier.decisions`."""
+        votes = self._votes(view)
+        return self.backend.to_host(array_namespace(votes).log(votes + FLOOR))
 
-    def predict(
-        self, cell: Cell, labelled: NDArray[np.int64], classes: NDArray[np.int64], advance: Advance
-    ) -> Answer:
-        """Predict the test images; see `methods.evaluation.Method`."""
-        votes = self._test_neighbourhood.average(self.train_probabilities(labelled, classes))
-        predicted: NDArray[np.int64] = self.backend.to_host(votes).argmax(axis=1).astype(np.int64)
-        return Answer(predicted)
+    def predict(self, view: View) -> NDArray[np.int64]:
+        """See `Classifier.predict`."""
+        votes = self._votes(view)
+        return self.backend.to_host(array_namespace(votes).argmax(votes, axis=1)).astype(np.int64)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """See `Classifier.tensors`."""
+        arrays = {"points": self.graph.points, "probabilities": self.probabilities}
+        return {
+            name: torch.from_numpy(np.ascontiguousarray(self.backend.to_host(array)))
+            for name, array in arrays.items()
+        }
+
+    def settings(self) -> dict[str, Any]:
+        """See `Classifier.settings`."""
+        return {"k": self.graph.k}
+
+    def module(self) -> nn.Module:
+        """See `Classifier.module`."""
+        return _Votes(**self.tensors(), k=self.graph.k)
+
+
+class _Votes(nn.Module):
+    """The log-probabilities that points take from their neighbours."""
+
+    def __init__(self, points: Tensor, probabilities: Tensor, k: int) -> None:
+        super().__init__()
+        self.points, self.probabilities, self.k = points, probabilities, min(k, len(points))
+
+    def forward(self, features: Tensor) -> Tensor:
+        squares = features.square().sum(1, keepdim=True) + self.points.square().sum(1)
+        squares = (squares - 2 * features @ self.points.T).clamp(min=0)
+        nearest, indices = torch.topk(squares, self.k, dim=1, largest=False)
+        weights = edge_weights(nearest.sqrt())
+        weights = weights / weights.sum(dim=1, keepdim=True)
+        votes = (weights[:, :, None] * self.probabilities[indices]).sum(dim=1)
+        return torch.log(votes + FLOOR)
+
+
+def fit(view: View, labelled: Labelled, options: Options) -> GraphClassifier:
+    """Spread labels over the graph of the encoder asked for; see `methods.method`."""
+    encoder = view.encoder(options.encoder_name)
+    with view.stopwatch.phase("fit"):
+        probabilities = spread_labels(view, encoder, labelled)
+    return GraphClassifier(options.method, encoder, view.graph(encoder), probabilities, view.backend)
+
+
+def load(saved: Saved) -> GraphClassifier:
+    """Make the classifier anew; see `methods.method`.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If the parts do not fit together.
+    """
+    points, probabilities = (
+        saved.backend.from_host(saved.tensors[name].numpy()) for name in ("points", "probabilities")
+    )
+    if points.ndim != 2 or points.shape[1] != saved.encoder.width or len(probabilities) != len(points):
+        raise ValueError(f"a graph of {points.shape} points with probabilities {probabilities.shape}")
+    graph = NeighbourGraph(points, graph_backend(saved.backend.name), int(saved.settings["k"]))
+    return GraphClassifier(saved.settings["method"], saved.encoder, graph, probabilities, saved.backend)

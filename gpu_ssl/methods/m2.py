@@ -1,181 +1,206 @@
-"""M2 and M1+M2 of Kingma et al. 2014: the class is a latent variable of a generative model.
+"""M2 of Kingma et al. 2014: a generative model of images whose class is a latent variable.
 
-``m2`` models images, ``m1m2`` the latents of the run's VAE. A test image gets the class with the largest
-q(y|x).
+An image gets the class with the largest q(y|x). `methods.m1m2` is the same on the latents of a VAE.
 """
 
 import dataclasses
-from collections.abc import Callable
-from functools import cached_property
-from pathlib import Path
-from typing import Literal
+import math
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from gpu_ssl.config import Preset
-from gpu_ssl.errors import StorageError
-from gpu_ssl.methods.evaluation import Answer, Cell
-from gpu_ssl.methods.joint import cell_seed, make_plan, make_pseudo_labels
-from gpu_ssl.methods.learned import Learned
-from gpu_ssl.models import checkpoint
-from gpu_ssl.models.augmentation import canonical_bytes
-from gpu_ssl.models.building import build
-from gpu_ssl.models.classifier import BLOCK, JointTrainer, Objective
-from gpu_ssl.models.m2 import M2, M2Spec
-from gpu_ssl.models.m2_objectives import (
-    ImageSource,
-    LatentSource,
-    ModernObjective,
-    PublishedObjective,
-    Source,
-)
-from gpu_ssl.runtime.progress import Advance
+from gpu_ssl.encoders.encoder import BLOCK, Encoder, Exhibit, intensities
+from gpu_ssl.encoders.vae import DRAWN, VAEEncoder
+from gpu_ssl.methods.method import Classifier, Labelled, Options, Saved
+from gpu_ssl.methods.network import plan_joint, teacher_of
+from gpu_ssl.methods.view import View
+from gpu_ssl.networks.m2 import M2, M2Spec
+from gpu_ssl.training.augmentation import canonical_bytes
+from gpu_ssl.training.joint import JointTrainer
+from gpu_ssl.training.m2_objectives import ImageSource, ModernObjective, PublishedObjective, Source
+from gpu_ssl.training.optimizers import build
 
 LATENT_DIM = 50
 HIDDEN = 500
 """Units of the hidden layers, and dimension of z: Kingma et al. 2014, section 4."""
 
 STEPS: dict[Preset, int] = {"modern": 1000, "paper": 2000}
-"""With ten labels a class."""
+"""With ten labels a class; see `methods.network.plan_joint`."""
 
 LEARNING_RATE: dict[Preset, float] = {"modern": 2e-3, "paper": 1e-3}
 WEIGHT_DECAY: dict[Preset, float] = {"modern": 0.02, "paper": 0.0}
 
 
-KeepM2 = Callable[[str, Cell, M2], None]
-"""Takes the name of the method, the cell and the trained network."""
-
-
-class TrainedM2:
-    """The method that trains an M2 for every cell.
+class M2Classifier(Classifier):
+    """The q(y|x) of an M2, of images or of the latents of a VAE.
 
     Parameters
     ----------
-    name : str
-        ``m2`` or ``m1m2``.
-    learned : Learned
-        Images, VAE and latents of the run.
-    preset : str
-        ``paper`` for networks and objective as published, ``modern`` for ours.
-    seed : int
-        Seed of the run.
-    keep : callable
-        Called with each trained network.
+    method, encoder, curve
+        See `Classifier`; `encoder` gives the pixels or the latents.
+    network : M2
+        A trained network, on the device of `encoder`.
+    mirror : bool
+        Whether to average over an image and its mirror image.
     """
 
+    pairwise = False
+
     def __init__(
-        self,
-        name: Literal["m2", "m1m2"],
-        learned: Learned,
-        preset: Preset,
-        seed: int,
-        keep: KeepM2,
+        self, method: str, encoder: Encoder, network: M2, mirror: bool, curve: tuple[float, ...] = ()
     ) -> None:
-        self.name: str = name
-        self.learned, self.preset, self.seed, self.keep = learned, preset, seed, keep
-        self.modern = preset == "modern"
+        super().__init__(method, encoder, network.n_classes, curve)
+        self.network, self.mirror = network.eval(), mirror
 
-    def predict(
-        self, cell: Cell, labelled: NDArray[np.int64], classes: NDArray[np.int64], advance: Advance
-    ) -> Answer:
-        """Train a network and predict the test images; see `methods.evaluation.Method`."""
-        network, curve = self.train(cell, labelled, classes, advance)
-        self.keep(self.name, cell, network)
-        if self.name == "m1m2":
-            votes = _votes(network, self.learned.test_latents, mirror=False)
-        else:
-            votes = _votes(network, self.learned.test_images, self.modern and self.learned.mirror)
-        predicted: NDArray[np.int64] = votes.argmax(dim=1).cpu().numpy()
-        return Answer(predicted, curve=curve)
+    @torch.no_grad()
+    def decisions(self, view: View) -> NDArray[np.float32]:
+        """See `Classifier.decisions`."""
+        features = view.features(self.encoder)
+        with view.stopwatch.phase("score"):
+            logs = [log_posterior(self.network, part, self.mirror) for part in torch.split(features, BLOCK)]
+            decisions: NDArray[np.float32] = torch.cat(logs).cpu().numpy()
+        return decisions
 
-    def train(
-        self, cell: Cell, labelled: NDArray[np.int64], classes: NDArray[np.int64], advance: Advance
-    ) -> tuple[M2, tuple[float, ...]]:
-        """Train the network of a cell, and return the average of its weights and the learning curve."""
-        images, n_classes = self.learned.train_images, int(classes.max()) + 1
-        seed = cell_seed(self.seed, cell)
-        generator = torch.Generator(images.device).manual_seed(seed)
-        plan = make_plan(
-            STEPS[self.preset],
-            len(images),
-            len(labelled) / n_classes,
-            self.learned.precision if self.modern else torch.float32,
-            LEARNING_RATE[self.preset],
-            WEIGHT_DECAY[self.preset],
-        )
-        network = build(lambda: M2(self._spec(n_classes)), images.device, seed)
-        objective = self._objective(labelled, classes, generator)
-        trainer = JointTrainer(network, objective, images, labelled, classes, plan, seed)
-        curve = trainer.fit(advance)
-        return trainer.average.eval(), curve
+    def predict(self, view: View) -> NDArray[np.int64]:
+        """See `Classifier.predict`."""
+        classes: NDArray[np.int64] = self.decisions(view).argmax(axis=1)
+        return classes
 
-    @cached_property
-    def _pictures(self) -> Tensor:
-        return canonical_bytes(self.learned.train_images)
+    def tensors(self) -> dict[str, Tensor]:
+        """See `Classifier.tensors`."""
+        return dict(self.network.state_dict())
 
-    def _spec(self, n_classes: int) -> M2Spec:
-        if self.name == "m1m2":
-            return M2Spec(
-                (self.learned.train_latents.shape[1],), n_classes, LATENT_DIM, "gaussian", False, HIDDEN
-            )
-        shape = tuple(self.learned.train_images.shape[1:])
-        return M2Spec(shape, n_classes, LATENT_DIM, "bernoulli", self.modern, HIDDEN)
+    def settings(self) -> dict[str, Any]:
+        """See `Classifier.settings`."""
+        return {"spec": dataclasses.asdict(self.network.spec), "mirror": self.mirror}
 
-    def _objective(
-        self, labelled: NDArray[np.int64], classes: NDArray[np.int64], generator: torch.Generator
-    ) -> Objective[M2]:
-        images, mirror = self.learned.train_images, self.learned.mirror
-        source: Source
-        if self.name == "m1m2":
-            source = LatentSource(self.learned.vae, self.learned.train_latents, mirror, generator)
-            outputs = self.learned.train_latents.shape[1]
-        else:
-            source = ImageSource(self._pictures, mirror, generator)
-            outputs = images[0].numel()
-        if self.modern:
-            pseudo_labels = make_pseudo_labels(self.learned, labelled, classes)
-            return ModernObjective(source, pseudo_labels, outputs, generator)
-        return PublishedObjective(source, len(labelled) / len(images), generator)
+    def module(self) -> nn.Module:
+        """See `Classifier.module`."""
+        return _LogPosterior(self.network, self.mirror)
+
+    @torch.no_grad()
+    def exhibits(self, view: View) -> list[Exhibit]:
+        """Return samples of each class, and images whose z is shown in each class (the paper's figure 1)."""
+        some = view.subset(np.arange(min(DRAWN, len(view))))
+        generator = torch.Generator().manual_seed(0)
+        latents = torch.randn(DRAWN, self.network.spec.latent_dim, generator=generator).to(view.device)
+        inputs = some.features(self.encoder).reshape(-1, *self.network.spec.input_shape)
+        hidden = self.network.to_hidden(self.network.trunk(inputs))
+        z = self.network.posterior(hidden, self.network(inputs).softmax(dim=1)).mean
+        images = intensities(torch.from_numpy(some.pixels)).numpy()
+        return [
+            Exhibit(
+                f"{self.method}-samples",
+                f"{self.method}: a class in each row, the same z in each column",
+                self._by_class(latents),
+            ),
+            Exhibit(
+                f"{self.method}-analogies",
+                f"{self.method}: test images, and their z in each class",
+                [images, *self._by_class(z)],
+            ),
+        ]
+
+    def _by_class(self, latents: Tensor) -> list[NDArray[np.float32]]:
+        """Return the images that latents (n, latent_dim) give in each class."""
+        rows = []
+        for one_hot in torch.eye(self.n_classes, device=latents.device):
+            images = self.network.most_likely(latents, one_hot.expand(len(latents), -1))
+            if isinstance(self.encoder, VAEEncoder):
+                images = self.encoder.decode(images)
+            rows.append(images.cpu().numpy())
+        return rows
 
 
-@torch.no_grad()
-def _votes(network: M2, inputs: Tensor, mirror: bool) -> Tensor:
-    """Return q(y|x), (n, n_classes), of latents or uint8 images, averaged over the mirror if asked to."""
-    votes = []
-    for block in torch.split(inputs, BLOCK):
-        block = block.to(torch.float32).div(255) if inputs.dtype == torch.uint8 else block
-        views = [block, block.flip(3)] if mirror else [block]
-        votes.append(torch.stack([network(view).softmax(dim=1) for view in views]).mean(dim=0))
-    return torch.cat(votes)
+class _LogPosterior(nn.Module):
+    def __init__(self, network: M2, mirror: bool) -> None:
+        super().__init__()
+        self.network, self.mirror = network, mirror
+
+    def forward(self, features: Tensor) -> Tensor:
+        return log_posterior(self.network, features, self.mirror)
 
 
-def m2_path(folder: Path, method: str, cell: Cell) -> Path:
-    """Return where the network of a cell is kept in the folder of a run."""
-    return folder / "networks" / f"{method}-{cell.labels}-labels-split-{cell.split}.json"
+def log_posterior(network: M2, features: Tensor, mirror: bool) -> Tensor:
+    """Return log q(y|x), (n, n_classes), averaged over the mirror image if asked to."""
+    inputs = features.reshape(-1, *network.spec.input_shape)
+    views = [inputs, inputs.flip(3)] if mirror else [inputs]
+    return torch.stack([network(each).softmax(dim=1) for each in views]).mean(dim=0).clamp_min(1e-30).log()
 
 
-def save_m2(path: Path, network: M2) -> None:
-    """Write a network to `path` (``.json``) and a file beside it."""
-    description = {"kind": "gpu-ssl m2", "schema": 1, "spec": dataclasses.asdict(network.spec)}
-    checkpoint.save(path, network.state_dict(), description)
+def fit(view: View, labelled: Labelled, options: Options) -> M2Classifier:
+    """Train an M2 of images; see `methods.method`."""
+    modern = options.preset == "modern"
+    spec = M2Spec(view.image_shape, labelled.n_classes, LATENT_DIM, "bernoulli", modern, HIDDEN)
+    generator = torch.Generator(view.device).manual_seed(options.seed)
+    pictures = canonical_bytes(view.images) if modern else view.images
+    source = ImageSource(pictures, view.mirror, generator)
+    network, curve = train(view, labelled, options, spec, source, generator)
+    mirror = modern and view.mirror
+    return M2Classifier(options.method, view.encoder(options.encoder_name), network, mirror, curve)
 
 
-def load_m2(path: Path) -> M2:
-    """Read back what `save_m2` wrote, on the CPU.
+def train(
+    view: View,
+    labelled: Labelled,
+    options: Options,
+    spec: M2Spec,
+    source: Source,
+    generator: torch.Generator,
+) -> tuple[M2, tuple[float, ...]]:
+    """Train an M2, and return the average of its weights and the learning curve.
+
+    Parameters
+    ----------
+    view, labelled, options
+        See `methods.method`.
+    spec : M2Spec
+        What to train.
+    source : Source
+        Makes its inputs and targets.
+    generator : torch.Generator
+        Source of all randomness of the objective, the source's too.
+    """
+    modern = options.preset == "modern"
+    network = build(lambda: M2(spec), view.device, options.seed)
+    plan = plan_joint(
+        STEPS[options.preset],
+        len(view),
+        labelled.per_class,
+        view.precision if modern else torch.float32,
+        LEARNING_RATE[options.preset],
+        WEIGHT_DECAY[options.preset],
+    )
+    objective: ModernObjective | PublishedObjective
+    if modern:
+        teacher = teacher_of(view, view.encoder(options.teacher_name), labelled)
+        objective = ModernObjective(source, teacher, math.prod(spec.input_shape), generator)
+    else:
+        objective = PublishedObjective(source, len(labelled.rows) / len(view), generator)
+    trainer = JointTrainer(
+        network, objective, view.images, labelled.rows, labelled.classes, plan, options.seed
+    )
+    with view.stopwatch.phase("fit"):
+        curve = trainer.fit(options.advance)
+    return trainer.average.eval(), curve
+
+
+def load(saved: Saved) -> M2Classifier:
+    """Make the classifier anew; see `methods.method`.
 
     Raises
     ------
-    StorageError
-        If a file is missing, damaged, or not of this kind.
+    KeyError, TypeError, ValueError, RuntimeError
+        If the parts do not fit together.
     """
-    tensors, description = checkpoint.load(path)
-    try:
-        spec = description["spec"]
-        network = M2(M2Spec(**{**spec, "input_shape": tuple(spec["input_shape"])}))
-        network.load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise StorageError(f"{path} does not hold an M2 of this version: {error}") from error
-    return network.eval()
+    spec = saved.settings["spec"]
+    network = M2(M2Spec(**{**spec, "input_shape": tuple(spec["input_shape"])}))
+    if math.prod(network.spec.input_shape) != saved.encoder.width:
+        raise ValueError(f"an M2 of {network.spec.input_shape}, and {saved.encoder.width} features")
+    network.load_state_dict(saved.tensors)
+    network = network.to(saved.device).to(memory_format=torch.channels_last)
+    return M2Classifier(saved.settings["method"], saved.encoder, network, bool(saved.settings["mirror"]))

@@ -1,99 +1,134 @@
-"""An SVM on features that were made without a label: M1, and the baselines."""
+"""An SVM on the features of an encoder: M1 of Kingma et al. 2014 on those of a VAE, and the baselines."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import math
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from gpu_ssl.config import SVMConfig
-from gpu_ssl.methods.evaluation import Answer, Cell
-from gpu_ssl.methods.features import Features
-from gpu_ssl.models import checkpoint
-from gpu_ssl.runtime.progress import Advance
-from gpu_ssl.runtime.timing import Stopwatch
+from gpu_ssl.encoders.encoder import Encoder
+from gpu_ssl.methods.method import Classifier, Labelled, Options, Saved
+from gpu_ssl.methods.view import View
+from gpu_ssl.runtime.arrays import Array
 from gpu_ssl.svm.backend import SVMBackend
-from gpu_ssl.svm.kernels import Array, Kernel, scale_gamma
+from gpu_ssl.svm.kernels import KERNEL_NAMES, Kernel, scale_gamma
 from gpu_ssl.svm.model import OneVsOneModel
 from gpu_ssl.svm.one_vs_one import fit_one_vs_one
-from gpu_ssl.svm.pairs import Penalty
+from gpu_ssl.svm.pairs import Penalty, class_pairs
 
-Keep = Callable[[str, Cell, OneVsOneModel], None]
-"""Takes the name of the method, the cell and the fitted SVM."""
+ARRAYS = ("support", "support_vectors", "coefficients", "intercepts")
 
 
-class SVMSolver:
-    """Fits SVMs with the settings of a run.
+class SVMClassifier(Classifier):
+    """A one-vs-one SVM on the features of an encoder.
 
     Parameters
     ----------
-    config, backend
-        What SVM to fit, and who fits it.
-    stopwatch : Stopwatch
-        Its phases ``fit`` and ``score`` take the time.
-    keep : callable, optional
-        Called with each fitted SVM.
+    method, encoder, curve
+        See `Classifier`.
+    model : OneVsOneModel
+        Arrays of `backend`'s library.
+    backend : SVMBackend
+        For these.
     """
 
+    pairwise = True
+
     def __init__(
-        self, config: SVMConfig, backend: SVMBackend, stopwatch: Stopwatch, keep: Keep | None = None
+        self,
+        method: str,
+        encoder: Encoder,
+        model: OneVsOneModel,
+        backend: SVMBackend,
+        curve: tuple[float, ...] = (),
     ) -> None:
-        self.config, self.backend, self.stopwatch, self.keep = config, backend, stopwatch, keep
+        super().__init__(method, encoder, model.n_classes, curve)
+        self.model, self.backend = model, backend
 
-    def fit(self, points: Array, classes: NDArray[np.int64]) -> OneVsOneModel:
-        """Fit on labelled points (n, d). The classes must be 0 to their largest, each with a point."""
-        with self.stopwatch.phase("fit"):
-            gamma = scale_gamma(points) if self.config.gamma == "scale" else self.config.gamma
-            penalty = Penalty(self.config.C, Kernel(gamma=gamma))
-            return fit_one_vs_one(self.backend, points, classes, int(classes.max()) + 1, penalty)
+    def decisions(self, view: View) -> NDArray[np.float32]:
+        """See `Classifier.decisions`."""
+        points = view.points(self.encoder)
+        with view.stopwatch.phase("score"):
+            return self.backend.to_host(self.model.pair_decisions(points))
 
-    def fit_predict(self, points: Array, classes: NDArray[np.int64], new: Array) -> NDArray[np.int64]:
-        """Fit on labelled points (n, d) and predict the classes of new ones (m, d); keep nothing."""
-        return self.backend.to_host(self.fit(points, classes).predict(new))
+    def predict(self, view: View) -> NDArray[np.int64]:
+        """See `Classifier.predict`."""
+        points = view.points(self.encoder)
+        with view.stopwatch.phase("score"):
+            return self.backend.to_host(self.model.predict(points))
 
-    def predict(
-        self, name: str, cell: Cell, points: Array, classes: NDArray[np.int64], test: Array
-    ) -> NDArray[np.int64]:
-        """Fit on the labelled points of a cell and predict the classes of the test points (m, d)."""
-        model = self.fit(points, classes)
-        with self.stopwatch.phase("score"):
-            predicted = self.backend.to_host(model.predict(test))
-        if self.keep is not None:
-            self.keep(name, cell, model)
-        return predicted
+    def tensors(self) -> dict[str, Tensor]:
+        """See `Classifier.tensors`."""
+        return {
+            name: torch.from_numpy(np.ascontiguousarray(self.backend.to_host(getattr(self.model, name))))
+            for name in ARRAYS
+        }
 
+    def settings(self) -> dict[str, Any]:
+        """See `Classifier.settings`."""
+        return {"kernel": dataclasses.asdict(self.model.kernel), "n_classes": self.n_classes}
 
-class SVMOnFeatures:
-    """The method that fits an SVM on features which know no label."""
-
-    def __init__(self, features: Features, solver: SVMSolver) -> None:
-        self.name = features.method
-        self.features, self.solver = features, solver
-
-    def predict(
-        self, cell: Cell, labelled: NDArray[np.int64], classes: NDArray[np.int64], advance: Advance
-    ) -> Answer:
-        """Fit the SVM of a cell and predict; see `methods.evaluation.Method`."""
-        points = self.features.train(labelled)
-        return Answer(self.solver.predict(self.name, cell, points, classes, self.features.test))
+    def module(self) -> nn.Module:
+        """See `Classifier.module`."""
+        arrays: dict[str, Any] = dict(self.tensors())
+        return _Decisions(OneVsOneModel(**arrays, kernel=self.model.kernel, n_classes=self.n_classes))
 
 
-def save_svm(
-    path: Path, model: OneVsOneModel, C: float, backend: SVMBackend, class_names: Sequence[str]
-) -> None:
-    """Write a model, whose arrays are of `backend`'s library, to `path` (``.json``) and a file beside it."""
-    arrays = {
-        name: torch.from_numpy(np.ascontiguousarray(backend.to_host(getattr(model, name))))
-        for name in ("support", "support_vectors", "coefficients", "intercepts")
-    }
-    description = {
-        "kind": "gpu-ssl one-vs-one SVM",
-        "schema": 2,
-        "kernel": dataclasses.asdict(model.kernel),
-        "C": C,
-        "n_classes": model.n_classes,
-        "class_names": class_names,
-    }
-    checkpoint.save(path, arrays, description)
+class _Decisions(nn.Module):
+    def __init__(self, model: OneVsOneModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, features: Tensor) -> Tensor:
+        kernel = self.model.kernel.against(self.model.support_vectors)
+        decisions: Tensor = kernel(features) @ self.model.coefficients + self.model.intercepts
+        return decisions
+
+
+def fit_svm(
+    config: SVMConfig, backend: SVMBackend, points: Array, classes: NDArray[np.int64]
+) -> OneVsOneModel:
+    """Fit an SVM to labelled points (n, d). The classes must be 0 to their largest, each with a point."""
+    gamma = scale_gamma(points) if config.gamma == "scale" else config.gamma
+    penalty = Penalty(config.C, Kernel(gamma=gamma))
+    return fit_one_vs_one(backend, points, classes, int(classes.max()) + 1, penalty)
+
+
+def fit_on(
+    encoder: Encoder, view: View, labelled: Labelled, options: Options, curve: tuple[float, ...] = ()
+) -> SVMClassifier:
+    """Fit an SVM to the features that an encoder makes of the labelled images."""
+    points = view.points(encoder, labelled.rows)
+    with view.stopwatch.phase("fit"):
+        model = fit_svm(options.svm, view.backend, points, labelled.classes)
+    return SVMClassifier(options.method, encoder, model, view.backend, curve)
+
+
+def fit(view: View, labelled: Labelled, options: Options) -> SVMClassifier:
+    """Fit an SVM to the features of the encoder asked for; see `methods.method`."""
+    return fit_on(view.encoder(options.encoder_name), view, labelled, options)
+
+
+def load(saved: Saved) -> SVMClassifier:
+    """Make the classifier anew; see `methods.method`.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If the parts do not fit together.
+    """
+    arrays = {name: saved.backend.from_host(saved.tensors[name].numpy()) for name in ARRAYS}
+    settings = saved.settings
+    model = OneVsOneModel(**arrays, kernel=Kernel(**settings["kernel"]), n_classes=settings["n_classes"])
+    n_pairs = len(class_pairs(model.n_classes))
+    if n_pairs < 1 or model.intercepts.shape != (n_pairs,) or model.coefficients.shape[1] != n_pairs:
+        raise ValueError(f"{model.n_classes} classes, and {model.intercepts.shape[0]} binary SVMs")
+    if model.support_vectors.shape[1] != saved.encoder.width:
+        raise ValueError(f"support vectors of {model.support_vectors.shape[1]} features")
+    if model.kernel.name not in KERNEL_NAMES or not 0 < model.kernel.gamma < math.inf:
+        raise ValueError(f"there is no kernel {model.kernel}")
+    return SVMClassifier(settings["method"], saved.encoder, model, saved.backend)

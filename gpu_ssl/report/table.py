@@ -4,7 +4,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gpu_ssl.report.records import METHOD_TITLES, Report, Result
+from gpu_ssl import catalog
+from gpu_ssl.records import Report, Result
 
 
 def accuracy_cell(result: Result) -> str:
@@ -31,7 +32,7 @@ def accuracy_table(report: Report) -> Table:
         for n in counts:
             result = cells[method, n]
             row.append(Text(accuracy_cell(result), "bold" if result.accuracy_mean == best[n] else ""))
-        table.add_row(METHOD_TITLES.get(method, method), *row)
+        table.add_row(catalog.title(method), *row)
     for name in dict.fromkeys(figure.name for figure in report.published):
         figures = {f.labels: f"{100 * f.accuracy:.2f}" for f in report.published if f.name == name}
         table.add_section()
@@ -45,7 +46,7 @@ def difference_table(report: Report) -> Table:
     counts = list(dict.fromkeys(difference.labels for difference in differences))
     cells = {(d.method, d.labels): d for d in differences}
     table = Table(
-        title=f"points more than {METHOD_TITLES.get(differences[0].against, differences[0].against)}",
+        title=f"points more than {catalog.title(differences[0].against)}",
         caption="mean of the paired differences, and its 95 % interval over choices of labels",
     )
     table.add_column("method")
@@ -54,7 +55,7 @@ def difference_table(report: Report) -> Table:
     for method in dict.fromkeys(difference.method for difference in differences):
         row = (cells[method, n] for n in counts)
         texts = (f"{100 * d.mean:+.2f} ± {50 * (d.high - d.low):.2f}" for d in row)
-        table.add_row(METHOD_TITLES.get(method, method), *texts)
+        table.add_row(catalog.title(method), *texts)
     return table
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from gpu_ssl.config import RunConfig
 from gpu_ssl.errors import StorageError, UsageError
 from gpu_ssl.experiment import Outcome
-from gpu_ssl.methods.learned import CHECKPOINT
-from gpu_ssl.models import checkpoint
+from gpu_ssl.methods.representation import CHECKPOINT
+from gpu_ssl.records import Report
 from gpu_ssl.report.plots import write_plots
-from gpu_ssl.report.records import Report
+from gpu_ssl.runtime import tensor_file
 from gpu_ssl.runtime.files import write_text
 
 CONFIG = "config.json"
@@ -38,8 +38,8 @@ def claim_folder(folder: Path, config: RunConfig) -> None:
             file.write(config.model_dump_json(indent=2) + "\n")
     except FileExistsError:
         raise UsageError(
-            f"--output {folder} exists and is not an empty folder; name another, "
-            "or go on with an unfinished run by --resume"
+            f"`output={folder}` exists and is not an empty folder; name another, "
+            "or resume an unfinished run by `resume`"
         ) from None
     except OSError as error:
         release_folder(folder)
@@ -69,7 +69,7 @@ def read_config(folder: Path) -> RunConfig:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise UsageError(
-            f"--resume {folder}: there is no readable {CONFIG} in it, so it is not the folder of a run"
+            f"`resume={folder}`: there is no readable {CONFIG} in it, so it is not the folder of a run"
         ) from None
     return RunConfig.from_json(text, path)
 
@@ -103,4 +103,4 @@ def finish_folder(folder: Path, outcome: Outcome, plots: bool = True) -> None:
         write_plots(outcome, folder / "plots")
     write_text(folder / REPORT, outcome.report.to_json())
     # Only an unfinished run needs it.
-    checkpoint.remove(folder / CHECKPOINT)
+    tensor_file.remove(folder / CHECKPOINT)

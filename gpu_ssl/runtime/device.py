@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 
 from gpu_ssl.errors import DeviceError
-from gpu_ssl.report.records import Choice
+from gpu_ssl.records import Choice
 
 
 def minimum_capability(cuda_version: str) -> tuple[int, int]:
@@ -64,7 +64,7 @@ def resolve_device(requested: str) -> Choice:
         return Choice(requested=requested, used=f"cuda:{index}", reason=f"{name} is usable")
     if requested == "auto":
         return Choice(requested=requested, used="cpu", reason=problem)
-    raise DeviceError(f"--device {requested}: {problem}. To run on the CPU, give --device cpu.")
+    raise DeviceError(f"`device={requested}`: {problem}. To run on the CPU, give `device=cpu`.")
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:

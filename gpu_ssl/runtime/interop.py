@@ -4,7 +4,6 @@ The one copy that a pipeline may need (latents of a GPU to scikit-learn on the h
 which says what it does.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -42,7 +41,7 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
     return np.from_dlpack(tensor)
 
 
-def to_cupy(tensor: torch.Tensor, produced_on: Sequence[torch.cuda.Stream] = ()) -> Any:
+def to_cupy(tensor: torch.Tensor) -> Any:
     """View a CUDA tensor as a CuPy array over DLPack: same memory, same strides.
 
     CuPy's current stream (the legacy default stream unless the caller changed it) is made to wait for torch's
@@ -53,9 +52,6 @@ def to_cupy(tensor: torch.Tensor, produced_on: Sequence[torch.cuda.Stream] = ())
     ----------
     tensor : Tensor
         On a CUDA device.
-    produced_on : sequence of torch.cuda.Stream, optional
-        Streams other than torch's current one on which work on `tensor` may still be under way. torch's
-        streams do not wait for one another, so none may be left out.
 
     Raises
     ------
@@ -74,9 +70,7 @@ def to_cupy(tensor: torch.Tensor, produced_on: Sequence[torch.cuda.Stream] = ())
     with cupy.cuda.Device(tensor.device.index):
         current, default = torch.cuda.current_stream(), torch.cuda.default_stream()
         reader = cupy.cuda.get_current_stream().ptr
-        for stream in produced_on:
-            current.wait_stream(stream)
-        if produced_on or current != default or reader:
+        if current != default or reader:
             # torch would otherwise use the memory anew while CuPy's stream still reads it.
             stream = torch.cuda.ExternalStream(reader) if reader else default  # type: ignore[no-untyped-call]
             tensor.record_stream(stream)

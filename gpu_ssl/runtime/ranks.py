@@ -9,7 +9,7 @@ from typing import Final, Protocol, TypeVar
 
 from torch import Tensor, nn
 
-from gpu_ssl.report.records import Choice
+from gpu_ssl.records import Choice
 from gpu_ssl.runtime.device import resolve_device
 from gpu_ssl.runtime.torchrun import by_torchrun
 
@@ -63,7 +63,7 @@ class Ranks(Protocol):
         """Raise RankError where what torch exchanges on its own within the block goes wrong."""
 
     def part(self) -> None:
-        """Exchange nothing any more."""
+        """Exchange nothing any more: rank 0 does the rest, and the other processes end here (SystemExit)."""
 
     def abandon(self, exit_code: int) -> None:
         """End this process, if others may be waiting for what it never sends."""
@@ -119,6 +119,6 @@ def join_ranks() -> Ranks:
     """
     if not by_torchrun():
         return ALONE
-    from gpu_ssl.runtime.together import Together
+    from gpu_ssl.runtime.process_group import Together
 
     return Together()

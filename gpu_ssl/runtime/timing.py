@@ -11,23 +11,36 @@ from gpu_ssl.runtime.device import synchronize
 
 
 class Stopwatch:
-    """Adds up the seconds spent in each named phase on one device."""
+    """Adds up the seconds spent in each named phase on one device.
+
+    A phase within another takes its time from it, so that phases add up to no more than the total.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self._start = time.perf_counter()
+        self._running: list[str] = []
+        self._since = self._start
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Add the time of the enclosed block to phase `name`."""
-        synchronize(self.device)
-        start = time.perf_counter()
+        self._turn()
+        self._running.append(name)
         try:
             yield
         finally:
-            synchronize(self.device)
-            self.seconds[name] += time.perf_counter() - start
+            self._turn()
+            self._running.pop()
+
+    def _turn(self) -> None:
+        """Give the time since the last turn to the phase that runs."""
+        synchronize(self.device)
+        now = time.perf_counter()
+        if self._running:
+            self.seconds[self._running[-1]] += now - self._since
+        self._since = now
 
     def total(self) -> float:
         """Seconds since this stopwatch was made."""

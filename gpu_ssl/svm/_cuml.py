@@ -26,7 +26,7 @@ from sklearn import config_context
 
 from gpu_ssl.errors import DeviceError, TrainingError
 from gpu_ssl.runtime import interop
-from gpu_ssl.svm.kernels import Array
+from gpu_ssl.runtime.arrays import Array
 from gpu_ssl.svm.pairs import BinarySVM, Penalty, class_slices, solve_concurrently
 
 WORKERS = 4
@@ -39,6 +39,8 @@ LARGEST_CACHE_MIB = 1024
 
 class CumlBackend:
     """Fits on the first visible GPU; cuML 26.10 supports no other (its documentation, "Advanced Topics")."""
+
+    name = "cuml"
 
     def __init__(self) -> None:
         if isinstance(rmm.mr.get_current_device_resource(), rmm.mr.CudaMemoryResource):
@@ -107,12 +109,12 @@ def _named_errors(i: int, j: int, n_points: int) -> Iterator[None]:
     except MemoryError as error:
         raise DeviceError(
             f"the GPU has too little memory to fit {where} with cuML: {_one_line(error)}; "
-            "take fewer labels, or fit with scikit-learn (--svm sklearn)"
+            "take fewer labels, or fit with scikit-learn (`svm=sklearn`)"
         ) from error
     except (RuntimeError, ValueError) as error:
         raise TrainingError(
             f"cuML cannot fit {where}: {_one_line(error)}; scale the data, lower C, "
-            "or fit with scikit-learn (--svm sklearn)"
+            "or fit with scikit-learn (`svm=sklearn`)"
         ) from error
 
 

@@ -10,14 +10,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpu_ssl.errors import DeviceError
-from gpu_ssl.report.records import Choice
+from gpu_ssl.records import Choice
+from gpu_ssl.runtime.arrays import Array
 from gpu_ssl.svm._sklearn import SklearnBackend
-from gpu_ssl.svm.kernels import Array
 from gpu_ssl.svm.pairs import BinarySVM, Penalty
 
 
 class SVMBackend(Protocol):
-    """Solves binary SVMs on arrays of its own library."""
+    """Solves binary SVMs on arrays of its own library.
+
+    Attributes
+    ----------
+    name : str
+        ``sklearn`` or ``cuml``.
+    """
+
+    name: str
 
     def receive(self, latents: Tensor) -> Array:
         """Take over latents of shape (n, d) from torch as an array of this backend's library."""
@@ -65,7 +73,7 @@ def cuml_backend(device: str = "cuda:0") -> SVMBackend:
     index = device.partition(":")[2]
     if index != "0":
         raise DeviceError(
-            f"cuML uses the first visible GPU alone; set CUDA_VISIBLE_DEVICES={index} and give --device cuda"
+            f"cuML uses the first visible GPU alone; set CUDA_VISIBLE_DEVICES={index} and give `device=cuda`"
         )
     missing = [name for name in ("cupy", "cuml", "rmm") if find_spec(name) is None]
     if missing:
@@ -102,12 +110,12 @@ def resolve_backend(requested: str, device: Choice) -> tuple[SVMBackend, Choice]
     if device.used == "cpu":
         if requested == "cuml":
             raise DeviceError(
-                f"--svm cuml needs a CUDA device, and the device is cpu ({device.reason}); {INSTALL}"
+                f"`svm=cuml` needs a CUDA device, and the device is cpu ({device.reason}); {INSTALL}"
             )
         return SklearnBackend(), chosen("sklearn", "the latents are on the CPU")
     try:
         return cuml_backend(device.used), chosen("cuml", f"the latents are on {device.used}")
     except DeviceError as problem:
         if requested == "cuml":
-            raise DeviceError(f"--svm cuml: {problem}") from problem
+            raise DeviceError(f"`svm=cuml`: {problem}") from problem
         return SklearnBackend(), chosen("sklearn", f"{problem}; the latents are copied to the host")

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from array_api_compat import array_namespace, device
 
-Array = Any
-"""An array of any library that follows the Array API: NumPy and torch on the CPU, CuPy on a GPU."""
+from gpu_ssl.runtime.arrays import Array
 
 KernelName = Literal["rbf", "linear", "poly", "sigmoid"]
 KERNEL_NAMES: tuple[KernelName, ...] = get_args(KernelName)

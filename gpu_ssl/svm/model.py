@@ -6,7 +6,8 @@ from typing import Literal
 
 from array_api_compat import array_namespace, device, is_numpy_namespace, is_torch_array
 
-from gpu_ssl.svm.kernels import Array, Kernel
+from gpu_ssl.runtime.arrays import Array
+from gpu_ssl.svm.kernels import Kernel
 from gpu_ssl.svm.pairs import class_pairs
 
 HOST_BLOCK_BYTES = 16 * 2**20
@@ -72,7 +73,7 @@ class OneVsOneModel:
             return self.pair_decisions(points)[:, 0]
         if shape == "ovo":
             return self._by_blocks(points, lambda decisions: -decisions, (self.intercepts.shape[0],))
-        membership = self.membership()
+        membership = pair_membership(self.n_classes, self.intercepts)
         return self._by_blocks(
             points, lambda decisions: self._votes_and_confidences(decisions, membership), (self.n_classes,)
         )
@@ -87,13 +88,8 @@ class OneVsOneModel:
         # Two classes have one pair, and no tie.
         breaks = break_ties and self.n_classes > 2
         scores = self._votes_and_confidences if breaks else self._votes
-        membership = self.membership()
+        membership = pair_membership(self.n_classes, self.intercepts)
         return self._by_blocks(points, lambda d: xp.argmax(scores(d, membership), axis=1), (), xp.int64)
-
-    def winners(self, decisions: Array) -> Array:
-        """Return the class that `predict` gives to points with these pair decisions (n, n_pairs), (n,)."""
-        xp = array_namespace(decisions)
-        return xp.argmax(self._votes(decisions, self.membership()), axis=1)
 
     def _by_blocks(
         self, points: Array, rule: Callable[[Array], Array], shape: tuple[int, ...], dtype: object = None
@@ -119,28 +115,39 @@ class OneVsOneModel:
 
     def _votes(self, decisions: Array, membership: Array) -> Array:
         # LIBSVM gives a decision value of exactly 0 to the second class of the pair.
-        return self._count_votes(decisions >= 0, membership)
+        return _count_votes(decisions >= 0, membership)
 
     def _votes_and_confidences(self, decisions: Array, membership: Array) -> Array:
         # scikit-learn gives a decision value of exactly 0 to the first class here.
         xp = array_namespace(decisions)
         confidences = decisions @ membership
-        return self._count_votes(decisions > 0, membership) + confidences / (3 * (xp.abs(confidences) + 1))
+        return _count_votes(decisions > 0, membership) + confidences / (3 * (xp.abs(confidences) + 1))
 
-    def _count_votes(self, for_second: Array, membership: Array) -> Array:
-        xp = array_namespace(membership)
-        signs = 2 * xp.astype(for_second, membership.dtype) - 1
-        # Each class takes part in n_classes - 1 pairs, and its column adds 1 for a pair won, -1 for one lost.
-        return (signs @ membership + (self.n_classes - 1)) / 2
 
-    def membership(self) -> Array:
-        """Return the matrix (n_pairs, n_classes) with -1 at the first class of a pair and 1 at the second."""
-        like = self.intercepts
-        xp = array_namespace(like)
-        pairs = xp.asarray(class_pairs(self.n_classes), device=device(like))
-        classes = xp.arange(self.n_classes, device=device(like))
-        second, first = (xp.astype(pairs[:, k : k + 1] == classes, like.dtype) for k in (1, 0))
-        return second - first
+def pair_membership(n_classes: int, like: Array) -> Array:
+    """Return the matrix (n_pairs, n_classes) with -1 at the first class of a pair and 1 at the second.
+
+    In the library, on the device and in the dtype of the array `like`.
+    """
+    xp = array_namespace(like)
+    pairs = xp.asarray(class_pairs(n_classes), device=device(like))
+    classes = xp.arange(n_classes, device=device(like))
+    second, first = (xp.astype(pairs[:, k : k + 1] == classes, like.dtype) for k in (1, 0))
+    return second - first
+
+
+def winners(decisions: Array, n_classes: int) -> Array:
+    """Return the class with most votes from decisions (n, n_pairs): what `OneVsOneModel.predict` says."""
+    xp = array_namespace(decisions)
+    votes = _count_votes(decisions >= 0, pair_membership(n_classes, decisions))
+    return xp.argmax(votes, axis=1)
+
+
+def _count_votes(for_second: Array, membership: Array) -> Array:
+    xp = array_namespace(membership)
+    signs = 2 * xp.astype(for_second, membership.dtype) - 1
+    # Each class takes part in n_classes - 1 pairs, and its column adds 1 for a pair won, -1 for one lost.
+    return (signs @ membership + (membership.shape[1] - 1)) / 2
 
 
 def _block_bytes(points: Array) -> int:

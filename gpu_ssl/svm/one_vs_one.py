@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from gpu_ssl.errors import UsageError
+from gpu_ssl.runtime.arrays import Array
 from gpu_ssl.svm.backend import SVMBackend
-from gpu_ssl.svm.kernels import Array
 from gpu_ssl.svm.model import OneVsOneModel
 from gpu_ssl.svm.pairs import BinarySVM, Penalty, class_pairs, class_slices
 

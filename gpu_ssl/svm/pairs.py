@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_ssl.svm.kernels import Array, Kernel
+from gpu_ssl.runtime.arrays import Array
+from gpu_ssl.svm.kernels import Kernel
 
 Solution = TypeVar("Solution")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpu_ssl.errors import DeviceError, GpuSslError, UsageError
-from gpu_ssl.report.records import Report
+from gpu_ssl.records import Report
 from gpu_ssl.runtime.optional import require
 from gpu_ssl.runtime.progress import Progress
 from gpu_ssl.sweep.spec import SweepCell
@@ -51,12 +51,12 @@ def connected(cluster: str, workers: int | None = None) -> Iterator["Client"]:
         try:
             client = Client(cluster, timeout="20s")
         except (OSError, ValueError) as error:
-            raise UsageError(f"--cluster {cluster}: no scheduler answers there: {error}") from error
+            raise UsageError(f"`cluster={cluster}`: no scheduler answers there: {error}") from error
         with _closing(client):
             yield client
         return
     if cluster not in ("local", "cuda"):
-        raise UsageError(f"--cluster {cluster!r}: allowed are local, cuda and tcp://HOST:PORT")
+        raise UsageError(f"`cluster={cluster}`: allowed are local, cuda and tcp://HOST:PORT")
     made = _local(workers) if cluster == "local" else _cuda()
     with _closing(made):
         client = Client(made)
@@ -73,13 +73,13 @@ def _local(workers: int | None) -> Any:
 
 
 def _cuda() -> Any:
-    require("--cluster cuda", "dask_cuda")
+    require("`cluster=cuda`", "dask_cuda")
     from dask_cuda import LocalCUDACluster
 
     try:
         return LocalCUDACluster(**HERE)
     except Exception as error:  # of NVML and CUDA, by many names
-        raise DeviceError(f"--cluster cuda: no GPU can be used: {error}") from error
+        raise DeviceError(f"`cluster=cuda`: no GPU can be used: {error}") from error
 
 
 @contextmanager

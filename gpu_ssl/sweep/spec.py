@@ -92,7 +92,7 @@ class SweepCell:
         return f"{self.vae_name}-{self.config.methods[0]}-{self.config.labels[0]}-labels"
 
 
-def cells_of(spec: SweepSpec, device: str) -> list[SweepCell]:
+def sweep_cells(spec: SweepSpec, device: str) -> list[SweepCell]:
     """Return the cells of a sweep, those that share a VAE one after the other.
 
     The first method's cells have the baselines beside them, so that each stands beside them once.

@@ -9,7 +9,8 @@ import numpy as np
 from pydantic import Field
 from rich.table import Table
 
-from gpu_ssl.report.records import METHOD_TITLES, Record, Report
+from gpu_ssl import catalog
+from gpu_ssl.records import Record, Report
 from gpu_ssl.runtime.figures import new_figure
 from gpu_ssl.runtime.files import atomic_path
 from gpu_ssl.sweep.spec import SweepCell
@@ -74,7 +75,7 @@ def table(record: SweepRecord) -> Table:
             shown.add_section()
         last = key[:2]
         row = (cells.get((*key, n)) for n in counts)
-        shown.add_row(*key[:2], METHOD_TITLES.get(key[2], key[2]), *(map(_cell, row)))
+        shown.add_row(*key[:2], catalog.title(key[2]), *(map(_cell, row)))
     return shown
 
 

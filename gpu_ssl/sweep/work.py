@@ -8,12 +8,12 @@ import torch
 from gpu_ssl import experiment
 from gpu_ssl.config import RunConfig
 from gpu_ssl.data.loading import load_dataset
+from gpu_ssl.encoders import vae
+from gpu_ssl.encoders.fitting import Training, TrainingImages
 from gpu_ssl.errors import UsageError
-from gpu_ssl.methods import m1
-from gpu_ssl.methods.learned import CHECKPOINT
-from gpu_ssl.models.batches import Resident
+from gpu_ssl.methods.representation import CHECKPOINT
+from gpu_ssl.records import Report
 from gpu_ssl.report import writing
-from gpu_ssl.report.records import Report
 from gpu_ssl.runtime.device import resolve_device
 from gpu_ssl.runtime.files import write_text
 from gpu_ssl.runtime.progress import SILENT
@@ -29,9 +29,9 @@ def train_vae(config: RunConfig, folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     dataset = load_dataset(config.data, SILENT)
-    images = torch.from_numpy(dataset.train.images).to(resolve_device(config.device).used)
-    training = m1.TrainingImages(Resident(images), dataset.mirrored, dataset.sha256)
-    m1.train(config, training, folder / CHECKPOINT, SILENT)
+    device = torch.device(resolve_device(config.device).used)
+    images = TrainingImages(dataset.train.images, device, dataset.mirrored, dataset.sha256)
+    vae.fit(images, Training(config, folder / CHECKPOINT))
 
 
 def finish_cell(config: RunConfig, folder: Path, vae_folder: Path, trained: None = None) -> None:
@@ -74,7 +74,7 @@ def read_cell(config: RunConfig, folder: Path) -> Report | None:
     """
     if (folder / writing.CONFIG).is_file() and writing.read_config(folder) != config:
         raise UsageError(
-            f"{folder} holds a cell of other settings; give the changed settings another name, or --output "
+            f"{folder} holds a cell of other settings; give the changed settings another name, or `output` "
             "another folder"
         )
     return writing.read_report(folder)

@@ -41,6 +41,6 @@ def test_only_what_is_below_the_mark_falls_short() -> None:
     )
     report = REPORT.model_copy(update={"results": results})
     assert methods.shortfalls("fashion-mnist", report) == []
-    lower = REPORT.model_copy(update={"results": (result("m1", 100, 0.7599), *results[1:])})
+    lower = REPORT.model_copy(update={"results": (result("m1", 100, 0.7749), *results[1:])})
     (line,) = methods.shortfalls("fashion-mnist", lower)
-    assert line == "fashion-mnist: m1 at 100 labels reaches 75.99 %, wanted are 76.0 %"
+    assert line == "fashion-mnist: m1 at 100 labels reaches 77.49 %, wanted are 77.5 %"

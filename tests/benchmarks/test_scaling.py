@@ -11,10 +11,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from benchmarks import scaling
 from benchmarks.scaling import H100, Costs, parts, seconds_an_image, span
 from gpu_ssl.config import ModelConfig, TrainConfig
-from gpu_ssl.models.batches import Resident
-from gpu_ssl.models.convolution import Convolution
-from gpu_ssl.models.plan import make_plan
-from gpu_ssl.models.training import Trainer, build_vae
+from gpu_ssl.runtime.torch_workarounds.convolution import Convolution
+from gpu_ssl.training.batches import Resident
+from gpu_ssl.training.plan import plan_vae
+from gpu_ssl.training.vae import Trainer, build_vae
 
 COSTS = Costs(flops=19e6, bytes=940e3, share=0.4)
 
@@ -36,7 +36,7 @@ def test_what_a_step_does_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     # As on a GPU: a CPU's own ways take more kernels.
     monkeypatch.setattr(Convolution, "forward", nn.Conv2d.forward)
     model, images = ModelConfig(), Resident(torch.zeros(600, 1, 28, 28, dtype=torch.uint8))
-    plan = make_plan(TrainConfig(batch_size=256, precision="bfloat16"), model, images, mirrored=True)
+    plan = plan_vae(TrainConfig(batch_size=256, precision="bfloat16"), model, images, mirrored=True)
     trainer = Trainer(build_vae(model, images.shape, images.device, 0), images, plan, 0)
     first, second = trainer.batches(trainer.generator)
     trainer.step(first)  # makes the optimizer's state

@@ -17,7 +17,7 @@ import pytest
 from gpu_ssl.config import RunConfig
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.fitted.records import ModelRecord
-from gpu_ssl.report.records import Report
+from gpu_ssl.records import Report
 
 DIGITS = ["--dataset", "digits", "--labels", "50,100", "--no-baselines", "--no-plots", "--quiet", "--json"]
 DIGITS += ["--precision", "float32", "--device", "cpu"]

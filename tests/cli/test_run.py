@@ -20,7 +20,15 @@ QUICK = ("--dataset", "digits", "--epochs", "2", "--labels", "20,100", "--splits
 def test_a_run_prints_the_table_and_fills_its_folder(run_cli: RunCli, tmp_path: Path) -> None:
     done = run_cli("run", *QUICK, "--output", "out")
     assert (done.returncode, done.stderr) == (0, "")
-    for words in ("M1: SVM on VAE latents", "raw pixels", "principal components", "ranks", "20 labels", "±"):
+    for words in (
+        *(
+            "M1: SVM on VAE latents",
+            "hybrid: SVM on VAE latents and HOG",
+            "raw pixels",
+            "principal components",
+        ),
+        *("ranks", "20 labels", "±", "points more than M1", "Seconds a split: m1"),
+    ):
         assert words in done.stdout
     folder = tmp_path / "out"
     report = json.loads((folder / "report.json").read_text())
@@ -31,7 +39,7 @@ def test_a_run_prints_the_table_and_fills_its_folder(run_cli: RunCli, tmp_path: 
     assert sorted(path.name for path in (folder / "plots").iterdir()) == [
         "accuracy.png",
         "confusion-matrix.png",
-        "latent-map.png",
+        "feature-map.png",
         "prior-samples.png",
         "reconstructions.png",
         "training.png",
@@ -39,27 +47,50 @@ def test_a_run_prints_the_table_and_fills_its_folder(run_cli: RunCli, tmp_path: 
     for path in (folder / "plots").iterdir():
         assert path.read_bytes().startswith(b"\x89PNG")
         assert path.stat().st_size > 5000
-    assert len(list((folder / "svm").glob("*.safetensors"))) == 4
+    assert len(list((folder / "classifiers").glob("*.safetensors"))) == 10
+    assert len(list((folder / "predictions").glob("*.safetensors"))) == 20
+    assert {path.name for path in folder.glob("*.json")} == {
+        *("config.json", "report.json", "vae.json", "pca.json")
+    }
     assert not [path for path in folder.rglob("*") if path.name.startswith((".", "checkpoint"))]
 
 
 def test_json_is_the_report_alone(run_cli: RunCli, tmp_path: Path) -> None:
     done = run_cli("run", *QUICK, "--output", "out", "--json", "--no-baselines", "--no-plots")
     assert done.stdout == (tmp_path / "out" / "report.json").read_text()
-    assert {result["method"] for result in json.loads(done.stdout)["results"]} == {"m1"}
+    assert {result["method"] for result in json.loads(done.stdout)["results"]} == {"m1", "hybrid"}
     assert not (tmp_path / "out" / "plots").exists()
 
 
 def test_the_default_folder_tells_what_it_holds(run_cli: RunCli, tmp_path: Path) -> None:
     assert run_cli("run", *QUICK, "--no-baselines", "--no-plots").returncode == 0
     (folder,) = (tmp_path / "runs").iterdir()
-    assert folder.name.endswith("-digits-m1")
+    assert folder.name.endswith("-digits-m1-hybrid")
+
+
+def test_an_encoder_and_methods_on_it_are_asked_for(run_cli: RunCli, tmp_path: Path) -> None:
+    """No VAE is trained where none is needed."""
+    options = ("--dataset", "digits", "--labels", "50", "--splits", "1", "--no-baselines")
+    done = run_cli(
+        *("run", *options, "--method", "svm,graph,auto", "--encoder", "pca+hog", "--output", "out")
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    for words in ("SVM on the encoder asked for", "graph: labels spread", "auto: chosen", "right, graph"):
+        assert words in done.stdout
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert (report["training"], report["config"]["encoder"]) == (None, "pca+hog")
+    (reason,) = (result["reasons"] for result in report["results"] if result["method"] == "auto")
+    assert reason[0].partition(":")[0] in ("svm", "graph")
+    assert not (tmp_path / "out" / "vae.json").exists()
+    assert not (tmp_path / "out" / "plots" / "training.png").exists()
+    resumed = run_cli("run", "--resume", "out", "--json")
+    assert json.loads(resumed.stdout) == report
 
 
 def test_all_leaves_out_counts_the_data_set_cannot_serve_and_says_so(run_cli: RunCli) -> None:
     done = run_cli("run", "--dataset", "digits", "--epochs", "1", "--splits", "1", "--json", "--no-plots")
     counts = [result["labels"] for result in json.loads(done.stdout)["results"]]
-    assert counts == [100, 600, 1000] * 4
+    assert counts == [100, 600, 1000] * 5
     assert "3000" in done.stderr
 
 
@@ -69,6 +100,14 @@ def test_all_leaves_out_counts_the_data_set_cannot_serve_and_says_so(run_cli: Ru
         (["--dataset", "imagenet"], 2, ["imagenet", "fashion-mnist", "digits"]),
         (["--method", "m3"], 2, ["--method 'm3'", "no method 'm3'", "graph", "consistency"]),
         (["--method", ""], 2, ["--method"]),
+        (["--method", "m1,m3"], 2, ["--method 'm1,m3'", "no method 'm3'"]),
+        (["--encoder", "sift"], 2, ["--encoder 'sift'", "no encoder 'sift'", "vae, hog, pixels, pca, ranks"]),
+        (["--encoder", "hog+hog"], 2, ["--encoder 'hog+hog'", "twice"]),
+        (["--encoder", "network"], 2, ["--encoder 'network'", "cannot be asked for"]),
+        (["--encoder", ""], 2, ["--encoder ''", "vae+hog"]),
+        (["--encoder", "pca"], 2, ["method m1 works on vae", "--encoder pca", "svm, graph, consistency"]),
+        (["--encoder", "hog", "--method", "graph,m2"], 2, ["method m2 works on pixels and vae"]),
+        (["--effort", "much"], 2, ["--effort", "quick", "best"]),
         (["--preset", "old"], 2, ["--preset", "modern", "paper"]),
         (["--labels", "5"], 2, ["--labels 5", "10 classes", "10 to 60000"]),
         (["--labels", "1e9"], 2, ["1e9", "is not a label count", "full"]),

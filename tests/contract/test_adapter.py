@@ -20,9 +20,10 @@ import sklearn.svm
 from numpy.typing import NDArray
 
 from gpu_ssl.errors import DeviceError, TrainingError
+from gpu_ssl.runtime.arrays import Array
 from gpu_ssl.svm import _cuml
 from gpu_ssl.svm._sklearn import SklearnBackend
-from gpu_ssl.svm.kernels import KERNEL_NAMES, Array, Kernel
+from gpu_ssl.svm.kernels import KERNEL_NAMES, Kernel
 from gpu_ssl.svm.one_vs_one import fit_one_vs_one
 from gpu_ssl.svm.pairs import Penalty
 from tests.svm import clouds
@@ -182,7 +183,7 @@ def test_a_planted_copy_or_wait_in_the_adapter_is_found(
     ("raised", "error", "words"),
     [
         (cupy.cuda.memory.OutOfMemoryError(1, 2, 3), DeviceError, "too little memory to fit classes 0 and 1"),
-        (MemoryError("std::bad_alloc: out_of_memory"), DeviceError, "--svm sklearn"),
+        (MemoryError("std::bad_alloc: out_of_memory"), DeviceError, "`svm=sklearn`"),
         (
             RuntimeError("SMO error:\nNaN found"),
             TrainingError,

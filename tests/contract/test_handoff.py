@@ -64,9 +64,7 @@ class SeeminglyOnCuda(torch.Tensor):
 
 
 def stream(name: str, log: list[Any]) -> Any:
-    return SimpleNamespace(
-        name=name, log=log, wait_stream=lambda other: log.append((name, "waits for", other.name))
-    )
+    return SimpleNamespace(name=name, log=log)
 
 
 @pytest.fixture
@@ -116,7 +114,7 @@ def test_cupy_gets_the_same_memory_with_the_same_strides(
 
 
 def test_column_major_latents_arrive_as_cuml_wants_them(log: list[Any]) -> None:
-    latents = torch.empty(8, 50).T  # what models.encoding makes
+    latents = torch.empty(8, 50).T  # what encoders make
     array = interop.to_cupy(latents.as_subclass(SeeminglyOnCuda))
     assert array.flags.f_contiguous
 
@@ -149,12 +147,6 @@ def test_what_cannot_be_shared_is_refused_with_the_remedy(
 ) -> None:
     with pytest.raises(InteropError, match=words):
         interop.to_cupy(tensor.as_subclass(SeeminglyOnCuda))
-
-
-def test_work_on_side_streams_is_waited_for_and_the_memory_kept(log: list[Any]) -> None:
-    tensor = torch.zeros(3).as_subclass(SeeminglyOnCuda)
-    interop.to_cupy(tensor, produced_on=[stream("a", log), stream("b", log)])
-    assert log == [("default", "waits for", "a"), ("default", "waits for", "b"), ("kept for", "default")]
 
 
 def test_memory_of_a_side_stream_is_kept_until_cupy_has_read_it(

@@ -129,7 +129,7 @@ def test_a_server_that_sends_something_else_leaves_the_cache_empty(
     (server[1] / "b.gz").write_bytes(b"<html>log in to this network</html>")
     with pytest.raises(DataError, match=r"cannot fetch b\.gz") as caught:
         sources.ensure_files(spec)
-    assert "--data-dir" in str(caught.value)
+    assert "`data_dir`" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert sorted(path.name for path in (sources.cache_dir() / "small").iterdir()) == ["a.gz"]
 

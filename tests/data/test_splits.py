@@ -65,8 +65,8 @@ def test_counts_that_can_be() -> None:
 @pytest.mark.parametrize(
     ("counts", "words"),
     [
-        ((5,), ("--labels 5", "10 classes", "10 to 1347")),
-        ((100, 1348), ("--labels 1348", "more than there are", "10 to 1347")),
+        ((5,), ("`labels=5`", "10 classes", "10 to 1347")),
+        ((100, 1348), ("`labels=1348`", "more than there are", "10 to 1347")),
     ],
 )
 def test_counts_that_cannot_be_are_refused(counts: tuple[int, ...], words: tuple[str, ...]) -> None:

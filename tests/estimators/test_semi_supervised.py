@@ -1,8 +1,6 @@
 """The estimators of the whole pipeline: scikit-learn's contract, and digits learned from a few labels."""
 
-import json
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +17,6 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from gpu_ssl import SemiSupervisedClassifier, VAETransformer
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.errors import DataError, UsageError
-from gpu_ssl.fitted import storage
 
 EXPECTED = {
     "check_classifiers_classes": "its labels are -1 and 1, and -1 stands for no label here",
@@ -116,19 +113,53 @@ def test_latents_are_drawn_as_pictures_of_the_same_kind(digits: Dataset) -> None
     assert np.mean(similarity) > 0.7
 
 
-def test_a_saved_model_says_the_same(
-    fitted: SemiSupervisedClassifier, digits: Dataset, tmp_path: Path
+@pytest.mark.parametrize(
+    ("changes", "method", "encoder"),
+    [
+        ({"method": "m1"}, "m1", "vae"),
+        ({"method": "graph", "encoder": "hog"}, "graph", "hog"),
+        ({"method": "svm", "encoder": "vae+pixels"}, "svm", "vae+pixels"),
+        ({"encoder": "hog", "effort": "quick"}, None, "hog"),
+    ],
+)
+def test_method_and_encoder_are_parameters(
+    digits: Dataset, changes: dict[str, str], method: str | None, encoder: str
 ) -> None:
-    fitted.save(tmp_path / "model")
-    model, record = storage.load(tmp_path / "model", "cpu")
-    images = digits.test.images
-    expected = fitted.predict_proba(images[:, 0])
-    assert np.array_equal(model.predict(images[:1024]).probabilities.astype(np.float32), expected)
-    assert record.class_names == tuple("0123456789")
-    assert json.loads((tmp_path / "model" / "model.json").read_text())["kind"] == "gpu-ssl model"
-    floats = clone(QUICK).fit(digits.train.images[:100, 0] / 255, digits.train.labels[:100])
-    with pytest.raises(UsageError, match="only a model of uint8 images"):
-        floats.save(tmp_path / "other")
+    asked = clone(QUICK).set_params(epochs=1, **changes)
+    assert clone(asked).get_params() == asked.get_params()
+    assert asked.get_params().items() >= changes.items()
+    X, y = few(digits, 100)
+    asked.fit(X[:300], y[:300])
+    record = asked.record_
+    assert method in (record.chosen.method, None)
+    assert (record.chosen.reason == "") == (method is not None)
+    assert record.encoder["name"] == encoder
+    assert (record.training is not None) == ("vae" in encoder)
+    features = asked.transform(X[:5])
+    assert features.dtype == np.float32
+    assert features.shape[1] == len(asked.get_feature_names_out())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"method": "zzz"}, "`method` 'zzz': there is no method 'zzz'; allowed are m1, hybrid, svm, graph"),
+        ({"encoder": "zzz"}, "`encoder` 'zzz': there is no encoder 'zzz'; allowed are vae, hog, pixels"),
+        ({"encoder": "hog+hog"}, "`encoder` 'hog[+]hog': the encoder 'hog[+]hog' names a part twice"),
+        ({"encoder": "network"}, "'network' is made by methods and cannot be asked for"),
+        ({"encoder": ""}, "`encoder` ''"),
+        ({"effort": "zzz"}, "`effort` 'zzz': Input should be 'auto', 'quick' or 'best'"),
+        ({"method": "m1", "encoder": "hog"}, "m1 works on vae, not on `encoder=hog`"),
+        ({"network": "zzz"}, "there is no network 'zzz'; allowed are conv, mlp"),
+        ({"C": -1.0}, "`C` -1.0"),
+        ({"device": "tpu"}, "`device` 'tpu'"),
+    ],
+)
+def test_a_parameter_that_cannot_be_is_named(digits: Dataset, changes: dict[str, object], words: str) -> None:
+    with pytest.raises(UsageError, match=words) as caught:
+        clone(QUICK).set_params(**changes).fit(*few(digits))
+    assert isinstance(caught.value, ValueError)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from gpu_ssl import OneVsOneSVC
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.errors import DeviceError, UsageError
 from gpu_ssl.estimators import svc as module
-from gpu_ssl.report.records import Choice
+from gpu_ssl.records import Choice
 from gpu_ssl.svm.kernels import Kernel
 from tests.svm import clouds, kernels
 from tests.svm.on_device import DEVICE, DeviceBackend, StrictArray, to_device, to_host
@@ -180,7 +180,7 @@ class TestOnADevice:
         svc = OneVsOneSVC().fit(points, labels)
         assert svc.model_.support_vectors.device == DEVICE
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "_like", lambda result, X: to_host(result))
+            patch.setattr(module, "like", lambda result, X: to_host(result))
             assert np.array_equal(svc.predict(points), SVC().fit(points, labels).predict(points))
 
     def test_integers_become_float32(self) -> None:

@@ -16,6 +16,7 @@ from gpu_ssl.errors import DependencyError, StorageError
 from gpu_ssl.fitted.fitting import Fit, fit
 from gpu_ssl.fitted.onnx_file import export
 from gpu_ssl.runtime.progress import SILENT
+from tests.fitted.conftest import CONFIG, own
 
 
 def session(fitted: Fit, folder: Path) -> onnxruntime.InferenceSession:
@@ -35,30 +36,44 @@ def assert_same(fitted: Fit, run: onnxruntime.InferenceSession, images: np.ndarr
 
 
 @pytest.fixture(scope="module")
+def hybrid(fitted: Fit, digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Fit:
+    """An SVM on the latents and on HOG, with the encoders of the model of the folder."""
+    config, checkpoint = (
+        CONFIG.model_copy(update={"method": "hybrid"}),
+        tmp_path_factory.mktemp("hybrid") / "c.json",
+    )
+    return fit(own(digits, 100), config, checkpoint, SILENT, base=(fitted.model, fitted.record))
+
+
+@pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Fit:
     """Two classes, colours, sides of no nice number, and no augmentation."""
     rng = np.random.default_rng(0)
     labels = np.where(np.arange(40) < 20, np.arange(40) % 2, UNLABELLED)
     images = rng.integers(0, 256, (40, 3, 9, 13), dtype=np.uint8)
     own = OwnImages(tuple(map(str, range(40))), images, labels, ("été", "winter"), {})
-    config = FitConfig(device="cpu", train=TrainConfig.of(epochs=1, augment=False))
+    config = FitConfig(method="m1", device="cpu", train=TrainConfig.of(epochs=1, augment=False))
     return fit(own, config, tmp_path_factory.mktemp("tiny") / "checkpoint.json", SILENT)
 
 
-def test_onnxruntime_says_what_we_say(fitted: Fit, dataset: Dataset, tmp_path: Path) -> None:
-    run = session(fitted, tmp_path)
-    for n in (1, 2, len(dataset.test)):
-        assert_same(fitted, run, dataset.test.images[:n])
+@pytest.mark.parametrize("which", ["fitted", "hybrid"])
+def test_onnxruntime_says_what_we_say(
+    which: str, digits: Dataset, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    model = request.getfixturevalue(which)
+    run = session(model, tmp_path)
+    for n in (1, 2, len(digits.test)):
+        assert_same(model, run, digits.test.images[:n])
     noise = np.random.default_rng(0).integers(0, 256, (50, 1, 8, 8), dtype=np.uint8)
-    assert_same(fitted, run, noise)
-    assert_same(fitted, run, np.zeros((1, 1, 8, 8), np.uint8))
+    assert_same(model, run, noise)
+    assert_same(model, run, np.zeros((1, 1, 8, 8), np.uint8))
 
 
-def test_classes_that_are_far_apart_have_probabilities(fitted: Fit, dataset: Dataset, tmp_path: Path) -> None:
+def test_classes_that_are_far_apart_have_probabilities(hybrid: Fit, digits: Dataset, tmp_path: Path) -> None:
     """Where a sigmoid is 0 its logarithm is no number."""
-    coupling = replace(fitted.model.coupling, slope=1000.0)
-    sure = replace(fitted, model=replace(fitted.model, coupling=coupling))
-    assert_same(sure, session(sure, tmp_path), dataset.test.images)
+    calibration = replace(hybrid.model.calibration, slope=1000.0)
+    sure = replace(hybrid, model=replace(hybrid.model, calibration=calibration))
+    assert_same(sure, session(sure, tmp_path), digits.test.images)
 
 
 def test_two_classes_in_colour(tiny: Fit, tmp_path: Path) -> None:

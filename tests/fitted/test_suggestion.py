@@ -1,28 +1,12 @@
 """Suggestions: unsure, unlike each other, never a copy or a labelled one."""
 
 import numpy as np
-import pytest
 
-from gpu_ssl.config import DataConfig, FitConfig, TrainConfig
 from gpu_ssl.data.image_set import Dataset
-from gpu_ssl.data.loading import load_dataset
 from gpu_ssl.data.own import image_key
 from gpu_ssl.data.stream import Block
-from gpu_ssl.fitted.fitting import Fit, fit
+from gpu_ssl.fitted.fitting import Fit
 from gpu_ssl.fitted.suggestion import POOL, margins_of, spread, suggest
-from gpu_ssl.runtime.progress import SILENT
-from tests.fitted.conftest import own
-
-
-@pytest.fixture(scope="module")
-def dataset() -> Dataset:
-    return load_dataset(DataConfig(dataset="digits"))
-
-
-@pytest.fixture(scope="module")
-def fitted(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Fit:
-    config = FitConfig(mirror=False, device="cpu", train=TrainConfig(epochs=5))
-    return fit(own(dataset, 100), config, tmp_path_factory.mktemp("fit") / "checkpoint.json", SILENT)
 
 
 def blocks(images: np.ndarray, size: int) -> list[Block]:
@@ -30,8 +14,8 @@ def blocks(images: np.ndarray, size: int) -> list[Block]:
     return [([str(i) for i in range(s, min(s + size, len(images)))], images[s : s + size]) for s in starts]
 
 
-def test_they_are_of_the_least_sure_and_in_that_order(fitted: Fit, dataset: Dataset) -> None:
-    images = dataset.test.images
+def test_they_are_of_the_least_sure_and_in_that_order(fitted: Fit, digits: Dataset) -> None:
+    images = digits.test.images
     chosen = suggest(fitted.model, blocks(images, 100), 5, set())
     assert chosen is not None
     margins = margins_of(fitted.model.predict(images).probabilities)
@@ -41,9 +25,9 @@ def test_they_are_of_the_least_sure_and_in_that_order(fitted: Fit, dataset: Data
         assert np.array_equal(image, images[int(name)])
 
 
-def test_blocks_of_any_size_give_the_same(fitted: Fit, dataset: Dataset) -> None:
+def test_blocks_of_any_size_give_the_same(fitted: Fit, digits: Dataset) -> None:
     all_at_once, *others = (
-        suggest(fitted.model, blocks(dataset.test.images, n), 7, set()) for n in (450, 64, 7)
+        suggest(fitted.model, blocks(digits.test.images, n), 7, set()) for n in (450, 64, 7)
     )
     assert all_at_once is not None
     for other in others:
@@ -51,8 +35,8 @@ def test_blocks_of_any_size_give_the_same(fitted: Fit, dataset: Dataset) -> None
         assert other.names == all_at_once.names
 
 
-def test_neither_copies_nor_labelled_images_are_suggested(fitted: Fit, dataset: Dataset) -> None:
-    images = dataset.test.images[:60]
+def test_neither_copies_nor_labelled_images_are_suggested(fitted: Fit, digits: Dataset) -> None:
+    images = digits.test.images[:60]
     known = {image_key(image) for image in images[:30]}
     chosen = suggest(fitted.model, blocks(np.concatenate([images, images]), 40), 50, known)
     assert chosen is not None
@@ -64,11 +48,11 @@ def test_neither_copies_nor_labelled_images_are_suggested(fitted: Fit, dataset: 
     assert suggest(fitted.model, [], 5, known) is None
 
 
-def test_they_are_spread_over_the_latent_space() -> None:
+def test_they_are_spread_over_the_space_of_features() -> None:
     rng = np.random.default_rng(0)
-    latents = np.concatenate([rng.normal(10 * k, 0.1, (100, 3)) for k in range(4)]).astype(np.float32)
-    assert sorted(spread(latents, 4, 0) // 100) == [0, 1, 2, 3]
-    many = spread(latents, 50, 0)
+    features = np.concatenate([rng.normal(10 * k, 0.1, (100, 3)) for k in range(4)]).astype(np.float32)
+    assert sorted(spread(features, 4, 0) // 100) == [0, 1, 2, 3]
+    many = spread(features, 50, 0)
     assert len(set(many.tolist())) == 50
     same = np.zeros((20, 3), np.float32)
     assert spread(same[:3], 5, 0).tolist() == [0, 1, 2]

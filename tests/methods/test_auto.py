@@ -1,75 +1,321 @@
-"""The choice between M1 and the network, from the labelled images alone."""
+"""The choice of a method, from the labelled images alone."""
 
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gpu_ssl.data.splits import FOLDS, stratified_folds
-from gpu_ssl.methods.auto import Auto
-from gpu_ssl.methods.evaluation import Answer, Cell
+from gpu_ssl import catalog
+from gpu_ssl.data.image_set import Dataset
+from gpu_ssl.data.splits import Fold
+from gpu_ssl.encoders.encoder import Encoder
+from gpu_ssl.errors import UsageError
+from gpu_ssl.methods import auto
+from gpu_ssl.methods.auto import ENOUGH, MOST_DIVISIONS, choose
+from gpu_ssl.methods.method import Chosen, Labelled, Options, fit_method, resolve
+from gpu_ssl.methods.validation import Judged, cross_validate, folds_of
+from gpu_ssl.methods.view import View
+from tests.encoders import fitted
+from tests.methods import choose as choose_labelled
+from tests.methods import view_of
 
-CLASSES = np.repeat(np.arange(5), 8)
+N = 40
+LABELLED = Labelled(np.arange(N), np.repeat(np.arange(5), 8))
+OPTIONS = Options("auto")
+
+Right = dict[str, NDArray[np.bool_]]
 
 
-def make_auto(monkeypatch: pytest.MonkeyPatch, m1_right: int, graph_right: int) -> Auto:
-    """Of 40 labels M1 finds the first so many, and the graph the last."""
-    auto = Auto(SimpleNamespace(features=SimpleNamespace(method="m1")), SimpleNamespace(), 0)  # type: ignore[arg-type]
-    monkeypatch.setattr(auto, "check_m1", lambda *_: np.arange(40) < m1_right)
-    monkeypatch.setattr(auto, "check_graph", lambda *_: np.arange(40) >= 40 - graph_right)
-    return auto
+@pytest.fixture(scope="module")
+def encoders(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Encoder]:
+    return fitted(digits.train.images, tmp_path_factory.mktemp("encoders"), "vae", "vae+hog", "pca")
+
+
+@pytest.fixture
+def view(digits: Dataset, encoders: dict[str, Encoder]) -> View:
+    return view_of(digits.train.images, encoders.values())
+
+
+@pytest.fixture
+def judge(monkeypatch: pytest.MonkeyPatch) -> Callable[[Right], list[tuple[str, int]]]:
+    """Let each method name certain labelled images right; return what is asked for."""
+
+    def stand_in(right: Right) -> list[tuple[str, int]]:
+        asked: list[tuple[str, int]] = []
+
+        def judged(view: View, labelled: Labelled, options: Options, folds: list[Fold]) -> Judged:
+            asked.append((options.method, len(folds)))
+            positions = np.concatenate([check for _, check in folds])
+            classes = labelled.classes[positions]
+            correct = right[options.method]
+            if correct.ndim == 2:  # a row for each division
+                correct = correct[sum(method == options.method for method, _ in asked) - 1]
+            correct = correct[positions]
+            predicted = np.where(correct, classes, classes + 1)
+            return Judged(positions, np.zeros((len(positions), 10), np.float32), predicted, True)
+
+        monkeypatch.setattr(auto, "cross_validate", judged)
+        return asked
+
+    return stand_in
+
+
+def first(n: int, of: int = N) -> NDArray[np.bool_]:
+    return np.arange(of) < n
+
+
+def last(n: int, of: int = N) -> NDArray[np.bool_]:
+    return np.arange(of) >= of - n
 
 
 @pytest.mark.parametrize(
-    ("m1_right", "graph_right", "chosen"),
-    [(20, 30, "consistency"), (30, 30, "consistency"), (30, 28, "consistency"), (36, 10, "m1")],
+    ("m1", "hybrid", "graph", "chosen"),
+    [
+        (20, 25, 30, "graph"),
+        # A little ahead of the favourite, the graph, is a tie with it.
+        (20, 31, 30, "graph"),
+        (33, 31, 30, "graph"),
+        (0, 0, 0, "graph"),
+        # Clearly ahead: 10 and 2, 14 and 4 images differ.
+        (30, 38, 30, "hybrid"),
+        (38, 36, 30, "m1"),
+        # Of equally good ones the simpler is taken.
+        (38, 38, 30, "m1"),
+    ],
 )
-def test_m1_is_taken_where_the_teacher_is_clearly_worse(
-    monkeypatch: pytest.MonkeyPatch, m1_right: int, graph_right: int, chosen: str
+def test_with_few_labels_the_graph_is_taken_unless_another_is_clearly_ahead(
+    view: View, judge: Callable[[Right], object], m1: int, hybrid: int, graph: int, chosen: str
 ) -> None:
-    method, reason = make_auto(monkeypatch, m1_right, graph_right).choose(np.arange(40), CLASSES)
-    assert method.name == chosen
-    assert f"the graph finds {graph_right}, M1 {m1_right}" in reason
+    judge({"m1": first(m1), "hybrid": first(hybrid), "graph": last(graph)})
+    options, why = choose(view, LABELLED, OPTIONS)
+    assert options == replace(OPTIONS, method=chosen)
+    assert why.method == chosen
+    assert why.shares == {"m1": m1 / N, "hybrid": hybrid / N, "graph": graph / N}
+    assert why.reason == (
+        f"40 labelled images left out in turn: m1 {m1 / N:.1%} right, hybrid {hybrid / N:.1%} right, "
+        f"graph {graph / N:.1%} right"
+    )
 
 
-def test_many_labels_or_a_single_one_need_no_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
-    auto = make_auto(monkeypatch, 40, 0)
-    many = np.repeat(np.arange(5), 60)
-    assert auto.choose(np.arange(300), many)[0].name == "consistency"
-    single = np.array([0, 0, 0, 1])
-    assert auto.choose(np.arange(4), single)[1] == "a class has a single label, too few to compare"
+MORE = 5 * auto.FEW
+"""Labelled images of five classes from which the graph is no favourite any more."""
 
 
-def test_what_was_chosen_answers_and_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    auto = make_auto(monkeypatch, 36, 10)
-    asked: list[Any] = []
+@pytest.mark.parametrize(
+    ("m1", "hybrid", "graph", "chosen"),
+    [
+        (50, 60, 60, "hybrid"),
+        (60, 60, 61, "hybrid"),
+        (50, 60, 73, "graph"),
+        (72, 60, 73, "graph"),
+        (73, 60, 60, "m1"),
+        (0, 0, 0, "hybrid"),
+    ],
+)
+def test_with_more_labels_the_same_holds_for_the_better_svm(
+    view: View, judge: Callable[[Right], object], m1: int, hybrid: int, graph: int, chosen: str
+) -> None:
+    judge({"m1": first(m1, MORE), "hybrid": first(hybrid, MORE), "graph": first(graph, MORE)})
+    rows = np.arange(MORE)
+    assert choose(view, Labelled(rows, rows % 5), OPTIONS)[1].method == chosen
+    # On an encoder that is asked for there is one SVM.
+    judge({"svm": first(60, MORE), "graph": first(61, MORE)})
+    asked = replace(OPTIONS, encoder="pca")
+    assert choose(view, Labelled(rows, rows % 5), asked)[1].method == "svm"
+    assert choose(view, Labelled(rows[1:], rows[1:] % 5), asked)[1].method == "graph"
 
-    def predict(*arguments: Any) -> Answer:
-        asked.append(arguments)
-        return Answer(np.array([3]))
 
-    monkeypatch.setattr(auto.m1, "predict", predict)
-    advance = object()
-    answer = auto.predict(Cell(40, 1), np.arange(40), CLASSES, advance)  # type: ignore[arg-type]
-    ((cell, labelled, classes, told),) = asked
-    assert (cell, told) == (Cell(40, 1), advance)
-    assert np.array_equal(labelled, np.arange(40))
-    assert np.array_equal(classes, CLASSES)
-    assert np.array_equal(answer.classes, [3])
-    assert answer.reason.startswith("m1: the teacher misleads (40 labels")
+def test_equals_are_equal_however_they_come_about(view: View, judge: Callable[[Right], object]) -> None:
+    """A sum of fifths that rounds to a little more must not win."""
+    rng, rows, right = np.random.default_rng(0), np.arange(50), 210
+    for _ in range(20):
+        drawn = [rng.permutation(MOST_DIVISIONS * 50).reshape(MOST_DIVISIONS, 50) for _ in range(2)]
+        m1, hybrid = (order < right for order in drawn)
+        judge({"m1": m1, "hybrid": hybrid, "graph": first(10, 50)})
+        assert choose(view, Labelled(rows, rows % 5), OPTIONS)[1].method == "m1"
 
 
-@pytest.mark.parametrize("sizes", [(2, 9), (5, 5, 5), (30, 7), (1, 4)])
-def test_every_fold_learns_from_every_class_and_each_label_is_checked_once(sizes: tuple[int, ...]) -> None:
-    classes: NDArray[np.int64] = np.repeat(np.arange(len(sizes)), sizes)
-    folds = stratified_folds(classes, 0)
-    if min(sizes) < 2:
-        assert folds == []
-        return
-    assert len(folds) == min(FOLDS, *sizes)
-    assert sorted(np.concatenate([check for _, check in folds])) == list(range(len(classes)))
-    for learn, check in folds:
-        assert set(classes[learn]) == set(range(len(sizes)))
-        assert not set(learn) & set(check)
+def test_candidates_are_quick() -> None:
+    """Each is fitted up to 25 times: none trains a network. The rule for equals rests on their order."""
+    assert auto.QUICK == ("m1", "hybrid", "graph")
+    assert auto.QUICK_ON_ENCODER == ("svm", "graph")
+    for name in (*auto.QUICK, *auto.QUICK_ON_ENCODER, auto.NETWORK):
+        assert catalog.method(name).trains == (name == auto.NETWORK)
+    assert all(catalog.method(name).free for name in (*auto.QUICK_ON_ENCODER, auto.NETWORK))
+
+
+def test_an_encoder_that_is_asked_for_leaves_what_works_on_it(
+    view: View, judge: Callable[[Right], list[tuple[str, int]]]
+) -> None:
+    asked = judge({"svm": first(20), "graph": first(21)})
+    options, why = choose(view, LABELLED, replace(OPTIONS, encoder="pca"))
+    assert {method for method, _ in asked} == {"svm", "graph"}
+    assert (options.method, options.encoder_name, list(why.shares)) == ("graph", "pca", ["svm", "graph"])
+
+
+def test_few_labelled_images_are_divided_again_and_again(
+    view: View, judge: Callable[[Right], list[tuple[str, int]]]
+) -> None:
+    """A choice that rests on forty judgements would be chance; many images need one division."""
+    asked = judge({name: first(20) for name in auto.QUICK})
+    choose(view, LABELLED, OPTIONS)
+    assert asked == [(name, 5) for name in auto.QUICK for _ in range(MOST_DIVISIONS)]
+    asked = judge({name: first(20, ENOUGH) for name in auto.QUICK})
+    rows = np.arange(ENOUGH)
+    choose(view, Labelled(rows, rows % 5), OPTIONS)
+    assert asked == [(name, 5) for name in auto.QUICK]
+
+
+@pytest.mark.parametrize("effort", ["quick", "best"])
+def test_a_class_with_a_single_label_cannot_be_compared(
+    view: View, judge: Callable[[Right], list[tuple[str, int]]], effort: str
+) -> None:
+    asked = judge({})
+    single = Labelled(np.arange(4), np.array([0, 0, 0, 1]))
+    options, why = choose(view, single, replace(OPTIONS, effort=effort))  # type: ignore[arg-type]
+    assert (asked, why.shares) == ([], {})
+    assert "a class has a single labelled image, too few to compare" in why.reason
+    assert options.method == why.method == ("graph" if effort == "quick" else "consistency")
+
+
+BEST = replace(OPTIONS, effort="best")
+
+
+@pytest.mark.parametrize(
+    ("m1", "hybrid", "graph", "chosen"),
+    [
+        (20, 20, 30, "consistency"),
+        (30, 40, 30, "consistency"),
+        (30, 30, 28, "consistency"),
+        # M1 names 26 more right than the graph: the best of the others is taken.
+        (36, 35, 10, "m1"),
+        (36, 38, 10, "hybrid"),
+    ],
+)
+def test_the_best_is_a_network_unless_the_graph_is_clearly_worse(
+    view: View, judge: Callable[[Right], object], m1: int, hybrid: int, graph: int, chosen: str
+) -> None:
+    """The graph teaches the network. That an SVM is a little ahead of it is chance, and no reason."""
+    judge({"m1": first(m1), "hybrid": first(hybrid), "graph": last(graph)})
+    options, why = choose(view, LABELLED, BEST)
+    assert options.method == why.method == chosen
+    told = (
+        "a network, whose teacher is sound"
+        if chosen == "consistency"
+        else "the graph would mislead a network"
+    )
+    assert why.reason.startswith(f"{told} (40 labelled images left out in turn: m1 {m1 / N:.1%} right")
+    assert f"graph {graph / N:.1%} right" in why.reason
+
+
+def test_what_is_clearly_worse_is_mcnemars_test(view: View, judge: Callable[[Right], object]) -> None:
+    """Of the images on which the two differ; those that both name right say nothing."""
+    for differing, chosen in ((4, "consistency"), (5, "m1")):
+        judge({"m1": first(30), "hybrid": first(30), "graph": first(30 - differing)})
+        assert choose(view, LABELLED, BEST)[0].method == chosen, differing
+
+
+def test_many_labels_outweigh_the_teacher(view: View, judge: Callable[[Right], object]) -> None:
+    """It counts little then (`methods.network.teacher_weight`), whatever it is worth."""
+    judge({"m1": first(300, 300), "hybrid": first(300, 300), "graph": first(0, 300)})
+    rows = np.arange(300)
+    assert choose(view, Labelled(rows, rows % 5), BEST)[0].method == "consistency"
+    judge({"m1": first(300, 300), "hybrid": first(300, 300), "graph": first(0, 300)})
+    assert choose(view, Labelled(rows, rows % 6), BEST)[0].method == "hybrid"
+
+
+def test_rows_of_numbers_leave_out_what_is_for_pictures(
+    digits: Dataset, tmp_path: Path, judge: Callable[[Right], list[tuple[str, int]]]
+) -> None:
+    """They have no edges: there is no HOG for hybrid."""
+    rows = digits.train.images.reshape(-1, 1, 1, 64)
+    view = view_of(rows, fitted(rows, tmp_path, "vae", "pca").values())
+    asked = judge({"m1": first(30), "graph": first(20), "svm": first(30)})
+    _, why = choose(view, LABELLED, OPTIONS)
+    assert {method for method, _ in asked} == {"m1", "graph"}
+    assert (why.method, list(why.shares)) == ("m1", ["m1", "graph"])
+    # An encoder that is asked for, and is no HOG, is as good for an SVM as for a graph.
+    options, why = choose(view, LABELLED, replace(OPTIONS, encoder="pca"))
+    assert (options.method, list(why.shares)) == ("svm", ["svm", "graph"])
+
+
+def test_an_encoder_that_cannot_be_is_refused(digits: Dataset, tmp_path: Path) -> None:
+    """HOG of rows of numbers: one line that says so."""
+    rows = digits.train.images.reshape(-1, 1, 1, 64)
+    view = view_of(rows, fitted(rows, tmp_path, "pixels").values())
+    with pytest.raises(UsageError, match="no encoder 'hog' for these rows of numbers; there are pixels"):
+        choose(view, choose_labelled(digits, 50), replace(OPTIONS, encoder="hog"))
+
+
+@pytest.mark.parametrize("asked", [{}, {"encoder": "pca"}])
+def test_shares_are_those_of_cross_validation_on_real_images(
+    digits: Dataset, view: View, asked: dict[str, str]
+) -> None:
+    """And the classifier is the one that the method chosen fits alone."""
+    labelled = choose_labelled(digits, 100)
+    options = Options("auto", **asked)
+    _, chosen = resolve(view, labelled, options)
+    assert chosen is not None
+    assert chosen.shares[chosen.method] >= chosen.shares["graph"] > 0.7
+    for name, share in chosen.shares.items():
+        own = replace(options, method=name)
+        means = []
+        for seed in range(MOST_DIVISIONS):
+            judged = cross_validate(view, labelled, own, folds_of(labelled, replace(own, seed=seed)))
+            means.append(np.mean(judged.predicted == labelled.classes[judged.positions]))
+        assert share == pytest.approx(np.mean(means)), name
+        assert f"{name} {share:.1%} right" in chosen.reason
+    classifier = fit_method(view, labelled, options)
+    assert (classifier.method, classifier.chosen) == (chosen.method, chosen)
+    alone = fit_method(view, labelled, replace(options, method=chosen.method))
+    assert alone.chosen is None
+    assert np.array_equal(classifier.decisions(view), alone.decisions(view))
+
+
+def test_methods_that_do_not_choose_are_resolved_to_themselves(view: View) -> None:
+    options = Options("hybrid")
+    assert resolve(view, LABELLED, options) == (options, None)
+
+
+def test_candidates_are_compared_on_some_of_very_many_images(
+    digits: Dataset, view: View, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All labelled ones among them, up to a number; the choice is the same in every run."""
+    monkeypatch.setattr(auto, "MOST_IMAGES", 400)
+    monkeypatch.setattr(auto, "MOST_LABELS", 100)
+    labelled = choose_labelled(digits, 300)
+    seen: list[tuple[View, Labelled]] = []
+
+    def spy(view: View, labelled: Labelled, options: Options, folds: list[Fold]) -> Judged:
+        seen.append((view, labelled))
+        return cross_validate(view, labelled, options, folds)
+
+    monkeypatch.setattr(auto, "cross_validate", spy)
+    _, one = choose(view, labelled, OPTIONS)
+    for some, own in seen:
+        assert (len(some), len(own.rows)) == (400, 100)
+        assert np.array_equal(np.bincount(own.classes), [10] * 10)
+        # The rows still are those of the labels.
+        places = [
+            np.flatnonzero((digits.train.images == some.pixels[row]).all(axis=(1, 2, 3)))[0]
+            for row in own.rows
+        ]
+        assert np.array_equal(digits.train.labels[places], own.classes)
+        assert set(places) <= set(labelled.rows)
+    assert one.reason.startswith("100 labelled images")
+    assert choose(view, labelled, OPTIONS)[1] == one
+    # What is fitted then sees all of them.
+    assert len(fit_method(view, labelled, replace(OPTIONS, method=one.method)).predict(view)) == len(view)
+
+
+def test_a_choice_is_a_matter_of_the_seed_and_the_labels_alone(digits: Dataset, view: View) -> None:
+    labelled = choose_labelled(digits, 50)
+    one: Chosen = choose(view, labelled, OPTIONS)[1]
+    fresh = view_of(digits.train.images, view.encoders.values())
+    assert choose(fresh, labelled, OPTIONS)[1] == one
+    assert choose(view, labelled, replace(OPTIONS, seed=100))[1].shares != one.shares
+    # The last seed that there is has divisions, too.
+    assert choose(view, labelled, replace(OPTIONS, seed=2**32 - 1))[1].method in auto.QUICK

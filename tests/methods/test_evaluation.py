@@ -1,62 +1,90 @@
-"""Every split gets its SVM from its own labelled images alone; finished cells are not done again."""
+"""Every split gets its classifier from its own labelled images alone; finished cells are not done again."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from gpu_ssl.config import SVMConfig
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.data.splits import labelled_indices
+from gpu_ssl.encoders.encoder import Encoder
 from gpu_ssl.errors import StorageError
-from gpu_ssl.methods.baselines import raw_pixels
-from gpu_ssl.methods.evaluation import Answer, Cell, Predictions, Store, cells_of, predict_cells
-from gpu_ssl.methods.svm import SVMOnFeatures, SVMSolver
-from gpu_ssl.runtime.timing import Stopwatch
+from gpu_ssl.methods import evaluation
+from gpu_ssl.methods.evaluation import Cell, Predictions, Store, cell_seed, cells_of_run, predict_cells
+from gpu_ssl.methods.method import Chosen, Classifier, Labelled, Options
+from gpu_ssl.methods.view import View
 from gpu_ssl.svm._sklearn import SklearnBackend
 from gpu_ssl.svm.backend import SVMBackend
 from gpu_ssl.svm.kernels import Kernel, scale_gamma
 from gpu_ssl.svm.one_vs_one import fit_one_vs_one
 from gpu_ssl.svm.pairs import Penalty
+from tests.encoders import fitted
+from tests.methods import silent, view_of
 
 
-def silent(note: str, steps: float = 1) -> None:
+@pytest.fixture(scope="module")
+def encoders(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Encoder]:
+    folder = tmp_path_factory.mktemp("encoders")
+    return fitted(digits.train.images, folder, "pixels", "vae", "vae+hog")
+
+
+def forget(cell: Cell, classifier: Classifier) -> None:
     pass
 
 
-def predict(
-    dataset: Dataset,
-    counts: tuple[int, ...] = (20, 100),
-    splits: int = 2,
-    backend: SVMBackend | None = None,
-    store: Store | None = None,
-) -> Predictions:
-    stopwatch = Stopwatch(torch.device("cpu"))
-    method = SVMOnFeatures(
-        raw_pixels(dataset), SVMSolver(SVMConfig(), backend or SklearnBackend(), stopwatch)
-    )
-    labels = dataset.train.labels
-    cells = cells_of(counts, len(labels), splits)
-    predictions = predict_cells(method, labels, cells, 0, silent, store)
-    assert stopwatch.seconds["fit"] > 0
-    assert stopwatch.seconds["score"] > 0
-    return predictions
+@pytest.fixture
+def predict(digits: Dataset, encoders: dict[str, Encoder], tmp_path: Path) -> Callable[..., Predictions]:
+    """Predict the digits by an SVM on pixels, unless told otherwise."""
+
+    def predict(
+        counts: tuple[int, ...] = (20, 100),
+        splits: int = 2,
+        options: Options = Options("raw-svc"),  # noqa: B008
+        backend: SVMBackend | None = None,
+        labels: Any = digits.train.labels,
+        keep: Callable[[Cell, Classifier], None] = forget,
+        store: Store | None = None,
+    ) -> Predictions:
+        train, test = (
+            view_of(part.images, encoders.values(), backend) for part in (digits.train, digits.test)
+        )
+        cells = cells_of_run(counts, len(labels), splits)
+        store = store or Store(tmp_path / str(len(list(tmp_path.iterdir()))), "these data")
+        predictions = predict_cells(train, labels, test, cells, options, silent, store, keep)
+        assert train.stopwatch.seconds["fit"] > 0
+        assert test.stopwatch.seconds["score"] > 0
+        return predictions
+
+    return predict
 
 
-def test_predictions_are_those_of_an_svm_on_the_splits_images(digits: Dataset) -> None:
-    predictions = predict(digits)
-    features = raw_pixels(digits)
+def points_of(images: Any) -> Any:
+    return images.reshape(len(images), -1).astype(np.float32) / 255
+
+
+def test_predictions_are_those_of_an_svm_on_the_splits_images(
+    digits: Dataset, predict: Callable[..., Predictions]
+) -> None:
+    predictions = predict()
     chosen = labelled_indices(digits.train.labels, 100, seed=0, split=1)
-    points = features.train(chosen)
+    points = points_of(digits.train.images)[chosen]
     penalty = Penalty(SVMConfig().C, Kernel(gamma=scale_gamma(points)))
     model = fit_one_vs_one(SklearnBackend(), points, digits.train.labels[chosen], 10, penalty)
-    assert np.array_equal(predictions[100][1].classes, model.predict(features.test))
+    assert np.array_equal(predictions[100][1].classes, model.predict(points_of(digits.test.images)))
     assert not np.array_equal(predictions[100][0].classes, predictions[100][1].classes)
-    assert all(p.seconds > 0 for p in predictions[100])
+    for prediction in predictions[100]:
+        assert prediction.seconds > 0
+        assert (prediction.chosen, prediction.curve) == ("", ())
 
 
-def test_an_svm_sees_the_labels_of_its_own_images_alone(digits: Dataset) -> None:
+def test_an_svm_sees_the_labels_of_its_own_images_alone(
+    digits: Dataset, predict: Callable[..., Predictions]
+) -> None:
     labels = digits.train.labels
     seen = []
 
@@ -65,58 +93,168 @@ def test_an_svm_sees_the_labels_of_its_own_images_alone(digits: Dataset) -> None
             seen.append((grouped, sizes))
             return super().solve_pairs(grouped, sizes, penalty, weights)
 
-    predict(digits, backend=Spy(), splits=3)
+    predict(backend=Spy(), splits=3)
     expected = [labelled_indices(labels, n, 0, split) for n in (20, 100) for split in range(3)]
     assert len(seen) == len(expected)
-    pixels = raw_pixels(digits).train
+    pixels = points_of(digits.train.images)
     for (grouped, sizes), chosen in zip(seen, expected, strict=True):
         assert np.array_equal(sizes, np.bincount(labels[chosen]))
-        assert np.array_equal(grouped, pixels(chosen[np.argsort(labels[chosen], kind="stable")]))
+        assert np.array_equal(grouped, pixels[chosen[np.argsort(labels[chosen], kind="stable")]])
 
 
-def test_all_labels_are_one_split(digits: Dataset) -> None:
-    predictions = predict(digits, counts=(len(digits.train),), splits=5)
-    assert len(predictions[len(digits.train)]) == 1
+@pytest.mark.parametrize("method", ["m1", "graph", "auto"])
+def test_labels_that_are_not_shown_do_not_matter(
+    digits: Dataset, predict: Callable[..., Predictions], monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """With all others spoiled a method predicts, and `auto` chooses, the same."""
+    rows = labelled_indices(digits.train.labels, 50, 0, 0)
+    monkeypatch.setattr(evaluation, "labelled_indices", lambda *_: rows)
+    spoiled = (digits.train.labels + 3) % 10
+    spoiled[rows] = digits.train.labels[rows]
+    options = Options(method)
+    (honest,), (other,) = (
+        predict((50,), 1, options, labels=labels)[50] for labels in (digits.train.labels, spoiled)
+    )
+    assert np.array_equal(honest.classes, other.classes)
+    assert honest.chosen == other.chosen
+    assert (method == "auto") == bool(honest.chosen)
+
+
+def test_all_labels_are_one_split(digits: Dataset, predict: Callable[..., Predictions]) -> None:
+    n = len(digits.train)
+    predictions = predict(counts=(100, n), splits=3)
+    assert [len(predictions[count]) for count in (100, n)] == [3, 1]
+    assert cells_of_run((100, n), n, 2) == [Cell(100, 0), Cell(100, 1), Cell(n, 0)]
+
+
+def test_a_classifier_is_kept_with_its_cell_when_it_was_fitted(
+    predict: Callable[..., Predictions], tmp_path: Path
+) -> None:
+    kept: list[tuple[Cell, Classifier]] = []
+    store = Store(tmp_path / "store", "these data")
+    predict(store=store, keep=lambda *pair: kept.append(pair))
+    assert [cell for cell, _ in kept] == cells_of_run((20, 100), 1347, 2)
+    assert {classifier.n_classes for _, classifier in kept} == {10}
 
 
 class Counts:
-    """Predicts the smallest labelled row, and counts how often it is asked."""
+    """Fits in no time: predicts the smallest labelled row, and tells what it was asked."""
 
-    name = "counts"
+    def __init__(self, fails_at: int = 100) -> None:
+        self.asked: list[Options] = []
+        self.fails_at = fails_at
 
-    def __init__(self) -> None:
-        self.asked: list[Cell] = []
+    def fit_method(self, view: View, labelled: Labelled, options: Options) -> Any:
+        if len(self.asked) == self.fails_at:
+            raise KeyboardInterrupt
+        self.asked.append(options)
+        options.advance("half", 0.5)
+        return SimpleNamespace(
+            chosen=Chosen("m1", f"why for {len(labelled.rows)}", {}),
+            curve=(0.5, 0.25),
+            predict=lambda test: np.full(3, labelled.rows[0]),
+        )
 
-    def predict(self, cell, labelled, classes, advance):  # type: ignore[no-untyped-def]
-        self.asked.append(cell)
-        advance("half", 0.5)
-        return Answer(np.full(3, labelled[0]), f"chosen for {cell.labels}", (0.5, 0.25))
+
+CELLS = cells_of_run((20, 100), 1347, 2)
 
 
-CELLS = cells_of((20, 100), 1347, 2)
+@pytest.fixture
+def counted(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Counts, list[Cell], Store], Predictions]:
+    def run(method: Counts, cells: list[Cell], store: Store, advance: Any = silent) -> Predictions:
+        monkeypatch.setattr(evaluation, "fit_method", method.fit_method)
+        view = view_of(digits.train.images)
+        labels = digits.train.labels
+        return predict_cells(view, labels, view, cells, Options("m1"), advance, store, forget)
+
+    return run
 
 
-def test_finished_cells_are_read_back_and_not_done_again(digits: Dataset, tmp_path: Path) -> None:
-    labels, store = digits.train.labels, Store(tmp_path, "these data")
+def test_finished_cells_are_read_back_and_not_done_again(
+    counted: Callable[..., Predictions], tmp_path: Path
+) -> None:
+    store = Store(tmp_path, "these data")
     first, again = Counts(), Counts()
-    some = predict_cells(first, labels, CELLS[:3], 0, silent, store)
-    all_of_them = predict_cells(again, labels, CELLS, 0, silent, store)
-    assert (first.asked, again.asked) == (CELLS[:3], CELLS[3:])
+    some = counted(first, CELLS[:3], store)
+    all_of_them = counted(again, CELLS, store)
+    assert (len(first.asked), len(again.asked)) == (3, 1)
     read, written = all_of_them[20][1], some[20][1]
     assert np.array_equal(read.classes, written.classes)
+    assert read.classes.dtype == np.int64
     assert read.seconds == written.seconds
-    assert read.answer[1:] == written.answer[1:] == ("chosen for 20", (0.5, 0.25))
+    assert (read.chosen, read.curve) == (written.chosen, written.curve) == ("m1: why for 20", (0.5, 0.25))
 
 
-def test_cells_of_other_data_are_refused(digits: Dataset, tmp_path: Path) -> None:
-    predict_cells(Counts(), digits.train.labels, CELLS[:1], 0, silent, Store(tmp_path, "these data"))
-    with pytest.raises(StorageError, match="belongs to another run"):
-        predict_cells(Counts(), digits.train.labels, CELLS[:1], 0, silent, Store(tmp_path, "other data"))
+def test_an_interrupted_run_goes_on_with_the_cell_that_it_was_in(
+    counted: Callable[..., Predictions], tmp_path: Path
+) -> None:
+    """Even within a split: what is stored is whole."""
+    whole = counted(Counts(), CELLS, Store(tmp_path / "whole", "these data"))
+    store = Store(tmp_path / "stopped", "these data")
+    with pytest.raises(KeyboardInterrupt):
+        counted(Counts(fails_at=2), CELLS, store)
+    assert len(list(store.folder.glob("*.json"))) == 2
+    rest = Counts()
+    resumed = counted(rest, CELLS, store)
+    assert len(rest.asked) == 2
+    for count, predictions in whole.items():
+        for one, other in zip(predictions, resumed[count], strict=True):
+            assert np.array_equal(one.classes, other.classes)
 
 
-def test_progress_is_one_step_a_cell_whatever_a_method_tells(digits: Dataset) -> None:
+def test_cells_of_other_data_are_refused(counted: Callable[..., Predictions], tmp_path: Path) -> None:
+    counted(Counts(), CELLS[:1], Store(tmp_path, "these data"))
+    with pytest.raises(StorageError, match=r"belongs to another run .* delete it"):
+        counted(Counts(), CELLS[:1], Store(tmp_path, "other data"))
+
+
+@pytest.mark.parametrize("damage", ["schema", "content"])
+def test_damaged_cells_are_refused(counted: Callable[..., Predictions], tmp_path: Path, damage: str) -> None:
+    """Of another version, or not whole: nobody would notice wrong predictions."""
+    store = Store(tmp_path, "these data")
+    counted(Counts(), CELLS[:1], store)
+    (path,) = tmp_path.glob("*.json")
+    assert path.name == "m1-20-labels-split-0.json"
+    description = json.loads(path.read_text())
+    path.write_text(json.dumps({**description, "schema": 1}) if damage == "schema" else "{")
+    with pytest.raises(StorageError, match=path.name):
+        counted(Counts(), CELLS[:1], store)
+
+
+def test_methods_do_not_share_cells(counted: Callable[..., Predictions], tmp_path: Path) -> None:
+    store = Store(tmp_path, "these data")
+    counted(Counts(), CELLS[:1], store)
+    assert store.load("m1", CELLS[0]) is not None
+    assert store.load("graph", CELLS[0]) is None
+    assert store.load("m1", CELLS[1]) is None
+
+
+def test_progress_is_one_step_a_cell_whatever_a_method_tells(
+    counted: Callable[..., Predictions], tmp_path: Path
+) -> None:
     told: list[tuple[str, float]] = []
-    predict_cells(
-        Counts(), digits.train.labels, CELLS[:1], 0, lambda note, steps=1: told.append((note, steps))
-    )
+
+    def advance(note: str, steps: float = 1) -> None:
+        told.append((note, steps))
+
+    store = Store(tmp_path, "these data")
+    counted(Counts(), CELLS[:1], store, advance)
     assert told == [("20 labels, split 1, half", 0.5), ("20 labels, split 1", 0.5)]
+    told.clear()
+    counted(Counts(), CELLS[:1], store, advance)
+    assert told == [("20 labels, split 1", 1)], "one that is read back is a step, too"
+
+
+def test_networks_of_a_split_have_a_seed_of_their_own(
+    counted: Callable[..., Predictions], tmp_path: Path
+) -> None:
+    """The same for every number of labels: what differs between counts then are the labels."""
+    method = Counts()
+    counted(method, CELLS, Store(tmp_path, "these data"))
+    seeds = [options.seed for options in method.asked]
+    assert seeds == [cell_seed(0, cell) for cell in CELLS]
+    assert seeds[:2] == seeds[2:]
+    assert seeds[0] != seeds[1]
+    assert cell_seed(1, CELLS[0]) != cell_seed(0, CELLS[0])

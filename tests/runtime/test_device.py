@@ -24,9 +24,9 @@ def test_auto_falls_back_with_the_reason() -> None:
 @without_cuda
 @pytest.mark.parametrize("requested", ["cuda", "cuda:3"])
 def test_an_explicit_device_is_refused_with_the_remedy(requested: str) -> None:
-    with pytest.raises(DeviceError, match=f"--device {requested}") as caught:
+    with pytest.raises(DeviceError, match=f"`device={requested}`") as caught:
         resolve_device(requested)
-    assert "--device cpu" in str(caught.value)
+    assert "`device=cpu`" in str(caught.value)
     assert caught.value.exit_code == 1
 
 

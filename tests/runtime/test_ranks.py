@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from gpu_ssl.errors import RankError
+from gpu_ssl.runtime.process_group import Together, shard_of
 from gpu_ssl.runtime.ranks import ALONE, join_ranks
-from gpu_ssl.runtime.together import Together, shard_of
 
 
 def test_three_ranks_exchange_what_one_has() -> None:
@@ -58,8 +58,8 @@ def test_other_errors_stay_what_they_are() -> None:
 def test_a_rank_that_waits_in_the_depths_of_torch_ends_with_a_word() -> None:
     """As one does for a GPU that waits for a dead rank: Python's own handler of signals has no turn there."""
     code = (
-        "import torch; from gpu_ssl.runtime import together; "
-        "together.GRACE = 0.5; rank = object.__new__(together.Together); rank._heed_sigterm(); "
+        "import torch; from gpu_ssl.runtime import process_group; "
+        "process_group.GRACE = 0.5; rank = object.__new__(process_group.Together); rank._heed_sigterm(); "
         "print('waiting', flush=True); torch.futures.Future().wait()"
     )
     process = subprocess.Popen(

@@ -12,8 +12,8 @@ import array_api_strict as xp
 import numpy as np
 from numpy.typing import NDArray
 
+from gpu_ssl.runtime.arrays import Array
 from gpu_ssl.svm._sklearn import SklearnBackend
-from gpu_ssl.svm.kernels import Array
 from gpu_ssl.svm.pairs import BinarySVM, Penalty
 
 DEVICE = xp.Device("device1")

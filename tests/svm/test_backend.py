@@ -3,7 +3,7 @@
 import pytest
 
 from gpu_ssl.errors import DeviceError
-from gpu_ssl.report.records import Choice
+from gpu_ssl.records import Choice
 from gpu_ssl.svm import backend
 from gpu_ssl.svm._sklearn import SklearnBackend
 from gpu_ssl.svm.backend import cuml_backend, resolve_backend
@@ -35,13 +35,13 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     assert isinstance(chosen, SklearnBackend)
     assert "not installed" in choice.reason
     assert "copied to the host" in choice.reason
-    with pytest.raises(DeviceError, match="--svm cuml: cupy, cuml, rmm not installed"):
+    with pytest.raises(DeviceError, match="`svm=cuml`: cupy, cuml, rmm not installed"):
         resolve_backend("cuml", GPU)
 
 
 def test_cuml_serves_the_first_visible_gpu_alone() -> None:
     second = Choice(requested="cuda:1", used="cuda:1", reason="usable")
-    with pytest.raises(DeviceError, match="CUDA_VISIBLE_DEVICES=1 and give --device cuda"):
+    with pytest.raises(DeviceError, match="CUDA_VISIBLE_DEVICES=1 and give `device=cuda`"):
         resolve_backend("cuml", second)
     assert resolve_backend("auto", second)[1].used == "sklearn"
 

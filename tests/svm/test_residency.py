@@ -13,8 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gpu_ssl.methods import features as features_module
-from gpu_ssl.methods.features import of_array
 from gpu_ssl.svm import kernels as kernels_module
 from gpu_ssl.svm import model as model_module
 from gpu_ssl.svm import one_vs_one as one_vs_one_module
@@ -27,9 +25,9 @@ from tests.svm.on_device import DEVICE, DeviceBackend, numbers_refused, to_devic
 
 
 def fit_on_device(points: NDArray[Any], labels: NDArray[np.int64], kernel: Kernel) -> OneVsOneModel:
-    features = of_array("test", to_device(points), to_device(points))
-    chosen = features.train(np.arange(len(points)))
-    return fit_one_vs_one(DeviceBackend(), chosen, labels, int(labels.max()) + 1, Penalty(1.0, kernel))
+    return fit_one_vs_one(
+        DeviceBackend(), to_device(points), labels, int(labels.max()) + 1, Penalty(1.0, kernel)
+    )
 
 
 @settings(max_examples=25)
@@ -92,8 +90,8 @@ PLANTS: list[tuple[Any, Callable[..., Any], str, str]] = [
         "decisions >= 0 * float(decisions[0, 0])",
     ),
     (
-        model_module.OneVsOneModel,
-        model_module.OneVsOneModel._count_votes,
+        model_module,
+        model_module._count_votes,
         "signs = 2 *",
         "_ = bool(for_second[0, 0]) or None; signs = 2 *",
     ),
@@ -104,7 +102,12 @@ PLANTS: list[tuple[Any, Callable[..., Any], str, str]] = [
         "xp.take(positions, found)",
         "xp.take(positions, xp.asarray(np.asarray(found)))",
     ),
-    (features_module, features_module.of_array, "xp.take(train, ", "np.take(np.asarray(train), "),
+    (
+        one_vs_one_module,
+        fit_one_vs_one,
+        "xp.take(points, index, axis=0)",
+        "np.take(np.asarray(points), rows, 0)",
+    ),
 ]
 
 
@@ -121,7 +124,7 @@ def test_a_planted_copy_or_wait_is_found(
     exec(compile(ast.parse(source.replace(code, planted)), "<planted>", "exec"), scope)
     points, labels = clouds(60, 4, 3, seed=0)
     monkeypatch.setattr(owner, function.__name__, scope[function.__name__])
-    if owner is features_module:
+    if function is fit_one_vs_one:
         monkeypatch.setitem(globals(), function.__name__, scope[function.__name__])
     fit(points, labels, Kernel()).predict(points)  # on NumPy nothing is wrong with it
     with numbers_refused(), pytest.raises((RuntimeError, ValueError, TypeError)):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gpu_ssl.errors import UsageError
-from gpu_ssl.sweep.spec import SweepSpec, cells_of
+from gpu_ssl.sweep.spec import SweepSpec, sweep_cells
 
 
 def spec(tmp_path: Path, text: str) -> SweepSpec:
@@ -27,7 +27,7 @@ name = "narrow"
 model.latent_dim = 16
 train.epochs = 1
 """
-    cells = cells_of(spec(tmp_path, text), "cpu")
+    cells = sweep_cells(spec(tmp_path, text), "cpu")
     assert len(cells) == len({cell.name for cell in cells}) == 2 * 2 * 2 * 3 * 2
     assert len({cell.vae_name for cell in cells}) == 2 * 3 * 2
     for cell in cells:
@@ -38,7 +38,7 @@ train.epochs = 1
 
 
 def test_what_is_left_out_has_defaults_and_what_comes_twice_counts_once(tmp_path: Path) -> None:
-    (cell,) = cells_of(spec(tmp_path, 'datasets = ["digits"]\nlabels = [50, 50]'), "auto")
+    (cell,) = sweep_cells(spec(tmp_path, 'datasets = ["digits"]\nlabels = [50, 50]'), "auto")
     assert (cell.variant, cell.config.seed, cell.config.splits, cell.config.methods) == (
         "default",
         0,
@@ -51,12 +51,12 @@ def test_what_is_left_out_has_defaults_and_what_comes_twice_counts_once(tmp_path
     ("text", "words"),
     [
         ("datasets = [", "is not TOML"),
-        ('labels = [50]\ndatasets = "digits"', "--datasets 'digits'"),
-        ('datasets = ["digits"]', "--labels"),
+        ('labels = [50]\ndatasets = "digits"', "`datasets` 'digits'"),
+        ('datasets = ["digits"]', "`labels`"),
         ('datasets = ["digits"]\nlabels = [50]\nmethods = ["m3"]', "there is no method 'm3'; allowed are m1"),
-        ('datasets = ["digits"]\nlabels = [50]\ncolour = 1', "--colour 1"),
+        ('datasets = ["digits"]\nlabels = [50]\ncolour = 1', "`colour` 1"),
         ('datasets = ["../x"]\nlabels = [50]', "'../x'"),
-        ('datasets = ["digits"]\nlabels = [50]\n[[settings]]\nmodel.latent_dim = 0', "--latent-dim 0"),
+        ('datasets = ["digits"]\nlabels = [50]\n[[settings]]\nmodel.latent_dim = 0', "`latent_dim` 0"),
         (
             'datasets = ["digits"]\nlabels = [50]\n[[settings]]\n[[settings]]',
             "two settings are named 'default'",
@@ -72,7 +72,7 @@ def test_what_cannot_be_is_one_line(tmp_path: Path, text: str, words: str) -> No
 
 
 def test_a_seed_that_cannot_be_and_a_missing_file_are_told(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--seed -1"):
-        cells_of(spec(tmp_path, 'datasets = ["digits"]\nlabels = [50]\nseeds = [-1]'), "cpu")
+    with pytest.raises(UsageError, match="`seed` -1"):
+        sweep_cells(spec(tmp_path, 'datasets = ["digits"]\nlabels = [50]\nseeds = [-1]'), "cpu")
     with pytest.raises(UsageError, match="cannot read"):
         SweepSpec.read(tmp_path / "none.toml")

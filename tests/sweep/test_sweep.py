@@ -14,7 +14,7 @@ import pytest
 from gpu_ssl.errors import DependencyError, UsageError
 from gpu_ssl.runtime.progress import SILENT
 from gpu_ssl.sweep import cluster
-from gpu_ssl.sweep.spec import SweepCell, SweepSpec, cells_of
+from gpu_ssl.sweep.spec import SweepCell, SweepSpec, sweep_cells
 from gpu_ssl.sweep.summary import summarize
 from gpu_ssl.sweep.work import finish_cell, read_cell
 from tests.program import run_program, start_program
@@ -44,7 +44,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cells(root: Path) -> list[SweepCell]:
-    return cells_of(SweepSpec.read(root / "spec.toml"), "cpu")
+    return sweep_cells(SweepSpec.read(root / "spec.toml"), "cpu")
 
 
 def program(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,44 @@
+"""The encoders."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """A map from images to features that knows no label.
+
+    Parameters
+    ----------
+    name, help : str
+        What users type, and one line of help.
+    module : str
+        Defines ``fit`` and ``build``; see `encoders.encoder`.
+    pictures : bool
+        Whether it needs pictures: rows of numbers, which are images of one row, have no edges.
+    shared : bool
+        Whether several ranks train it together, and encode together.
+    internal : bool
+        Whether only methods make it, and no user asks for it.
+    """
+
+    name: str
+    help: str
+    module: str
+    pictures: bool = False
+    shared: bool = False
+    internal: bool = False
+
+
+ENCODERS: tuple[EncoderSpec, ...] = (
+    EncoderSpec("vae", "posterior means of the VAE", "gpu_ssl.encoders.vae", shared=True),
+    EncoderSpec(
+        "hog",
+        "histograms of oriented gradients (Dalal and Triggs 2005)",
+        "gpu_ssl.encoders.hog",
+        pictures=True,
+    ),
+    EncoderSpec("pixels", "pixel intensities", "gpu_ssl.encoders.pixels"),
+    EncoderSpec("pca", "50 principal components of the pixels", "gpu_ssl.encoders.pca"),
+    EncoderSpec("ranks", "ranks of the pixel intensities within an image", "gpu_ssl.encoders.ranks"),
+    EncoderSpec("network", "features of a trained classifier", "gpu_ssl.encoders.network", internal=True),
+)

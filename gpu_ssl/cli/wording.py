@@ -1,0 +1,45 @@
+"""Words errors for the command line.
+
+Messages of the library name a setting in backticks, alone or with a value: `batch_size`, `precision=float32`.
+A user of the command line knows these as options.
+"""
+
+import re
+from typing import Final
+
+from gpu_ssl.config import DataConfig, FitConfig, ModelConfig, RunConfig, SVMConfig, TrainConfig
+
+OPTIONS: Final = {
+    "methods": "--method",
+    "C": "--svm-c",
+    "gamma": "--svm-gamma",
+    "svm_backend": "--svm",
+    "svm": "--svm",
+    "from": "--from",
+    "output": "--output",
+    "resume": "--resume",
+    "cluster": "--cluster",
+}
+"""Options whose name is not that of their setting, or that stand for no setting."""
+
+_SETTINGS = set(OPTIONS).union(
+    *(c.model_fields for c in (DataConfig, FitConfig, ModelConfig, RunConfig, SVMConfig, TrainConfig))
+)
+_MENTIONED = re.compile(r"`(\w+)(?:=([^`]*))?`")
+
+
+def option_name(setting: str) -> str:
+    """Return the option of the command line for a setting."""
+    return OPTIONS.get(setting, f"--{setting.replace('_', '-')}")
+
+
+def as_options(message: str) -> str:
+    """Return a message with the settings that it names in backticks as options."""
+
+    def word(match: re.Match[str]) -> str:
+        setting, value = match.groups()
+        if setting not in _SETTINGS:
+            return match.group()
+        return option_name(setting) if value is None else f"{option_name(setting)} {value}"
+
+    return _MENTIONED.sub(word, message)

@@ -1,0 +1,1 @@
+"""From images to features, without a label: one module an encoder; see `encoders.encoder`."""

@@ -1,0 +1,30 @@
+"""Pixel intensities as features: what every other encoder must beat."""
+
+import math
+from typing import Any
+
+from torch import Tensor
+
+from gpu_ssl.encoders.encoder import Encoder, ImageShape, intensities
+from gpu_ssl.encoders.fitting import Training, TrainingImages
+
+
+class Pixels(Encoder):
+    """Intensities from 0 to 1, row by row."""
+
+    def __init__(self, image_shape: ImageShape) -> None:
+        super().__init__("pixels", image_shape, math.prod(image_shape))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """See `Encoder.forward`."""
+        return intensities(images).flatten(1)
+
+
+def fit(images: TrainingImages, training: Training) -> Pixels:
+    """Make the encoder; there is nothing to learn."""
+    return build(images.image_shape, {})
+
+
+def build(image_shape: ImageShape, settings: dict[str, Any]) -> Pixels:
+    """Make the encoder; see `encoders.encoder`."""
+    return Pixels(image_shape)

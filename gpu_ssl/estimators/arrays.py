@@ -1,0 +1,25 @@
+"""Arrays of any library: to the host, and back to where the caller's are."""
+
+from typing import Any
+
+import torch
+from array_api_compat import array_namespace, device, is_cupy_array, is_torch_array
+
+from gpu_ssl.runtime import interop
+from gpu_ssl.runtime.arrays import Array
+
+
+def on_host(array: Any) -> Any:
+    """Copy an array on a device to the host; leave everything else as it is."""
+    if is_torch_array(array):
+        return interop.to_numpy(interop.copy_to_host(array))
+    return array.get() if is_cupy_array(array) else array
+
+
+def like(result: Array, X: Array) -> Array:
+    """Return `result` as an array of X's library, on X's device."""
+    if is_torch_array(X):
+        return torch.utils.dlpack.from_dlpack(result).to(X.device)
+    if is_cupy_array(X):
+        return array_namespace(X).asarray(result, device=device(X))
+    return on_host(result)

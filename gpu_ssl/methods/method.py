@@ -1,0 +1,211 @@
+"""What all methods have in common: what they are given, and the classifier that they return.
+
+The module of a method defines two functions::
+
+    fit(view: View, labelled: Labelled, options: Options) -> Classifier
+    load(saved: Saved) -> Classifier
+
+The first learns from the labelled images of a view, and may look at all others. The second makes the
+classifier anew of what `Classifier.tensors` and `Classifier.settings` returned. One that chooses among
+others defines ``choose(view, labelled, options) -> tuple[Options, Chosen]`` and no ``load``.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from array_api_compat import array_namespace
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gpu_ssl import catalog
+from gpu_ssl.catalog import MethodSpec
+from gpu_ssl.config import Effort, Preset, SVMConfig
+from gpu_ssl.encoders.encoder import Encoder, Exhibit
+from gpu_ssl.errors import UsageError
+from gpu_ssl.methods.view import View
+from gpu_ssl.runtime.arrays import Array
+from gpu_ssl.runtime.progress import Advance
+from gpu_ssl.svm.backend import SVMBackend
+from gpu_ssl.svm.model import winners
+
+
+class Labelled(NamedTuple):
+    """The labelled images of a view.
+
+    `rows` (n,), int64, are ascending; `classes` (n,), int64, run from 0 to the largest, each with an image.
+    """
+
+    rows: NDArray[np.int64]
+    classes: NDArray[np.int64]
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return int(self.classes.max()) + 1
+
+    @property
+    def per_class(self) -> float:
+        """Mean number of labelled images of a class."""
+        return len(self.rows) / self.n_classes
+
+    def take(self, positions: NDArray[np.int64]) -> "Labelled":
+        """Return some of them."""
+        return Labelled(self.rows[positions], self.classes[positions])
+
+
+def _ignore(note: str, steps: float = 1) -> None:
+    """Show nothing."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a method is to be fitted.
+
+    Parameters
+    ----------
+    method : str
+        Its name.
+    encoder : str
+        Whose features it works on; "" for its own choice.
+    svm : SVMConfig
+        Settings of the SVM.
+    preset, effort : str
+        See `config`; `effort` is ``quick`` or ``best`` here.
+    seed : int
+        Seed of everything random.
+    advance : callable
+        May be called with parts of 1 where the work is long.
+    """
+
+    method: str
+    encoder: str = ""
+    svm: SVMConfig = field(default_factory=SVMConfig)
+    preset: Preset = "modern"
+    effort: Effort = "quick"
+    seed: int = 0
+    advance: Advance = _ignore
+
+    @property
+    def spec(self) -> MethodSpec:
+        """The method's entry in the catalog."""
+        return catalog.method(self.method)
+
+    @property
+    def encoder_name(self) -> str:
+        """Name of the encoder whose features the method works on."""
+        return self.encoder if self.encoder and self.spec.free else self.spec.encoder
+
+    @property
+    def teacher_name(self) -> str:
+        """Name of the encoder whose graph teaches the method's networks."""
+        return self.encoder if self.encoder and self.spec.free else self.spec.teacher
+
+
+class Chosen(NamedTuple):
+    """The method that was chosen, why, and the share of left-out labelled images that each named right."""
+
+    method: str
+    reason: str
+    shares: dict[str, float]
+
+
+class Saved(NamedTuple):
+    """What a classifier is made anew of: its encoder and what it saved, with the backend for its arrays."""
+
+    encoder: Encoder
+    tensors: dict[str, Tensor]
+    settings: dict[str, Any]
+    backend: SVMBackend
+    device: torch.device
+
+
+class Classifier(ABC):
+    """What a method has learned: features of images in, decisions out.
+
+    Attributes
+    ----------
+    method : str
+        Name of the method that `load` belongs to; of one that chooses, of the one chosen.
+    encoder : Encoder
+        Makes the features.
+    n_classes : int
+        Number of classes.
+    pairwise : bool
+        Whether decisions are of pairs of classes (n, n_pairs), as an SVM's are: positive for the second class
+        of a pair. Otherwise they are log-probabilities of the classes, (n, n_classes).
+    chosen : Chosen or None
+        Why it is this one, from a method that chooses.
+    curve : tuple of float
+        Mean loss of every 100 steps, from a method that trains a network.
+    """
+
+    pairwise: bool
+
+    def __init__(self, method: str, encoder: Encoder, n_classes: int, curve: tuple[float, ...] = ()) -> None:
+        self.method, self.encoder, self.n_classes, self.curve = method, encoder, n_classes, curve
+        self.chosen: Chosen | None = None
+
+    @abstractmethod
+    def decisions(self, view: View) -> NDArray[np.float32]:
+        """Return the decisions for all images of a view, on the host."""
+
+    @abstractmethod
+    def predict(self, view: View) -> NDArray[np.int64]:
+        """Return the class of each image of a view, (n,), on the host."""
+
+    def winners(self, decisions: Array) -> Array:
+        """Return the classes (n,) that decisions, an array of any library, are for."""
+        if self.pairwise:
+            return winners(decisions, self.n_classes)
+        return array_namespace(decisions).argmax(decisions, axis=1)
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all that was learned from labels, apart from the encoder, to be saved."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Return what else `load` needs, as JSON."""
+
+    @abstractmethod
+    def module(self) -> nn.Module:
+        """Return a module on the CPU from features (n, width) to decisions, to be exported."""
+
+    def exhibits(self, view: View) -> list[Exhibit]:
+        """Return pictures of what it has learned, with some images of a view."""
+        return []
+
+
+def fit_method(view: View, labelled: Labelled, options: Options) -> Classifier:
+    """Fit the method that `options` names to the labelled images of a view."""
+    classifier: Classifier = catalog.load_module(options.spec).fit(view, labelled, options)
+    return classifier
+
+
+def resolve(view: View, labelled: Labelled, options: Options) -> tuple[Options, Chosen | None]:
+    """Return the options of the method that will be fitted: of one that chooses, its choice and why."""
+    choose = getattr(catalog.load_module(options.spec), "choose", None)
+    return (options, None) if choose is None else choose(view, labelled, options)
+
+
+def encoders_of(method: MethodSpec, asked: str | None) -> tuple[str, ...]:
+    """Return the encoders that a method needs: its own, or the one asked for.
+
+    Raises
+    ------
+    UsageError
+        If one is asked for and the method works on others; a baseline leaves it to other methods.
+    """
+    own = tuple(dict.fromkeys(name for name in (method.encoder, method.teacher) if name))
+    if not asked or method.baseline:
+        return own
+    if not method.free:
+        free = ", ".join(spec.name for spec in catalog.METHODS if spec.free)
+        raise UsageError(
+            f"the method {method.name} works on {' and '.join(own)}, not on `encoder={asked}`; the methods "
+            f"that take an encoder are {free}"
+        )
+    return (asked,)

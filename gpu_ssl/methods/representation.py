@@ -1,0 +1,102 @@
+"""Represents a data set: fits the encoders that methods need, and makes views of its images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gpu_ssl import catalog
+from gpu_ssl.catalog import MethodSpec
+from gpu_ssl.config import RunConfig
+from gpu_ssl.data.image_set import Dataset
+from gpu_ssl.encoders import vae
+from gpu_ssl.encoders.encoder import Encoder
+from gpu_ssl.encoders.fitting import Training, TrainingImages, fit_encoders
+from gpu_ssl.encoders.saving import describe_encoder
+from gpu_ssl.methods.method import encoders_of
+from gpu_ssl.methods.view import View
+from gpu_ssl.runtime import tensor_file
+from gpu_ssl.runtime.device import resolve_precision
+from gpu_ssl.runtime.progress import Progress
+from gpu_ssl.runtime.ranks import Ranks
+from gpu_ssl.runtime.timing import Stopwatch
+from gpu_ssl.svm.backend import SVMBackend
+from gpu_ssl.training.batches import Resident
+
+CHECKPOINT = "checkpoint.json"
+"""Description file of the VAE's checkpoint, in the folder of a run."""
+
+
+def represent(
+    config: RunConfig,
+    dataset: Dataset,
+    methods: Sequence[MethodSpec],
+    backend: SVMBackend,
+    folder: Path,
+    stopwatch: Stopwatch,
+    progress: Progress,
+    ranks: Ranks,
+) -> tuple[View, View]:
+    """Fit the encoders that methods need, write them to disk, and return views of both parts of a data set.
+
+    No label is read here. Encoders that ranks share are trained by all of them, each on its shard of the
+    images; rank 0 gets the features of all images, and fits the others; the other processes end here.
+
+    Returns
+    -------
+    tuple of (View, View)
+        Training and test images.
+    """
+    device, parts = stopwatch.device, (dataset.train, dataset.test)
+    names = dict.fromkeys(name for method in methods for name in encoders_of(method, config.encoder))
+    single = dict.fromkeys(part for name in names for part in catalog.encoder_parts(name))
+    shared = [part for part in single if catalog.encoder(part).shared]
+    shards = [ranks.shard(len(part)) for part in parts]
+    images = TrainingImages(dataset.train.images, device, dataset.mirrored, dataset.sha256, shards[0])
+    training = Training(config, folder / CHECKPOINT, progress, ranks)
+    with stopwatch.phase("upload"):
+        placed = images.placed
+    if device.type == "cuda" and shared:
+        with stopwatch.phase("warm_up"):
+            vae.warm_up(config, images)
+    with stopwatch.phase("train"):
+        encoders = fit_encoders(shared, images, training)
+
+    precision = resolve_precision(config.train.precision, device)
+    here = placed.pixels if isinstance(placed, Resident) else None
+
+    def view(pixels: NDArray[np.uint8], images: torch.Tensor | None) -> View:
+        return View(pixels, encoders, backend, stopwatch, dataset.mirrored, precision, images)
+
+    of_shards = [
+        view(part.images[shard.start : shard.stop], resident)
+        for part, shard, resident in zip(parts, shards, (here, None), strict=True)
+    ]
+    found = {
+        encoder: [
+            ranks.gather(own.features(encoder), len(part)) for own, part in zip(of_shards, parts, strict=True)
+        ]
+        for encoder in encoders.values()
+    }
+    ranks.part()
+    with stopwatch.phase("train"):
+        encoders |= fit_encoders(names, images, training, encoders.values())
+    for encoder in encoders.values():
+        _save_encoder(folder / f"{encoder.name}.json", encoder)
+    train, test = (
+        view(dataset.train.images, here if ranks.size == 1 else None),
+        view(dataset.test.images, None),
+    )
+    for encoder, features in found.items():
+        for whole, rows in zip((train, test), features, strict=True):
+            if rows is not None:
+                whole.keep(encoder, rows)
+    return train, test
+
+
+def _save_encoder(path: Path, encoder: Encoder) -> None:
+    if len(encoder.parts) == 1 and encoder.state_dict():
+        description = {"kind": "gpu-ssl encoder", "schema": 1, "encoder": describe_encoder(encoder)}
+        tensor_file.save(path, dict(encoder.state_dict()), description)

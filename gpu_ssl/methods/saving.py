@@ -1,0 +1,77 @@
+"""Classifiers, with their encoders, as tensors and JSON."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gpu_ssl import catalog
+from gpu_ssl.encoders.saving import build_encoder, describe_encoder
+from gpu_ssl.errors import StorageError
+from gpu_ssl.methods.method import Classifier, Saved
+from gpu_ssl.runtime import tensor_file
+from gpu_ssl.svm.backend import SVMBackend
+
+KIND = "gpu-ssl classifier"
+
+
+def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors under names that begin with ``prefix.``; `below` takes them out again."""
+    return {f"{prefix}.{name}": value for name, value in tensors.items()}
+
+
+def below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return those tensors whose names begin with ``prefix.``, without it."""
+    start = f"{prefix}."
+    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+
+
+def describe_classifier(classifier: Classifier) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return what a classifier can be made of again: tensors, and JSON."""
+    encoder = classifier.encoder
+    tensors = {
+        **under("encoder", dict(encoder.state_dict())),
+        **under("classifier", classifier.tensors()),
+    }
+    settings = {"method": classifier.method, **classifier.settings()}
+    return tensors, {"encoder": describe_encoder(encoder), "classifier": settings}
+
+
+def build_classifier(
+    tensors: dict[str, Tensor], description: dict[str, Any], backend: SVMBackend, device: torch.device
+) -> Classifier:
+    """Make a classifier of what `describe_classifier` returned.
+
+    Raises
+    ------
+    AttributeError, KeyError, TypeError, ValueError, RuntimeError
+        If the parts do not fit together.
+    """
+    encoder = build_encoder(description["encoder"], below("encoder", tensors)).to(device)
+    settings = description["classifier"]
+    module = catalog.load_module(catalog.method(settings["method"]))
+    saved = Saved(encoder, below("classifier", tensors), settings, backend, device)
+    classifier: Classifier = module.load(saved)
+    return classifier
+
+
+def save_classifier(path: Path, classifier: Classifier) -> None:
+    """Write a classifier to `path` (``.json``) and a file next to it."""
+    tensors, description = describe_classifier(classifier)
+    tensor_file.save(path, tensors, {"kind": KIND, "schema": 1, **description})
+
+
+def load_classifier(path: Path, backend: SVMBackend, device: torch.device) -> Classifier:
+    """Read back what `save_classifier` wrote.
+
+    Raises
+    ------
+    StorageError
+        If a file is missing, damaged, or not of this kind.
+    """
+    tensors, description = tensor_file.load(path)
+    try:
+        return build_classifier(tensors, description, backend, device)
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise StorageError(f"{path} does not hold a classifier of this version: {error}") from error

@@ -1,0 +1,57 @@
+"""Cross-validation of methods on the labelled images."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpu_ssl.data.splits import Fold, stratified_folds
+from gpu_ssl.methods.method import Labelled, Options, fit_method
+from gpu_ssl.methods.view import View
+
+FOLDS_OF_NETWORKS = 1
+"""Folds of a method that trains networks: it is judged on a fifth of the labelled images, by one training."""
+
+
+class Judged(NamedTuple):
+    """What a method says of labelled images that it was not fitted on.
+
+    `positions` (m,) are those of the images among the labelled; `decisions` (m, ...) and `predicted` (m,)
+    are what `Classifier.decisions` and `Classifier.predict` gave; `pairwise` is that of the classifiers.
+    """
+
+    positions: NDArray[np.int64]
+    decisions: NDArray[np.float32]
+    predicted: NDArray[np.int64]
+    pairwise: bool
+
+
+def folds_of(labelled: Labelled, options: Options) -> list[Fold]:
+    """Return the folds in which a method is judged; none where a class has a single labelled image."""
+    folds = stratified_folds(labelled.classes, options.seed)
+    return folds[:FOLDS_OF_NETWORKS] if options.spec.trains else folds
+
+
+def cross_validate(view: View, labelled: Labelled, options: Options, folds: list[Fold]) -> Judged:
+    """Fit a method to each fold's labelled images, and ask it about those left out.
+
+    Encoders and graphs have seen all images, but no label.
+
+    Parameters
+    ----------
+    view, labelled, options
+        See `methods.method`.
+    folds : list of Fold
+        At least one.
+    """
+    positions, decisions, predicted = [], [], []
+    pairwise = False
+    view.remember(labelled.rows)
+    for learn, check in folds:
+        classifier = fit_method(view, labelled.take(learn), options)
+        left_out = view.subset(labelled.rows[check])
+        positions.append(check)
+        decisions.append(classifier.decisions(left_out))
+        predicted.append(classifier.predict(left_out))
+        pairwise = classifier.pairwise
+    return Judged(np.concatenate(positions), np.concatenate(decisions), np.concatenate(predicted), pairwise)

@@ -1,0 +1,195 @@
+"""What a method may see of a set of images: pixels, features by encoder, the graph of neighbours."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gpu_ssl.encoders.encoder import BLOCK, Encoder, encode
+from gpu_ssl.errors import TrainingError, UsageError
+from gpu_ssl.graph.backend import graph_backend
+from gpu_ssl.graph.propagation import NeighbourGraph, Neighbourhood
+from gpu_ssl.runtime.arrays import Array
+from gpu_ssl.runtime.timing import Stopwatch
+from gpu_ssl.svm.backend import SVMBackend
+from gpu_ssl.training.batches import blocks_of
+
+
+class View:
+    """A set of images, and what was worked out of them so far; everything is made when first asked for.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (n, channels, height, width), uint8
+        The images on the host; may be a memory map.
+    encoders : mapping of str to Encoder
+        Fitted encoders by name, on the device to compute on.
+    backend : SVMBackend
+        Whose arrays features become.
+    stopwatch : Stopwatch
+        Takes the time of the phases ``upload``, ``encode`` and ``handoff``.
+    mirror : bool
+        Whether a mirror image is of the same class.
+    precision : torch.dtype
+        dtype of the matrix products of networks that methods train.
+    images : Tensor, optional
+        The same images on the device, where they lie there already.
+    """
+
+    def __init__(
+        self,
+        pixels: NDArray[np.uint8],
+        encoders: Mapping[str, Encoder],
+        backend: SVMBackend,
+        stopwatch: Stopwatch,
+        mirror: bool,
+        precision: torch.dtype,
+        images: Tensor | None = None,
+    ) -> None:
+        self.pixels, self.encoders, self.backend, self.stopwatch = pixels, encoders, backend, stopwatch
+        self.mirror, self.precision = mirror, precision
+        self._images = images
+        self._own = {part for own in encoders.values() for part in (own, *own.parts)}
+        self._features: dict[Encoder, Tensor] = {}
+        self._remembered = np.empty(0, np.int64)
+        self._of_remembered: dict[Encoder, Tensor] = {}
+        self._graphs: dict[Encoder, NeighbourGraph] = {}
+        self._neighbourhoods: dict[NeighbourGraph, Neighbourhood] = {}
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def device(self) -> torch.device:
+        """The device to compute on."""
+        return self.stopwatch.device
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of every image."""
+        channels, height, width = self.pixels.shape[1:]
+        return channels, height, width
+
+    @property
+    def is_pictures(self) -> bool:
+        """Whether the images are pictures, and not rows of numbers."""
+        return self.image_shape[1] > 1
+
+    @property
+    def images(self) -> Tensor:
+        """All images, uint8, on the device."""
+        if self._images is None:
+            with self.stopwatch.phase("upload"):
+                # torch shares the memory of arrays on a CPU; nothing is written to it.
+                self._images = torch.from_numpy(self.pixels).to(self.device)
+        return self._images
+
+    def encoder(self, name: str) -> Encoder:
+        """Return an encoder by name.
+
+        Raises
+        ------
+        UsageError
+            If it is not among those that were fitted.
+        """
+        if name not in self.encoders:
+            kind = "pictures" if self.is_pictures else "rows of numbers"
+            there_are = ", ".join(self.encoders) or "none"
+            raise UsageError(f"there is no encoder {name!r} for these {kind}; there are {there_are}")
+        return self.encoders[name]
+
+    def keep(self, encoder: Encoder, features: Tensor) -> None:
+        """Take features (n, width) of all images that were worked out elsewhere."""
+        self._features[encoder] = features
+
+    def features(self, encoder: Encoder) -> Tensor:
+        """Return the features of all images, (n, width), float32, on the device.
+
+        Those of the view's own encoders and their parts are kept, those of others are worked out anew.
+
+        Raises
+        ------
+        TrainingError
+            If one is not a finite number.
+        """
+        if encoder in self._features:
+            return self._features[encoder]
+        if len(encoder.parts) > 1:
+            features = encoder.join([self.features(part) for part in encoder.parts])
+        else:
+            features = self._encode(encoder, self._blocks(None), len(self))
+        if encoder in self._own:
+            self._features[encoder] = features
+        return features
+
+    def remember(self, rows: NDArray[np.int64]) -> None:
+        """Keep the features of some rows, ascending, once they are worked out: they are asked for again."""
+        if not np.array_equal(rows, self._remembered):
+            self._remembered, self._of_remembered = rows, {}
+
+    def rows(self, encoder: Encoder, rows: NDArray[np.int64]) -> Tensor:
+        """Return the features of some images, (len(rows), width)."""
+        if encoder in self._features:
+            return self._features[encoder][torch.from_numpy(rows).to(self.device)]
+        if len(encoder.parts) > 1:
+            return encoder.join([self.rows(part, rows) for part in encoder.parts])
+        if encoder not in self._own or not np.isin(rows, self._remembered).all():
+            return self._encode(encoder, self._blocks(rows), len(rows))
+        known = self._remembered
+        if encoder not in self._of_remembered:
+            self._of_remembered[encoder] = self._encode(encoder, self._blocks(known), len(known))
+        places = torch.from_numpy(np.searchsorted(known, rows)).to(self.device)
+        return self._of_remembered[encoder][places]
+
+    def points(self, encoder: Encoder, rows: NDArray[np.int64] | None = None) -> Array:
+        """Return features of all images, or of some rows, as an array of the backend's library."""
+        features = self.features(encoder) if rows is None else self.rows(encoder, rows)
+        with self.stopwatch.phase("handoff"):
+            return self.backend.receive(features)
+
+    def graph(self, encoder: Encoder) -> NeighbourGraph:
+        """Return the graph of nearest neighbours of all images in the features of an encoder."""
+        if encoder not in self._graphs:
+            self._graphs[encoder] = NeighbourGraph(self.points(encoder), graph_backend(self.backend.name))
+        return self._graphs[encoder]
+
+    def neighbourhood(self, encoder: Encoder, graph: NeighbourGraph) -> Neighbourhood:
+        """Return the neighbours that each image has among the points of a graph; they are kept."""
+        if graph not in self._neighbourhoods:
+            self._neighbourhoods[graph] = graph.neighbourhood(self.points(encoder))
+        return self._neighbourhoods[graph]
+
+    def subset(self, rows: NDArray[np.int64]) -> "View":
+        """Return a view of some of the images; it takes over what is known of them."""
+        some = View(
+            self.pixels[rows], self.encoders, self.backend, self.stopwatch, self.mirror, self.precision
+        )
+        for encoder in {**self._features, **self._of_remembered}:
+            some.keep(encoder, self.rows(encoder, rows))
+        return some
+
+    def _blocks(self, rows: NDArray[np.int64] | None) -> Iterator[Tensor]:
+        """Give all images, or some rows of them, in blocks on the device."""
+        if self._images is None:
+            rows = np.arange(len(self)) if rows is None else rows
+            yield from blocks_of(self.pixels, rows, BLOCK, self.device)
+            return
+        chosen = self.images if rows is None else self.images[torch.from_numpy(rows).to(self.device)]
+        yield from torch.split(chosen, BLOCK)
+
+    def _encode(self, encoder: Encoder, blocks: Iterator[Tensor], n: int) -> Tensor:
+        with self.stopwatch.phase("encode"):
+            # Column-major, which cuML takes without a copy.
+            features = torch.empty(encoder.width, n, device=self.device).T
+            done = 0
+            for block in blocks:
+                features[done : done + len(block)] = encode(encoder, block)
+                done += len(block)
+            if not bool(features.isfinite().all()):
+                raise TrainingError(
+                    f"the encoder {encoder.name} gives features that are not finite numbers; try a smaller "
+                    "`learning_rate` or `precision=float32`"
+                )
+        return features

@@ -1,1 +1,0 @@
-"""The variational autoencoder: networks, objective, training, checkpoints, encoding."""

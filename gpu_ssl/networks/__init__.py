@@ -1,0 +1,1 @@
+"""torch modules: the VAE's networks, the classifier, M2."""

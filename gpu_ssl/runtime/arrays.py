@@ -1,0 +1,6 @@
+"""The type of arrays that any library may have made."""
+
+from typing import Any
+
+Array = Any
+"""An array of any library that follows the Array API: NumPy and torch on the CPU, CuPy on a GPU."""

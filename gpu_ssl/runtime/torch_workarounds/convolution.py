@@ -1,0 +1,65 @@
+"""torch's weight gradient of a strided convolution in bfloat16 on a CPU is slow.
+
+Upstream: pytorch/pytorch#183815 (open: convolutions in bfloat16 on a CPU are 4 to 16 times slower since
+2.13). To be dropped where `python -m benchmarks.roofline` gives the same time for the network without it.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+
+class Convolution(nn.Conv2d):
+    """Convolution of one stride and padding both ways, without bias; in bfloat16 on a CPU it trains faster.
+
+    At a stride of 2, torch's own gradient of the weights takes 4 ms for what the CPU could do in 1.5. It is a
+    product of two matrices as well: the gradients of the outputs, and the patch of the input under each.
+    With the copying of the patches that takes 2 to 3 ms; in float32, or at a stride of 1, longer.
+    """
+
+    def __init__(self, inputs: int, outputs: int, side: int, stride: int, padding: int) -> None:
+        super().__init__(inputs, outputs, side, stride, padding, bias=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return features of images (n, inputs, height, width); see `torch.nn.Conv2d`."""
+        pays = images.is_cpu and images.dtype == torch.bfloat16 and self.stride[0] > 1
+        if not (pays and torch.is_grad_enabled()):
+            return super().forward(images)
+        # What comes from a layer under autocast has its dtype already.
+        features: Tensor = _Convolution.apply(
+            images, self.weight.to(images.dtype), self.stride[0], int(self.padding[0])
+        )
+        return features
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+        ctx.save_for_backward(images, weight)
+        ctx.stride, ctx.padding = stride, padding
+        return F.conv2d(images, weight, None, stride, padding)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        images, weight = ctx.saved_tensors
+        of_images, _, _ = torch.ops.aten.convolution_backward(
+            *(gradient, images, weight, None, [ctx.stride] * 2, [ctx.padding] * 2, [1, 1]),
+            *(False, [0, 0], 1, [ctx.needs_input_grad[0], False, False]),
+        )
+        outputs, inputs, side, _ = weight.shape
+        rows = gradient.permute(0, 2, 3, 1).reshape(-1, outputs)
+        products = rows.T @ _patches(images, side, ctx.stride, ctx.padding)
+        of_weight = products.view(outputs, side, side, inputs).permute(0, 3, 1, 2)
+        return of_images, of_weight, None, None
+
+
+def _patches(images: Tensor, side: int, stride: int, padding: int) -> Tensor:
+    """Return what lies under the kernel at each of its places, (n * places, side * side * channels)."""
+    padded = F.pad(images.permute(0, 2, 3, 1), (0, 0, *4 * (padding,)))
+    places = padded.unfold(1, side, stride).unfold(2, side, stride)  # their channels, rows, columns last
+    n, height, width, channels = places.shape[:4]
+    return places.permute(0, 1, 2, 4, 5, 3).reshape(n * height * width, side**2 * channels)

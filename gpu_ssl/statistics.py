@@ -1,0 +1,46 @@
+"""How much better one method is than another on the same splits, and how sure that is."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpu_ssl.records import Difference, Result
+
+CONFIDENCE = 0.95
+
+
+def paired_differences(results: Sequence[Result], methods: Sequence[str]) -> tuple[Difference, ...]:
+    """Compare each of `methods` with the first of them, split by split.
+
+    The interval is Student's for the mean of paired differences: it covers what another choice of labels
+    would change, not another VAE or other test images. A single split has no interval and is left out.
+
+    Parameters
+    ----------
+    results : sequence of Result
+        Of all methods; those of one number of labels come from the same splits.
+    methods : sequence of str
+        Names; the first is the one to compare with.
+    """
+    accuracies = {(r.method, r.labels): np.array(r.accuracies) for r in results}
+    differences = []
+    for method in methods[1:]:
+        for labels in dict.fromkeys(r.labels for r in results):
+            paired = accuracies[method, labels] - accuracies[methods[0], labels]
+            if len(paired) < 2:
+                continue
+            mean, low, high = mean_and_interval(paired)
+            differences.append(
+                Difference(method=method, against=methods[0], labels=labels, mean=mean, low=low, high=high)
+            )
+    return tuple(differences)
+
+
+def mean_and_interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return the mean of at least two values, and Student's interval for it with 95 % confidence."""
+    from scipy.stats import t
+
+    mean, error = float(values.mean()), float(values.std(ddof=1)) / len(values) ** 0.5
+    reach = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * error
+    return mean, mean - reach, mean + reach

@@ -1,0 +1,132 @@
+"""Consistency: what the network says of a weak view of an image, it is to say of a strong view too."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gpu_ssl.training.augmentation import strong_view, weak_view
+from gpu_ssl.training.joint import JointBatch
+
+MOMENTUM = 0.99
+"""Of the running statistics."""
+
+SIGMAS = 2.0
+"""A confidence this many standard deviations below the mean weighs exp(-2) (see `ConfidenceWeight`)."""
+
+
+class Alignment:
+    """Distribution alignment (Berthelot et al. 2020, section 3.1): pseudo-labels as frequent as classes are.
+
+    Labelled images are chosen with equally many of each class, so the classes are taken as equally frequent.
+    """
+
+    def __init__(self, n_classes: int, device: torch.device) -> None:
+        self.mean = torch.full((n_classes,), 1 / n_classes, device=device)
+
+    def __call__(self, probabilities: Tensor) -> Tensor:
+        """Return `probabilities` (n, n_classes) divided by their running mean, rows summing to 1."""
+        self.mean.lerp_(probabilities.mean(dim=0), 1 - MOMENTUM)
+        aligned = probabilities / self.mean
+        return aligned / aligned.sum(dim=1, keepdim=True)
+
+
+class ConfidenceWeight:
+    """Weights of pseudo-labels: 1 from the mean confidence on, less below (Chen et al. 2023, *SoftMatch*).
+
+    A threshold that falls and rises with the network's confidence keeps images that a fixed one would drop.
+    """
+
+    def __init__(self, n_classes: int, device: torch.device) -> None:
+        self.mean = torch.full((), 1 / n_classes, device=device)
+        self.variance = torch.ones((), device=device)
+
+    def __call__(self, confidences: Tensor) -> Tensor:
+        """Return the weight of each of `confidences` (n,)."""
+        self.mean.lerp_(confidences.mean(), 1 - MOMENTUM)
+        self.variance.lerp_(confidences.var(), 1 - MOMENTUM)
+        below = (confidences - self.mean).clamp(max=0) / self.variance.sqrt()
+        return torch.exp(-0.5 * (SIGMAS * below) ** 2)
+
+
+class SupervisedObjective:
+    """Cross-entropy of weak views of the labelled images alone."""
+
+    def __init__(self, mirror: bool, generator: torch.Generator) -> None:
+        self.mirror, self.generator = mirror, generator
+
+    def __call__(
+        self, network: nn.Module, labelled: JointBatch, unlabelled: JointBatch, ramp: float | Tensor
+    ) -> Tensor:
+        """Return the loss of a step; see `training.joint.JointObjective`."""
+        assert labelled.classes is not None
+        views = weak_view(labelled.images, self.mirror, self.generator)
+        return F.cross_entropy(network(views), labelled.classes)
+
+
+class PseudoLabels:
+    """Names classes of unlabelled images: what a network says, aligned, and a teacher that sees the graph.
+
+    The pseudo-label of an image is the class with the largest p^(1 - w) t^w, where p is what the network
+    says of a weak view, t what the teacher says, and w `weight`. With few labels a network alone
+    confirms its own mistakes; a graph of neighbours makes other ones.
+
+    Parameters
+    ----------
+    teacher : Tensor of shape (n, n_classes)
+        Class probabilities of all training images, on their device.
+    weight : float
+        How much the teacher counts, from 0 to 1.
+    """
+
+    def __init__(self, teacher: Tensor, weight: float) -> None:
+        self.log_teacher, self.teacher_weight = sharpened(teacher).log(), weight
+        self.align = Alignment(teacher.shape[1], teacher.device)
+        self.confidence_weight = ConfidenceWeight(teacher.shape[1], teacher.device)
+
+    @torch.no_grad()
+    def __call__(self, logits: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a class and a weight for each image, from a network's logits (n, n_classes) and its row."""
+        probabilities = self.align(logits.softmax(dim=1))
+        own = (1 - self.teacher_weight) * (probabilities + 1e-6).log()
+        teacher = self.teacher_weight * self.log_teacher[rows]
+        confidences, classes = (own + teacher).softmax(dim=1).max(dim=1)
+        return classes, self.confidence_weight(confidences)
+
+
+class ConsistencyObjective:
+    """FixMatch (Sohn et al. 2020) with a teacher, alignment and soft weights.
+
+    Parameters
+    ----------
+    pseudo_labels : PseudoLabels
+        Names the unlabelled images.
+    mirror : bool
+        Whether a mirror image is of the same class.
+    generator : torch.Generator
+        Source of randomness, on the device of the images.
+    """
+
+    def __init__(self, pseudo_labels: PseudoLabels, mirror: bool, generator: torch.Generator) -> None:
+        self.pseudo_labels, self.mirror, self.generator = pseudo_labels, mirror, generator
+
+    def __call__(
+        self, network: nn.Module, labelled: JointBatch, unlabelled: JointBatch, ramp: float | Tensor
+    ) -> Tensor:
+        """Return the loss of a step; see `training.joint.JointObjective`."""
+        assert labelled.classes is not None
+        with torch.no_grad():
+            said = network(weak_view(unlabelled.images, self.mirror, self.generator))
+        classes, weights = self.pseudo_labels(said, unlabelled.rows)
+        weak = weak_view(labelled.images, self.mirror, self.generator)
+        strong = strong_view(unlabelled.images, self.mirror, self.generator)
+        logits = network(torch.cat([weak, strong]))
+        n = len(weak)
+        supervised = F.cross_entropy(logits[:n], labelled.classes)
+        consistency = (weights * F.cross_entropy(logits[n:], classes, reduction="none")).mean()
+        return supervised + ramp * consistency
+
+
+def sharpened(probabilities: Tensor) -> Tensor:
+    """Square probabilities (a temperature of one half), none below 0.1 %, rows summing to 1."""
+    squares = (probabilities + 1e-3).square()
+    return squares / squares.sum(dim=1, keepdim=True)

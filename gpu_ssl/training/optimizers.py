@@ -1,0 +1,74 @@
+"""What every training here begins with: seeded weights, an optimizer, a schedule."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from gpu_ssl.training.muon import Muon
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def build(make: Callable[[], Network], device: torch.device, seed: int) -> Network:
+    """Make a network on `device` whose first weights depend on `seed` alone, whatever the device."""
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed(), which seeds the generators of all CUDA devices too.
+        torch.default_generator.manual_seed(seed)
+        network = make()
+    return network.to(device).to(memory_format=torch.channels_last)
+
+
+BETA1, BETA2 = (0.85, 0.95), 0.999
+"""What torch's schedule and AdamW themselves begin with; see `catalog.NetworkSpec`."""
+
+
+WIDEST = 256
+"""Smaller side of the widest matrix that Muon takes: its work grows with the cube.
+
+With 256 latents the head's 512 rows made a step on a CPU twice as long.
+"""
+
+
+def make_optimizer(
+    network: nn.Module, learning_rate: float, weight_decay: float, beta2: float = BETA2, muon: bool = False
+) -> Muon:
+    """Make AdamW, with Muon for matrices and kernels on demand; weight decay pulls on these alone.
+
+    Biases, batch norm's scales and very wide matrices take the steps of AdamW in any case.
+    """
+    matrices = [p for p in network.parameters() if p.ndim > 1]
+    vectors = [p for p in network.parameters() if p.ndim <= 1]
+    by_muon = [p for p in matrices if muon and min(len(p), p[0].numel()) <= WIDEST]
+    taken = {id(p) for p in by_muon}
+    others = [p for p in matrices if id(p) not in taken]
+    groups: list[dict[str, Any]] = [
+        {"params": by_muon, "weight_decay": weight_decay, "muon": True},
+        {"params": others, "weight_decay": weight_decay, "muon": False},
+        {"params": vectors, "weight_decay": 0.0, "muon": False},
+    ]
+    return Muon(groups, lr=learning_rate, betas=(BETA1[0], beta2), fused=True)
+
+
+def make_schedule(
+    optimizer: torch.optim.Optimizer,
+    peak: float,
+    steps: int,
+    warm_up: float,
+    beta1: tuple[float, float] = BETA1,
+) -> torch.optim.lr_scheduler.OneCycleLR:
+    """Let the learning rate rise to `peak` over the share `warm_up` of the steps, then fall to nearly 0.
+
+    The memory of gradients goes the other way: `beta1` gives it at the peak, and at both ends.
+    """
+    # OneCycleLR divides by the length of each of its two phases; neither may be empty.
+    steps = max(steps, 2)
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        peak,
+        total_steps=steps,
+        pct_start=max(warm_up, 1.5 / steps),
+        base_momentum=beta1[0],
+        max_momentum=beta1[1],
+    )

@@ -1,0 +1,180 @@
+"""A saved classifier comes back whole: answers, scale of the numbers, kind of the labels, parameters."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_iris
+
+import gpu_ssl
+from gpu_ssl import SemiSupervisedClassifier
+from gpu_ssl.data.image_set import Dataset
+from gpu_ssl.errors import StorageError, UsageError
+from gpu_ssl.fitted import storage
+from gpu_ssl.methods import network
+from tests.program import run_program
+
+
+def classifier(**parameters: Any) -> SemiSupervisedClassifier:
+    """One whose methods and encoders are soon fitted."""
+    known = {"method": "svm", "encoder": "pixels", "mirror": False, "random_state": 0, "device": "cpu"}
+    return SemiSupervisedClassifier(**{**known, **parameters})
+
+
+def few(digits: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """300 digits (300, 8, 8), a hundred of them with a label."""
+    return digits.train.images[:300, 0], np.where(np.arange(300) < 100, digits.train.labels[:300], -1)
+
+
+def assert_same_answers(
+    before: SemiSupervisedClassifier, after: SemiSupervisedClassifier, X: np.ndarray
+) -> None:
+    for name in ("predict", "predict_proba", "transform", "ood_score"):
+        ours, theirs = (getattr(own, name)(X) for own in (before, after))
+        assert ours.dtype == theirs.dtype, name
+        assert np.array_equal(ours, theirs), name
+
+
+@pytest.mark.parametrize("method", ["auto", "hybrid", "graph"])
+def test_uint8_images_are_answered_alike(digits: Dataset, tmp_path: Path, method: str) -> None:
+    before = classifier(method=method, encoder=None, latent_dim=16, epochs=2).fit(*few(digits))
+    before.save(tmp_path / "model")
+    after = gpu_ssl.load(tmp_path / "model", device="cpu")
+    assert isinstance(after, SemiSupervisedClassifier)
+    assert_same_answers(before, after, digits.test.images[:, 0])
+    asked = {**before.get_params(), "network": "conv", "random_state": before.record_.config.seed}
+    assert after.get_params() == asked
+    assert after.n_features_in_ == before.n_features_in_ == 8
+    assert (
+        after.record_.model_dump_json()
+        == before.record_.model_copy(
+            update={"pixels": after.record_.pixels, "class_labels": after.record_.class_labels}
+        ).model_dump_json()
+    )
+
+
+@pytest.mark.parametrize(
+    "scale", [lambda X: X / 255, lambda X: 1000.0 - 3.7 * X, lambda X: X.astype(np.int32)]
+)
+@pytest.mark.parametrize("image_shape", [None, (1, 8, 8)])
+def test_the_scale_of_numbers_goes_into_the_file(
+    digits: Dataset, tmp_path: Path, scale: Any, image_shape: tuple[int, int, int] | None
+) -> None:
+    X, y = few(digits)
+    X, new = scale(X), scale(digits.test.images[:, 0])
+    if image_shape:
+        X, new = X.reshape(len(X), -1), new.reshape(len(new), -1)
+    before = classifier(image_shape=image_shape).fit(X, y)
+    before.save(tmp_path)
+    after = gpu_ssl.load(tmp_path)
+    assert_same_answers(before, after, new)
+    assert after.score(new, digits.test.labels) > 0.8
+    with pytest.raises(ValueError, match=r"fitted had|is expecting"):
+        after.predict(new[:, :5])
+
+
+def test_colours_come_back_in_the_layout_that_was_fitted(digits: Dataset, tmp_path: Path) -> None:
+    X, y = few(digits)
+    tints = np.random.default_rng(0).uniform(0.5, 1, (300, 1, 1, 3))
+    colours = (X[..., None] * tints).astype(np.uint8)
+    for number, images in enumerate((colours, colours.transpose(0, 3, 1, 2))):
+        before = classifier(encoder="hog").fit(images, y)
+        before.save(tmp_path / str(number))
+        assert_same_answers(before, gpu_ssl.load(tmp_path / str(number)), images)
+
+
+def test_rows_of_numbers_are_no_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each column has a scale of its own; no encoder for pictures is asked for."""
+    monkeypatch.setattr(network, "FEWEST", 10)
+    monkeypatch.setattr(network, "PASSES", 1)
+    X, y = load_iris(return_X_y=True)
+    X = X * [1, 10, 100, -1000]
+    partly = np.where(np.arange(150) % 5 < 2, y, -1)
+    for method, encoder in (("auto", None), ("m1", None), ("svm", "pixels"), ("consistency", "vae")):
+        before = classifier(method=method, encoder=encoder, latent_dim=2, epochs=20).fit(X, partly)
+        if method != "consistency":
+            assert before.score(X, y) > 0.8, method
+        before.save(tmp_path / method)
+        assert_same_answers(before, gpu_ssl.load(tmp_path / method), X)
+    for changes in ({"method": "hybrid", "encoder": None}, {"encoder": "hog"}):
+        with pytest.raises(UsageError, match="for these rows of numbers"):
+            classifier(latent_dim=2, epochs=1).set_params(**changes).fit(X, partly)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        lambda y: y,
+        lambda y: y.astype(np.int32) * 10 - 30,
+        lambda y: np.array([f"digit {k}" if k >= 0 else "" for k in y]),
+        lambda y: np.array([f"digit {k}" if k >= 0 else "" for k in y], dtype=object),
+        lambda y: np.array(["0123456789"[k] if k >= 0 else "-1" for k in y]),
+        lambda y: np.where(y < 0, y, y + 1.0),
+    ],
+    ids=["int", "int32", "str", "object", "digits as words", "float"],
+)
+def test_labels_keep_their_kind(digits: Dataset, tmp_path: Path, name: Any) -> None:
+    X, y = few(digits)
+    before = classifier().fit(X[:100], name(y)[:100])
+    before.save(tmp_path)
+    after = gpu_ssl.load(tmp_path)
+    assert type(after.classes_.tolist()[0]) is type(before.classes_.tolist()[0])
+    assert after.classes_.tolist() == before.classes_.tolist()
+    assert after.predict(X).tolist() == before.predict(X).tolist()
+    assert after.score(X[:100], name(y)[:100]) > 0.9
+
+
+def test_truth_values_stay_truth_values(digits: Dataset, tmp_path: Path) -> None:
+    X, y = few(digits)
+    before = classifier().fit(X[:100], y[:100] > 4)
+    before.save(tmp_path)
+    after = gpu_ssl.load(tmp_path)
+    assert after.predict(X).dtype == bool
+    assert np.array_equal(after.predict(X), before.predict(X))
+
+
+def test_a_model_of_the_program_is_loaded_and_the_program_reads_one_of_ours(
+    digits: Dataset, tmp_path: Path
+) -> None:
+    for i, image in enumerate(digits.train.images[:300]):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        Image.fromarray(image[0]).save(tmp_path / "images" / f"{i:04d}.png")
+    rows = "".join(f"{i:04d}.png,digit {digits.train.labels[i]}\n" for i in range(100))
+    (tmp_path / "labels.csv").write_text(f"path,label\n{rows}")
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    fit = "fit images --labels labels.csv --output model --method hybrid --epochs 2 --no-mirror"
+    done = run_program(tmp_path, *fit.split(), "--device", "cpu", environment=cache)
+    assert done.returncode == 0, done.stderr
+    loaded = gpu_ssl.load(tmp_path / "model", device="cpu")
+    assert loaded.classes_.tolist() == [f"digit {k}" for k in range(10)]
+    X = digits.test.images[:100, 0]
+    model, _ = storage.load(tmp_path / "model", "cpu")
+    answers = model.predict(X[:, None])
+    assert np.array_equal(loaded.predict(X), loaded.classes_[answers.classes])
+    assert np.array_equal(loaded.predict_proba(X), answers.probabilities.astype(np.float32))
+    assert np.array_equal(loaded.ood_score(X), answers.ood_scores)
+    with pytest.raises(UsageError, match="multiply by 255"):
+        loaded.predict(X / 255)
+
+    ours = classifier().fit(*few(digits))
+    ours.save(tmp_path / "ours")
+    done = run_program(tmp_path, "predict", "ours", "images", "--format", "jsonl", environment=cache)
+    assert done.returncode == 0, done.stderr
+    labels = [json.loads(line)["label"] for line in done.stdout.splitlines()]
+    assert labels == ours.predict(digits.train.images[:300, 0]).astype(str).tolist()
+    assert (tmp_path / "ours" / "README.md").is_file()
+
+
+def test_a_model_is_not_overwritten_and_nothing_is_no_model(digits: Dataset, tmp_path: Path) -> None:
+    fitted = classifier().fit(*few(digits))
+    fitted.save(tmp_path)
+    with pytest.raises(UsageError, match="holds a model already"):
+        fitted.save(tmp_path)
+    with pytest.raises(UsageError, match="holds no model"):
+        gpu_ssl.load(tmp_path / "none")
+    (tmp_path / "model.json").write_text("{}")
+    with pytest.raises(StorageError, match=r"model\.json is damaged"):
+        gpu_ssl.load(tmp_path)

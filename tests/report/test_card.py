@@ -1,0 +1,117 @@
+"""What people read of a model: the method, what to expect, and when not to use it."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gpu_ssl.config import FitConfig
+from gpu_ssl.fitted.records import CalibrationBin, ChoiceOfMethod, Estimate, ModelRecord
+from gpu_ssl.report.card import contact_sheet, expectation, warning, write_card
+
+ESTIMATE = Estimate(
+    right=270,
+    of=300,
+    low=0.861,
+    high=0.929,
+    calibration_error=0.02,
+    bins=(CalibrationBin(size=300, confidence=0.88, accuracy=0.9),),
+    raw_pixels=0.85,
+    most_frequent=0.5,
+)
+RECORD = ModelRecord(
+    gpu_ssl="0",
+    created="2026-01-01T00:00:00+00:00",
+    environment={},
+    config=FitConfig(),
+    chosen=ChoiceOfMethod(method="hybrid", reason="left out in turn: hybrid 90.0% right"),
+    class_names=("cat", "dog"),
+    image_shape=(3, 20, 30),
+    n_images=1234,
+    n_labelled={"cat": 150, "dog": 150},
+    images_sha256="0",
+    labelled_keys=(),
+    training=None,
+    estimate=ESTIMATE,
+    encoder={"name": "vae+hog", "image_shape": [3, 20, 30], "parts": []},
+    classifier={"method": "hybrid"},
+    calibration={"slope": 1.0, "power": 1.0},
+    ood={"reach": 1.0, "usual_error": None},
+    ood_encoder="vae",
+)
+
+
+def changed(**changes: Any) -> Estimate:
+    return ESTIMATE.model_copy(update=changes)
+
+
+def test_the_card_names_the_method_why_and_what_to_expect(tmp_path: Path) -> None:
+    write_card(tmp_path, RECORD)
+    text = " ".join((tmp_path / "README.md").read_text().split())
+    assert "into 2 classes" in text
+    assert "Method: hybrid: SVM on VAE latents and HOG." in text
+    assert "Chosen by cross-validation: left out in turn: hybrid 90.0% right." in text
+    assert "Encoder: vae+hog." in text
+    assert "30 x 20 pixels, in colour" in text
+    assert "accuracy about 90.0% (95 % interval 86.1% to 92.9%), from 300 labelled images" in text
+    assert "An SVM on the raw pixels reaches 85.0% on the same images." in text
+    assert "| dog | 150 |" in text
+    assert (tmp_path / "reliability.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_method_that_was_asked_for_has_no_reason(tmp_path: Path) -> None:
+    write_card(tmp_path, RECORD.model_copy(update={"chosen": ChoiceOfMethod(method="graph")}))
+    text = (tmp_path / "README.md").read_text()
+    assert "Method: graph: labels spread over neighbours." in text
+    assert "Chosen by" not in text
+
+
+@pytest.mark.parametrize(
+    ("method", "of", "words"),
+    [
+        ("hybrid", 300, "from 300 labelled images, each left out in turn"),
+        ("hybrid", 40, "each left out in turn; 40 are too few to rely on, label 100 or more"),
+        ("consistency", 100, "from 100 labelled images, held out once"),
+        ("consistency", 40, "held out once; 40 are too few to rely on, label 500 or more"),
+    ],
+)
+def test_it_says_how_images_were_judged_and_how_many_would_do(method: str, of: int, words: str) -> None:
+    """A method that trains networks is judged on a fifth of the labelled images, which is held out once."""
+    record = RECORD.model_copy(
+        update={"chosen": ChoiceOfMethod(method=method), "estimate": changed(of=of, right=of // 2)}
+    )
+    assert expectation(record).endswith(words)
+
+
+def test_where_a_class_has_one_label_nothing_is_promised(tmp_path: Path) -> None:
+    single = RECORD.model_copy(update={"estimate": None, "n_labelled": {"cat": 1, "dog": 9}})
+    assert expectation(single).startswith("accuracy not known: class 'cat' has a single labelled image")
+    assert warning(None) is None
+    write_card(tmp_path, single)
+    assert "accuracy not known" in (tmp_path / "README.md").read_text()
+    assert not (tmp_path / "reliability.png").exists()
+
+
+def test_what_is_useless_is_told(tmp_path: Path) -> None:
+    assert warning(ESTIMATE) is None
+    assert warning(changed(raw_pixels=0.92)) is None  # within the interval
+    assert "raw pixels is better here (95.0%)" in (warning(changed(raw_pixels=0.95)) or "")
+    useless = changed(most_frequent=0.9)
+    assert "do not use this model" in (warning(useless) or "")
+    write_card(tmp_path, RECORD.model_copy(update={"estimate": useless}))
+    assert re.search(r"Beware: .*do not use", (tmp_path / "README.md").read_text())
+
+
+def test_a_sheet_shows_each_image_below_its_caption(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for channels in (1, 3):
+        images = rng.integers(0, 256, (12, channels, 8, 9), dtype=np.uint8)
+        figure = contact_sheet(images, [f"{number}: $x" for number in range(12)])
+        titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+        assert titles == [f"{number}: $x" for number in range(12)]
+        figure.savefig(tmp_path / "sheet.png")
+        with Image.open(tmp_path / "sheet.png") as sheet:
+            assert sheet.size[0] > 500
