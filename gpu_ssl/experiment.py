@@ -85,6 +85,17 @@ def check(config: RunConfig, ranks: Ranks = ALONE) -> None:
     """
     for method in methods_of(config):
         encoders_of(method, config.encoder)
+    _check_shared(config, ranks)
+    spec = find_spec(config.data.dataset)
+    counts = resolve_label_counts(config.labels, spec.n_train, len(spec.class_names))
+    if config.labels == "all" and counts != STANDARD_LABEL_COUNTS:
+        left_out = ", ".join(str(n) for n in STANDARD_LABEL_COUNTS if n not in counts)
+        logger.warning("%s has %d training images: %s labels left out", spec.name, spec.n_train, left_out)
+    resolve_backend(config.svm_backend, ranks.device(config.device))
+
+
+def _check_shared(config: RunConfig, ranks: Ranks) -> None:
+    """Refuse what several ranks would not share."""
     unshared = [name for name in config.methods if not catalog.method(name).shared]
     if unshared and ranks.size > 1:
         shared = [spec.name for spec in catalog.METHODS if spec.shared and not spec.baseline]
@@ -92,12 +103,6 @@ def check(config: RunConfig, ranks: Ranks = ALONE) -> None:
             f"`method={unshared[0]}` takes more than the VAE and its latents, which is what several ranks "
             f"share; give `method={' or '.join(shared)}`, or spread runs over GPUs with gpu-ssl sweep"
         )
-    spec = find_spec(config.data.dataset)
-    counts = resolve_label_counts(config.labels, spec.n_train, len(spec.class_names))
-    if config.labels == "all" and counts != STANDARD_LABEL_COUNTS:
-        left_out = ", ".join(str(n) for n in STANDARD_LABEL_COUNTS if n not in counts)
-        logger.warning("%s has %d training images: %s labels left out", spec.name, spec.n_train, left_out)
-    resolve_backend(config.svm_backend, ranks.device(config.device))
 
 
 def run(config: RunConfig, folder: Path, progress: Progress, ranks: Ranks = ALONE) -> Outcome:
@@ -120,6 +125,7 @@ def run(config: RunConfig, folder: Path, progress: Progress, ranks: Ranks = ALON
     GpuSslError
         With one line for the user: see `gpu_ssl.errors`.
     """
+    _check_shared(config, ranks)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     device_choice = ranks.device(config.device)
     backend, svm_choice = resolve_backend(config.svm_backend, device_choice)

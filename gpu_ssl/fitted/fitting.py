@@ -110,10 +110,9 @@ def _fit_encoders(
     shared = [part for part in parts if catalog.encoder(part).shared]
     encoders = fit_encoders(shared, images, training, fitted)
     training.ranks.part()
-    encoders = fit_encoders([*parts, *names], images, training, encoders.values())
     for encoder in encoders.values():
-        encoder.precision = torch.float32  # See `FittedModel`.
-    return encoders
+        encoder.precision = torch.float32  # See `FittedModel`; the scales in a sum follow from it, too.
+    return fit_encoders([*parts, *names], images, training, encoders.values())
 
 
 def _taken_over(

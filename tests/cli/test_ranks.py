@@ -99,6 +99,12 @@ def test_two_ranks_fit_images_of_ones_own_to_the_same_model(digits: Dataset, tmp
     assert one.estimate is not None
     assert two.estimate is not None
     assert abs(one.estimate.right - two.estimate.right) <= 4
+    process = start([*TWO, *fit, "three", "--from", "two", "--method", "m1"], cwd=tmp_path)
+    stdout, said = finish(process)
+    assert process.returncode == 0, said
+    three = ModelRecord.model_validate_json(stdout)
+    assert three.training == two.training  # to the microsecond: the VAE was taken over
+    assert (three.chosen.method, two.config.method) == ("m1", "auto")
 
 
 def ranks_of(folder: Path) -> dict[int, int]:
@@ -192,13 +198,13 @@ def test_what_goes_wrong_on_both_ranks_is_told_once(tmp_path: Path, arguments: l
 
 def test_a_run_that_one_rank_began_with_more_is_refused_on_two(tmp_path: Path) -> None:
     """What only --resume brings is checked too."""
-    config = RunConfig.of(data={"dataset": "digits"}, features="both", labels="50", device="cpu")
+    config = RunConfig.of(data={"dataset": "digits"}, methods="consistency", labels="50", device="cpu")
     (tmp_path / "config.json").write_text(config.model_dump_json())
     process = start([*TWO, "run", "--resume", str(tmp_path)])
     _, said = finish(process)
     assert process.returncode != 0
     (line,) = said
-    assert "--features both takes more" in line
+    assert "--method consistency takes more" in line
 
 
 def test_few_images_leave_a_rank_without_one_now_and_then(digits: Dataset, tmp_path: Path) -> None:

@@ -211,7 +211,7 @@ class TestOnADevice:
 
 @without_cuda
 def test_an_explicit_gpu_never_falls_back() -> None:
-    with pytest.raises(DeviceError, match="--device cuda"):
+    with pytest.raises(DeviceError, match="device=cuda"):
         OneVsOneSVC(device="cuda").fit(np.eye(4), [0, 0, 1, 1])
 
 
