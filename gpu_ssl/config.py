@@ -212,30 +212,32 @@ class LearningConfig(Settings):
     svm_backend: Literal["auto", "sklearn", "cuml"] = "auto"
 
 
-class FitConfig(LearningConfig):
+class MethodConfig(LearningConfig):
+    """How labels are used: on the features of `encoder` (None: those that a method is made for)."""
+
+    encoder: EncoderName | None = None
+    effort: Effort = "auto"
+    preset: Preset = "modern"
+
+
+class FitConfig(MethodConfig):
     """Everything that decides the outcome of ``gpu-ssl fit``, apart from the images and labels.
 
-    `method` uses the labels, on the features of `encoder` (None: those it is made for). `image_size` is the
-    longest side of the images in pixels; None lets them decide. `mirror` says whether a mirror image is of
-    the same class.
+    `image_size` is the longest side of the images in pixels; None lets them decide. `mirror` says whether a
+    mirror image is of the same class.
     """
 
     method: MethodName = "auto"
-    encoder: EncoderName | None = None
     effort: Effort = "quick"
-    preset: Preset = "modern"
     image_size: int | None = Field(default=None, ge=8, le=256)
     mirror: bool = True
 
 
-class RunConfig(LearningConfig):
+class RunConfig(MethodConfig):
     """Everything that decides the outcome of ``gpu-ssl run``."""
 
     data: DataConfig = DataConfig()
     methods: MethodNames = ("m1", "hybrid")
-    encoder: EncoderName | None = None
-    effort: Effort = "auto"
-    preset: Preset = "modern"
     labels: Annotated[LabelCounts, BeforeValidator(_label_counts)] = "all"
     splits: int = Field(default=5, ge=1, le=1000)
     baselines: bool = True

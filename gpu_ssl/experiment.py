@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 import gpu_ssl
 from gpu_ssl import catalog
 from gpu_ssl.catalog import MethodSpec
-from gpu_ssl.config import STANDARD_LABEL_COUNTS, Effort, RunConfig
+from gpu_ssl.config import STANDARD_LABEL_COUNTS, RunConfig
 from gpu_ssl.data.catalog import find_spec
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.data.loading import load_dataset
@@ -24,7 +24,7 @@ from gpu_ssl.encoders import vae
 from gpu_ssl.encoders.encoder import Exhibit
 from gpu_ssl.errors import UsageError
 from gpu_ssl.methods.evaluation import Cell, Predictions, Store, cells_of_run, predict_cells
-from gpu_ssl.methods.method import Classifier, Options, encoders_of
+from gpu_ssl.methods.method import Classifier, Options, encoders_of, options_of
 from gpu_ssl.methods.representation import represent
 from gpu_ssl.methods.saving import load_classifier, save_classifier
 from gpu_ssl.methods.view import View
@@ -145,7 +145,7 @@ def run(config: RunConfig, folder: Path, progress: Progress, ranks: Ranks = ALON
     predictions: dict[str, Predictions] = {}
     with memory_errors(device, "take fewer `labels`, or give `svm=sklearn`"):
         for method in methods:
-            options = _options(config, method, device)
+            options = options_of(config, method.name, device)
             with progress.task(method.title, len(cells)) as advance:
                 predictions[method.name] = predict_cells(
                     train,
@@ -183,20 +183,6 @@ def run(config: RunConfig, folder: Path, progress: Progress, ranks: Ranks = ALON
         ),
         predictions=predictions,
         exhibits=_exhibits(config, keep_in, max(counts), test),
-    )
-
-
-def _options(config: RunConfig, method: MethodSpec, device: torch.device) -> Options:
-    effort: Effort = config.effort
-    if effort == "auto":
-        effort = "best" if device.type == "cuda" else "quick"
-    return Options(
-        method=method.name,
-        encoder=config.encoder or "",
-        svm=config.svm,
-        preset=config.preset,
-        effort=effort,
-        seed=config.seed,
     )
 
 

@@ -23,6 +23,7 @@ from gpu_ssl.encoders.saving import build_encoder
 from gpu_ssl.errors import DeviceError, StorageError, UsageError
 from gpu_ssl.experiment import methods_of
 from gpu_ssl.methods.evaluation import Prediction
+from gpu_ssl.methods.method import options_of
 from gpu_ssl.methods.representation import CHECKPOINT
 from gpu_ssl.methods.saving import load_classifier
 from gpu_ssl.records import Report
@@ -141,7 +142,7 @@ def test_cells_belong_to_what_decided_them(digits: Dataset, tmp_path: Path) -> N
 
     def origin(device: str = "cpu", data: Dataset = digits, **changes: object) -> str:
         config, place = CONFIG.model_copy(update=changes), torch.device(device)
-        options = experiment._options(config, catalog.method("auto"), place)
+        options = options_of(config, "auto", place)
         return experiment._store(config, options, data, place, tmp_path).origin
 
     same = origin()
@@ -395,10 +396,10 @@ def test_counts_that_the_data_set_cannot_serve_are_told(caplog: pytest.LogCaptur
 
 def test_effort_auto_is_quick_on_a_cpu_and_best_on_a_gpu() -> None:
     for device, effort in ((CPU, "quick"), (torch.device("cuda"), "best")):
-        assert experiment._options(CONFIG, catalog.method("auto"), device).effort == effort
+        assert options_of(CONFIG, "auto", device).effort == effort
         for asked in ("quick", "best"):
             config = CONFIG.model_copy(update={"effort": asked})
-            assert experiment._options(config, catalog.method("auto"), device).effort == asked
+            assert options_of(config, "auto", device).effort == asked
 
 
 def test_scores_are_counted_right() -> None:

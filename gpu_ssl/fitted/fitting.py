@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import gpu_ssl
 from gpu_ssl import catalog
-from gpu_ssl.config import Effort, FitConfig
+from gpu_ssl.config import FitConfig
 from gpu_ssl.data.own import UNLABELLED, OwnImages
 from gpu_ssl.encoders.averaged import plain
 from gpu_ssl.encoders.encoder import Encoder
@@ -22,7 +22,7 @@ from gpu_ssl.fitted.model import FittedModel
 from gpu_ssl.fitted.ood import fit_ood_score
 from gpu_ssl.fitted.records import ChoiceOfMethod, Estimate, ModelRecord
 from gpu_ssl.fitted.storage import describe_model
-from gpu_ssl.methods.method import Labelled, Options, encoders_of, fit_method, resolve
+from gpu_ssl.methods.method import Labelled, encoders_of, fit_method, options_of, resolve
 from gpu_ssl.methods.validation import folds_of
 from gpu_ssl.methods.view import View
 from gpu_ssl.runtime.device import memory_errors, resolve_precision
@@ -139,17 +139,7 @@ def _fit_method(
     view: View, labelled: Labelled, images: OwnImages, config: FitConfig, progress: Progress
 ) -> tuple[FittedModel, ChoiceOfMethod, Estimate | None]:
     """Fit the method, calibrate it, and estimate its accuracy, all on the labelled images."""
-    effort: Effort = config.effort
-    if effort == "auto":
-        effort = "best" if view.device.type == "cuda" else "quick"
-    asked = Options(
-        method=config.method,
-        encoder=config.encoder or "",
-        svm=config.svm,
-        preset=config.preset,
-        effort=effort,
-        seed=config.seed,
-    )
+    asked = options_of(config, config.method, view.device)
     # A copy of an image tells nothing about another.
     once = labelled.take(_without_copies(images))
     options, chosen = resolve(view, once, asked)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from gpu_ssl import catalog
 from gpu_ssl.catalog import MethodSpec
-from gpu_ssl.config import Effort, Preset, SVMConfig
+from gpu_ssl.config import Effort, MethodConfig, Preset, SVMConfig
 from gpu_ssl.encoders.encoder import Encoder, Exhibit
 from gpu_ssl.errors import UsageError
 from gpu_ssl.methods.view import View
@@ -102,6 +102,14 @@ class Options:
     def teacher_name(self) -> str:
         """Name of the encoder whose graph teaches the method's networks."""
         return self.encoder if self.encoder and self.spec.free else self.spec.teacher
+
+
+def options_of(config: MethodConfig, method: str, device: torch.device) -> Options:
+    """Return the options of a method by the settings of a job; the effort ``auto`` depends on the device."""
+    effort = config.effort
+    if effort == "auto":
+        effort = "best" if device.type == "cuda" else "quick"
+    return Options(method, config.encoder or "", config.svm, config.preset, effort, config.seed)
 
 
 class Chosen(NamedTuple):
