@@ -19,7 +19,7 @@ from gpu_ssl.config import STANDARD_LABEL_COUNTS, RunConfig
 from gpu_ssl.data.catalog import find_spec
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.data.loading import load_dataset
-from gpu_ssl.data.splits import resolve_label_counts
+from gpu_ssl.data.splits import labelled_indices, resolve_label_counts
 from gpu_ssl.encoders import vae
 from gpu_ssl.encoders.encoder import Exhibit
 from gpu_ssl.errors import UsageError
@@ -141,6 +141,11 @@ def run(config: RunConfig, folder: Path, progress: Progress, ranks: Ranks = ALON
     with memory_errors(device, "lower `batch_size`, take a smaller `dataset`, or give `device=cpu`"):
         train, test = represent(config, dataset, methods, backend, folder, stopwatch, progress, ranks)
 
+    # Splits of one seed share labelled images, and so do methods: their features are worked out once.
+    labelled = {
+        cell: labelled_indices(dataset.train.labels, cell.labels, config.seed, cell.split) for cell in cells
+    }
+    train.remember(np.unique(np.concatenate(list(labelled.values()))))
     keep_in = folder / "classifiers"
     predictions: dict[str, Predictions] = {}
     with memory_errors(device, "take fewer `labels`, or give `svm=sklearn`"):
@@ -202,8 +207,8 @@ def _store(
 
 
 def _keep(folder: Path, name: str, cell: Cell, classifier: Classifier) -> None:
-    """Write the classifier of the first split."""
-    if cell.split == 0:
+    """Write the classifier of the first split, unless it is a baseline."""
+    if cell.split == 0 and not catalog.method(name).baseline:
         save_classifier(folder / f"{name}-{cell.labels}-labels.json", classifier)
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gpu_ssl import catalog
 from gpu_ssl.catalog import MethodSpec
@@ -67,19 +67,17 @@ def represent(
     precision = resolve_precision(config.train.precision, device)
     here = placed.pixels if isinstance(placed, Resident) else None
 
-    def view(pixels: NDArray[np.uint8], images: torch.Tensor | None) -> View:
+    def view(pixels: NDArray[np.uint8], images: Tensor | None) -> View:
         return View(pixels, encoders, backend, stopwatch, dataset.mirrored, precision, images)
 
-    of_shards = [
-        view(part.images[shard.start : shard.stop], resident)
-        for part, shard, resident in zip(parts, shards, (here, None), strict=True)
-    ]
-    found = {
-        encoder: [
-            ranks.gather(own.features(encoder), len(part)) for own, part in zip(of_shards, parts, strict=True)
+    found: dict[Encoder, list[Tensor | None]] = {}
+    if ranks.size > 1:  # One rank works features out when a method asks for them.
+        own = [
+            view(p.images[s.start : s.stop], i) for p, s, i in zip(parts, shards, (here, None), strict=True)
         ]
-        for encoder in encoders.values()
-    }
+        for encoder in encoders.values():
+            mine = [some.features(encoder) for some in own]
+            found[encoder] = [ranks.gather(f, len(part)) for f, part in zip(mine, parts, strict=True)]
     ranks.part()
     with stopwatch.phase("train"):
         encoders |= fit_encoders(names, images, training, encoders.values())

@@ -126,7 +126,7 @@ class View:
 
     def remember(self, rows: NDArray[np.int64]) -> None:
         """Keep the features of some rows, ascending, once they are worked out: they are asked for again."""
-        if not np.array_equal(rows, self._remembered):
+        if not np.isin(rows, self._remembered).all():
             self._remembered, self._of_remembered = rows, {}
 
     def rows(self, encoder: Encoder, rows: NDArray[np.int64]) -> Tensor:
