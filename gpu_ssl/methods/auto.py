@@ -39,7 +39,7 @@ MOST_DIVISIONS = 5
 MOST_LABELS = 2000
 """Labelled images that candidates are compared on: a choice of equally many of each class, where more."""
 
-MOST_IMAGES = 20_000
+MOST_IMAGES = 10_000
 """Images that candidates are compared on, where there are more: a graph takes time with their square."""
 
 
