@@ -22,7 +22,15 @@ from gpu_ssl.fitted.model import FittedModel
 from gpu_ssl.fitted.ood import fit_ood_score
 from gpu_ssl.fitted.records import ChoiceOfMethod, Estimate, ModelRecord
 from gpu_ssl.fitted.storage import describe_model
-from gpu_ssl.methods.method import Labelled, encoders_of, fit_method, options_of, resolve
+from gpu_ssl.methods.method import (
+    Labelled,
+    chooses,
+    encoders_of,
+    fit_method,
+    fixed_encoder,
+    options_of,
+    resolve,
+)
 from gpu_ssl.methods.validation import folds_of
 from gpu_ssl.methods.view import View
 from gpu_ssl.runtime.device import memory_errors, resolve_precision
@@ -99,12 +107,19 @@ def _fit_encoders(
     base: tuple[FittedModel, ModelRecord] | None,
 ) -> dict[str, Encoder]:
     """Fit the encoders that the method needs: those that ranks share on all of them, the others on rank 0."""
-    pictures = images.image_shape[1] > 1
-    names = encoders_of(catalog.method(config.method), config.encoder)
+    method = catalog.method(config.method)
+    if config.encoder and not method.free:
+        raise fixed_encoder(method, config.encoder)
+    names = encoders_of(method, config.encoder)
     parts = dict.fromkeys(part for name in names for part in catalog.encoder_parts(name))
-    if not pictures:
-        # Of a method that chooses, what is for pictures is left out.
-        parts = dict.fromkeys(part for part in parts if not catalog.encoder(part).pictures)
+    if images.image_shape[1] == 1:
+        for_pictures = [part for part in parts if catalog.encoder(part).pictures]
+        if for_pictures and not chooses(method):
+            raise UsageError(
+                f"the encoder {for_pictures[0]} is for pictures, and these are rows of numbers; take a "
+                "method or an encoder without it, such as `method=m1`"
+            )
+        parts = dict.fromkeys(part for part in parts if part not in for_pictures)
         names = tuple(name for name in names if set(catalog.encoder_parts(name)) <= set(parts))
     fitted = [] if base is None else _taken_over(config, images, *base)
     shared = [part for part in parts if catalog.encoder(part).shared]

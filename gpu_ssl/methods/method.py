@@ -193,10 +193,17 @@ def fit_method(view: View, labelled: Labelled, options: Options) -> Classifier:
     return classifier
 
 
+def chooses(method: MethodSpec) -> bool:
+    """Whether a method chooses among others."""
+    return hasattr(catalog.load_module(method), "choose")
+
+
 def resolve(view: View, labelled: Labelled, options: Options) -> tuple[Options, Chosen | None]:
     """Return the options of the method that will be fitted: of one that chooses, its choice and why."""
-    choose = getattr(catalog.load_module(options.spec), "choose", None)
-    return (options, None) if choose is None else choose(view, labelled, options)
+    if not chooses(options.spec):
+        return options, None
+    chosen: tuple[Options, Chosen] = catalog.load_module(options.spec).choose(view, labelled, options)
+    return chosen
 
 
 def encoders_of(method: MethodSpec, asked: str | None) -> tuple[str, ...]:
@@ -208,12 +215,16 @@ def encoders_of(method: MethodSpec, asked: str | None) -> tuple[str, ...]:
         If one is asked for and the method works on others; a baseline leaves it to other methods.
     """
     own = tuple(dict.fromkeys(name for name in (method.encoder, method.teacher) if name))
-    if not asked or method.baseline:
-        return own
-    if not method.free:
-        free = ", ".join(spec.name for spec in catalog.METHODS if spec.free)
-        raise UsageError(
-            f"the method {method.name} works on {' and '.join(own)}, not on `encoder={asked}`; the methods "
-            f"that take an encoder are {free}"
-        )
-    return (asked,)
+    if asked and not method.free and not method.baseline:
+        raise fixed_encoder(method, asked)
+    return (asked,) if asked and method.free else own
+
+
+def fixed_encoder(method: MethodSpec, asked: str) -> UsageError:
+    """Return the error that says that a method cannot work on the encoder asked for."""
+    own = " and ".join(name for name in (method.encoder, method.teacher) if name) or "images"
+    free = ", ".join(spec.name for spec in catalog.METHODS if spec.free)
+    return UsageError(
+        f"the method {method.name} works on {own}, not on `encoder={asked}`; the methods that take an "
+        f"encoder are {free}"
+    )

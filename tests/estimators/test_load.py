@@ -100,7 +100,7 @@ def test_rows_of_numbers_are_no_pictures(tmp_path: Path, monkeypatch: pytest.Mon
         before.save(tmp_path / method)
         assert_same_answers(before, gpu_ssl.load(tmp_path / method), X)
     for changes in ({"method": "hybrid", "encoder": None}, {"encoder": "hog"}):
-        with pytest.raises(UsageError, match="for these rows of numbers"):
+        with pytest.raises(UsageError, match="these are rows of numbers"):
             classifier(latent_dim=2, epochs=1).set_params(**changes).fit(X, partly)
 
 

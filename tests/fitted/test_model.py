@@ -153,7 +153,13 @@ def test_a_loss_that_is_no_number_is_told_by_the_name_of_the_setting(digits: Dat
         fit(own(digits, 300), CONFIG.model_copy(update={"train": train}), tmp_path / "c.json", SILENT)
 
 
-def test_an_encoder_that_the_method_does_not_take_is_refused(digits: Dataset, tmp_path: Path) -> None:
-    config = CONFIG.model_copy(update={"method": "m1", "encoder": "hog"})
-    with pytest.raises(UsageError, match="m1 works on vae, not on `encoder=hog`; the methods that take an"):
+@pytest.mark.parametrize(("method", "features"), [("m1", "vae"), ("cnn", "images"), ("raw-svc", "pixels")])
+def test_an_encoder_that_the_method_does_not_take_is_refused(
+    digits: Dataset, tmp_path: Path, method: str, features: str
+) -> None:
+    """Baselines too, which in a run leave the encoder to other methods."""
+    config = CONFIG.model_copy(update={"method": method, "encoder": "hog"})
+    with pytest.raises(
+        UsageError, match=f"{method} works on {features}, not on `encoder=hog`; the methods that"
+    ):
         fit(own(digits, 300), config, tmp_path / "c.json", SILENT)
