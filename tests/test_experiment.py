@@ -226,7 +226,7 @@ def test_no_test_image_is_seen_in_training(
         ours, theirs = encoder_of(tmp_path, name).state_dict(), encoder_of(folder, name).state_dict()
         for key, value in theirs.items():
             assert torch.equal(value, ours[key]), key
-    for method in ("m1", "hybrid", "pca-svc"):
+    for method in ("m1", "hybrid"):
         ours, theirs = (
             load_classifier(where / "classifiers" / f"{method}-100-labels.json", SklearnBackend(), CPU)
             for where in (tmp_path, folder)
@@ -285,11 +285,11 @@ def test_the_vae_on_disk_is_the_one_that_encoded(
     torch.testing.assert_close(features, torch.from_numpy(outcome.test_features), rtol=0.1, atol=0.1)
 
 
-@pytest.mark.parametrize("method", ["m1", "hybrid", "raw-svc", "pca-svc", "rank-svc"])
+@pytest.mark.parametrize("method", ["m1", "hybrid"])
 def test_the_classifiers_on_disk_are_the_ones_that_predicted(
     outcome: experiment.Outcome, folder: Path, digits: Dataset, method: str
 ) -> None:
-    """Those of the first split of each number of labels, with their encoders."""
+    """Those of the first split of each number of labels, with their encoders; none of baselines."""
     images = torch.from_numpy(digits.test.images)
     for count in (20, 100):
         path = folder / "classifiers" / f"{method}-{count}-labels.json"
@@ -298,7 +298,7 @@ def test_the_classifiers_on_disk_are_the_ones_that_predicted(
             decisions = classifier.module()(encode(classifier.encoder, images))
         agreeing = classifier.winners(decisions).numpy() == outcome.predictions[method][count][0].classes
         assert agreeing.mean() >= (0.98 if "vae" in classifier.encoder.name else 1)
-    assert len(list((folder / "classifiers").glob("*.json"))) == 10
+    assert len(list((folder / "classifiers").glob("*.json"))) == 4
 
 
 def test_features_for_the_plot_are_those_of_the_first_method(
