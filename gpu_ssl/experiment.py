@@ -160,7 +160,7 @@ def run(config: RunConfig, folder: Path, progress: Progress, ranks: Ranks = ALON
                     options,
                     advance,
                     _store(config, options, dataset, device, folder),
-                    partial(_keep, keep_in, method.name),
+                    partial(_keep, keep_in, method.name, method.name in config.methods),
                 )
 
     results = score(predictions, dataset.test.labels)
@@ -206,9 +206,9 @@ def _store(
     return Store(folder / "predictions", json.dumps(origin))
 
 
-def _keep(folder: Path, name: str, cell: Cell, classifier: Classifier) -> None:
-    """Write the classifier of the first split, unless it is a baseline."""
-    if cell.split == 0 and not catalog.method(name).baseline:
+def _keep(folder: Path, name: str, asked: bool, cell: Cell, classifier: Classifier) -> None:
+    """Write the classifier of the first split of a method that was asked for; of baselines none."""
+    if cell.split == 0 and asked:
         save_classifier(folder / f"{name}-{cell.labels}-labels.json", classifier)
 
 

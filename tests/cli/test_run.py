@@ -47,7 +47,7 @@ def test_a_run_prints_the_table_and_fills_its_folder(run_cli: RunCli, tmp_path: 
     for path in (folder / "plots").iterdir():
         assert path.read_bytes().startswith(b"\x89PNG")
         assert path.stat().st_size > 5000
-    assert len(list((folder / "classifiers").glob("*.safetensors"))) == 10
+    assert len(list((folder / "classifiers").glob("*.safetensors"))) == 4
     assert len(list((folder / "predictions").glob("*.safetensors"))) == 20
     assert {path.name for path in folder.glob("*.json")} == {
         *("config.json", "report.json", "vae.json", "pca.json")
