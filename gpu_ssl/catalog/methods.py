@@ -53,7 +53,7 @@ METHODS: tuple[MethodSpec, ...] = (
     MethodSpec(
         "hybrid",
         "hybrid: SVM on VAE latents and HOG",
-        "an SVM on the latents and on histograms of oriented gradients (HOG); better than m1, and takes seconds too",
+        "an SVM on the latents and on histograms of oriented gradients (HOG); better than m1, in seconds",
         module="gpu_ssl.methods.svm",
         encoder="vae+hog",
         shared=True,
