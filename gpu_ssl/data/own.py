@@ -43,6 +43,9 @@ class OwnImages:
         Files that are no readable images, and why.
     white : int
         Value of white in images of 16 bits; see `data.decoding.choose_white`.
+    groups : ndarray of shape (n,), int64, optional
+        Images of one group (a patient, a scene, a burst) are never on both sides of a fold; -1 where an
+        image belongs to none.
     """
 
     names: Sequence[str]
@@ -51,6 +54,7 @@ class OwnImages:
     class_names: tuple[str, ...]
     skipped: dict[str, str]
     white: int = WHITE
+    groups: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
