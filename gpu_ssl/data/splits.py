@@ -89,12 +89,52 @@ def labelled_indices(labels: NDArray[np.int64], n: int, seed: int, split: int) -
     return np.sort(labelling_order(labels, seed, split)[:n])
 
 
-def stratified_folds(classes: NDArray[np.int64], seed: int) -> list[Fold]:
-    """Split labelled images so that every class is in every part; none where a class has a single image."""
+def stratified_folds(
+    classes: NDArray[np.int64], seed: int, groups: NDArray[np.int64] | None = None
+) -> list[Fold]:
+    """Split labelled images so that no group lies on both sides, and models learn from every class.
+
+    A class whose images lie in one group alone cannot be checked: a model that knows it has seen that group.
+    So such a group is learned from in every fold and never checked; a class with a single image is the least
+    case of it. All other images are checked once, but for those that would leave no image of their class to
+    learn from.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (n,), int64
+        Class of each image.
+    seed : int
+        Of the division.
+    groups : ndarray of shape (n,), int64, optional
+        Group of each image; left out, each is alone.
+
+    Returns
+    -------
+    list of Fold
+        At most `FOLDS`, of the classes' numbers of groups divided as evenly as can be; none where fewer than
+        two classes could be checked.
+    """
     from sklearn.model_selection import StratifiedKFold
 
-    n_folds = min(FOLDS, int(np.bincount(classes).min()))
-    if n_folds < 2:
+    groups = np.arange(len(classes)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    group_of, class_of = np.unique(np.stack([groups, classes]), axis=1)
+    n_groups = np.bincount(class_of)
+    always_learned = group_of[n_groups[class_of] == 1]
+    divided = np.setdiff1d(groups, always_learned)
+    if len(divided) < 2:
         return []
-    splitter = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
-    return list(splitter.split(np.zeros(len(classes)), classes))
+    # A group of several classes counts for the one that is in the fewest groups.
+    order = np.lexsort((n_groups[class_of], group_of))
+    kinds = class_of[order][np.unique(group_of[order], return_index=True)[1]][divided]
+    counts = np.bincount(kinds)
+    kinds[counts[kinds] == 1] = counts.argmax()
+    n_folds = min(FOLDS, int(np.bincount(kinds)[kinds].min()))
+    folds = []
+    for _, part in StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(kinds, kinds):
+        checked = np.isin(groups, divided[part])
+        only_here = np.setdiff1d(classes, classes[~checked])
+        checked &= ~np.isin(groups, groups[np.isin(classes, only_here)])
+        if checked.any():
+            folds.append((np.flatnonzero(~checked), np.flatnonzero(checked)))
+    several = {int(number) for _, check in folds for number in classes[check]}
+    return folds if len(several) > 1 else []

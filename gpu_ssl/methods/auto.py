@@ -48,31 +48,37 @@ def choose(view: View, labelled: Labelled, options: Options) -> tuple[Options, C
     some, compared_on = _sample(view, labelled, options.seed)
     divisions = _divisions(compared_on, options.seed)
     names = QUICK_ON_ENCODER if options.encoder else tuple(name for name in QUICK if _works(name, view))
+    checked = _times_checked(compared_on, divisions)
     right = {
         name: _right(some, compared_on, dataclasses.replace(options, method=name), divisions)
         for name in (names if divisions else ())
     }
+    groups = compared_on.groups
+
+    def lead(one: str, other: str) -> float:
+        return _lead(right[one], right[other], groups)
+
     *svms, graph = names
     favourite = graph if labelled.per_class < FEW else svms[-1]
     best = favourite
     for name in right:
-        if _lead(right[name], right[favourite]) > AHEAD and _total(right[name]) > _total(right[best]):
+        if lead(name, favourite) > AHEAD and _total(right[name]) > _total(right[best]):
             best = name
-    reason = _figures(right, len(compared_on.rows))
+    shares = {name: float(correct[checked > 0].mean()) for name, correct in right.items()}
+    reason = _figures(shares, int(np.count_nonzero(checked)))
     if options.effort == "best":
         # The graph can only mislead a network where labels are few and it counts for much.
-        misleads = bool(right) and labelled.per_class < MANY and _lead(right[svms[0]], right[graph]) > CLEARLY
+        misleads = bool(right) and labelled.per_class < MANY and lead(svms[0], graph) > CLEARLY
         why = "the graph would mislead a network" if misleads else "a network, whose teacher is sound"
         best, reason = (best if misleads else NETWORK), f"{why} ({reason})"
-    shares = {name: float(correct.mean()) for name, correct in right.items()}
     return dataclasses.replace(options, method=best), Chosen(best, reason, shares)
 
 
-def _figures(right: dict[str, NDArray[np.float64]], n: int) -> str:
-    if not right:
-        return "a class has a single labelled image, too few to compare"
-    shares = ", ".join(f"{name} {correct.mean():.1%} right" for name, correct in right.items())
-    return f"{n} labelled images left out in turn: {shares}"
+def _figures(shares: dict[str, float], n: int) -> str:
+    if not shares:
+        return "too few labelled images to compare"
+    figures = ", ".join(f"{name} {share:.1%} right" for name, share in shares.items())
+    return f"{n} labelled images left out in turn: {figures}"
 
 
 def _total(right: NDArray[np.float64]) -> float:
@@ -80,9 +86,16 @@ def _total(right: NDArray[np.float64]) -> float:
     return round(float(right.sum()), 6)
 
 
-def _lead(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Return by how many standard errors one method is ahead of another: McNemar's test on paired images."""
+def _lead(
+    one: NDArray[np.float64], other: NDArray[np.float64], groups: NDArray[np.int64] | None = None
+) -> float:
+    """Return by how many standard errors one method is ahead of another: McNemar's test on paired images.
+
+    A group counts as one: what its images tell is the same, or nearly so.
+    """
     difference = one - other
+    if groups is not None:
+        difference = np.bincount(groups, weights=difference).astype(np.float64)
     return float(difference.sum() / math.sqrt(max(float(np.square(difference).sum()), 1.0)))
 
 
@@ -95,7 +108,7 @@ def _sample(view: View, labelled: Labelled, seed: int) -> tuple[View, Labelled]:
     n_others = max(0, MOST_IMAGES - len(chosen.rows))
     some = np.random.default_rng(seed).choice(others, min(n_others, len(others)), replace=False)
     rows = np.union1d(chosen.rows, some)
-    return view.subset(rows), Labelled(np.searchsorted(rows, chosen.rows), chosen.classes)
+    return view.subset(rows), chosen._replace(rows=np.searchsorted(rows, chosen.rows))
 
 
 def _works(name: str, view: View) -> bool:
@@ -105,21 +118,30 @@ def _works(name: str, view: View) -> bool:
 
 
 def _divisions(labelled: Labelled, seed: int) -> list[list[Fold]]:
-    """Divide labelled images into folds, a few times where they are few; never where a class has one."""
+    """Divide labelled images into folds, a few times where they are few; see `stratified_folds`."""
     times = min(MOST_DIVISIONS, math.ceil(ENOUGH / len(labelled.rows)))
-    divisions = [stratified_folds(labelled.classes, (seed + number) % 2**32) for number in range(times)]
+    divisions = [
+        stratified_folds(labelled.classes, (seed + number) % 2**32, labelled.groups)
+        for number in range(times)
+    ]
     return [folds for folds in divisions if folds]
+
+
+def _times_checked(labelled: Labelled, divisions: list[list[Fold]]) -> NDArray[np.int64]:
+    """Return in how many of the divisions each labelled image is left out."""
+    checks = [check for folds in divisions for _, check in folds]
+    return np.bincount(np.concatenate([*checks, np.empty(0, np.int64)]), minlength=len(labelled.rows))
 
 
 def _right(
     view: View, labelled: Labelled, options: Options, divisions: list[list[Fold]]
 ) -> NDArray[np.float64]:
-    """Return in which share of the divisions each labelled image is named right when left out."""
+    """Return in which share of the divisions that leave it out each labelled image is named right."""
     right = np.zeros(len(labelled.rows), np.int64)
     for folds in divisions:
         judged = cross_validate(view, labelled, options, folds)
         right[judged.positions] += judged.predicted == labelled.classes[judged.positions]
-    return right / len(divisions)
+    return right / np.maximum(_times_checked(labelled, divisions), 1)
 
 
 def fit(view: View, labelled: Labelled, options: Options) -> Classifier:

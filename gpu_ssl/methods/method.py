@@ -36,10 +36,13 @@ class Labelled(NamedTuple):
     """The labelled images of a view.
 
     `rows` (n,), int64, are ascending; `classes` (n,), int64, run from 0 to the largest, each with an image.
+    `groups` (n,), int64, number what belongs together: no group is on both sides of a fold, and it counts as
+    one judgement. Left out, each image is alone.
     """
 
     rows: NDArray[np.int64]
     classes: NDArray[np.int64]
+    groups: NDArray[np.int64] | None = None
 
     @property
     def n_classes(self) -> int:
@@ -53,7 +56,8 @@ class Labelled(NamedTuple):
 
     def take(self, positions: NDArray[np.int64]) -> "Labelled":
         """Return some of them."""
-        return Labelled(self.rows[positions], self.classes[positions])
+        groups = None if self.groups is None else self.groups[positions]
+        return Labelled(self.rows[positions], self.classes[positions], groups)
 
 
 def _ignore(note: str, steps: float = 1) -> None:

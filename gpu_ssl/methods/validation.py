@@ -27,8 +27,8 @@ class Judged(NamedTuple):
 
 
 def folds_of(labelled: Labelled, options: Options) -> list[Fold]:
-    """Return the folds in which a method is judged; none where a class has a single labelled image."""
-    folds = stratified_folds(labelled.classes, options.seed)
+    """Return the folds in which a method is judged; none where fewer than two classes could be checked."""
+    folds = stratified_folds(labelled.classes, options.seed, labelled.groups)
     return folds[:FOLDS_OF_NETWORKS] if options.spec.trains else folds
 
 

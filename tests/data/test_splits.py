@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gpu_ssl.data.splits import labelled_indices, labelling_order, resolve_label_counts
+from gpu_ssl.data.splits import labelled_indices, labelling_order, resolve_label_counts, stratified_folds
 from gpu_ssl.errors import UsageError
 
 LABELS = st.lists(st.integers(0, 6), min_size=1, max_size=200).map(lambda labels: np.array(labels, np.int64))
@@ -79,3 +79,59 @@ def test_counts_that_cannot_be_are_refused(counts: tuple[int, ...], words: tuple
 def test_all_on_a_set_too_small_for_any_standard_count_is_refused() -> None:
     with pytest.raises(UsageError, match="more than there are"):
         resolve_label_counts("all", 90, 10)
+
+
+GROUPED = st.integers(2, 60).flatmap(
+    lambda n: st.tuples(
+        st.lists(st.integers(0, 4), min_size=n, max_size=n).map(
+            lambda drawn: np.unique(drawn, return_inverse=True)[1]
+        ),
+        st.lists(st.integers(-1, 12), min_size=n, max_size=n).map(np.array),
+    )
+)
+
+
+@given(GROUPED, SEEDS)
+def test_no_group_lies_on_both_sides_of_a_fold(
+    drawn: tuple[NDArray[np.int64], NDArray[np.int64]], seed: int
+) -> None:
+    """Models learn from every class, and no image is checked twice."""
+    classes, groups = drawn
+    folds = stratified_folds(classes, seed, groups)
+    for learn, check in folds:
+        assert np.array_equal(np.sort(np.concatenate([learn, check])), np.arange(len(classes)))
+        assert not set(groups[learn]) & set(groups[check])
+        assert set(classes[learn]) == set(classes)
+    checked = [number for _, check in folds for number in check.tolist()]
+    assert len(set(checked)) == len(checked)
+    assert not folds or len(set(classes[checked])) >= 2
+
+
+@given(GROUPED, SEEDS)
+def test_an_image_is_checked_unless_its_class_would_be_unknown(
+    drawn: tuple[NDArray[np.int64], NDArray[np.int64]], seed: int
+) -> None:
+    """Of groups of one class each: all images of the classes that are in two groups or more."""
+    classes, groups = drawn
+    groups = 100 * classes + groups
+    folds = stratified_folds(classes, seed, groups)
+    wanted = [c for c in set(classes.tolist()) if len(set(groups[classes == c])) > 1]
+    checked = [number for _, check in folds for number in check.tolist()]
+    assert sorted(checked) == (np.flatnonzero(np.isin(classes, wanted)).tolist() if len(wanted) > 1 else [])
+
+
+def test_a_class_with_a_single_image_is_learned_from_and_never_checked() -> None:
+    classes = np.array([0] * 10 + [1] * 10 + [2])
+    folds = stratified_folds(classes, 0)
+    assert len(folds) == 5
+    assert all(20 in learn for learn, _ in folds)
+    assert sorted(np.concatenate([check for _, check in folds])) == list(range(20))
+    assert stratified_folds(np.array([0] * 9 + [1]), 0) == []
+
+
+def test_images_that_are_alone_are_divided_as_without_groups() -> None:
+    classes = np.random.default_rng(0).integers(0, 4, 100)
+    for one, other in zip(
+        stratified_folds(classes, 3), stratified_folds(classes, 3, np.arange(100)), strict=True
+    ):
+        assert np.array_equal(one[1], other[1])

@@ -120,7 +120,7 @@ def test_it_stands_beside_raw_pixels_and_the_most_frequent_class(fitted: Fit) ->
 def test_a_single_label_a_class_gives_a_model_without_an_estimate(digits: Dataset, tmp_path: Path) -> None:
     single = fit(own(digits, 10), ONE_EPOCH, tmp_path / "checkpoint.json", SILENT)
     assert single.record.estimate is None
-    assert single.record.chosen.reason == "a class has a single labelled image, too few to compare"
+    assert single.record.chosen.reason == "too few labelled images to compare"
     assert single.model.predict(digits.test.images).probabilities.max() <= 1
 
 

@@ -177,7 +177,7 @@ def test_a_class_with_a_single_label_cannot_be_compared(
     single = Labelled(np.arange(4), np.array([0, 0, 0, 1]))
     options, why = choose(view, single, replace(OPTIONS, effort=effort))  # type: ignore[arg-type]
     assert (asked, why.shares) == ([], {})
-    assert "a class has a single labelled image, too few to compare" in why.reason
+    assert "too few labelled images to compare" in why.reason
     assert options.method == why.method == ("graph" if effort == "quick" else "consistency")
 
 
