@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import time
+import warnings
 from typing import Any
 
 import click
@@ -13,12 +14,17 @@ import click
 from gpu_ssl import __version__
 from gpu_ssl.cli.ranks import TOGETHER, tell_error
 from gpu_ssl.errors import GpuSslError, UsageError
+from gpu_ssl.runtime.cache import lend_to_libraries
 from gpu_ssl.runtime.torch_workarounds.collector import spare_collector
 from gpu_ssl.runtime.torchrun import by_torchrun, follows
 
 COMMANDS = {
     "run": ("gpu_ssl.cli.run", "Train, classify with few labels, and print the table of accuracies."),
     "sweep": ("gpu_ssl.cli.sweep", "Run many settings on the workers of a cluster; one table."),
+    "check": (
+        "gpu_ssl.cli.check",
+        "Look at images of your own and their labels, before anything is trained.",
+    ),
     "fit": ("gpu_ssl.cli.fit", "Fit a model to images of your own, of which a few carry a label."),
     "predict": ("gpu_ssl.cli.predict", "Name the classes of images by a fitted model."),
     "suggest": ("gpu_ssl.cli.suggest", "Tell which images to label next."),
@@ -70,6 +76,7 @@ def main(ctx: click.Context, verbose: bool) -> None:
     """
     level = logging.CRITICAL if follows() else logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+    lend_to_libraries()
     if by_torchrun() and ctx.invoked_subcommand not in TOGETHER:
         raise UsageError(
             f"torchrun starts several of gpu-ssl {' or '.join(TOGETHER)}, not of {ctx.invoked_subcommand}"
@@ -79,6 +86,8 @@ def main(ctx: click.Context, verbose: bool) -> None:
 def entry_point(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 for success, 1 for failure, 2 for wrong usage, 130 for Ctrl-C."""
     code = 0
+    # Pillow warns of large images that are read; those that are not are told of.
+    warnings.filterwarnings("ignore", "Image size .* exceeds limit")
     spare_collector()
     _prepare_stdout()
     try:

@@ -1,5 +1,6 @@
 """``gpu-ssl fit``: images of the user's own and a few labels in, a model out."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +8,7 @@ import click
 
 from gpu_ssl import catalog
 from gpu_ssl.cli.options import (
+    CACHE_DIR,
     DEVICE,
     EFFORT_CHOICES,
     EFFORT_HELP,
@@ -20,6 +22,7 @@ from gpu_ssl.cli.options import (
     take_vae_settings,
     vae_options,
 )
+from gpu_ssl.cli.own_options import described, reading_options, take_reading, tell_problems
 from gpu_ssl.cli.ranks import one_tells
 from gpu_ssl.config import FitConfig, SVMConfig
 from gpu_ssl.errors import InterruptError, RankError, UsageError
@@ -33,25 +36,15 @@ if TYPE_CHECKING:
 LISTED = 5
 """Files that a message names."""
 
+FOUND = "data.json"
+"""File in a model's folder: what was found in images and labels, as ``gpu-ssl check --json`` prints it."""
+
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option(
-    "--labels",
-    "label_file",
-    type=click.Path(path_type=Path),
-    metavar="CSV",
-    help="File with the columns path and label, for the few images that have one; paths are those below "
-    "DATA, or positions in a file of many.  [default: the folders right below DATA name the classes]",
-)
+@reading_options
 @click.option(
     "--output", type=click.Path(path_type=Path), required=True, metavar="MODEL", help="Folder for the model."
-)
-@click.option(
-    "--image-size",
-    type=int,
-    metavar="PIXELS",
-    help="Longest side that images are scaled to.  [default: their own, at most 64]",
 )
 @click.option(
     "--mirror/--no-mirror",
@@ -87,11 +80,12 @@ LISTED = 5
 @SEED
 @DEVICE
 @SVM
+@CACHE_DIR
 @click.option("--json", "as_json", is_flag=True, help="Print the content of model.json, and nothing else.")
 @QUIET
 def command(
     data: Path,
-    label_file: Path | None,
+    label_files: tuple[Path, ...],
     output: Path,
     base: Path | None,
     as_json: bool,
@@ -107,6 +101,7 @@ def command(
     fit resumes when the same command is given again.
 
     \b
+      gpu-ssl check photos --labels labels.csv
       gpu-ssl fit photos --labels labels.csv --output model
       gpu-ssl fit sorted-into-folders --output model --effort best
       gpu-ssl fit photos --labels more.csv --from model --output model-2
@@ -114,23 +109,25 @@ def command(
       gpu-ssl predict model photos > answers.csv
     """
     from gpu_ssl.cli.display import make_progress
-    from gpu_ssl.data.own import load_own
+    from gpu_ssl.data.own import load_own, require_classes
     from gpu_ssl.fitted.storage import MODEL, UNFINISHED
     from gpu_ssl.runtime.ranks import join_ranks
 
     model, train = take_vae_settings(options)
     svm = SVMConfig.of(C=options.pop("svm_c"))
+    reading = take_reading(options)
     config = FitConfig.of(model=model, train=train, svm=svm, **options)
     ranks = join_ranks()
     with one_tells(ranks):
         progress = make_progress(quiet or not ranks.leads)
         if ranks.leads:
             _check_output(output, data, MODEL, output / UNFINISHED)
-            images = load_own(data, label_file, config.image_size, progress)
-            _tell_of_trouble(images)
+            images = load_own(data, label_files, reading, progress)
+            require_classes(images, data)
+            tell_problems(images.problems)
         ranks.share(None)
         if not ranks.leads:  # now that what rank 0 decoded is in the cache
-            images = load_own(data, label_file, config.image_size, progress)
+            images = load_own(data, label_files, reading, progress)
         record = _fit(images, config, output, base, progress, ranks)
     if as_json:
         click.echo(record.model_dump_json(by_alias=True, indent=2))
@@ -151,6 +148,7 @@ def _fit(
     from gpu_ssl.fitted.storage import UNFINISHED, load, save
     from gpu_ssl.report.card import write_card
     from gpu_ssl.runtime import tensor_file
+    from gpu_ssl.runtime.files import write_text
 
     unfinished = output / UNFINISHED
     try:
@@ -160,6 +158,7 @@ def _fit(
         raise RankError(f"{error}; the same command resumes, on any number of ranks") from None
     except KeyboardInterrupt:
         raise InterruptError("interrupted; the same command resumes") from None
+    write_text(output / FOUND, json.dumps(described(images), indent=1))
     save(output, fitted.model, fitted.record)
     write_card(output, fitted.record)
     tensor_file.remove(unfinished)
@@ -180,14 +179,6 @@ def _check_output(output: Path, data: Path, model: str, unfinished: Path) -> Non
 def _is_of_checkpoint(path: Path) -> bool:
     """Whether `path` is what an interrupted fit leaves, wherever it was stopped."""
     return path.name.lstrip(".").startswith(("checkpoint.json", "checkpoint-", "model-"))
-
-
-def _tell_of_trouble(images: "OwnImages") -> None:
-    from gpu_ssl.data.own import duplicates
-
-    tell_skipped(len(images.skipped), [f"{name}: {reason}" for name, reason in images.skipped.items()])
-    for group in duplicates(images)[:LISTED]:
-        click.echo(f"gpu-ssl: the same image under different labels: {', '.join(group)}", err=True)
 
 
 def tell_skipped(count: int, lines: list[str]) -> None:

@@ -1,8 +1,10 @@
 """``gpu-ssl predict``: images in; classes, confidence and a score for what the model has never seen out."""
 
+import math
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ import numpy as np
 from gpu_ssl.cli.answer_file import FORMATS, Rows, answer_file, choose_format
 from gpu_ssl.cli.fit import tell_skipped
 from gpu_ssl.cli.options import DEVICE, QUIET
+from gpu_ssl.cli.own_options import IMAGE_COLUMN, LARGE_IMAGES, PAGES, preparation_of, tell_problems
 from gpu_ssl.errors import DataError
 
 if TYPE_CHECKING:
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
 
     from gpu_ssl.fitted.model import Answers
     from gpu_ssl.fitted.records import ModelRecord
+
+UNKNOWN = "unknown"
+"""Label where the bounds that were asked for say so; in a label file it is no label."""
 
 COLUMNS = {"path": str, "label": str, "confidence": float, "second_label": str, "ood_score": float}
 
@@ -38,9 +44,42 @@ COLUMNS = {"path": str, "label": str, "confidence": float, "second_label": str, 
     type=click.Choice(list(FORMATS)),
     help="CSV with a header, a JSON object a line, or Parquet.  [default: by the name of --output; csv]",
 )
+@click.option(
+    "--min-confidence",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    metavar="P",
+    help="Answer unknown where the confidence is lower.  [default: never]",
+)
+@click.option(
+    "--unknown-above",
+    type=click.FloatRange(0),
+    default=math.inf,
+    metavar="S",
+    help="Answer unknown where ood_score is higher, such as 1.  [default: never]",
+)
+@click.option(
+    "--probabilities", is_flag=True, help="Also write the probability of every class, in columns p_CLASS."
+)
+@PAGES
+@LARGE_IMAGES
+@IMAGE_COLUMN
 @DEVICE
 @QUIET
-def command(model: Path, data: Path, output: Path | None, kind: str | None, device: str, quiet: bool) -> None:
+def command(
+    model: Path,
+    data: Path,
+    output: Path | None,
+    kind: str | None,
+    min_confidence: float,
+    unknown_above: float,
+    probabilities: bool,
+    pages: str | None,
+    large_images: bool,
+    path_column: str | None,
+    device: str,
+    quiet: bool,
+) -> None:
     """Name the classes of images by a model that gpu-ssl fit made.
 
     DATA is a folder of images, one image, an .npy, .npz or .parquet file, or - for paths on stdin, one a
@@ -52,26 +91,34 @@ def command(model: Path, data: Path, output: Path | None, kind: str | None, devi
 
     \b
       gpu-ssl predict model photos > answers.csv
+      gpu-ssl predict model photos --min-confidence 0.8 --unknown-above 1 > answers.csv
       find . -name '*.jpg' | gpu-ssl predict model - --format jsonl
     """
     from gpu_ssl.cli.display import make_progress
+    from gpu_ssl.data.label_file import Columns
     from gpu_ssl.data.stream import ImageStream
     from gpu_ssl.fitted.storage import load
     from gpu_ssl.runtime.device import memory_errors
 
     kind = choose_format(output, kind)
     fitted, record = load(model, device)
-    stream = ImageStream(read_paths() if str(data) == "-" else data, record.image_shape, record.white)
+    how = preparation_of(record, pages, large_images)
+    stream = ImageStream(
+        read_paths() if str(data) == "-" else data, record.image_shape, how, Columns(path=path_column)
+    )
+    tell_problems(stream.problems)
+    wanted = Wanted(record.class_names, min_confidence, unknown_above, probabilities)
+    columns = COLUMNS | dict.fromkeys(wanted.probability_columns, float)
     seen = 0
     with (
-        answer_file(output, kind, COLUMNS) as write,
+        answer_file(output, kind, columns) as write,
         make_progress(quiet).task("predict", stream.total or 0) as advance,
     ):
         for names, images in stream:
             seen += _known(images, record)
             with memory_errors(fitted.device, "give `device=cpu`"):
                 answers = fitted.predict(images)
-            write(_rows(names, answers, record))
+            write(_rows(names, answers, wanted))
             advance("", len(names))
         tell_skipped(stream.n_skipped, stream.skipped)
         if not stream.n_read:
@@ -90,16 +137,48 @@ def read_paths() -> Iterator[str]:
     return (line for line in lines if line)
 
 
-def _rows(names: list[str], answers: "Answers", record: "ModelRecord") -> Rows:
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for of the answers.
+
+    Parameters
+    ----------
+    class_names : tuple of str
+        Of the model.
+    min_confidence, unknown_above : float
+        Bounds of the confidence and of the OOD score, beyond which the answer is unknown.
+    probabilities : bool
+        Whether those of all classes are written.
+    """
+
+    class_names: tuple[str, ...]
+    min_confidence: float
+    unknown_above: float
+    probabilities: bool
+
+    @property
+    def probability_columns(self) -> list[str]:
+        """Names of the columns of probabilities."""
+        return [f"p_{name}" for name in self.class_names] if self.probabilities else []
+
+
+def _rows(names: list[str], answers: "Answers", wanted: Wanted) -> Rows:
     second = second_best(answers)
     confidences = answers.probabilities.max(axis=1)
+    unknown = (confidences < wanted.min_confidence) | (answers.ood_scores > wanted.unknown_above)
     return [
         {
             "path": name,
-            "label": record.class_names[answers.classes[i]],
+            "label": UNKNOWN if unknown[i] else wanted.class_names[answers.classes[i]],
             "confidence": round(float(confidences[i]), 4),
-            "second_label": record.class_names[second[i]],
+            "second_label": wanted.class_names[second[i]],
             "ood_score": round(float(answers.ood_scores[i]), 3),
+            **{
+                column: round(float(probability), 4)
+                for column, probability in zip(
+                    wanted.probability_columns, answers.probabilities[i], strict=False
+                )
+            },
         }
         for i, name in enumerate(names)
     ]

@@ -10,6 +10,7 @@ import click
 from gpu_ssl.cli.answer_file import check_output, opened
 from gpu_ssl.cli.fit import tell_skipped
 from gpu_ssl.cli.options import DEVICE, QUIET
+from gpu_ssl.cli.own_options import IMAGE_COLUMN, LARGE_IMAGES, PAGES, preparation_of, tell_problems
 from gpu_ssl.cli.predict import read_paths, second_best
 from gpu_ssl.errors import DataError, UsageError
 
@@ -45,6 +46,9 @@ COLUMNS = ("path", "label", "guess", "confidence", "second_guess")
     show_default=True,
     help="Seed of the choice.",
 )
+@PAGES
+@LARGE_IMAGES
+@IMAGE_COLUMN
 @DEVICE
 @QUIET
 def command(
@@ -54,6 +58,9 @@ def command(
     output: Path | None,
     sheet: Path | None,
     seed: int,
+    pages: str | None,
+    large_images: bool,
+    path_column: str | None,
     device: str,
     quiet: bool,
 ) -> None:
@@ -68,6 +75,7 @@ def command(
       gpu-ssl suggest model photos -n 50 --output next.csv --sheet next.png
     """
     from gpu_ssl.cli.display import make_progress
+    from gpu_ssl.data.label_file import Columns
     from gpu_ssl.data.stream import ImageStream
     from gpu_ssl.fitted.storage import load
     from gpu_ssl.fitted.suggestion import suggest
@@ -82,7 +90,11 @@ def command(
             f"--output {output} exists, and may hold labels that were filled in; name another file"
         )
     fitted, record = load(model, device)
-    stream = ImageStream(read_paths() if str(data) == "-" else data, record.image_shape, record.white)
+    how = preparation_of(record, pages, large_images)
+    stream = ImageStream(
+        read_paths() if str(data) == "-" else data, record.image_shape, how, Columns(path=path_column)
+    )
+    tell_problems(stream.problems)
     with make_progress(quiet).task("look", stream.total or 0) as advance:
 
         def watched() -> "Iterator[Block]":

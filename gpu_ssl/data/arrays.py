@@ -1,15 +1,19 @@
 """Images, and labels where there are some, from files of NumPy."""
 
+import re
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_ssl.data.decoding import LEAST_SIDE
+from gpu_ssl.data.encoded import SURVEYED, spread_over
+from gpu_ssl.data.labels import clean, is_no_label
+from gpu_ssl.data.preparation import LEAST_SIDE, NO_DATA, range_of
 from gpu_ssl.errors import DataError
 
 
@@ -45,25 +49,60 @@ class Positions(Sequence[str]):
         return position in self._range and str(position) == name
 
 
-def read_arrays(path: Path) -> tuple[NDArray[np.uint8], dict[str, str]]:
-    """Read images, and labels where there are some, from an ``.npy`` or ``.npz`` file.
+@dataclass(frozen=True)
+class ArrayImages:
+    """Images, and labels where there are some, of a file of NumPy.
 
-    An ``.npz`` file holds one array of images, and at most one more, of their labels: numbers or words, with
-    -1 or an empty word where there is none.
-
-    Returns
-    -------
-    images : ndarray of shape (n, channels, height, width), uint8
-        From uint8 arrays of shape (n, height, width), (n, height, width, channels) or
-        (n, channels, height, width), with 1 or 3 channels.
+    Parameters
+    ----------
+    pixels : ndarray of shape (n, channels, height, width)
+        Numbers of any kind, as they lie in the file.
     labels : dict of str to str
         Label of each position that has one.
+    unused : tuple of str
+        Names of arrays of images that are left out.
+    """
+
+    pixels: NDArray[Any]
+    labels: dict[str, str]
+    unused: tuple[str, ...] = ()
+
+
+def read_arrays(path: Path) -> ArrayImages:
+    """Read images, and labels where there are some, from an ``.npy`` or ``.npz`` file.
+
+    An ``.npz`` file holds arrays of images, and of their labels: numbers or words, of shape (n,) or (n, 1).
+    Of several, those whose names say that they are for training count, as ``x_train`` and ``y_train`` or
+    ``train_images`` and ``train_labels`` do.
 
     Raises
     ------
     DataError
         If the file does not hold that.
     """
+    arrays = _arrays_in(path)
+    pictures = {name: array for name, array in arrays.items() if _is_images(array)}
+    if len(pictures) > 1:
+        pictures = {name: array for name, array in pictures.items() if "train" in name.lower()}
+    if len(pictures) != 1:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise DataError(
+            f"{path} must hold one array of images, or one whose name says train, and at most one of their "
+            f"labels; it holds {shapes}"
+        )
+    ((name, found),) = pictures.items()
+    images = _channels_first(found, path)
+    unused = tuple(other for other, array in arrays.items() if other != name and _is_images(array))
+    others = {key: a for key, a in arrays.items() if key != name and key not in unused}
+    if len(others) > 1:
+        others = {key: a for key, a in others.items() if _role(key) == _role(name)} or others
+    if len(others) > 1:
+        raise DataError(f"{path} holds several arrays that may be labels: {', '.join(others)}; keep one")
+    labels = next(iter(others.values()), np.full(len(images), -1))
+    return ArrayImages(images, _labels_of(labels, len(images), path), unused)
+
+
+def _arrays_in(path: Path) -> dict[str, NDArray[Any]]:
     with suppress(OSError), path.open("rb") as file:
         if file.read(6) != b"\x93NUMPY" and not zipfile.is_zipfile(path):
             raise DataError(f"{path} is neither an image nor an .npy, .npz or .parquet file")
@@ -74,25 +113,43 @@ def read_arrays(path: Path) -> tuple[NDArray[np.uint8], dict[str, str]]:
         raise DataError(f"{path} is not a readable .npy or .npz file: {error}") from error
     if not all(isinstance(array, np.ndarray) for array in arrays.values()):
         raise DataError(f"{path} holds something that is no array")
-    found = [array for array in arrays.values() if array.ndim in (3, 4)]
-    others = [array for array in arrays.values() if array.ndim not in (3, 4)]
-    if len(found) != 1 or len(others) > 1:
-        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-        raise DataError(f"{path} must hold one array of images, and at most one of labels; it holds {shapes}")
-    images = _channels_first(found[0], path)
-    labels = others[0] if others else np.full(len(images), -1)
-    if labels.shape != (len(images),) or labels.dtype.kind not in "iuU":
+    return arrays
+
+
+def _is_images(array: NDArray[Any]) -> bool:
+    return array.ndim in (3, 4)
+
+
+def _role(name: str) -> str:
+    """Return the name of an array without what says whether it holds images or labels."""
+    words = re.split(r"[^a-z]+", name.lower())
+    kinds = {"x", "y", "image", "images", "label", "labels", "data", "target", "targets", "img", "imgs"}
+    return "_".join(word for word in words if word not in kinds)
+
+
+def _labels_of(labels: NDArray[Any], n: int, path: Path) -> dict[str, str]:
+    if labels.shape == (n, 1):
+        labels = labels[:, 0]
+    whole = labels.dtype.kind in "iubUS" or (
+        labels.dtype.kind == "f" and bool(np.all(np.isnan(labels) | (labels == np.rint(labels))))
+    )
+    if labels.shape != (n,) or not whole:
         raise DataError(
-            f"{path}: {len(images)} images need as many labels, whole numbers or words, "
-            f"not {labels.dtype} of shape {labels.shape}"
+            f"{path}: {n} images need as many labels, whole numbers or words, not {labels.dtype} of shape "
+            f"{labels.shape}"
         )
-    known = np.flatnonzero(labels != ("" if labels.dtype.kind == "U" else -1))
-    return images, {str(i): str(labels[i].item()) for i in known.tolist()}
+    words = [word.decode(errors="replace") if isinstance(word, bytes) else word for word in labels.tolist()]
+    named = {str(i): _written(word) for i, word in enumerate(words) if not is_no_label(word)}
+    return {position: label for position, label in named.items() if not is_no_label(label)}
 
 
-def _channels_first(images: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
-    if images.dtype != np.uint8:
-        raise DataError(f"{path}: images must be uint8, from 0 to 255, not {images.dtype}")
+def _written(label: object) -> str:
+    return str(int(label)) if isinstance(label, float) else clean(str(label))
+
+
+def _channels_first(images: NDArray[Any], path: Path) -> NDArray[Any]:
+    if images.dtype.kind not in "uifb":
+        raise DataError(f"{path}: images must be of real numbers, not {images.dtype}")
     if images.ndim == 3:
         images = images[:, None]
     elif images.shape[1] not in (1, 3):
@@ -104,3 +161,36 @@ def _channels_first(images: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
         )
     # torch shares the memory of arrays that it may write to. A memory map stays one, whatever its layout.
     return np.require(images, requirements=["W"])
+
+
+def range_in(images: NDArray[Any], path: Path) -> tuple[float, float]:
+    """Return the numbers of black and white in images; of uint8, 0 and 255.
+
+    Raises
+    ------
+    DataError
+        If they are all the same, or none is finite.
+    """
+    if images.dtype == np.uint8:
+        return 0.0, 255.0
+    if images.dtype == np.bool_:
+        return 0.0, 1.0
+    rows = spread_over(len(images), SURVEYED)
+    values = np.concatenate([np.ravel(images[row]).astype(np.float64) for row in rows])
+    values = values[np.abs(values) < NO_DATA]  # is false for NaN
+    if not len(values):
+        raise DataError(f"{path}: none of the numbers that were looked at is finite")
+    if values.min() == values.max():
+        raise DataError(f"{path}: all the numbers that were looked at are {values.min():g}")
+    return range_of(values, images.dtype.kind in "iu")
+
+
+def scale(images: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+    """Return numbers as uint8, from 0 for `low` to 255 for `high`; what is beyond, or no number, is cut."""
+    if images.dtype == np.uint8 and (low, high) == (0, 255):
+        return images
+    values = images.astype(np.float32)
+    values = np.where(np.abs(values) < NO_DATA, values, low)
+    levels = np.rint((values - low) * (255 / (high - low)))
+    scaled: NDArray[np.uint8] = levels.clip(0, 255).astype(np.uint8)
+    return scaled

@@ -1,210 +1,184 @@
 """Encoded images of any size and format as uint8 arrays of one shape."""
 
-import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import cache
+from functools import lru_cache
+from io import BytesIO
 from itertools import chain, islice
-from pathlib import Path
+from threading import Lock
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps
 
+from gpu_ssl.data.opening import Page, Source, formats, has_pages, is_deep, numbers_of, opened
+from gpu_ssl.data.preparation import AS_IS, NO_DATA, STRIP, ImageShape, Preparation
 from gpu_ssl.errors import DataError
 
-ImageShape = tuple[int, int, int]
-"""Channels, height and width."""
-
-Source = Path | bytes
-"""An encoded image: a file, or its content."""
-
-SIDE = 64
-"""Longest side that is chosen for images: finer detail costs time and seldom tells classes apart."""
-
-LEAST_SIDE = 8
-"""Shortest side in pixels: the networks make nothing of less."""
-
-WHITE = 65535
-"""Value of white in images of 16 bits, unless they are found to use fewer."""
-
-COMMON = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 SMALL_FILE = 16_384
 """Bytes, on average, below which files are decoded by one thread."""
 
 BLOCK = 64
 """Images that a thread decodes at a time."""
 
+LARGE = 2**24
+"""Pixels of an image beyond which it is the only one of its kind that is being decoded."""
+
+_one_large_image = Lock()
+
 
 class OutOfReachError(DataError):
     """An image that may be read another time: no permission, or a disk that does not answer."""
 
 
-@cache
-def formats() -> tuple[str, ...]:
-    """Return the names of the formats that are read: all of Pillow's but EPS, for which it runs a program.
+class Decoded(NamedTuple):
+    """An image as an array (channels, height, width), uint8, and what the user may want to know of it.
 
-    Pillow tries them in this order, and asks some by opening the file: common ones first saves a third.
+    `blank`: all its pixels are the same. `squeezed`: it is a strip, squeezed lest nothing is left of it.
+    `paged`: its file holds further pages, which were left out.
     """
-    Image.init()
-    common = [name for name in COMMON if name in Image.OPEN]
-    return (*common, *sorted(set(Image.OPEN) - {"EPS", *common}))
+
+    pixels: NDArray[np.uint8]
+    blank: bool
+    squeezed: bool
+    paged: bool
 
 
-def suffixes() -> frozenset[str]:
-    """Return the endings, lower case and with their dot, of the files that are read."""
-    known = formats()
-    return frozenset(end for end, name in Image.registered_extensions().items() if name in known)
+Outcome = Decoded | DataError
 
 
-def choose_shape(sources: Sequence[Source], side: int | None = None) -> ImageShape:
-    """Choose the shape of all images from the headers of some.
-
-    Images of one size keep their proportions, with the longest side at most `SIDE` and none shorter than
-    `LEAST_SIDE`; those of several sizes become squares. They get one channel where none of those looked at
-    has colours.
-
-    Parameters
-    ----------
-    sources : sequence of Path or bytes
-        The images to look at.
-    side : int, optional
-        Longest side in pixels.
-
-    Raises
-    ------
-    DataError
-        If no image can be read.
-    """
-    sizes, grey = set(), True
-    for source in sources:
-        try:
-            with _opened(source) as image:
-                turned = image.getexif().get(0x0112, 1) >= 5
-                sizes.add(image.size[::-1] if turned else image.size)
-                grey = grey and image.mode in GREY_MODES
-        except Exception:  # noqa: BLE001 (a broken file; whoever decodes it will tell)
-            continue
-    if not sizes:
-        raise DataError("none of the images that were looked at can be read")
-    channels = 1 if grey else 3
-    if len(sizes) > 1:
-        square = side or max(LEAST_SIDE, min(SIDE, int(np.median([max(size) for size in sizes]))))
-        return channels, square, square
-    ((width, height),) = sizes
-    scale = (side or min(SIDE, max(width, height))) / max(width, height)
-    return channels, max(LEAST_SIDE, round(height * scale)), max(LEAST_SIDE, round(width * scale))
-
-
-def choose_white(sources: Sequence[Source]) -> int:
-    """Return the value of white in images of more than 8 bits, by the largest that some of them hold.
-
-    Cameras and scanners of 10, 12 or 14 bits write files of 16 bits; taken as such their images are dark.
-    """
-    largest = -1
-    for source in sources:
-        try:
-            with _opened(source) as image:
-                if _is_deep(image):
-                    largest = max(largest, int(np.asarray(image).max(initial=0)))
-        except Exception:  # noqa: BLE001 (a broken file; whoever decodes it will tell)
-            continue
-    fitting = [2**bits - 1 for bits in (8, 10, 12, 14, 16) if largest < 2**bits]
-    return fitting[0] if largest >= 0 and fitting else WHITE
-
-
-def _is_deep(image: Image.Image) -> bool:
-    return image.mode == "I" or image.mode.startswith("I;16")
-
-
-def _opened(source: Source) -> Image.Image:
-    if isinstance(source, bytes):
-        if not source:
-            raise DataError("it holds no bytes")
-        return Image.open(io.BytesIO(source), formats=formats())
-    # A pipe would let us wait for ever.
-    if not source.is_file():
-        raise DataError("no file is there")
-    return Image.open(source, formats=formats())
-
-
-def decode(source: Source, shape: ImageShape, white: int = WHITE) -> NDArray[np.uint8]:
+def decode(source: Source, shape: ImageShape, how: Preparation = AS_IS) -> Decoded:
     """Read an encoded image and fit it into `shape`.
 
-    The image is turned as its camera says, and scaled to fit whole, with black around; what is transparent
-    shows black too. Of several frames the first counts. Of more than 8 bits, `white` becomes 255.
-
-    Returns
-    -------
-    ndarray of shape (channels, height, width), uint8
+    The image is turned as its camera says, brought from the colours of its profile to sRGB, and scaled to fit
+    whole, unless it is a strip. What is transparent, or beside it, is of the grey level `how.ground`.
 
     Raises
     ------
     DataError
         If the file is not a readable image; the message is the reason. `OutOfReachError`, if it may be one.
     """
-    channels, height, width = shape
+    mode = "L" if shape[0] == 1 else "RGB"
+    _, height, width = shape
     try:
-        with _opened(source) as opened:
-            opened.draft("L" if channels == 1 else "RGB", (2 * width, 2 * height))
-            image = _flat(ImageOps.exif_transpose(opened), "L" if channels == 1 else "RGB", white)
-            if image.size != (width, height):
-                image = ImageOps.pad(image, (width, height), Image.Resampling.BILINEAR)
-            pixels = np.asarray(image)
+        with opened(source, how.large_images) as image:
+            paged = how.pages == "first" and has_pages(image)
+            if (image.width * image.height) > LARGE:
+                with _one_large_image:
+                    content = _content(image, mode, (width, height), how)
+            else:
+                content = _content(image, mode, (width, height), how)
+            blank = _is_blank(content)
+            content, squeezed = _fitted(content, (width, height), how.ground)
+            pixels = np.asarray(content)
     except MemoryError:
         raise
     except Exception as error:  # decoders meet hostile bytes, and raise whatever they like
         kind = OutOfReachError if isinstance(error, OSError) and error.errno is not None else DataError
         raise kind(_reason(error)) from error
-    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+    return Decoded(pixels[None] if mode == "L" else pixels.transpose(2, 0, 1), blank, squeezed, paged)
 
 
-def _flat(image: Image.Image, mode: str, white: int) -> Image.Image:
+def _content(image: Image.Image, mode: str, size: tuple[int, int], how: Preparation) -> Image.Image:
+    """Return an image as its camera held it, of 8 bits a channel, and not much larger than it needs to be."""
+    image.draft(mode, (2 * size[0], 2 * size[1]))
+    profile = image.info.get("icc_profile")
+    factor = min(image.width // (4 * size[0]), image.height // (4 * size[1]))
+    if image.width * image.height > LARGE and factor > 1 and image.mode != "P":
+        image = (image.convert("L") if image.mode == "1" else image).reduce(factor)
+    return _flat(_in_srgb(ImageOps.exif_transpose(image), profile), mode, how)
+
+
+def _flat(image: Image.Image, mode: str, how: Preparation) -> Image.Image:
     """Return an image without transparency or more than 8 bits."""
-    if image.mode == "F" or _is_deep(image):
-        values = np.asarray(image, dtype=np.float64)
-        # Of whole numbers all images are scaled alike; only of real ones either 1 or 255 is white.
-        white = white if image.mode != "F" else 255 if values.max(initial=0) > 1 else 1
-        image = Image.fromarray((values * (255 / white)).clip(0, 255).round().astype(np.uint8))
+    if is_deep(image):
+        image = Image.fromarray(_scaled(numbers_of(image), image.mode == "F", how))
     elif image.has_transparency_data:
         transparent = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), transparent)
+        ground = Image.new("RGBA", image.size, (how.ground, how.ground, how.ground, 255))
+        image = Image.alpha_composite(ground, transparent)
     return image if image.mode == mode else image.convert(mode)
 
 
+def _scaled(values: NDArray[np.float64], fractions: bool, how: Preparation) -> NDArray[np.uint8]:
+    valid = np.abs(values) < NO_DATA  # is false for NaN
+    if not valid.any():
+        raise DataError("it holds no finite number")
+    low, high = how.low, how.high
+    if low is None or high is None:
+        low, high = 0.0, (65535.0 if not fractions else 255.0 if values[valid].max() > 1 else 1.0)
+    levels = (np.where(valid, values, low) - low) * (255 / (high - low))
+    scaled: NDArray[np.uint8] = levels.clip(0, 255).round().astype(np.uint8)
+    return scaled
+
+
+def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Return an image with its colours brought from its ICC profile to sRGB; as it is where that fails."""
+    if not profile or image.mode not in ("RGB", "CMYK", "L"):
+        return image
+    with suppress(Exception):  # a damaged profile, or one of other colours than the image's
+        transform = _transform(profile, image.mode)
+        return image if transform is None else ImageCms.applyTransform(image, transform) or image
+    return image
+
+
+@lru_cache(maxsize=32)
+def _transform(profile: bytes, mode: str) -> Any:
+    """Return what brings colours from a profile to sRGB; None for sRGB itself."""
+    source = ImageCms.ImageCmsProfile(BytesIO(profile))
+    if "srgb" in ImageCms.getProfileDescription(source).lower():
+        return None
+    return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+
+
+def _is_blank(image: Image.Image) -> bool:
+    extremes = image.getextrema()
+    channels = extremes if isinstance(extremes[0], tuple) else (extremes,)
+    return all(low == high for low, high in channels)
+
+
+def _fitted(image: Image.Image, size: tuple[int, int], ground: int) -> tuple[Image.Image, bool]:
+    """Return an image of this size, and whether it was squeezed."""
+    if image.size == size:
+        return image, False
+    wider = (image.width / image.height) / (size[0] / size[1])
+    if max(wider, 1 / wider) > STRIP:
+        return image.resize(size, Image.Resampling.BILINEAR), True
+    colour = ground if image.mode == "L" else (ground, ground, ground)
+    return ImageOps.pad(image, size, Image.Resampling.BILINEAR, color=colour), False
+
+
 def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image that Pillow knows"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def decode_all(
-    sources: Iterable[Source], shape: ImageShape, white: int = WHITE, ahead: int = 4
-) -> Iterator[list[tuple[Source, NDArray[np.uint8] | DataError]]]:
+    sources: Iterable[Source], shape: ImageShape, how: Preparation = AS_IS, ahead: int = 4
+) -> Iterator[list[Outcome]]:
     """Decode images beside the work of the caller, and give them back in order, `BLOCK` at a time.
 
     Parameters
     ----------
-    sources : iterable of Path or bytes
+    sources : iterable of Path, bytes or Page
         May be endless; read no further ahead than `ahead` blocks a thread.
     shape : tuple of int
         Channels, height and width of every image.
-    white : int
+    how : Preparation
         See `decode`.
 
     Yields
     ------
-    list of (Path or bytes, ndarray or DataError)
-        Each image as it came with its pixels, or with what is wrong with it.
+    list of (Decoded or DataError)
+        Each image, or what is wrong with it.
     """
 
-    def work(block: list[Source]) -> list[tuple[Source, NDArray[np.uint8] | DataError]]:
-        return [(source, _outcome(lambda source=source: decode(source, shape, white))) for source in block]  # type: ignore[misc]
+    def work(block: list[Source]) -> list[Outcome]:
+        return [_outcome(lambda source=source: decode(source, shape, how)) for source in block]  # type: ignore[misc]
 
     formats()  # once, and not by all threads at the same time
     first = list(islice(source := iter(sources), BLOCK))
@@ -229,13 +203,14 @@ def _n_workers(sources: Sequence[Source]) -> int:
     total = 0
     for source in sources:
         with suppress(OSError):
-            total += len(source) if isinstance(source, bytes) else source.stat().st_size
+            path = source.source if isinstance(source, Page) else source
+            total += len(path) if isinstance(path, bytes) else path.stat().st_size
     if total < SMALL_FILE * len(sources):
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _outcome(decoded: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8] | DataError:
+def _outcome(decoded: Callable[[], Decoded]) -> Outcome:
     try:
         return decoded()
     except DataError as error:

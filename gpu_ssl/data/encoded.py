@@ -1,6 +1,5 @@
 """Encoded images, wherever they lie: files below a folder, or rows of a Parquet file."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +7,15 @@ from typing import Protocol
 
 import numpy as np
 
-from gpu_ssl.data.decoding import Source, suffixes
-from gpu_ssl.errors import DataError
+from gpu_ssl.data.folder import Found, find_images
+from gpu_ssl.data.opening import Page, Source, count_pages
+from gpu_ssl.runtime.progress import SILENT, Progress
 
 SURVEYED = 1000
 """Images whose headers decide on a shape."""
+
+PAGE_SIGN = "#"
+"""Stands between the name of a file and the number of its page, from 1."""
 
 
 class EncodedImages(Protocol):
@@ -39,56 +42,72 @@ class EncodedImages(Protocol):
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Image files, `names` below the folder `place`."""
+    """Image files below a folder.
+
+    Parameters
+    ----------
+    place : Path
+        The folder.
+    names : sequence of str
+        Paths of files below it, or of pages of these, such as ``scan.tif#2``.
+    pages : dict of str to (str, int)
+        File and number from 0 of those names that stand for a page.
+    """
 
     place: Path
     names: Sequence[str]
+    pages: dict[str, tuple[str, int]]
 
     @property
     def files(self) -> Sequence[str]:
         """See `EncodedImages`."""
-        return self.names
+        return list(dict.fromkeys(self.pages.get(name, (name, 0))[0] for name in self.names))
 
-    def sources(self) -> Iterator[Path]:
+    def sources(self) -> Iterator[Source]:
         """See `EncodedImages`."""
-        return (self.place / name for name in self.names)
+        return (self._source(name) for name in self.names)
 
     def survey(self) -> list[Source]:
         """See `EncodedImages`."""
-        return [self.place / self.names[i] for i in spread_over(len(self.names), SURVEYED)]
+        return [self._source(self.names[i]) for i in spread_over(len(self.names), SURVEYED)]
+
+    def _source(self, name: str) -> Source:
+        if name not in self.pages:
+            return self.place / name
+        file, number = self.pages[name]
+        return Page(self.place / file, number)
 
 
-def spread_over(n: int, most: int) -> list[int]:
-    """Return at most `most` of the positions 0 to n - 1, from all over."""
-    rows: list[int] = np.unique(np.linspace(0, n - 1, min(most, n)).astype(int)).tolist()
-    return rows
-
-
-def find_images(folder: Path) -> list[str]:
-    """Return the paths below `folder` of all files that are named as images are, sorted.
-
-    Links to folders are not followed, and what begins with a dot is left out.
+def image_files(folder: Path, all_pages: bool, progress: Progress = SILENT) -> tuple[ImageFiles, Found]:
+    """Find the image files below a folder, and of files of many pages each page, if `all_pages`.
 
     Raises
     ------
     DataError
         If there is none, or the folder cannot be read.
     """
+    found = find_images(folder)
+    if not all_pages:
+        return ImageFiles(folder, found.images, {}), found
+    names: list[str] = []
+    pages: dict[str, tuple[str, int]] = {}
+    with progress.task("count pages", len(found.images)) as advance:
+        for name in found.images:
+            count = count_pages(folder / name)
+            own = page_names(name, count)
+            names += own
+            if count > 1:
+                pages |= {page: (name, number) for number, page in enumerate(own)}
+            advance("")
+    return ImageFiles(folder, names, pages), found
 
-    def refuse(error: OSError) -> None:
-        raise DataError(f"cannot read {error.filename}: {error.strerror}") from error
 
-    endings, found = suffixes(), []
-    for parent, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        relative = Path(parent).relative_to(folder)
-        found += [
-            (relative / name).as_posix()
-            for name in files
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in endings  # noqa: PTH122 (fast)
-        ]
-    if not found:
-        raise DataError(
-            f"there is no image in {folder}; give a folder of images, or an .npy, .npz or .parquet file"
-        )
-    return sorted(found)
+def page_names(name: str, count: int) -> list[str]:
+    """Return the names of the pages of a file: its own, where it has a single page."""
+    return [name] if count == 1 else [f"{name}{PAGE_SIGN}{number}" for number in range(1, count + 1)]
+
+
+def spread_over(n: int, most: int) -> list[int]:
+    """Return at most `most` of the positions 0 to n - 1, from all over."""
+    rows: list[int] = np.unique(np.linspace(0, n - 1, min(most, n)).astype(int)).tolist()
+    return rows

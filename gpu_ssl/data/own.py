@@ -3,26 +3,29 @@
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_ssl.data.arrays import Positions, read_arrays
-from gpu_ssl.data.decoding import WHITE, ImageShape
-from gpu_ssl.data.encoded import ImageFiles, find_images
-from gpu_ssl.data.label_file import read_labels
-from gpu_ssl.data.parquet import ParquetImages, holds_parquet
-from gpu_ssl.data.pixel_cache import decoded
+from gpu_ssl.data.arrays import Positions
+from gpu_ssl.data.collection import USUAL, Collection, Reading, open_collection
+from gpu_ssl.data.findings import of_copies, of_decoding, of_folders, of_labels
+from gpu_ssl.data.label_file import GivenLabels, read_labels, settle
+from gpu_ssl.data.labels import class_problems as of_classes
+from gpu_ssl.data.names import AmbiguousNameError, NameIndex
+from gpu_ssl.data.preparation import AS_IS, ImageShape, Preparation
+from gpu_ssl.data.problems import Problem, examples, printable
 from gpu_ssl.errors import DataError, UsageError
 from gpu_ssl.runtime.memory_map import release
 from gpu_ssl.runtime.progress import SILENT, Progress
 
 UNLABELLED = -1
-NO_CLASS = frozenset({"unlabelled", "unlabeled", "unknown", "unsup"})
-"""Names of folders that are no classes."""
+COMPARED = 200_000
+"""Images up to which copies are looked for among all of them; of more, among those with a label."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,13 @@ class OwnImages:
         Sorted.
     skipped : dict of str to str
         Files that are no readable images, and why.
-    white : int
-        Value of white in images of 16 bits; see `data.decoding.choose_white`.
+    how : Preparation
+        How they became uint8 arrays.
     groups : ndarray of shape (n,), int64, optional
         Images of one group (a patient, a scene, a burst) are never on both sides of a fold; -1 where an
         image belongs to none.
+    problems : tuple of Problem
+        What the user should know of them.
     """
 
     names: Sequence[str]
@@ -53,8 +58,9 @@ class OwnImages:
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
     skipped: dict[str, str]
-    white: int = WHITE
+    how: Preparation = AS_IS
     groups: NDArray[np.int64] | None = None
+    problems: tuple[Problem, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -77,8 +83,12 @@ class OwnImages:
     @cached_property
     def labelled_keys(self) -> list[str]:
         """See `image_key`; of the images that have a label, in order."""
+        return self.keys(np.flatnonzero(self.labels != UNLABELLED))
+
+    def keys(self, rows: NDArray[np.int64]) -> list[str]:
+        """Return the `image_key` of each of some images."""
         keys = []
-        for number, row in enumerate(np.flatnonzero(self.labels != UNLABELLED).tolist()):
+        for number, row in enumerate(rows.tolist()):
             keys.append(image_key(self.images[row]))
             if number % 1000 == 0:
                 release(self.images)
@@ -86,7 +96,7 @@ class OwnImages:
 
 
 def load_own(
-    data: Path, label_file: Path | None, side: int | None = None, progress: Progress = SILENT
+    data: Path, label_files: Sequence[Path] = (), reading: Reading = USUAL, progress: Progress = SILENT
 ) -> OwnImages:
     """Read images, and the labels of a few.
 
@@ -95,131 +105,143 @@ def load_own(
     data : Path
         A folder of images; an ``.npy`` or ``.npz`` file, see `read_arrays`; or a ``.parquet`` file or a
         folder of some, see `ParquetImages`.
-    label_file : Path, optional
-        See `read_labels`; its paths are those below `data`, or positions in the file. Without one the
-        folders right below `data` name the classes of what is in them, or labels lie in the file; with one
-        only those folders do that are named as a class of it, and labels in the file count for nothing.
-    side : int, optional
-        Longest side of the images; see `choose_shape`.
+    label_files : sequence of Path
+        See `read_labels`; the paths in them are those below `data`, or positions in the file. Without one
+        folders name the classes of what is in them (see `folder_classes`), or labels lie in the file. With
+        one, labels in the file count for nothing, and folders only with `reading.folders_too`.
+    reading : Reading
+        How to read them.
     progress : Progress
         Shows how far the decoding is.
 
     Raises
     ------
     DataError, UsageError
-        If there are no images, or no two classes with a label, or the labels contradict each other.
+        If there are no images, or a file of labels cannot be read or names none of them.
     """
-    try:
-        is_folder, is_file = data.is_dir(), data.is_file()
-    except OSError as error:
-        raise DataError(f"cannot read {data}: {error.strerror}") from error
-    if not is_folder and not is_file:
-        raise UsageError(f"{data} does not exist; give a folder of images, or an .npy, .npz or .parquet file")
-    given = read_labels(label_file) if label_file is not None else {}
-    skipped: dict[str, str] = {}
-    white = WHITE
-    names: Sequence[str]
-    if holds_parquet(data):
-        rows = ParquetImages(data)
-        named = _known(given, rows.names, data, label_file) if given else rows.labels()
-        pixels, skipped, white = decoded(rows, side, progress)
-        names = rows.names
-    elif is_folder:
-        files = ImageFiles(data, find_images(data))
-        named = _labels_of_files(files.names, given, data, label_file)
-        pixels, skipped, white = decoded(files, side, progress)
-        names = files.names
-    else:
-        pixels, own = read_arrays(data)
-        names = Positions(len(pixels))
-        named = _known(given, names, data, label_file) if given else own
-    if skipped:
-        names = [name for name in names if name not in skipped]
-    class_names = tuple(sorted({label for name, label in named.items() if name not in skipped}))
-    if len(class_names) < 2:
+    collection = open_collection(data, reading, progress)
+    labels, groups, problems = _labels(collection, label_files, reading)
+    decoding = collection.decode(progress)
+    skipped = decoding.skipped
+    names: Sequence[str] = collection.names
+    if skipped or not isinstance(names, Positions):
+        names = tuple(name for name in names if name not in skipped)
+    readable = names if isinstance(names, Positions) else set(names)
+    known = {name: label for name, label in labels.items() if name in readable}
+    class_names = tuple(sorted(set(known.values())))
+    codes = _codes(names, known, {name: i for i, name in enumerate(class_names)})
+    numbers = {name: i for i, name in enumerate(sorted(set(groups.values())))}
+    counts = dict(
+        zip(class_names, np.bincount(codes[codes >= 0], minlength=len(class_names)).tolist(), strict=True)
+    )
+    found = [
+        *collection.problems,
+        *of_decoding(decoding),
+        *problems,
+        *of_labels(counts, {name: label for name, label in labels.items() if name not in known}),
+    ]
+    images = OwnImages(
+        names,
+        decoding.pixels,
+        codes,
+        class_names,
+        {**collection.left_out, **skipped},
+        decoding.how,
+        _codes(names, groups, numbers) if groups else None,
+        (),
+    )
+    rows = np.arange(len(images)) if len(images) <= COMPARED else np.flatnonzero(codes != UNLABELLED)
+    keys = images.keys(rows)
+    found += of_copies(names, images.images, keys, rows, codes, decoding.blank)
+    return replace(images, problems=tuple(found))
+
+
+def require_classes(images: OwnImages, data: Path) -> None:
+    """Refuse images of fewer than two classes.
+
+    Raises
+    ------
+    UsageError
+        If no two classes have a label.
+    """
+    if len(images.class_names) < 2:
         found = (
-            f"only class {class_names[0]!r} has labelled images" if class_names else "no image has a label"
+            f"only class {images.class_names[0]!r} has labelled images"
+            if images.class_names
+            else "no image has a label"
         )
-        folders = ", or put images into folders named after their classes" if is_folder else ""
+        folders = ", or put images into folders named after their classes" if data.is_dir() else ""
         raise UsageError(
             f"{data}: {found}, and a classifier needs at least 2 classes; give `labels` a CSV file with the "
-            f"columns path and label{folders}"
+            f"columns path and label{folders}. To choose which images to label first: gpu-ssl suggest {data}"
         )
-    index = {name: i for i, name in enumerate(class_names)}
+
+
+def _codes(names: Sequence[str], known: Mapping[str, str], index: Mapping[str, int]) -> NDArray[np.int64]:
+    """Return the number of each image's class or group, -1 where it has none."""
     if isinstance(names, Positions):
-        labels = np.full(len(names), UNLABELLED)
-        labels[[int(name) for name in named]] = [index[label] for label in named.values()]
-    else:
-        names = tuple(names)
-        labels = np.array([index[named[name]] if name in named else UNLABELLED for name in names], np.int64)
-    return OwnImages(names, pixels, labels, class_names, skipped, white)
+        codes = np.full(len(names), UNLABELLED)
+        codes[[int(name) for name in known]] = [index[label] for label in known.values()]
+        return codes
+    return np.array([index[known[name]] if name in known else UNLABELLED for name in names], np.int64)
 
 
-def _labels_of_files(
-    names: Sequence[str], given: Mapping[str, str], folder: Path, label_file: Path | None
-) -> dict[str, str]:
-    """Return the labels of files: those of the label file, and those that folders stand for."""
-    classes = set(given.values())
-    labels = {}
-    for name in names:
-        first, below, _ = (
-            name.encode(errors="surrogateescape").decode(errors="backslashreplace").partition("/")
-        )
-        if below and (first in classes if given else first.lower() not in NO_CLASS):
-            labels[name] = first
-    there = set(names)
-    known: dict[str, str] = {}
-    for name, label in given.items():
-        path = name if name in there else _below(name, folder)
-        if known.setdefault(path, label) != label:
-            raise DataError(f"{label_file} gives {path!r} two labels, {known[path]!r} and {label!r}")
-        if labels.get(path, label) != label:
-            raise DataError(
-                f"{path!r} lies in the folder of class {labels[path]!r}, and {label_file} says {label!r}"
-            )
-    return {**labels, **_known(known, names, folder, label_file)}
+def _labels(
+    collection: Collection, label_files: Sequence[Path], reading: Reading
+) -> tuple[dict[str, str], dict[str, str], list[Problem]]:
+    """Return labels and groups by the names of images and files, and what is to be told of them."""
+    pages = {page: file for file, own in collection.files.items() for page in own}
+    if not label_files:
+        return collection.labels, pages, of_classes(Counter(collection.labels.values()))
+    index = NameIndex(collection.names, collection.place, collection.files, collection.left_out)
+
+    def is_image(name: str) -> bool:
+        with suppress(AmbiguousNameError):
+            return bool(index.find(name))
+        return False
+
+    given = read_labels(label_files, reading.columns, is_image)
+    votes, groups = _matched(given, index, collection)
+    labels, problems = settle(votes)
+    problems = [*given.problems, *problems]
+    if collection.by_folders:
+        overruled = [name for name, label in labels.items() if collection.labels.get(name, label) != label]
+        others = {name: label for name, label in collection.labels.items() if name not in labels}
+        if not reading.folders_too:
+            others = {name: label for name, label in others.items() if label in set(labels.values())}
+        problems += of_folders(overruled, others, reading.folders_too)
+        if reading.folders_too:
+            labels = {**others, **labels}
+    return (
+        labels,
+        {**pages, **groups},
+        [*problems, *of_classes(Counter(labels.values()), given.taken_as_none)],
+    )
 
 
-def _below(name: str, folder: Path) -> str:
-    """Return the path of a label file as one below `folder`."""
-    path = Path(name)
-    for base in (folder, folder.absolute()):
-        if path.is_relative_to(base):
-            return path.relative_to(base).as_posix()
-    return path.as_posix()
-
-
-def _known(
-    given: Mapping[str, str], names: Sequence[str], data: Path, label_file: Path | None
-) -> dict[str, str]:
-    there = names if isinstance(names, Positions) else set(names)
-    unknown = sorted(name for name in given if name not in there)
+def _matched(
+    given: GivenLabels, index: NameIndex, collection: Collection
+) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    """Return the images that rows name with their labels, and with their groups."""
+    votes, groups, unknown = [], {}, []
+    for where, written, label, group in given.rows:
+        try:
+            found = index.find(written)
+        except AmbiguousNameError as error:
+            raise DataError(f"{where}: {error}; write the path below {collection.place}") from error
+        if not found and label:
+            unknown.append(written)
+        votes += [(name, label) for name in found if label]
+        groups.update({name: group for name in found if group})
     if unknown:
-        listed = ", ".join(repr(name) for name in unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+        example = printable(collection.names[0])
+        listed = examples([repr(name) for name in unknown])
         images = "image that is" if len(unknown) == 1 else "images that are"
-        hint = "; its paths have \\ where / is needed" if "\\" in unknown[0] else ""
         raise DataError(
-            f"{label_file} labels {len(unknown)} {images} not in {data}: {listed}; "
-            "the paths in it are those below that folder, or positions in that file, such as "
-            f"{names[0]!r}{hint}"
+            f"`labels` names {len(unknown):,} {images} not in {collection.place}: {listed}; the paths in it "
+            f"are those below that folder, or positions in that file, such as {example!r}"
         )
-    return dict(given)
-
-
-def duplicates(images: OwnImages) -> list[tuple[str, ...]]:
-    """Return groups of labelled images of the same pixels that carry different labels."""
-    rows = np.flatnonzero(images.labels != UNLABELLED)
-    keys = images.labelled_keys
-    several = {key for key, n in Counter(keys).items() if n > 1}
-    groups: dict[str, list[int]] = {key: [] for key in several}
-    for key, row in zip(keys, rows.tolist(), strict=True):
-        if key in several:
-            groups[key].append(row)
-    return [
-        tuple(images.names[row] for row in group)
-        for group in groups.values()
-        if len({int(images.labels[row]) for row in group}) > 1
-    ]
+    return votes, groups
 
 
 def image_key(image: NDArray[np.uint8]) -> str:

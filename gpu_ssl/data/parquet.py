@@ -6,11 +6,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpu_ssl.data.arrays import Positions
-from gpu_ssl.data.decoding import Source
-from gpu_ssl.data.encoded import SURVEYED, find_images, spread_over
+from gpu_ssl.data.encoded import SURVEYED, spread_over
+from gpu_ssl.data.folder import find_images
+from gpu_ssl.data.label_file import LABELS, NO_COLUMNS, PATHS, Columns, first_of
+from gpu_ssl.data.labels import clean, is_no_label
+from gpu_ssl.data.opening import Source
 from gpu_ssl.errors import DataError, GpuSslError
 from gpu_ssl.runtime.optional import require
 
@@ -32,17 +35,20 @@ GROUPS = 10
 class ParquetImages:
     """The images of a Parquet file, or of all those that lie in a folder, in the order of their names.
 
-    One column holds them: encoded bytes, or a struct with a field ``bytes`` of these. A column ``label`` or
-    ``labels`` may name their classes: words, or numbers whose names the metadata of Hugging Face's *datasets*
-    tell; -1, an empty word and null say nothing.
+    One column holds them: encoded bytes, or a struct with a field ``bytes`` of these, or with a ``path``; or
+    paths as text, in a column of a usual name. Relative paths are those from the folder of the file. A column
+    may name their classes: words, or numbers whose names the metadata of Hugging Face's *datasets* tell.
 
     Parameters
     ----------
     place : Path
         The file, or the folder.
+    columns : Columns
+        The columns of images and labels, where the user names them.
     """
 
     place: Path
+    columns: Columns = NO_COLUMNS
 
     @cached_property
     def _shards(self) -> list[tuple[Path, int]]:
@@ -64,7 +70,7 @@ class ParquetImages:
         return ("",) if self.place.is_file() else [path.name for path, _ in self._shards]
 
     def sources(self) -> Iterator[Source]:
-        """See `EncodedImages`; what holds no bytes gives none."""
+        """See `EncodedImages`; what holds neither bytes nor a path gives no bytes."""
         for path, _ in self._shards:
             with _opened(path) as file:
                 yield from self._rows(file, path, list(range(file.num_row_groups)))
@@ -84,12 +90,13 @@ class ParquetImages:
         return found
 
     def _rows(self, file: "pyarrow.parquet.ParquetFile", path: Path, groups: list[int]) -> Iterator[Source]:
-        name, is_struct = _image_column(file, path)
-        column = f"{name}.bytes" if is_struct else name
-        for batch in file.iter_batches(ROWS, row_groups=groups, columns=[column]):
-            values = batch.column(0).field("bytes") if is_struct else batch.column(0)
-            for value in values:
-                yield value.as_py() or b""
+        column = _image_column(file.schema_arrow, path, self.columns.path)
+        for batch in file.iter_batches(ROWS, row_groups=groups, columns=column.read):
+            values = batch.column(0)
+            encoded = _part(values, column.bytes)
+            paths = _part(values, column.path)
+            for content, name in zip(encoded, paths, strict=True):
+                yield content or (path.parent / name if name else b"")
 
     def labels(self) -> dict[str, str]:
         """Return the label of each row that has one.
@@ -97,16 +104,25 @@ class ParquetImages:
         Raises
         ------
         DataError
-            If the column holds neither numbers nor words.
+            If the column holds neither numbers nor words, or the one asked for is missing.
         """
         labels, start = {}, 0
         for path, rows in self._shards:
-            values, names = _label_column(path)
+            values, names = _label_column(path, self.columns.label)
+            if wrong := next((v for v in values if isinstance(v, float) and v % 1 > 0), None):
+                raise DataError(f"{path}: its labels must hold whole numbers or words, not {wrong:g}")
             for i, value in enumerate(values, start):
-                if value not in (None, -1, ""):
-                    labels[str(i)] = _named(value, names)
+                if not is_no_label(value) and not is_no_label(label := _named(value, names)):
+                    labels[str(i)] = label
             start += rows
         return labels
+
+    def could_be_labels(self) -> list[str]:
+        """Return the columns of the first file that hold words or whole numbers."""
+        for path, _ in self._shards:
+            with _opened(path) as file:
+                return [field.name for field in file.schema_arrow if _is_label(field.type)]
+        return []
 
 
 def shards_in(folder: Path) -> list[Path]:
@@ -137,21 +153,33 @@ def holds_parquet(data: Path) -> bool:
     return False
 
 
-def _label_column(path: Path) -> tuple[list[Any], list[str]]:
+def _label_column(path: Path, asked: str | None) -> tuple[list[Any], list[str]]:
     """Return the labels of all rows, and the names of the classes that numbers stand for; or nothing."""
-    import pyarrow.types as types
-
     with _opened(path) as file:
         schema = file.schema_arrow
-        column = next((name for name in ("label", "labels") if name in schema.names), None)
+        column = asked or first_of(LABELS, schema.names)
         if column is None:
             return [], []
+        if column not in schema.names:
+            raise DataError(f"{path} has no column {column!r}; its columns are {', '.join(schema.names)}")
         kind = schema.field(column).type
-        if types.is_dictionary(kind):
-            kind = kind.value_type
-        if not (types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind)):
-            raise DataError(f"{path}: column {column} must hold numbers or words, not {kind}")
+        if not _is_label(kind):
+            raise DataError(f"{path}: column {column} must hold whole numbers or words, not {kind}")
         return file.read([column]).column(0).to_pylist(), _class_names(schema.metadata or {}, column)
+
+
+def _is_label(kind: Any) -> bool:
+    import pyarrow.types as types
+
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(
+        types.is_integer(kind)
+        or types.is_floating(kind)
+        or types.is_boolean(kind)
+        or types.is_string(kind)
+        or types.is_large_string(kind)
+    )
 
 
 @contextmanager
@@ -168,22 +196,58 @@ def _opened(path: Path) -> Iterator["pyarrow.parquet.ParquetFile"]:
         raise DataError(f"{path} is not a readable Parquet file: {' '.join(str(error).split())}") from error
 
 
-def _image_column(file: "pyarrow.parquet.ParquetFile", path: Path) -> tuple[str, bool]:
-    """Return the name of the column of images, and whether it is a struct."""
+class _ImageColumn(NamedTuple):
+    """What is read of a column of images, and the fields of its bytes and paths; "" is the column itself."""
+
+    read: list[str]
+    bytes: str | None
+    path: str | None
+
+
+def _image_column(schema: "pyarrow.Schema", path: Path, asked: str | None) -> _ImageColumn:
     import pyarrow.types as types
 
     def is_binary(kind: Any) -> bool:
         return bool(types.is_binary(kind) or types.is_large_binary(kind))
 
-    def is_encoded(kind: Any) -> bool:
-        return bool(types.is_struct(kind)) and any(f.name == "bytes" and is_binary(f.type) for f in kind)
+    def is_text(kind: Any) -> bool:
+        return bool(types.is_string(kind) or types.is_large_string(kind))
 
-    columns = [(field.name, field.type) for field in file.schema_arrow]
-    found = [(name, is_encoded(kind)) for name, kind in columns if is_encoded(kind) or is_binary(kind)]
-    if len(found) != 1:
-        listed = ", ".join(f"{name} ({kind})" for name, kind in columns)
-        raise DataError(f"{path} must have one column of encoded images; it has {listed}")
-    return found[0]
+    def of(name: str, kind: Any) -> _ImageColumn | None:
+        if is_binary(kind):
+            return _ImageColumn([name], "", None)
+        if types.is_struct(kind):
+            parts = {f.name for f in kind if (f.name == "bytes" and is_binary(f.type)) or f.name == "path"}
+            if parts:
+                return _ImageColumn(
+                    [f"{name}.{part}" for part in sorted(parts)],
+                    "bytes" if "bytes" in parts else None,
+                    "path" if "path" in parts else None,
+                )
+        return None
+
+    kinds = {field.name: field.type for field in schema}
+    found = {name: column for name, kind in kinds.items() if (column := of(name, kind))}
+    text = asked if asked in kinds and is_text(kinds[asked]) else first_of(PATHS, list(kinds))
+    if asked in found:
+        return found[asked]
+    if len(found) == 1 and asked is None:
+        return next(iter(found.values()))
+    if text is not None and is_text(kinds[text]) and (not found or asked):
+        return _ImageColumn([text], None, "")
+    listed = ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
+    raise DataError(
+        f"{path} must have one column of encoded images, or of their paths; it has {listed}. Name it by "
+        "`path_column`"
+    )
+
+
+def _part(values: Any, name: str | None) -> Iterator[Any]:
+    """Give one field of a column, or the column itself, or None for each of its rows."""
+    if name is None:
+        yield from (None for _ in range(len(values)))
+    else:
+        yield from (value.as_py() for value in (values.field(name) if name else values))
 
 
 def _class_names(metadata: dict[bytes, bytes], column: str) -> list[str]:
@@ -195,5 +259,8 @@ def _class_names(metadata: dict[bytes, bytes], column: str) -> list[str]:
     return [str(name) for name in names] if isinstance(names, list) else []
 
 
-def _named(value: int | str, names: list[str]) -> str:
-    return names[value] if isinstance(value, int) and 0 <= value < len(names) else str(value)
+def _named(value: Any, names: list[str]) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return names[value] if is_number and 0 <= value < len(names) else clean(str(value))

@@ -1,33 +1,58 @@
-"""Decoded images, kept as memory maps in the user's cache: files are decoded once."""
+"""Decoded images, kept as memory maps in the cache: files are decoded once."""
 
 import hashlib
 import json
 import os
-import time
-from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
-import platformdirs
 from numpy.typing import NDArray
 
-from gpu_ssl.data.decoding import ImageShape, OutOfReachError, choose_shape, choose_white, decode_all
+from gpu_ssl.data.arrays import scale
+from gpu_ssl.data.decoding import BLOCK, OutOfReachError, decode, decode_all
 from gpu_ssl.data.encoded import EncodedImages
+from gpu_ssl.data.preparation import LEAST_SIDE, ImageShape, Preparation, choose_preparation, choose_shape
 from gpu_ssl.errors import DataError
+from gpu_ssl.runtime.cache import cache_folder, cache_folders, forget_old, mark_used
 from gpu_ssl.runtime.files import atomic_path, write_text
+from gpu_ssl.runtime.memory_map import release
 from gpu_ssl.runtime.progress import Progress
 
-READER = 2
+READER = 3
 """Version of what becomes of a file; part of the name that its pixels are kept under."""
 
-KEPT_DAYS = 30
-"""Pixels that were not used for so long are deleted."""
+KIND = "decoded"
+"""Folder of the cache."""
 
 
-def decoded(
-    images: EncodedImages, side: int | None, progress: Progress
-) -> tuple[NDArray[np.uint8], dict[str, str], int]:
+@dataclass(frozen=True)
+class Decoding:
+    """The pixels of encoded images, and what was found when they were decoded.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (n, channels, height, width), uint8
+        A memory map; in the order of those names that were not skipped.
+    how : Preparation
+        How images became pixels.
+    skipped : dict of str to str
+        The images that cannot be read, and why.
+    blank, squeezed, paged : tuple of str
+        Images of which `data.decoding.Decoded` says so.
+    """
+
+    pixels: NDArray[np.uint8]
+    how: Preparation
+    skipped: dict[str, str]
+    blank: tuple[str, ...] = ()
+    squeezed: tuple[str, ...] = ()
+    paged: tuple[str, ...] = ()
+
+
+def decoded(images: EncodedImages, side: int | None, asked: Preparation, progress: Progress) -> Decoding:
     """Return the pixels of the readable ones of encoded images, and what was skipped.
 
     Parameters
@@ -35,18 +60,11 @@ def decoded(
     images : EncodedImages
         What to decode.
     side : int, optional
-        Longest side; see `data.decoding.choose_shape`.
+        Longest side; see `data.preparation.choose_shape`.
+    asked : Preparation
+        What is not chosen by looking at the images.
     progress : Progress
         Shows how far the decoding is.
-
-    Returns
-    -------
-    pixels : ndarray of shape (n, channels, height, width), uint8
-        A memory map; in the order of those `names` that were not skipped.
-    skipped : dict of str to str
-        The others, and why.
-    white : int
-        See `data.decoding.choose_white`.
 
     Raises
     ------
@@ -54,42 +72,74 @@ def decoded(
         If none can be read.
     """
     some = images.survey()
-    shape, white = choose_shape(some, side), choose_white(some)
+    try:
+        shape = choose_shape(some, side, asked.large_images)
+    except DataError as error:
+        raise DataError(_none_readable(images, _why_not(images, asked))) from error
+    how = choose_preparation(some, asked)
     del some
-    cached = cache_dir() / f"{_fingerprint(images, shape, white)}.npy"
+    file = f"{_fingerprint(images, shape, how)}.npy"
     whole = (len(images.names), *shape)
-    kept = _kept(cached, whole)
+    found = (_kept(folder / file, whole) for folder in cache_folders(KIND))
+    kept = next((each for each in found if each is not None), None)
     if kept is None:
-        _forget_old(cached.parent)
-        skipped = _decode(images, shape, white, cached, progress)
+        folder = cache_folder(KIND)
+        forget_old(folder)
+        cached = folder / file
+        notes = _decode(images, shape, how, cached, progress)
         # Copy on write: torch shares the memory of arrays that it may write to, and writes nothing.
-        kept = np.load(cached, mmap_mode="c"), skipped
-    pixels, skipped = kept
-    pixels = pixels[: len(images.names) - len(skipped)]
+        kept = np.load(cached, mmap_mode="c"), notes
+    pixels, notes = kept
+    pixels = pixels[: len(images.names) - len(notes.skipped)]
     if not len(pixels):
-        name, reason = next(iter(skipped.items()))
-        many = f"none of the {len(images.names)} images in {images.place} can be read"
-        raise DataError(f"{many}, such as {name!r}: {reason}")
-    return pixels, skipped, white
+        raise DataError(_none_readable(images, next(iter(notes.skipped.items()))))
+    return Decoding(pixels, how, notes.skipped, tuple(notes.blank), tuple(notes.squeezed), tuple(notes.paged))
 
 
-def _kept(cached: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], dict[str, str]] | None:
+def _none_readable(images: EncodedImages, example: tuple[str, str]) -> str:
+    name, reason = example
+    return f"none of the {len(images.names)} images in {images.place} can be read, such as {name!r}: {reason}"
+
+
+def _why_not(images: EncodedImages, how: Preparation) -> tuple[str, str]:
+    """Return the name of the first image, and why it cannot be read."""
+    name, source = images.names[0], next(iter(images.sources()))
+    try:
+        decode(source, (1, LEAST_SIDE, LEAST_SIDE), how)
+    except DataError as error:
+        return name, str(error)
+    return name, "it could not be read before, and can now; try again"
+
+
+@dataclass(frozen=True)
+class _Notes:
+    """What is kept beside pixels; see `Decoding`."""
+
+    skipped: dict[str, str] = field(default_factory=dict)
+    blank: list[str] = field(default_factory=list)
+    squeezed: list[str] = field(default_factory=list)
+    paged: list[str] = field(default_factory=list)
+
+
+def _kept(cached: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], _Notes] | None:
     """Return what was decoded before, if it is there and whole."""
     notes = cached.with_suffix(".json")
     try:
-        skipped = json.loads(notes.read_text(encoding="utf-8"))
+        found = _Notes(**json.loads(notes.read_text(encoding="utf-8")))
         pixels = np.load(cached, mmap_mode="c")
-        os.utime(cached)
-    except (OSError, EOFError, ValueError):  # lost, or damaged
+    except (OSError, EOFError, TypeError, ValueError):  # lost, or damaged
         return None
-    return (pixels, skipped) if pixels.shape == shape and pixels.dtype == np.uint8 else None
+    if pixels.shape != shape or pixels.dtype != np.uint8:
+        return None
+    mark_used(cached, notes)
+    return pixels, found
 
 
 def _decode(
-    images: EncodedImages, shape: ImageShape, white: int, cached: Path, progress: Progress
-) -> dict[str, str]:
-    """Write the pixels of images to `cached`, and return what was skipped."""
-    skipped: dict[str, str] = {}
+    images: EncodedImages, shape: ImageShape, how: Preparation, cached: Path, progress: Progress
+) -> _Notes:
+    """Write the pixels of images to `cached`, and return what is to be told of them."""
+    notes = _Notes()
     lasting = True
     with atomic_path(cached) as temporary:
         begin = np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(images.names), *shape)).offset
@@ -98,30 +148,63 @@ def _decode(
         # Written, not mapped: what is written to a map counts as memory of the process.
         with temporary.open("r+b") as file, progress.task("decode", len(images.names)) as advance:
             file.seek(begin)
-            for block in decode_all(images.sources(), shape, white):
-                for _, outcome in block:
+            for block in decode_all(images.sources(), shape, how):
+                for outcome in block:
                     name = next(names)
                     if isinstance(outcome, DataError):
-                        skipped[name] = str(outcome)
+                        notes.skipped[name] = str(outcome)
                         lasting = lasting and not isinstance(outcome, OutOfReachError)
                     else:
-                        file.write(np.ascontiguousarray(outcome).data)
+                        file.write(np.ascontiguousarray(outcome.pixels).data)
+                        for kind in ("blank", "squeezed", "paged"):
+                            if getattr(outcome, kind):
+                                getattr(notes, kind).append(name)
                 advance("", len(block))
     # Without its notes the file is not taken for whole, and images out of reach are tried again.
     if lasting:
-        write_text(cached.with_suffix(".json"), json.dumps(skipped))
-    return skipped
+        write_text(cached.with_suffix(".json"), json.dumps(asdict(notes)))
+    return notes
 
 
-def _forget_old(folder: Path) -> None:
-    """Delete what was not used for `KEPT_DAYS`, and what a killed process left there a day ago."""
-    now = time.time()
-    for path in folder.glob("*.npy"):
-        with suppress(OSError):
-            days = (now - path.stat().st_mtime) / 86_400
-            if days > (1 if path.name.startswith(".") else KEPT_DAYS):
-                path.with_suffix(".json").unlink(missing_ok=True)
-                path.unlink()
+def scaled(
+    images: NDArray[Any], origin: Path, low: float, high: float, progress: Progress
+) -> NDArray[np.uint8]:
+    """Return the numbers of an array as uint8, 0 for `low` and 255 for `high`; a memory map of the cache.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, channels, height, width)
+        As it lies in the file; uint8 comes back as it is.
+    origin : Path
+        The file.
+    low, high : float
+        See `data.arrays.scale`.
+    progress : Progress
+        Shows how far it is.
+    """
+    if images.dtype == np.uint8 and (low, high) == (0, 255):
+        return images
+    state = origin.stat()
+    identity = f"{READER} {origin.absolute()} {state.st_size} {state.st_mtime_ns} {low} {high} {images.shape}"
+    name = f"{hashlib.sha256(identity.encode(errors='surrogateescape')).hexdigest()[:32]}.npy"
+    for folder in cache_folders(KIND):
+        if (kept := _kept(folder / name, images.shape)) is not None:
+            return kept[0]
+    folder = cache_folder(KIND)
+    forget_old(folder)
+    with atomic_path(folder / name) as temporary:
+        begin = np.lib.format.open_memmap(temporary, "w+", np.uint8, images.shape).offset
+        _reserve(temporary)
+        with temporary.open("r+b") as file, progress.task("scale", len(images)) as advance:
+            file.seek(begin)
+            for start in range(0, len(images), BLOCK):
+                block = scale(images[start : start + BLOCK], low, high)
+                file.write(np.ascontiguousarray(block).data)
+                release(images)
+                advance("", len(block))
+    write_text((folder / name).with_suffix(".json"), "{}")
+    whole: NDArray[np.uint8] = np.load(folder / name, mmap_mode="c")
+    return whole
 
 
 def _reserve(path: Path) -> None:
@@ -131,14 +214,9 @@ def _reserve(path: Path) -> None:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
-def cache_dir() -> Path:
-    """Return the folder that decoded images are kept in."""
-    return platformdirs.user_cache_path("gpu-ssl") / "decoded"
-
-
-def _fingerprint(images: EncodedImages, shape: ImageShape, white: int) -> str:
+def _fingerprint(images: EncodedImages, shape: ImageShape, how: Preparation) -> str:
     """Return a hash of what decides the pixels of images, short of reading them."""
-    origin = f"{READER} {PIL.__version__} {shape} {white} {images.place.absolute()}"
+    origin = f"{READER} {PIL.__version__} {shape} {how} {images.place.absolute()}"
     digest = hashlib.sha256(origin.encode(errors="surrogateescape"))
     for name in images.files:
         try:

@@ -2,16 +2,22 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_ssl.data.arrays import Positions, read_arrays
-from gpu_ssl.data.decoding import WHITE, ImageShape, Source, decode_all, suffixes
-from gpu_ssl.data.encoded import find_images
+from gpu_ssl.data.arrays import Positions, range_in, read_arrays, scale
+from gpu_ssl.data.decoding import decode_all
+from gpu_ssl.data.encoded import image_files, page_names
+from gpu_ssl.data.folder import found_problems
+from gpu_ssl.data.label_file import NO_COLUMNS, Columns
+from gpu_ssl.data.opening import Page, Source, begins_as_image, count_pages, suffixes
 from gpu_ssl.data.parquet import ParquetImages, holds_parquet
+from gpu_ssl.data.preparation import AS_IS, ImageShape, Preparation
+from gpu_ssl.data.problems import Problem
 from gpu_ssl.errors import DataError, UsageError
 from gpu_ssl.runtime.memory_map import release
 
@@ -35,8 +41,10 @@ class ImageStream:
         or a folder of some (see `data.parquet`), or paths of images.
     shape : tuple of int
         Channels, height and width that images are brought to; those of an array must have it.
-    white : int
-        Value of white in images of 16 bits.
+    how : Preparation
+        How they become uint8 arrays: what is recorded of the model.
+    columns : Columns
+        Column of a Parquet file with the images, where the user names it.
 
     Attributes
     ----------
@@ -46,6 +54,8 @@ class ImageStream:
         Images read so far, and files that are no readable images.
     skipped : list of str
         The first `REMEMBERED` of these, with the reason.
+    problems : list of Problem
+        What is to be told of files that are no images.
 
     Raises
     ------
@@ -53,48 +63,73 @@ class ImageStream:
         If there is nothing of that kind.
     """
 
-    def __init__(self, data: Path | Iterable[str], shape: ImageShape, white: int = WHITE) -> None:
-        self.shape, self.white = shape, white
+    def __init__(
+        self,
+        data: Path | Iterable[str],
+        shape: ImageShape,
+        how: Preparation = AS_IS,
+        columns: Columns = NO_COLUMNS,
+    ) -> None:
+        self.shape, self.how = shape, how
         self.total: int | None = None
         self.n_read = self.n_skipped = 0
         self.skipped: list[str] = []
-        self._blocks = self._open(data)
+        self.problems: list[Problem] = []
+        self._blocks = self._open(data, columns)
 
     def __iter__(self) -> Iterator[Block]:
         for names, images in self._blocks:
             self.n_read += len(names)
             yield names, images
 
-    def _open(self, data: Path | Iterable[str]) -> Iterator[Block]:
+    def _open(self, data: Path | Iterable[str], columns: Columns) -> Iterator[Block]:
         if not isinstance(data, Path):
-            return self._files((name, Path(name)) for name in data)
+            return self._files(page for name in data for page in self._pages(name))
         if holds_parquet(data):
-            rows = ParquetImages(data)
+            rows = ParquetImages(data, columns)
             self.total = len(rows.names)
             return self._files(zip(rows.names, rows.sources(), strict=True))
         if data.is_dir():
-            found = find_images(data)
-            self.total = len(found)
-            return self._files((name, data / name) for name in found)
+            images, found = image_files(data, self.how.pages == "all")
+            self.problems = found_problems(found)
+            self.total = len(images.names)
+            return self._files(zip(images.names, images.sources(), strict=True))
         if not data.is_file():
             raise UsageError(f"{data} does not exist; give a folder of images, a file, or - for stdin")
-        if data.suffix.lower() in suffixes():
-            self.total = 1
-            return self._files([(str(data), data)])
+        if data.suffix.lower() in suffixes() or self._is_image(data):
+            pages = list(self._pages(str(data)))
+            self.total = len(pages)
+            return self._files(pages)
         return self._array(data)
 
+    def _is_image(self, path: Path) -> bool:
+        with path.open("rb") as file:
+            return begins_as_image(file.read(132))
+
+    def _pages(self, name: str) -> Iterator[tuple[str, Source]]:
+        path = Path(name)
+        count = count_pages(path) if self.how.pages == "all" else 1
+        if count == 1:
+            yield name, path
+        else:
+            yield from ((page, Page(path, i)) for i, page in enumerate(page_names(name, count)))
+
     def _array(self, path: Path) -> Iterator[Block]:
-        images, _ = read_arrays(path)
+        images = read_arrays(path).pixels
         self.total = len(images)
         if images.shape[1:] != self.shape:
             raise UsageError(f"{path} holds images of shape {images.shape[1:]}; the model takes {self.shape}")
-        return self._rows(images)
+        if images.dtype == np.uint8:
+            return self._rows(images, 0, 255)
+        if self.how.low is not None and self.how.high is not None:
+            return self._rows(images, self.how.low, self.how.high)
+        return self._rows(images, *range_in(images, path))
 
-    def _rows(self, images: NDArray[np.uint8]) -> Iterator[Block]:
+    def _rows(self, images: NDArray[Any], low: float, high: float) -> Iterator[Block]:
         names = Positions(len(images))
         for start in range(0, len(images), BLOCK):
             rows = slice(start, start + BLOCK)
-            yield list(names[rows]), np.ascontiguousarray(images[rows])
+            yield list(names[rows]), np.ascontiguousarray(scale(images[rows], low, high))
             release(images)
 
     def _files(self, files: Iterable[tuple[str, Source]]) -> Iterator[Block]:
@@ -105,15 +140,15 @@ class ImageStream:
                 waiting.append(name)
                 yield source
 
-        decoded = (pair for pairs in decode_all(sources(), self.shape, self.white) for pair in pairs)
-        while block := [(waiting.popleft(), pixels) for _, pixels in islice(decoded, BLOCK)]:
+        decoded = chain.from_iterable(decode_all(sources(), self.shape, self.how))
+        while block := [(waiting.popleft(), outcome) for outcome in islice(decoded, BLOCK)]:
             names, images = [], []
-            for name, pixels in block:
-                if isinstance(pixels, DataError):
-                    self._skip(name, pixels)
+            for name, outcome in block:
+                if isinstance(outcome, DataError):
+                    self._skip(name, outcome)
                 else:
                     names.append(name)
-                    images.append(pixels)
+                    images.append(outcome.pixels)
             if names:
                 yield names, np.stack(images)
 

@@ -205,7 +205,7 @@ def _record(
         chosen=chosen,
         class_names=images.class_names,
         image_shape=images.image_shape,
-        white=images.white,
+        preparation=images.how,
         n_images=len(images),
         n_labelled=dict(zip(images.class_names, counts, strict=True)),
         images_sha256=images.sha256,

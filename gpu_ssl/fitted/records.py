@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from gpu_ssl.config import FitConfig
-from gpu_ssl.data.decoding import WHITE
+from gpu_ssl.data.preparation import AS_IS, Preparation
 from gpu_ssl.records import Record, TrainingRecord
 
 SCHEMA: Literal[2] = 2
@@ -84,7 +84,7 @@ class ModelRecord(Record):
     class_names: tuple[str, ...]
     class_labels: tuple[int | float | bool | str, ...] | None = None
     image_shape: tuple[int, int, int]
-    white: int = WHITE
+    preparation: Preparation = AS_IS
     pixels: PixelScale | None = None
     n_images: int
     n_labelled: dict[str, int]

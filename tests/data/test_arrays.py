@@ -6,33 +6,64 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpu_ssl.data.arrays import read_arrays
+from gpu_ssl.data.arrays import range_in, read_arrays, scale
 from gpu_ssl.errors import DataError
+
+PICTURES = np.zeros((4, 8, 8), np.uint8)
 
 
 @pytest.mark.parametrize("shape", [(6, 8, 9), (6, 8, 9, 3), (6, 3, 8, 9), (6, 8, 9, 1), (6, 1, 8, 9)])
 def test_arrays_of_any_usual_layout_are_read(tmp_path: Path, shape: tuple[int, ...]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     np.save(tmp_path / "x.npy", pixels)
-    images, labels = read_arrays(tmp_path / "x.npy")
-    assert images.shape == (6, 3 if 3 in shape[1:] else 1, 8, 9)
-    assert labels == {}
+    found = read_arrays(tmp_path / "x.npy")
+    assert found.pixels.shape == (6, 3 if 3 in shape[1:] else 1, 8, 9)
+    assert found.labels == {}
     expected = pixels.reshape(6, 8, 9, -1) if shape[1] not in (1, 3) else pixels.transpose(0, 2, 3, 1)
-    assert np.array_equal(images.transpose(0, 2, 3, 1), expected)
+    assert np.array_equal(found.pixels.transpose(0, 2, 3, 1), expected)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"), [("train_images", "train_labels"), ("x_train", "y_train"), ("X_train", "Y_train")]
+)
+def test_of_several_parts_the_one_for_training_counts(tmp_path: Path, images: str, labels: str) -> None:
+    """As Keras and MedMNIST write them; the latter with labels of shape (n, 1)."""
+    test = images.replace("train", "test"), labels.replace("train", "test")
+    content = {images: PICTURES + 7, labels: np.array([[2], [3], [2], [2]])}
+    np.savez(tmp_path / "x.npz", **content, **{test[0]: PICTURES[:2], test[1]: np.array([[5], [5]])})
+    found = read_arrays(tmp_path / "x.npz")
+    assert found.pixels.min() == 7
+    assert found.labels == {"0": "2", "1": "3", "2": "2", "3": "2"}
+    assert found.unused == (test[0],)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array([1, -1, 0, -1]),
+        np.array([1.0, np.nan, 0.0, -1.0]),
+        np.array(["1", "", "0", "unlabelled"]),
+        np.array([b"1", b"nan", b"0", b"None"]),
+    ],
+)
+def test_what_says_nothing_is_no_label(tmp_path: Path, labels: np.ndarray) -> None:
+    np.savez(tmp_path / "x.npz", images=PICTURES, labels=labels)
+    assert read_arrays(tmp_path / "x.npz").labels == {"0": "1", "2": "0"}
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ({"images": np.zeros((4, 8, 8))}, "must be uint8"),
+        ({"images": np.zeros((4, 8, 8), complex)}, "must be of real numbers"),
         ({"images": np.zeros((4, 8, 8, 5), np.uint8)}, "1 or 3 channels"),
         ({"images": np.zeros((0, 8, 8), np.uint8)}, "at least one"),
-        ({"a": np.zeros((4, 8, 8), np.uint8), "b": np.zeros((4, 8, 8), np.uint8)}, "one array of images"),
+        ({"a": PICTURES, "b": PICTURES}, "one array of images"),
+        ({"images": PICTURES, "labels": np.zeros(3, int)}, "4 images need as many labels"),
+        ({"images": PICTURES, "labels": np.full(4, 0.5)}, "whole numbers or words"),
         (
-            {"images": np.zeros((4, 8, 8), np.uint8), "labels": np.zeros(3, int)},
-            "4 images need as many labels",
+            {"images": PICTURES, "a": np.zeros(4, int), "b": np.zeros(4, int)},
+            "several arrays that may be labels",
         ),
-        ({"images": np.zeros((4, 8, 8), np.uint8), "labels": np.zeros(4)}, "whole numbers or words"),
     ],
 )
 def test_arrays_that_are_no_images_are_refused(
@@ -41,6 +72,40 @@ def test_arrays_that_are_no_images_are_refused(
     np.savez(tmp_path / "x.npz", **content)
     with pytest.raises(DataError, match=words):
         read_arrays(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        (np.array([0, 255], np.uint8), (0, 255)),
+        (np.array([0, 9], np.uint8), (0, 255)),
+        (np.array([0, 0.5]), (0, 1)),
+        (np.array([-0.5, 0.9]), (-1, 1)),
+        (np.array([0, 250.0]), (0, 255)),
+        (np.array([0, 4000], np.uint16), (0, 4095)),
+        (np.array([False, True]), (0, 1)),
+        (np.linspace(-1000, 3000, 2001), (-998, 2996)),
+        (np.array([np.nan, 0.2, 0.4, np.inf]), (0, 1)),
+    ],
+)
+def test_the_range_of_numbers_is_found(numbers: np.ndarray, expected: tuple[float, float]) -> None:
+    images = np.resize(numbers, (2, 1, 40, 51))
+    assert range_in(images, Path("x")) == pytest.approx(expected)
+
+
+def test_numbers_are_scaled_to_grey_levels_and_what_is_none_is_black() -> None:
+    images = np.array([-5, -1, 0, 1, 7, np.nan, np.inf]).reshape(1, 1, 1, 7)
+    assert scale(images, -1, 1).ravel().tolist() == [0, 0, 128, 255, 255, 0, 0]
+    whole = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
+    assert scale(whole, 0, 255) is whole
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"), [(np.full(4, 3.0), "are 3"), (np.full(4, np.nan), "is finite")]
+)
+def test_numbers_that_tell_nothing_are_refused(numbers: np.ndarray, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        range_in(np.resize(numbers, (2, 1, 8, 8)), Path("x"))
 
 
 def test_damaged_archives_are_refused(tmp_path: Path) -> None:

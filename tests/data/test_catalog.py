@@ -30,6 +30,13 @@ def test_archives_agree_with_torchvision() -> None:
         (datasets.CIFAR10.url,),
         (datasets.CIFAR10.tgz_md5,),
     )
+    assert cifar.unpacked_to == datasets.CIFAR10.base_folder
+    meta = datasets.CIFAR10.meta
+    assert [list(member) for member in cifar.members] == [
+        *datasets.CIFAR10.train_list,
+        *datasets.CIFAR10.test_list,
+        [meta["filename"], meta["md5"]],
+    ]
     for file, part in zip(find_spec("svhn").files, ("train", "test"), strict=True):
         url, name, md5 = datasets.SVHN.split_list[part]
         assert (file.name, file.urls, file.md5s) == (name, (url,), (md5,))

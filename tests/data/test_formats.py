@@ -64,6 +64,17 @@ def test_mnist_like_files_become_images_with_a_channel(tmp_path: Path) -> None:
     assert raw.test_labels.tolist() == [0, 1]
 
 
+def test_mnist_like_files_may_lie_uncompressed(tmp_path: Path) -> None:
+    images = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
+    files = write_mnist_like(tmp_path, images, np.array([0, 1], np.uint8))
+    for name, path in files.items():
+        files[name] = path.with_suffix("")
+        files[name].write_bytes(gzip.decompress(path.read_bytes()))
+    raw = formats.read_mnist_like(files)
+    assert np.array_equal(raw.test_images, images[:, None])
+    assert raw.train_labels.tolist() == [0, 1]
+
+
 def test_a_cut_gzip_file_is_refused_by_name(tmp_path: Path) -> None:
     files = write_mnist_like(tmp_path, np.zeros((9, 5, 5), np.uint8), np.zeros(9, np.uint8))
     path = files["t10k-images-idx3-ubyte.gz"]
@@ -132,6 +143,11 @@ def test_cifar10_is_read_through_torchvision(tmp_path: Path, monkeypatch: pytest
     assert raw.train_images.shape == (10, 3, 32, 32)
     assert np.array_equal(raw.test_images.reshape(2, -1), rows)
     assert raw.test_labels.tolist() == [3, 9]
+    with tarfile.open(path) as archive:
+        archive.extractall(tmp_path, filter="data")
+    unpacked = formats.read_cifar10({path.name: tmp_path / "cifar-10-batches-py"})
+    assert np.array_equal(unpacked.train_images, raw.train_images)
+    assert unpacked.train_labels.tolist() == raw.train_labels.tolist()
 
 
 def test_digits_are_split_once_and_for_all() -> None:

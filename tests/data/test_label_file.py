@@ -1,17 +1,28 @@
-"""The CSV file of labels: what spreadsheets write is read, what contradicts itself is refused."""
+"""Files of labels: what people and programs write is read, what contradicts itself is told."""
 
+import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from gpu_ssl.data.label_file import read_labels
+from gpu_ssl.data.label_file import Columns, GivenLabels, read_labels, settle
 from gpu_ssl.errors import DataError, UsageError
 
 
-def written(tmp_path: Path, content: str | bytes) -> Path:
-    path = tmp_path / "labels.csv"
+def written(tmp_path: Path, content: str | bytes, name: str = "labels.csv") -> Path:
+    path = tmp_path / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
+
+
+def read(path: Path, columns: Columns = Columns()) -> GivenLabels:  # noqa: B008
+    return read_labels([path], columns, lambda name: name.endswith(".png"))
+
+
+def labels(given: GivenLabels) -> dict[str, str]:
+    return {name: label for _, name, label, _ in given.rows if label}
 
 
 @pytest.mark.parametrize(
@@ -21,50 +32,117 @@ def written(tmp_path: Path, content: str | bytes) -> Path:
         "\ufeffpath,label\r\na.png,cat\r\nb/c.png,dog\r\n",
         'Label, PATH \ncat,"a.png"\n dog , b/c.png \n',
         "path,who,label\na.png,x,cat\nb/c.png,y,dog\nd.png,z,\na.png,q,cat\n",
+        "path;label\na.png;cat\nb/c.png;dog\n",
+        "sep=;\npath;label\na.png;cat\nb/c.png;dog\n",
+        "path\tlabel\na.png\tcat\nb/c.png\tdog\n",
+        "path\tlabel\na.png\tcat\nb/c.png\tdog\n".encode("utf-16"),
+        "path,label\na.png,cat\nb/c.png,dog\n".encode("utf-16-be"),
+        "file_name,breed\na.png,cat\nb/c.png,dog\n",
+        "File Name,Class-Name\na.png,cat\nb/c.png,dog\n",
+        "what,where\ncat,a.png\ndog,b/c.png\n",
+        "picture of,animal\na.png,cat\nb/c.png,dog\n",
+        "a.png,cat\nb/c.png,dog\n",
+        "a.png cat\nb/c.png dog\n",
+        "id,image,choice,annotator\n1,a.png,cat,9\n2,b/c.png,dog,9\n",
+        '{"a.png": "cat", "b/c.png": "dog"}',
+        '[{"image": "a.png", "choice": "cat"}, {"image": "b/c.png", "choice": {"choices": ["dog"]}}]',
+        '{"file_name": "a.png", "label": "cat"}\n\n{"file_name": "b/c.png", "label": "dog"}\n',
+        json.dumps(
+            [
+                {
+                    "id": number,
+                    "data": {"image": path},
+                    "annotations": [
+                        {"was_cancelled": True, "result": [{"value": {"choices": ["no"]}}]},
+                        {"result": [{"type": "choices", "value": {"choices": [choice]}}]},
+                    ],
+                }
+                for number, (path, choice) in enumerate([("a.png", "cat"), ("b/c.png", "dog")])
+            ]
+            + [{"id": 3, "data": {"image": "d.png"}, "annotations": []}]
+        ),
     ],
 )
-def test_labels_are_read_however_a_spreadsheet_wrote_them(tmp_path: Path, content: str) -> None:
-    assert read_labels(written(tmp_path, content)) == {"a.png": "cat", "b/c.png": "dog"}
+def test_labels_are_read_however_they_are_written(tmp_path: Path, content: str | bytes) -> None:
+    assert labels(read(written(tmp_path, content))) == {"a.png": "cat", "b/c.png": "dog"}
 
 
-def test_names_may_hold_commas_quotes_and_line_breaks(tmp_path: Path) -> None:
-    content = 'path,label\n"a,b.png","say ""cat"""\n"c\nd.png",dog\n'
-    assert read_labels(written(tmp_path, content)) == {"a,b.png": 'say "cat"', "c\nd.png": "dog"}
+def test_a_parquet_file_of_labels_is_read(tmp_path: Path) -> None:
+    table = pa.table({"path": ["a.png", "b.png"], "label": [1, 2], "pixels": [b"x", b"y"]})
+    pq.write_table(table, tmp_path / "x.parquet")
+    assert labels(read(tmp_path / "x.parquet")) == {"a.png": "1", "b.png": "2"}
+
+
+def test_windows_code_page_and_unicode_forms_of_labels_are_one(tmp_path: Path) -> None:
+    content = "path,label\na.png,K\u00e4se\n".encode("cp1252") + "b.png,Ka\u0308se\n".encode()
+    assert set(labels(read(written(tmp_path, content))).values()) == {"K\u00e4se"}
+
+
+def test_names_may_hold_commas_quotes_line_breaks_and_any_bytes(tmp_path: Path) -> None:
+    content = b'path,label\n"a,b.png","say ""cat"""\n"c\nd.png",dog\n\xff.png,cow\n'
+    expected = {"a,b.png": 'say "cat"', "c\nd.png": "dog", "\udcff.png": "cow"}
+    assert labels(read(written(tmp_path, content))) == expected
+
+
+def test_columns_may_be_named(tmp_path: Path) -> None:
+    path = written(tmp_path, "where,path,what,label,who\na.png,1,cat,x,ann\nb.png,2,dog,y,bob\n")
+    given = read(path, Columns("where", "what", "who"))
+    assert [row[1:] for row in given.rows] == [("a.png", "cat", "ann"), ("b.png", "dog", "bob")]
+    with pytest.raises(UsageError, match="has no column 'x'; its columns are where, path, what"):
+        read(path, Columns(label="x"))
+    path = written(tmp_path, "path,label,patient\na.png,cat,7\nb.png,,8\n")
+    assert [row[1:] for row in read(path).rows] == [("a.png", "cat", "7"), ("b.png", "", "8")]
+
+
+@pytest.mark.parametrize(
+    "nothing", ["", "-1", "-1.0", "NaN", "None", "unlabelled", "Unlabeled", "unknown", "N/A"]
+)
+def test_words_for_no_label_are_none_and_told(tmp_path: Path, nothing: str) -> None:
+    given = read(written(tmp_path, f"path,label\na.png,cat\nb.png,{nothing}\n"))
+    assert labels(given) == {"a.png": "cat"}
+    assert dict(given.taken_as_none) == ({nothing: 1} if nothing else {})
+
+
+def test_whole_numbers_are_one_however_they_are_written(tmp_path: Path) -> None:
+    given = read(written(tmp_path, "path,label\na.png,1.0\nb.png,1\nc.png,0.0\nd.png,\n"))
+    assert labels(given) == {"a.png": "1", "b.png": "1", "c.png": "0"}
+    assert [problem.kind for problem in given.problems] == ["suspicious-class"]
+    given = read(written(tmp_path, "path,label\na.png,1.0\nb.png,1.5\n"))
+    assert labels(given) == {"a.png": "1.0", "b.png": "1.5"}
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "no column path and none label"),
-        ("file,label\na.png,cat\n", "no column path"),
+        ("", "no column path and label: it is empty"),
+        ("who,when,why\na,b,c\n", "no column path and label: its columns are who, when, why; name them by"),
+        ("path,who,when\na.png,b,c\n", "no column label: its columns are"),
         ("path,label\n", "holds no label"),
         ("path,label\na.png,\n", "holds no label"),
-        ("path,label\na.png,cat\na.png,dog\n", "line 3.*'a.png' is labelled 'dog', and 'cat' before"),
-        (b"path,label\n\xff\xfe.png,cat\n", "not text in UTF-8"),
+        ("path,label\n,cat\n", "line 2 has a label, 'cat', and no path"),
         ('path,label\n"a.png,cat\n', "unexpected end of data"),
-        (b"path,label\na\x00.png,cat\n", None),
+        ("[1, 2]", "no list of objects"),
+        ('{"path": "a.png", "label"', "line 1: not JSON"),
+        ("[" * 100_000, "nested too deeply|not JSON"),
+        ('[{"image": "a.png", "choice": {"choices": ["a", "b"]}}]', "several labels; an image can have one"),
+        (b"PAR1 and nothing", "not a readable Parquet file"),
     ],
 )
-def test_a_file_that_cannot_be_is_one_clear_error(
-    tmp_path: Path, content: str | bytes, words: str | None
-) -> None:
-    path = written(tmp_path, content)
-    if words is None:
-        assert read_labels(path) == {"a\0.png": "cat"}  # no such file will be found, which is told then
-        return
+def test_a_file_that_cannot_be_is_one_clear_error(tmp_path: Path, content: str | bytes, words: str) -> None:
     with pytest.raises(DataError, match=words):
-        read_labels(path)
+        read(written(tmp_path, content))
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot read .*none\.csv"):
-        read_labels(tmp_path / "none.csv")
+        read(tmp_path / "none.csv")
+    with pytest.raises(UsageError, match="is a folder"):
+        read(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("text", "words"), [("path;label\na.png;cat\n", "semicolons"), ("path\tlabel\n", "tabs")]
-)
-def test_other_separators_are_named(tmp_path: Path, text: str, words: str) -> None:
-    (tmp_path / "labels.csv").write_text(text)
-    with pytest.raises(DataError, match=f"by {words}; save it with commas"):
-        read_labels(tmp_path / "labels.csv")
+def test_the_label_that_most_rows_say_counts() -> None:
+    votes = [("a", "x"), ("a", "y"), ("a", "x"), ("b", "x"), ("b", "y"), ("c", "y")]
+    found, (problem,) = settle(votes)
+    assert found == {"a": "x", "c": "y"}
+    assert (problem.kind, problem.count, problem.paths) == ("conflicting-labels", 2, ("a", "b"))
+    assert settle([("a", "x"), ("a", "x")]) == ({"a": "x"}, [])

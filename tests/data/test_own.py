@@ -8,17 +8,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gpu_ssl.data import decoding, own, pixel_cache
-from gpu_ssl.data.encoded import find_images
-from gpu_ssl.data.own import UNLABELLED, duplicates, load_own
+from gpu_ssl.data import decoding, pixel_cache
+from gpu_ssl.data.collection import Reading
+from gpu_ssl.data.folder import find_images
+from gpu_ssl.data.own import UNLABELLED, OwnImages, load_own, require_classes
+from gpu_ssl.data.preparation import ImageShape, Preparation
+from gpu_ssl.data.problems import Problem
 from gpu_ssl.errors import DataError, UsageError
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setattr(pixel_cache, "cache_dir", lambda: folder)
-    return folder
+    monkeypatch.setenv("GPU_SSL_CACHE_DIR", str(folder))
+    return folder / pixel_cache.KIND
 
 
 @pytest.fixture
@@ -30,7 +33,9 @@ def folder(tmp_path: Path) -> Path:
     ):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("L", (8, 8), 10 * i).save(path)
+        pixels = np.full((8, 8), 10 * i, np.uint8)
+        pixels[i // 3, i % 3] += 5  # not of one colour
+        Image.fromarray(pixels).save(path)
     return root
 
 
@@ -40,7 +45,7 @@ def label_file(folder: Path, *rows: str) -> Path:
     return path
 
 
-def named(images: own.OwnImages) -> dict[str, str]:
+def named(images: OwnImages) -> dict[str, str]:
     return {
         name: images.class_names[label]
         for name, label in zip(images.names, images.labels.tolist(), strict=True)
@@ -49,7 +54,7 @@ def named(images: own.OwnImages) -> dict[str, str]:
 
 
 def test_folders_name_classes(folder: Path) -> None:
-    images = load_own(folder, None)
+    images = load_own(folder)
     assert images.class_names == ("cat", "dog")
     assert named(images) == {
         "cat/1.png": "cat",
@@ -59,12 +64,67 @@ def test_folders_name_classes(folder: Path) -> None:
     }
     assert len(images) == 7
     for i, name in enumerate(images.names):
-        assert images.images[i].max() == 10 * sorted(find_images(folder)).index(name)
+        assert images.images[i].max() == 5 + 10 * find_images(folder).images.index(name)
 
 
-def test_a_label_file_names_classes_and_folders_of_that_name_do_too(folder: Path) -> None:
-    images = load_own(folder, label_file(folder, "a.png,bird", f"{folder}/b.png,cat"))
-    assert named(images) == {"a.png": "bird", "b.png": "cat", "cat/1.png": "cat", "cat/2.png": "cat"}
+def kinds(images: OwnImages) -> dict[str, Problem]:
+    return {problem.kind: problem for problem in images.problems}
+
+
+def test_a_label_file_names_classes_and_folders_do_where_that_is_asked_for(folder: Path) -> None:
+    rows = label_file(folder, "a.png,bird", f"{folder}/b.png,cat", "dog/1.png,cat")
+    images = load_own(folder, [rows])
+    assert named(images) == {"a.png": "bird", "b.png": "cat", "dog/1.png": "cat"}
+    found = kinds(images)
+    assert found["folder-overruled"].paths == ("dog/1.png",)
+    assert found["folder-names"].paths == ("cat/1.png", "cat/2.png")
+    images = load_own(folder, [rows], Reading(folders_too=True))
+    assert named(images) == {
+        "a.png": "bird",
+        "b.png": "cat",
+        "cat/1.png": "cat",
+        "cat/2.png": "cat",
+        "dog/1.png": "cat",
+        "dog/old/2.png": "dog",
+    }
+    assert "count as labelled" in kinds(images)["folder-names"].message
+
+
+def test_of_different_labels_what_most_rows_say_counts(folder: Path) -> None:
+    rows = ("a.png,cat", "./a.png,dog", "a.png,dog", "b.png,cat", "b.png,dog", "cat/1.png,cat")
+    images = load_own(folder, [label_file(folder, *rows)])
+    assert named(images) == {"a.png": "dog", "cat/1.png": "cat"}
+    assert kinds(images)["conflicting-labels"].paths == ("a.png", "b.png")
+
+
+def test_labels_of_unreadable_images_are_told_with_the_class_that_is_lost(folder: Path) -> None:
+    (folder / "a.png").write_bytes((folder / "a.png").read_bytes()[:40])
+    (folder / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(90))
+    rows = label_file(folder, "a.png,fox", "photo.heic,cat", "b.png,cat", "dog/1.png,dog")
+    images = load_own(folder, [rows])
+    assert named(images) == {"b.png": "cat", "dog/1.png": "dog"}
+    assert set(kinds(images)["lost-label"].paths) == {"a.png", "photo.heic"}
+    assert kinds(images)["lost-class"].paths == ("fox",)
+    assert set(images.skipped) == {"a.png", "photo.heic"}
+
+
+def test_groups_come_from_a_column_and_from_the_pages_of_a_file(folder: Path) -> None:
+    path = folder.parent / "labels.csv"
+    path.write_text("path,label,patient\na.png,cat,x\nb.png,dog,y\ncat/1.png,dog,x\n")
+    groups = load_own(folder, [path]).groups
+    assert groups is not None
+    assert groups.tolist() == [0, 1, 0, -1, -1, -1, -1]
+    frames = [Image.new("L", (8, 8), value) for value in (0, 100, 200)]
+    frames[0].save(folder / "cat" / "z.tif", save_all=True, append_images=frames[1:])
+    first = load_own(folder)
+    assert kinds(first)["pages"].paths == ("cat/z.tif",)
+    images = load_own(folder, [], Reading(how=Preparation(pages="all")))
+    assert [name for name in images.names if "z.tif" in name] == [f"cat/z.tif#{n}" for n in (1, 2, 3)]
+    assert images.groups is not None
+    assert images.groups.tolist() == [-1, -1, -1, -1, 0, 0, 0, -1, -1, -1]
+    assert named(images)["cat/z.tif#2"] == "cat"
+    images = load_own(folder, [label_file(folder, "z,cat", "a,dog")], Reading(how=Preparation(pages="all")))
+    assert named(images) == {"a.png": "dog"} | {f"cat/z.tif#{n}": "cat" for n in (1, 2, 3)}
 
 
 @pytest.mark.parametrize(
@@ -72,24 +132,22 @@ def test_a_label_file_names_classes_and_folders_of_that_name_do_too(folder: Path
     [
         (
             ("a.png,cat", "nowhere.png,dog"),
-            "labels 1 image that is not in .*'nowhere.png'.*such as 'a.png'",
+            "names 1 image that is not in .*'nowhere.png'.*such as 'a.png'",
         ),
-        (("cat/1.png,dog", "b.png,cat"), "lies in the folder of class 'cat', and .* says 'dog'"),
-        (("a.png,cat", "./a.png,dog"), "gives 'a.png' two labels, 'cat' and 'dog'"),
+        (("1,cat", "b.png,dog"), "'1' may mean 'cat/1.png' or 'dog/1.png'; write the path below"),
         (("a.png,bird",), "only class 'bird' has labelled images, and a classifier needs at least 2"),
-        (("cat\\1.png,cat", "b.png,dog"), "paths have . where / is needed"),
     ],
 )
 def test_labels_that_cannot_be_are_refused(folder: Path, rows: tuple[str, ...], words: str) -> None:
     with pytest.raises((DataError, UsageError), match=words):
-        load_own(folder, label_file(folder, *rows))
+        require_classes(load_own(folder, [label_file(folder, *rows)]), folder)
 
 
 def test_unreadable_files_are_skipped_and_told(folder: Path) -> None:
     (folder / "cat" / "1.png").write_bytes(b"")
     (folder / "notes.txt").write_text("no image")
     (folder / ".hidden.png").write_bytes(b"")
-    images = load_own(folder, None)
+    images = load_own(folder)
     assert list(images.skipped) == ["cat/1.png"]
     assert "cat/1.png" not in images.names
     assert len(images) == len(images.images) == len(images.labels) == 6
@@ -98,9 +156,9 @@ def test_unreadable_files_are_skipped_and_told(folder: Path) -> None:
 
 def test_names_and_pixels_stay_together_when_a_broken_link_moves(folder: Path) -> None:
     (folder / "z.png").symlink_to("/nowhere")
-    first = load_own(folder, None)
+    first = load_own(folder)
     (folder / "z.png").rename(folder / "0.png")
-    again = load_own(folder, None)
+    again = load_own(folder)
     assert list(again.skipped) == ["0.png"]
     assert again.names == first.names
     assert len(again.names) == len(again.images)
@@ -110,15 +168,15 @@ def test_names_and_pixels_stay_together_when_a_broken_link_moves(folder: Path) -
 def test_what_could_not_be_reached_is_tried_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original = decoding.decode
 
-    def denied(path: Path, shape: decoding.ImageShape, white: int) -> np.ndarray:
+    def denied(path: Path, shape: ImageShape, how: Preparation) -> decoding.Decoded:
         if path.name == "a.png":
             raise decoding.OutOfReachError("Permission denied")
-        return original(path, shape, white)
+        return original(path, shape, how)
 
     with monkeypatch.context() as patch:
         patch.setattr(decoding, "decode", denied)
-        assert load_own(folder, None).skipped == {"a.png": "Permission denied"}
-    assert load_own(folder, None).skipped == {}
+        assert load_own(folder).skipped == {"a.png": "Permission denied"}
+    assert load_own(folder).skipped == {}
 
 
 def test_a_folder_may_lie_in_one_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +186,7 @@ def test_a_folder_may_lie_in_one_of_its_name(tmp_path: Path, monkeypatch: pytest
         Image.new("L", (8, 8), 10 * i).save(path)
     rows = [f"photos/{i}.png,{'ab'[i % 2]}" for i in range(4)]
     monkeypatch.chdir(tmp_path)
-    images = load_own(Path("photos"), label_file(tmp_path / "photos", *rows))
+    images = load_own(Path("photos"), [label_file(tmp_path / "photos", *rows)])
     assert named(images) == {f"photos/{i}.png": "ab"[i % 2] for i in range(4)}
 
 
@@ -137,28 +195,37 @@ def test_folders_that_are_no_utf_8_stay_apart(tmp_path: Path) -> None:
         path = tmp_path / os.fsdecode(name) / "1.png"
         path.parent.mkdir()
         Image.new("L", (8, 8)).save(path)
-    assert load_own(tmp_path, None).class_names == ("x\\xfe", "x\\xff")
+    assert load_own(tmp_path).class_names == ("x\\xfe", "x\\xff")
 
 
-def test_links_to_folders_are_not_followed(folder: Path) -> None:
-    (folder / "cat" / "again").symlink_to(folder)
-    assert len(find_images(folder)) == 7
+def test_links_to_folders_are_followed_each_folder_once(folder: Path) -> None:
+    (folder / "cat" / "circle").symlink_to(folder)
+    (folder / "elsewhere").symlink_to(folder / "dog")
+    outside = folder.parent / "outside"
+    outside.mkdir()
+    Image.new("L", (8, 8), 99).save(outside / "1.png")
+    for name in ("bird", "robin"):
+        (folder / name).symlink_to(outside)
+    found = find_images(folder)
+    assert len(found.images) == 8
+    assert "bird/1.png" in found.images
+    assert set(found.left_out) == {"cat/circle", "elsewhere", "robin"}
 
 
 def test_images_are_decoded_once_and_again_when_they_change(
     folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = load_own(folder, None)
+    first = load_own(folder)
     decoded = []
     original = pixel_cache.decode_all
     monkeypatch.setattr(pixel_cache, "decode_all", lambda *a: decoded.append(1) or original(*a))
-    again = load_own(folder, None)
+    again = load_own(folder)
     assert decoded == []
     assert np.array_equal(first.images, again.images)
     assert first.sha256 == again.sha256
     Image.new("L", (8, 8), 255).save(folder / "a.png")
     os.utime(folder / "a.png", ns=(time.time_ns(), time.time_ns() + 10**9))
-    changed = load_own(folder, None)
+    changed = load_own(folder)
     assert decoded == [1]
     assert changed.images[0].max() == 255
     assert changed.sha256 != first.sha256
@@ -174,59 +241,61 @@ def test_an_interrupted_decoding_leaves_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(pixel_cache, "decode_all", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            load_own(folder, None)
+            load_own(folder)
     assert list(cache.iterdir()) == []
-    assert len(load_own(folder, None)) == 7
+    assert len(load_own(folder)) == 7
 
 
 @pytest.mark.parametrize("labels", [np.array([2, -1, 2, 7]), np.array(["2", "", "2", "7"])])
 def test_labels_lie_beside_arrays(tmp_path: Path, labels: np.ndarray) -> None:
     np.savez(tmp_path / "x.npz", images=np.zeros((4, 8, 8), np.uint8), labels=labels)
-    images = load_own(tmp_path / "x.npz", None)
+    images = load_own(tmp_path / "x.npz")
     assert images.class_names == ("2", "7")
     assert images.labels.tolist() == [0, -1, 0, 1]
     assert tuple(images.names) == ("0", "1", "2", "3")
     more = tmp_path / "labels.csv"
     more.write_text("path,label\n1,9\n3,8\n")  # then those in the file count for nothing
-    again = load_own(tmp_path / "x.npz", more)
+    again = load_own(tmp_path / "x.npz", [more])
     assert (again.class_names, again.labels.tolist()) == (("8", "9"), [-1, 1, -1, 0])
 
 
 def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not exist"):
-        load_own(tmp_path / "none", None)
+        load_own(tmp_path / "none")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="there is no image in"):
-        load_own(tmp_path / "empty", None)
+        load_own(tmp_path / "empty")
 
 
 def test_the_same_image_under_two_labels_is_found(folder: Path) -> None:
     Image.open(folder / "cat" / "1.png").save(folder / "dog" / "copy.png")
     Image.open(folder / "cat" / "2.png").save(folder / "cat" / "copy.png")
-    assert duplicates(load_own(folder, None)) == [("cat/1.png", "dog/copy.png")]
+    found = kinds(load_own(folder))
+    assert found["conflicting-labels"].paths == ("cat/1.png", "dog/copy.png")
+    assert found["duplicate"].count == 2
 
 
 def test_pixels_of_twelve_bits_are_as_bright_as_their_camera_meant(tmp_path: Path) -> None:
     for i, name in enumerate(("a", "b")):
         (tmp_path / name).mkdir()
         Image.fromarray(np.full((8, 8), 4095 - 1000 * i, np.uint16)).save(tmp_path / name / "1.png")
-    images = load_own(tmp_path, None)
-    assert images.white == 4095
+    images = load_own(tmp_path)
+    assert (images.how.low, images.how.high) == (0, 4095)
     assert images.images[:, 0, 0, 0].tolist() == [255, 193]
 
 
 def test_damaged_pixels_in_the_cache_are_decoded_again(folder: Path, cache: Path) -> None:
-    first = load_own(folder, None).images.copy()
+    first = load_own(folder).images.copy()
     (kept,) = cache.glob("*.npy")
     for damage in (b"", kept.read_bytes()[:-5], b"no array"):
         kept.write_bytes(damage)
-        assert np.array_equal(load_own(folder, None).images, first)
+        assert np.array_equal(load_own(folder).images, first)
     (kept.with_suffix(".json")).write_text("{")
-    assert np.array_equal(load_own(folder, None).images, first)
+    assert np.array_equal(load_own(folder).images, first)
 
 
 def test_pixels_that_nobody_used_for_long_are_deleted(folder: Path, cache: Path) -> None:
-    load_own(folder, None)
+    load_own(folder)
     (used,) = cache.glob("*.npy")
     (old, left) = (cache / "old.npy", cache / ".half-written.npy")
     for path, days in (
@@ -238,8 +307,8 @@ def test_pixels_that_nobody_used_for_long_are_deleted(folder: Path, cache: Path)
     ):
         path.touch()
         os.utime(path, (time.time() - days * 86_400,) * 2)
-    load_own(folder, None)  # is used again
-    load_own(folder, None, side=9)  # and this makes room
+    load_own(folder)  # is used again
+    load_own(folder, [], Reading(9))  # and this makes room
     names = {path.name for path in cache.iterdir()}
     assert not {old.name, "old.json", left.name} & names
     assert {used.name, used.with_suffix(".json").name} <= names

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gpu_ssl.data import parquet
+from gpu_ssl.data.collection import Reading
+from gpu_ssl.data.label_file import Columns
 from gpu_ssl.data.own import load_own
 from gpu_ssl.data.parquet import ParquetImages
 from gpu_ssl.data.stream import ImageStream
@@ -47,7 +49,7 @@ def hugging_face(path: Path, labels: list[int | None], names: list[str] | None =
 def test_images_labels_and_names_of_classes_come_through(tmp_path: Path) -> None:
     labels = [0, None, 1, -1, 1, 0, 7, None, None, 0]
     path = hugging_face(tmp_path / "x.parquet", labels, ["cat", "dog"])
-    images = load_own(path, None)
+    images = load_own(path)
     assert images.class_names == ("7", "cat", "dog")
     assert tuple(images.names) == tuple(map(str, range(10)))
     assert images.labels.tolist() == [1, -1, 2, -1, 2, 1, 0, -1, -1, 1]
@@ -58,24 +60,24 @@ def test_images_labels_and_names_of_classes_come_through(tmp_path: Path) -> None
 def test_labels_may_be_words_and_images_plain_bytes(tmp_path: Path) -> None:
     words = pa.array(["a", "", None, "b"]).dictionary_encode()
     pq.write_table(pa.table({"png": [encoded(i) for i in range(4)], "labels": words}), tmp_path / "x.parquet")
-    images = load_own(tmp_path / "x.parquet", None)
+    images = load_own(tmp_path / "x.parquet")
     assert (images.class_names, images.labels.tolist()) == (("a", "b"), [0, -1, -1, 1])
 
 
 def test_with_a_label_file_labels_in_the_file_count_for_nothing(tmp_path: Path) -> None:
     path = hugging_face(tmp_path / "x.parquet", [0, None, 1, None])
     (tmp_path / "labels.csv").write_text("path,label\n3,new\n2,newer\n")
-    images = load_own(path, tmp_path / "labels.csv")
+    images = load_own(path, [tmp_path / "labels.csv"])
     assert (images.class_names, images.labels.tolist()) == (("new", "newer"), [-1, -1, 1, 0])
     (tmp_path / "labels.csv").write_text("path,label\n4,new\n")
-    with pytest.raises(DataError, match=r"labels 1 image that is not in .*: '4'"):
-        load_own(path, tmp_path / "labels.csv")
+    with pytest.raises(DataError, match=r"names 1 image that is not in .*: '4'"):
+        load_own(path, [tmp_path / "labels.csv"])
 
 
 def test_what_is_no_image_is_skipped_and_told(tmp_path: Path) -> None:
     images = [{"bytes": encoded(0)}, {"bytes": None}, {"bytes": b"text"}, None, {"bytes": encoded(30)}]
     pq.write_table(pa.table({"image": images, "label": [0, 0, 0, 0, 1]}), tmp_path / "x.parquet")
-    own = load_own(tmp_path / "x.parquet", None)
+    own = load_own(tmp_path / "x.parquet")
     assert own.names == ("0", "4")
     assert own.skipped == {
         "1": "it holds no bytes",
@@ -103,29 +105,32 @@ def test_the_survey_looks_all_over(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_images_are_decoded_again_when_the_file_changes(tmp_path: Path) -> None:
     path = hugging_face(tmp_path / "x.parquet", [0, 1])
-    assert len(load_own(path, None)) == 2
-    assert len(load_own(hugging_face(path, [0, 1, 1]), None)) == 3
+    assert len(load_own(path)) == 2
+    assert len(load_own(hugging_face(path, [0, 1, 1]))) == 3
 
 
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
-        ({"label": [0, 1]}, "must have one column of encoded images; it has label"),
+        ({"label": [0, 1]}, "must have one column of encoded images, or of their paths; it has label"),
         ({"a": [b"x", b"y"], "b": [b"x", b"y"]}, "must have one column of encoded images"),
-        ({"image": [b"x", b"y"], "label": [0.5, 1.5]}, "column label must hold numbers or words, not double"),
+        (
+            {"image": [b"x", b"y"], "label": [0.5, 1.5]},
+            "its labels must hold whole numbers or words, not 0.5",
+        ),
     ],
 )
 def test_other_tables_are_refused(tmp_path: Path, columns: dict[str, list[object]], words: str) -> None:
     pq.write_table(pa.table(columns), tmp_path / "x.parquet")
     with pytest.raises(DataError, match=words):
-        load_own(tmp_path / "x.parquet", None)
+        load_own(tmp_path / "x.parquet")
 
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = hugging_face(tmp_path / "x.parquet", [0, 1])
     monkeypatch.setattr("gpu_ssl.runtime.optional.find_spec", lambda name: None)
     with pytest.raises(DependencyError, match="pip install pyarrow"):
-        load_own(path, None)
+        load_own(path)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None)
@@ -137,7 +142,7 @@ def test_damaged_files_give_images_or_an_error(tmp_path: Path, data: st.DataObje
         content[position] = data.draw(st.integers(0, 255))
     path.write_bytes(content[: data.draw(st.integers(len(content) - 20, len(content)))])
     try:
-        images = load_own(path, None)
+        images = load_own(path)
     except DataError:
         return
     assert len(images) == len(images.images) == len(images.labels)
@@ -151,7 +156,7 @@ def test_a_folder_of_shards_is_one_data_set(tmp_path: Path) -> None:
     hugging_face(folder / "train-00001-of-00002.parquet", [None, 1, 0], ["cat", "dog"])
     (folder / ".hidden.parquet").write_bytes(b"")
     (folder / "README.md").write_text("about")
-    images = load_own(folder, None)
+    images = load_own(folder)
     assert tuple(images.names) == tuple(map(str, range(8)))
     assert images.class_names == ("cat", "dog")
     assert images.labels.tolist() == [0, -1, 1, -1, 1, -1, 1, 0]
@@ -162,7 +167,7 @@ def test_a_folder_of_shards_is_one_data_set(tmp_path: Path) -> None:
     assert names == list(images.names)
     assert np.array_equal(pixels, images.images)
     hugging_face(folder / "train-00001-of-00002.parquet", [0, 0, 0], ["cat", "dog"])
-    assert load_own(folder, None).labels.tolist()[5:] == [0, 0, 0]
+    assert load_own(folder).labels.tolist()[5:] == [0, 0, 0]
 
 
 def test_where_there_are_images_a_parquet_file_beside_them_is_none_of_them(tmp_path: Path) -> None:
@@ -172,11 +177,30 @@ def test_where_there_are_images_a_parquet_file_beside_them_is_none_of_them(tmp_p
         (folder / name).mkdir(parents=True)
         (folder / name / "1.png").write_bytes(encoded(9))
     hugging_face(folder / "answers.parquet", [0, 1])
-    assert load_own(folder, None).names == ("cat/1.png", "dog/1.png")
+    assert load_own(folder).names == ("cat/1.png", "dog/1.png")
 
 
 def test_a_shard_that_is_damaged_is_named(tmp_path: Path) -> None:
     hugging_face(tmp_path / "a.parquet", [0, 1])
     (tmp_path / "b.parquet").write_bytes(b"PAR1 and nothing")
     with pytest.raises(DataError, match=r"b\.parquet is not a readable Parquet file"):
-        load_own(tmp_path, None)
+        load_own(tmp_path)
+
+
+def test_rows_may_hold_paths_and_the_column_of_labels_any_usual_name(tmp_path: Path) -> None:
+    for i in range(4):
+        (tmp_path / f"{i}.png").write_bytes(encoded(10 * i))
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    rows = [{"bytes": None, "path": f"{tmp_path}/{i}.png" if i else "0.png"} for i in range(4)]
+    table = {"image": pa.array(rows, kind), "fine_label": [0.0, 1.0, None, 1.0], "coarse_label": [0] * 4}
+    pq.write_table(pa.table(table), tmp_path / "x.parquet")
+    images = load_own(tmp_path / "x.parquet")
+    assert images.images[:, 0, 0, 0].tolist() == [0, 10, 20, 30]
+    assert (images.class_names, images.labels.tolist()) == (("0", "1"), [0, 1, -1, 1])
+    assert next(p for p in images.problems if p.kind == "columns").paths == ("fine_label", "coarse_label")
+    reading = Reading(columns=Columns(label="coarse_label"))
+    assert load_own(tmp_path / "x.parquet", [], reading).class_names == ("0",)
+    with pytest.raises(DataError, match="has no column 'nothing'; its columns are image, fine_label"):
+        load_own(tmp_path / "x.parquet", [], Reading(columns=Columns(label="nothing")))
+    pq.write_table(pa.table({"file_name": [f"{i}.png" for i in range(4)]}), tmp_path / "names.parquet")
+    assert load_own(tmp_path / "names.parquet").images[:, 0, 0, 0].tolist() == [0, 10, 20, 30]

@@ -16,12 +16,20 @@ from pathlib import Path
 
 import pytest
 
+from gpu_ssl.config import DataConfig
 from gpu_ssl.data import sources
 from gpu_ssl.data.catalog import DatasetSpec, RemoteFile, find_spec
 from gpu_ssl.data.image_set import Dataset
+from gpu_ssl.data.loading import load_dataset
 from gpu_ssl.errors import DataError, UsageError
+from gpu_ssl.runtime.cache import delete_temporary
 
+CACHE = Path("cache", "gpu-ssl", "datasets")
 CONTENTS = {"a.gz": gzip.compress(b"first"), "b.gz": gzip.compress(b"second" * 1000)}
+
+
+def md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 @pytest.fixture
@@ -43,18 +51,18 @@ def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 @pytest.fixture
 def spec(server: tuple[str, Path]) -> DatasetSpec:
     files = tuple(
-        RemoteFile(name, (hashlib.md5(content, usedforsecurity=False).hexdigest(),), (server[0] + name,))
-        for name, content in CONTENTS.items()
+        RemoteFile(name, (md5(content),), (server[0] + name,)) for name, content in CONTENTS.items()
     )
     return replace(find_spec("mnist"), name="small", files=files)
 
 
 @pytest.fixture(autouse=True)
-def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Point cache and Debian's folder below the test's own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(sources, "DEBIAN_DATASETS", tmp_path / "debian")
-    return tmp_path
+    yield tmp_path
+    delete_temporary()
 
 
 def put(folder: Path, names: tuple[str, ...] = ("a.gz", "b.gz")) -> Path:
@@ -66,7 +74,7 @@ def put(folder: Path, names: tuple[str, ...] = ("a.gz", "b.gz")) -> Path:
 
 def test_a_download_ends_in_the_cache_and_leaves_nothing_else(spec: DatasetSpec, places: Path) -> None:
     files = sources.ensure_files(spec)
-    folder = places / "cache" / "gpu-ssl" / "datasets" / "small"
+    folder = places / CACHE / "small"
     assert files == {name: folder / name for name in CONTENTS}
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == CONTENTS
 
@@ -80,7 +88,7 @@ def test_nothing_is_fetched_twice(spec: DatasetSpec, server: tuple[str, Path]) -
 def test_the_places_are_tried_in_order(spec: DatasetSpec, places: Path) -> None:
     debian = put(places / "debian" / "small")
     assert set(sources.ensure_files(spec).values()) == {debian / name for name in CONTENTS}
-    cache = put(sources.cache_dir() / "small", ("a.gz",))
+    cache = put(places / CACHE / "small", ("a.gz",))
     assert sources.ensure_files(spec) == {"a.gz": cache / "a.gz", "b.gz": debian / "b.gz"}
     own = put(places / "own" / "MNIST" / "raw")
     assert set(sources.ensure_files(spec, places / "own").values()) == {own / name for name in CONTENTS}
@@ -92,7 +100,7 @@ def test_a_given_folder_takes_what_is_fetched(spec: DatasetSpec, places: Path) -
     (places / "own").mkdir()
     files = sources.ensure_files(spec, places / "own")
     assert set(files.values()) == {places / "own" / "small" / name for name in CONTENTS}
-    assert not sources.cache_dir().exists()
+    assert not (places / CACHE).exists()
 
 
 def test_a_folder_that_is_not_there_is_refused(spec: DatasetSpec, places: Path) -> None:
@@ -116,6 +124,62 @@ def test_a_damaged_file_is_refused_by_name_wherever_it_lies(  # type: ignore[no-
     assert "gpu-ssl data fetch small" in str(caught.value)
 
 
+def by_content(spec: DatasetSpec) -> DatasetSpec:
+    """Say what the files of `spec` hold, too."""
+    sums = {name: md5(gzip.decompress(content)) for name, content in CONTENTS.items()}
+    return replace(spec, files=tuple(replace(file, content_md5=sums[file.name]) for file in spec.files))
+
+
+def test_what_was_compressed_anew_or_not_at_all_is_taken_where_it_lies(
+    spec: DatasetSpec, places: Path
+) -> None:
+    raw = places / "own" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    (raw / "a.gz").write_bytes(gzip.compress(b"first", compresslevel=1, mtime=1))
+    (raw / "b").write_bytes(b"second" * 1000)
+    with pytest.raises(DataError, match=r"a\.gz is damaged or not the published file"):
+        sources.find_files(spec, places / "own")
+    assert sources.find_files(by_content(spec), places / "own") == {"a.gz": raw / "a.gz", "b.gz": raw / "b"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.gz", gzip.compress(b"other"), "MD5 of what it holds"),
+        ("a.gz", CONTENTS["a.gz"][:-3], "not a whole gzip file"),
+        ("a", b"firs", "MD5 of what it holds"),
+    ],
+)
+def test_what_holds_something_else_is_refused_in_one_line(
+    spec: DatasetSpec, places: Path, name: str, content: bytes, reason: str
+) -> None:
+    (places / "small").mkdir()
+    (places / "small" / name).write_bytes(content)
+    with pytest.raises(DataError, match=reason) as caught:
+        sources.find_files(by_content(spec), places)
+    assert str(places / "small" / name) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_archive_may_lie_unpacked(places: Path) -> None:
+    """As torchvision leaves CIFAR-10."""
+    members = {"one": b"1", "two": b"2"}
+    file = RemoteFile(
+        "x.tar.gz", ("0",), (), unpacked_to="x", members=tuple((n, md5(c)) for n, c in members.items())
+    )
+    spec = replace(find_spec("cifar10"), files=(file,))
+    folder = places / "x"
+    folder.mkdir()
+    (folder / "one").write_bytes(b"1")
+    with pytest.raises(DataError, match="two is missing"):
+        sources.find_files(spec, places)
+    (folder / "two").write_bytes(b"3")
+    with pytest.raises(DataError, match="MD5 of two"):
+        sources.find_files(spec, places)
+    (folder / "two").write_bytes(b"2")
+    assert sources.find_files(spec, places) == {"x.tar.gz": folder}
+
+
 def test_swapped_files_are_refused(spec: DatasetSpec, places: Path) -> None:
     folder = put(places / "own")
     (folder / "a.gz").write_bytes(CONTENTS["b.gz"])
@@ -124,14 +188,14 @@ def test_swapped_files_are_refused(spec: DatasetSpec, places: Path) -> None:
 
 
 def test_a_server_that_sends_something_else_leaves_the_cache_empty(
-    spec: DatasetSpec, server: tuple[str, Path]
+    spec: DatasetSpec, server: tuple[str, Path], places: Path
 ) -> None:
     (server[1] / "b.gz").write_bytes(b"<html>log in to this network</html>")
     with pytest.raises(DataError, match=r"cannot fetch b\.gz") as caught:
         sources.ensure_files(spec)
     assert "`data_dir`" in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert sorted(path.name for path in (sources.cache_dir() / "small").iterdir()) == ["a.gz"]
+    assert sorted(path.name for path in (places / CACHE / "small").iterdir()) == ["a.gz"]
 
 
 def test_a_server_that_talks_nonsense_is_one_line(spec: DatasetSpec) -> None:
@@ -169,10 +233,18 @@ def test_a_second_address_serves_where_the_first_fails(spec: DatasetSpec, server
     assert set(sources.ensure_files(replace(spec, files=files))) == set(CONTENTS)
 
 
-def test_a_cache_that_cannot_be_written_is_named(spec: DatasetSpec, places: Path) -> None:
-    (places / "cache").write_text("a file where a folder should be")
+def test_a_folder_that_cannot_be_written_to_is_named(spec: DatasetSpec, places: Path) -> None:
+    (places / "own").mkdir()
+    (places / "own" / "small").write_text("a file where a folder should be")
     with pytest.raises(DataError, match="cannot write to"):
-        sources.ensure_files(spec)
+        sources.ensure_files(spec, places / "own")
+
+
+def test_without_a_cache_files_are_fetched_into_a_temporary_folder(spec: DatasetSpec, places: Path) -> None:
+    (places / "cache").write_text("a file where a folder should be")
+    files = sources.ensure_files(spec)
+    assert {name: path.read_bytes() for name, path in files.items()} == CONTENTS
+    assert sources.find_files(spec) == files
 
 
 def test_two_processes_fetching_at_once_both_succeed(server: tuple[str, Path], places: Path) -> None:
@@ -196,12 +268,12 @@ print(sorted(sources.ensure_files(replace(find_spec("mnist"), name="small", file
     for process in processes:
         output, _ = process.communicate(timeout=120)
         assert (process.returncode, output.strip()) == (0, "['a.gz', 'b.gz']")
-    folder = sources.cache_dir() / "small"
+    folder = places / CACHE / "small"
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == CONTENTS
 
 
 @pytest.mark.skipif(shutil.which("apt-get") is None, reason="no apt-get here")
-def test_fashion_mnist_comes_from_debian_where_there_is_no_other_way() -> None:
+def test_fashion_mnist_comes_from_debian_where_there_is_no_other_way(places: Path) -> None:
     spec = find_spec("fashion-mnist")
     unreachable = tuple(replace(file, urls=("http://127.0.0.1:9/" + file.name,)) for file in spec.files)
     try:
@@ -212,7 +284,7 @@ def test_fashion_mnist_comes_from_debian_where_there_is_no_other_way() -> None:
         pytest.skip(f"no package archive can be reached: {error}")
     raw = spec.read(files)
     assert raw.train_images.shape == (60_000, 1, 28, 28)
-    assert sorted(path.name for path in (sources.cache_dir() / spec.name).iterdir()) == sorted(files)
+    assert sorted(path.name for path in (places / CACHE / spec.name).iterdir()) == sorted(files)
 
 
 @pytest.fixture(scope="session")
@@ -231,3 +303,25 @@ def test_the_good_files_of_another_set_are_not_called_damaged(
         (folder / name).symlink_to(path)
     assert sources.find_files(find_spec("mnist"), folder) == {}
     assert len(sources.find_files(find_spec("fashion-mnist"), folder)) == 4
+    for path in list(folder.iterdir()):  # as gunzip leaves them
+        path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
+        path.unlink()
+    assert sources.find_files(find_spec("mnist"), folder) == {}
+    assert sources.find_files(find_spec("kmnist"), folder) == {}
+    assert len(sources.find_files(find_spec("fashion-mnist"), folder)) == 4
+
+
+def test_uncompressed_files_make_the_same_data_set(
+    fashion_mnist: Dataset, fashion_mnist_files: dict[str, Path], tmp_path: Path
+) -> None:
+    raw = tmp_path / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name, path in fashion_mnist_files.items():
+        content = path.read_bytes()
+        content = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+        if "images" in name:
+            (raw / name.removesuffix(".gz")).write_bytes(content)
+        else:
+            (raw / name).write_bytes(gzip.compress(content, compresslevel=1))
+    loaded = load_dataset(DataConfig(data_dir=tmp_path))
+    assert loaded.sha256 == fashion_mnist.sha256

@@ -52,7 +52,7 @@ def test_unreadable_files_are_counted_and_the_first_are_named(
     images = ImageStream(folder, SHAPE)
     assert gone_through(images)[2] == [10 * i for i in range(5, 25)]
     assert (images.n_read, images.n_skipped, len(images.skipped)) == (20, 5, 3)
-    assert images.skipped[0] == "deep/00.png: not an image that Pillow knows"
+    assert images.skipped[0] == "deep/00.png: it holds no bytes"
 
 
 def test_paths_are_read_as_they_come(folder: Path) -> None:

@@ -1,0 +1,84 @@
+"""``gpu-ssl check``: what ``gpu-ssl fit`` would find in images and labels; nothing is trained."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpu_ssl.cli.options import CACHE_DIR, QUIET
+from gpu_ssl.cli.own_options import described, reading_options, take_reading, tell_problems
+
+if TYPE_CHECKING:
+    from gpu_ssl.data.own import OwnImages
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@reading_options
+@CACHE_DIR
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print all that was found as JSON, whole lists included."
+)
+@QUIET
+def command(data: Path, label_files: tuple[Path, ...], as_json: bool, quiet: bool, **options: Any) -> None:
+    """Look at images and labels before a model is fitted to them: seconds, and nothing is trained.
+
+    DATA is what gpu-ssl fit takes: a folder of images, an .npy, .npz or .parquet file, or a folder of these.
+    It reports the images and classes that fit would use and, on stderr, what is skipped and problems of these
+    kinds:
+
+    \b
+      unreadable          damaged files
+      unsupported-format  files that are not read, by ending
+      blank               images of a single colour
+      extreme-shape       long strips, which are squeezed
+      pages               files of several pages or frames
+      value-range         numbers of more than 8 bits, and what becomes black and white
+      duplicate           copies; near-duplicate: nearly copies
+      conflicting-labels  an image, or its copies, under different labels
+      suspicious-class    1 beside 1.0, Cat beside cat, -1, "unlabelled"
+      split-folders       train/ and val/ above the classes
+      folder-overruled    labels that differ from the folder's name; folder-names
+      few-labels          classes with fewer than 5 labels
+      lost-label          labels of images that cannot be read
+      lost-class          classes that have no label left by that
+
+    \b
+      gpu-ssl check photos --labels labels.csv
+      gpu-ssl check photos --json | jq '.problems[].message'
+    """
+    from gpu_ssl.cli.display import make_progress
+    from gpu_ssl.config import FitConfig
+    from gpu_ssl.data.own import load_own
+
+    FitConfig.of(image_size=options["image_size"])  # refuses one that cannot be
+    images = load_own(data, label_files, take_reading(options), make_progress(quiet))
+    tell_problems(images.problems, with_names=True)
+    if as_json:
+        click.echo(json.dumps(described(images), indent=2))
+    else:
+        _tell(images)
+
+
+def _tell(images: "OwnImages") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from gpu_ssl.cli.display import make_console
+
+    found = described(images)
+    channels, height, width = images.image_shape
+    colours = "grey" if channels == 1 else "in colour"
+    click.echo(
+        f"{len(images):,} images of {width} x {height} pixels, {colours}; {found['labelled']:,} labelled, "
+        f"{len(images.class_names)} classes"
+    )
+    if not images.class_names:
+        return
+    table = Table(box=None)
+    table.add_column("class")
+    table.add_column("labels", justify="right")
+    for name, count in found["classes"].items():
+        table.add_row(Text(name), f"{count:,}")
+    make_console().print(table)

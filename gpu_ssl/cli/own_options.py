@@ -1,0 +1,124 @@
+"""Options of the commands that read images of the user's own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpu_ssl.cli.wording import as_options
+
+if TYPE_CHECKING:
+    from gpu_ssl.data.collection import Reading
+    from gpu_ssl.data.own import OwnImages
+    from gpu_ssl.data.preparation import Preparation
+    from gpu_ssl.data.problems import Problem
+    from gpu_ssl.fitted.records import ModelRecord
+
+NAMED = 100
+"""Names that are listed of each kind of problem."""
+
+LABELS = click.option(
+    "--labels",
+    "label_files",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="File of paths (below DATA, or positions in a file of many) and labels, for the few images that "
+    "have one: CSV or TSV of any program, JSON, JSON lines, Parquet, or an export of Label Studio. May be "
+    "given several times.  [default: folders name the classes of the images in them]",
+)
+PAGES = click.option(
+    "--pages",
+    type=click.Choice(["first", "all"]),
+    help="Of files of several pages or frames, take the first or all of them.  [default: first, or what the "
+    "model was fitted with]",
+)
+LARGE_IMAGES = click.option(
+    "--large-images", is_flag=True, help="Read images, too, that take more than 1 GiB of memory each."
+)
+IMAGE_COLUMN = click.option(
+    "--path-column", metavar="NAME", help="Column of images in a Parquet file, or of their paths."
+)
+_READING = (
+    LABELS,
+    click.option(
+        "--path-column",
+        metavar="NAME",
+        help="Column of paths in --labels, or of images in a Parquet file.  [default: found by its name, "
+        "such as path, file_name, image or id]",
+    ),
+    click.option(
+        "--label-column",
+        metavar="NAME",
+        help="Column of labels.  [default: found by its name, such as label, class, category or target]",
+    ),
+    click.option(
+        "--group-column",
+        metavar="NAME",
+        help="Column of --labels that tells which images belong together, such as those of one patient or "
+        "burst: the estimate of accuracy keeps them together.  [default: group, patient, scene or burst, "
+        "where there is one]",
+    ),
+    click.option(
+        "--folders-too",
+        is_flag=True,
+        help="With --labels, let folders name the classes of the images that it does not label.",
+    ),
+    click.option(
+        "--image-size",
+        type=int,
+        metavar="PIXELS",
+        help="Longest side that images are scaled to.  [default: their own, at most 64]",
+    ),
+    PAGES,
+    LARGE_IMAGES,
+)
+
+
+def reading_options(command: Any) -> Any:
+    """Add the options of images and labels to a command."""
+    for option in reversed(_READING):
+        command = option(command)
+    return command
+
+
+def take_reading(options: dict[str, Any]) -> "Reading":
+    """Take the settings of reading out of the options of a command, but for the image size."""
+    from gpu_ssl.data.collection import Reading
+    from gpu_ssl.data.label_file import Columns
+    from gpu_ssl.data.preparation import Preparation
+
+    columns = Columns(*(options.pop(name) for name in ("path_column", "label_column", "group_column")))
+    how = Preparation(pages=options.pop("pages") or "first", large_images=options.pop("large_images"))
+    return Reading(options.get("image_size"), how, columns, options.pop("folders_too"))
+
+
+def preparation_of(record: "ModelRecord", pages: str | None, large_images: bool) -> "Preparation":
+    """Return how a model's images become arrays, with what the options say."""
+    asked = {} if pages is None else {"pages": pages}
+    return record.preparation.model_copy(update={**asked, "large_images": large_images})
+
+
+def described(images: "OwnImages") -> dict[str, Any]:
+    """Return what there is to know of images, as JSON, worded for the command line."""
+    from gpu_ssl.data.summary import summarize
+
+    found = summarize(images)
+    for problem in found["problems"]:
+        problem["message"] = as_options(problem["message"])
+    return found
+
+
+def tell_problems(problems: "Sequence[Problem]", *, with_names: bool = False) -> None:
+    """Tell on stderr what the user should know of the images, a line a kind, or with the names of all."""
+    from gpu_ssl.data.problems import NAMED as EXAMPLES
+    from gpu_ssl.data.problems import printable
+
+    for problem in problems:
+        click.echo(f"gpu-ssl: {as_options(problem.message)}", err=True)
+        if with_names and len(problem.paths) > EXAMPLES:
+            for name in problem.paths[:NAMED]:
+                click.echo(f"  {printable(name)}", err=True)
+            if len(problem.paths) > NAMED:
+                click.echo(f"  and {len(problem.paths) - NAMED:,} more, which --json lists", err=True)

@@ -1,0 +1,42 @@
+"""Reads DICOM files, the format of medical images, by pydicom."""
+
+from typing import IO
+
+import numpy as np
+from PIL import Image
+
+from gpu_ssl.errors import DataError
+
+
+def read_dicom(file: IO[bytes], page: int) -> Image.Image:
+    """Return a frame of a DICOM file, counted from 0.
+
+    Grey images hold what the file stands for, such as Hounsfield units (PS3.3 C.11.1: stored value times
+    rescale slope plus intercept), turned round where low values are meant to be bright.
+
+    Raises
+    ------
+    DataError
+        If it holds no such image.
+    """
+    import pydicom
+    from pydicom.pixels.processing import apply_modality_lut
+    from pydicom.pixels.utils import pixel_array
+
+    content = pydicom.dcmread(file)
+    if "PixelData" not in content and "FloatPixelData" not in content:
+        raise DataError("it holds no image, only data about one")
+    frames = int(content.get("NumberOfFrames", None) or 1)
+    if page >= frames:
+        raise DataError(f"it has {frames} frames")
+    values = pixel_array(content, index=page if frames > 1 else None)
+    if values.ndim == 3:
+        image = Image.fromarray(np.ascontiguousarray(values[..., :3]).astype(np.uint8))
+    else:
+        numbers = np.asarray(apply_modality_lut(values, content), dtype=np.float32)
+        if content.get("PhotometricInterpretation") == "MONOCHROME1":
+            numbers = -numbers
+        image = Image.fromarray(numbers)
+    # What Pillow's own images of several frames have.
+    image.is_animated, image.n_frames = frames > 1, frames  # type: ignore[attr-defined]
+    return image

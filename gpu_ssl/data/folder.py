@@ -1,0 +1,127 @@
+"""Which files below a folder are images, and what is left out and why."""
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gpu_ssl.data.opening import RAW, begins_as_image, suffixes, what_it_is
+from gpu_ssl.data.problems import Problem, counted
+from gpu_ssl.errors import DataError
+
+START = 512
+"""Bytes of a file of an unknown ending that are looked at."""
+
+# fmt: off
+BESIDE_IMAGES = frozenset((
+    ".csv", ".db", ".doc", ".docx", ".html", ".ini", ".json", ".jsonl", ".log", ".md", ".ods", ".parquet",
+    ".py", ".rst", ".sh", ".toml", ".tsv", ".txt", ".xls", ".xlsx", ".xml", ".yaml", ".yml",
+))
+# fmt: on
+"""Endings of what lies beside images, and is not told of."""
+
+
+@dataclass
+class Found:
+    """The files below a folder.
+
+    Attributes
+    ----------
+    images : list of str
+        Paths of images below the folder, sorted.
+    left_out : dict of str to str
+        Paths of files and links that are not read, and why; what is not told of is not among them.
+    """
+
+    images: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def find_images(folder: Path) -> Found:
+    """Find the images below `folder`.
+
+    Files of the usual endings count, and others whose first bytes are those of an image. Links to folders are
+    followed, each folder once; what begins with a dot is left out.
+
+    Raises
+    ------
+    DataError
+        If there is none, or the folder cannot be read.
+    """
+    found = Found()
+    seen: set[tuple[int, int]] = set()
+    waiting = [""]
+    while waiting:  # first what lies there itself, then what is linked to from there, and so on
+        linked: list[str] = []
+        for name in sorted(waiting):
+            _walk(folder, name, seen, linked, found)
+        waiting = linked
+    found.images.sort()
+    if not found.images:
+        told = "".join(f"; {problem.message}" for problem in found_problems(found))
+        raise DataError(
+            f"there is no image in {folder}{told}; give a folder of images, or an .npy, .npz or .parquet file"
+        )
+    return found
+
+
+def _walk(folder: Path, start: str, seen: set[tuple[int, int]], linked: list[str], found: Found) -> None:
+    def refuse(error: OSError) -> None:
+        raise DataError(f"cannot read {error.filename}: {error.strerror}") from error
+
+    for parent, folders, files in os.walk(folder / start, onerror=refuse):
+        below = os.path.relpath(parent, folder)
+        prefix = "" if below == "." else f"{below}/".replace(os.sep, "/")
+        state = os.stat(parent)  # noqa: PTH116 (a path is made for each of many)
+        if (state.st_dev, state.st_ino) in seen:
+            folders.clear()
+            found.left_out[prefix.rstrip("/")] = "a link to a folder whose images are read already"
+            continue
+        seen.add((state.st_dev, state.st_ino))
+        visible = [name for name in folders if not name.startswith(".")]
+        links = [name for name in visible if os.path.islink(os.path.join(parent, name))]  # noqa: PTH114, PTH118
+        linked += [prefix + name for name in links]
+        folders[:] = sorted(set(visible) - set(links))
+        for name in files:
+            if not name.startswith("."):
+                _take(parent, name, prefix + name, found)
+
+
+def _take(parent: str, name: str, path: str, found: Found) -> None:
+    """Sort a file among the images, or among what is left out."""
+    ending = os.path.splitext(name)[1].lower()  # noqa: PTH122 (fast)
+    if ending in suffixes():
+        found.images.append(path)
+        return
+    if ending in BESIDE_IMAGES:
+        return
+    try:
+        start = _start(os.path.join(parent, name))  # noqa: PTH118
+    except OSError as error:
+        found.left_out[path] = error.strerror or "cannot be read"
+        return
+    if ending not in RAW and begins_as_image(start):
+        found.images.append(path)
+    else:
+        found.left_out[path] = what_it_is(start, ending) or "not an image that is read"
+
+
+def _start(path: str) -> bytes:
+    if not os.path.isfile(path):  # noqa: PTH113 (a pipe would let us wait for ever)
+        raise OSError(0, "no file is there")
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+        return file.read(START)
+
+
+def found_problems(found: Found) -> list[Problem]:
+    """Return what is to be told of the files that are left out: how many of each ending, and why."""
+    if not found.left_out:
+        return []
+    kinds = Counter(
+        (os.path.splitext(path)[1].lower() or "no ending", reason)  # noqa: PTH122
+        for path, reason in found.left_out.items()
+    )
+    listed = ", ".join(f"{n:,} {ending} ({reason})" for (ending, reason), n in kinds.most_common())
+    total = len(found.left_out)
+    message = f"{counted(total, 'file is', 'files are')} not read: {listed}"
+    return [Problem("unsupported-format", total, tuple(sorted(found.left_out)), message)]

@@ -1,0 +1,163 @@
+"""Finds the images that label files mean, however they write the names."""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from gpu_ssl.data.arrays import Positions
+from gpu_ssl.data.label_tables import text_of
+from gpu_ssl.data.opening import suffixes
+from gpu_ssl.data.problems import printable
+
+UPLOADED = re.compile(r"^[0-9a-f]{6,8}-(?=.)")
+"""What Label Studio puts before the name of a file that was uploaded."""
+
+
+class AmbiguousNameError(Exception):
+    """A name that several images may be meant by."""
+
+    def __init__(self, name: str, candidates: Sequence[str]) -> None:
+        listed = " or ".join(repr(printable(each)) for each in candidates[:3])
+        super().__init__(f"{printable(name)!r} may mean {listed}")
+
+
+class NameIndex:
+    """Looks names of images up.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Paths below a folder, or positions in a file.
+    place : Path
+        The folder, or the file.
+    files : mapping of str to sequence of str, optional
+        Files that hold several of the images, and these.
+    others : iterable of str, optional
+        Paths below the folder that are no images, but may be named.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        place: Path,
+        files: Mapping[str, Sequence[str]] | None = None,
+        others: Iterable[str] = (),
+    ) -> None:
+        self._positions = names if isinstance(names, Positions) else None
+        self._place = place
+        self._names: dict[str, tuple[str, ...]] = {}
+        self._others = frozenset(others)
+        self._pages = {page for own in (files or {}).values() for page in own}
+        if self._positions is None:
+            self._names = {name: (name,) for name in (*self._others, *names)}
+            self._names |= {file: tuple(own) for file, own in (files or {}).items()}
+        self._made: dict[Callable[[str], Iterable[str]], dict[str, list[str]]] = {}
+
+    def find(self, name: str) -> tuple[str, ...]:
+        """Return the image of a name, all pages of a file that has several, or nothing.
+
+        The name may be written in another Unicode form or encoding, without its ending, with more or fewer
+        folders before it, or as a labelling tool writes it: what fits best counts.
+
+        Raises
+        ------
+        AmbiguousNameError
+            If several images fit as well.
+        """
+        if self._positions is not None:
+            return (name,) if name in self._positions else ()
+        if name in self._names:
+            return self._names[name]
+        whole = list(dict.fromkeys(self._forms(name)))
+        # With fewer folders before it than were given, only what is right below the place.
+        shorter = list(dict.fromkeys(form for each in whole for form in _ends(each)))
+        for forms, keys in (
+            (whole, _full),
+            (shorter, _full),
+            (whole, _without_ending),
+            (shorter, _without_ending),
+        ):
+            if found := self._look_up(name, forms, keys):
+                return found
+        for keys in (_any_end, _any_end_without_ending):
+            if found := self._look_up(name, whole, keys):
+                return found
+        # The file may have become one of another format.
+        bare = [
+            form.rpartition(".")[0] for form in shorter if f".{form.rpartition('.')[2].lower()}" in suffixes()
+        ]
+        return self._look_up(name, bare, _without_ending)
+
+    def _look_up(
+        self, name: str, forms: Sequence[str], keys: Callable[[str], Iterable[str]]
+    ) -> tuple[str, ...]:
+        if keys not in self._made:
+            self._made[keys] = self._map(keys)
+        for form in forms:
+            if found := self._made[keys].get(form):
+                if len(found) > 1:  # a photograph may lie there in a second format, too, which is not read
+                    found = [each for each in found if each not in self._others] or found
+                if len(found) > 1:
+                    raise AmbiguousNameError(name, found)
+                return self._names[found[0]]
+        return ()
+
+    def _map(self, keys: Callable[[str], Iterable[str]]) -> dict[str, list[str]]:
+        known: dict[str, list[str]] = {}
+        for name in self._names.keys() - self._pages:
+            written = {_composed(name), _composed(printable(name)), _composed(text_of(name))}
+            for key in {key for each in written for key in keys(each)}:
+                known.setdefault(key, []).append(name)
+        return known
+
+    def _forms(self, name: str) -> Iterator[str]:
+        """Give what may be meant by a name, the nearest first."""
+        for written in (name, text_of(name), name.replace("\\", "/"), _from_address(name)):
+            form = PurePosixPath(_composed(written)).as_posix()
+            path = Path(form)
+            for base in (self._place, self._place.absolute()):
+                if path.is_relative_to(base):
+                    yield path.relative_to(base).as_posix()
+            yield form
+        last = PurePosixPath(_from_address(name)).name
+        if UPLOADED.match(last):
+            yield _composed(UPLOADED.sub("", last))
+
+
+def _from_address(name: str) -> str:
+    """Return the path in a web address, or in what Label Studio writes for files on its own disk."""
+    try:
+        address = urlsplit(name)
+    except ValueError:
+        return name
+    if given := parse_qs(address.query).get("d"):
+        return given[0]
+    return unquote(address.path if address.scheme else name)
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _ends(name: str) -> list[str]:
+    """Return a path, then without its first folder, and so on."""
+    parts = PurePosixPath(name).parts
+    return ["/".join(parts[start:]) for start in range(len(parts))]
+
+
+def _full(name: str) -> list[str]:
+    return [name]
+
+
+def _without_ending(name: str) -> list[str]:
+    return [name.rpartition(".")[0] if "." in PurePosixPath(name).name else name]
+
+
+def _any_end(name: str) -> list[str]:
+    return _ends(name)[1:]
+
+
+def _any_end_without_ending(name: str) -> list[str]:
+    return [end for each in _without_ending(name) for end in _ends(each)[1:]]

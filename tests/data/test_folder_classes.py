@@ -1,0 +1,30 @@
+"""Which folders name classes: those right below, or those below train/ and val/, and what is told."""
+
+import pytest
+
+from gpu_ssl.data.folder_classes import folder_classes
+
+
+@pytest.mark.parametrize(
+    ("names", "expected", "kinds"),
+    [
+        (
+            ["cat/1", "dog/old/2", "3", "Unlabelled/4", "not labelled/cat/5"],
+            ["cat", "dog", None, None, None],
+            0,
+        ),
+        (["train/cat/1", "val/dog/2", "unknown/3"], ["cat", "dog", None], 1),
+        (["train/cat/1", "train/dog/2", "train/3"], ["cat", "dog", None], 1),
+        (["photos/cat/1", "photos/dog/2"], ["cat", "dog"], 1),
+        (["set/train/cat/1", "set/test/dog/2"], ["cat", "dog"], 2),
+        (["train/1", "val/2"], ["train", "val"], 0),
+        (["one/cat/1", "one/dog/2", "two/cat/3", "two/dog/4"], ["one", "one", "two", "two"], 1),
+        (["cat/2019/1", "cat/2020/2", "dog/2021/3"], ["cat", "cat", "dog"], 0),
+        (["1", "2"], [None, None], 0),
+        ([], [], 0),
+    ],
+)
+def test_folders_name_classes(names: list[str], expected: list[str | None], kinds: int) -> None:
+    labels, problems = folder_classes(names)
+    assert [labels.get(name) for name in names] == expected
+    assert [problem.kind for problem in problems] == ["split-folders"] * kinds
