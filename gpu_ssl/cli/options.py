@@ -1,11 +1,14 @@
 """Options that several commands share; defaults and names come from the catalog."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import click
 
 from gpu_ssl import catalog
 from gpu_ssl.config import ModelConfig, SVMConfig, TrainConfig
+from gpu_ssl.runtime.cache import VARIABLE
 
 
 def _defaults(field: str) -> str:
@@ -27,6 +30,23 @@ def encoders_help() -> str:
     return ", ".join(f"{spec.name} ({spec.help})" for spec in specs)
 
 
+def _choose_cache(ctx: click.Context, parameter: click.Parameter, folder: Path | None) -> None:
+    """Tell all that reads the cache, in processes that this one starts, too."""
+    if folder is not None:
+        os.environ[VARIABLE] = str(folder.absolute())
+
+
+CACHE_DIR = click.option(
+    "--cache-dir",
+    type=click.Path(path_type=Path),
+    envvar=VARIABLE,
+    show_envvar=True,
+    expose_value=False,
+    callback=_choose_cache,
+    metavar="DIR",
+    help="Folder that keeps what is fetched, decoded or learned for the next time.  [default: the user's "
+    "cache; where that cannot be written to, a temporary folder]",
+)
 DEVICE = click.option(
     "--device",
     default="auto",

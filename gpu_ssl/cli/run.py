@@ -11,6 +11,7 @@ import click
 
 from gpu_ssl.cli.data import DATA_DIR
 from gpu_ssl.cli.options import (
+    CACHE_DIR,
     DEVICE,
     EFFORT_CHOICES,
     EFFORT_HELP,
@@ -70,6 +71,7 @@ NOT_SETTINGS = {"output", "resume", "as_json", "plots", "quiet"}
     help="Data set; see: gpu-ssl data list.",
 )
 @DATA_DIR
+@CACHE_DIR
 @click.option(
     "--splits",
     type=int,

@@ -19,6 +19,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from gpu_ssl.errors import DeviceError, RankError, UsageError
 from gpu_ssl.records import Choice
+from gpu_ssl.runtime.cache import delete_temporary
 from gpu_ssl.runtime.device import resolve_device
 
 logger = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class Together:
             time.sleep(GRACE)
             if self.fails_first():
                 print(f"gpu-ssl: error: {STOPPED}", file=sys.stderr, flush=True)  # noqa: T201
+            delete_temporary()
             os._exit(1)
 
         threading.Thread(target=end, daemon=True).start()
@@ -177,6 +179,7 @@ class Together:
             # What is under way ends in no order: waiting for it may take for ever, and not waiting aborts.
             sys.stdout.flush()
             sys.stderr.flush()
+            delete_temporary()
             os._exit(exit_code)
 
 
