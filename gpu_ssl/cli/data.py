@@ -4,10 +4,12 @@ from pathlib import Path
 
 import click
 
+from gpu_ssl.cli.options import CACHE_DIR
+
 DATA_DIR = click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
-    help="Folder to look for the files in first, and to put fetched ones in.  [default: the user's cache]",
+    help="Folder to look for the files in first, and to put fetched ones in.  [default: the cache]",
 )
 
 
@@ -15,7 +17,7 @@ DATA_DIR = click.option(
 def command() -> None:
     """List the data sets, or fetch one.
 
-    Files are looked for in --data-dir, the user's cache, and /usr/share/datasets; what is not there is
+    Files are looked for in --data-dir, the cache, and /usr/share/datasets; what is not there is
     downloaded (Fashion-MNIST also from Debian's package archive). Every file is checked against its
     published checksum, wherever it comes from.
     """
@@ -23,6 +25,7 @@ def command() -> None:
 
 @command.command("list")
 @DATA_DIR
+@CACHE_DIR
 def list_command(data_dir: Path | None) -> None:
     """List the data sets by name, and whether they are on this machine."""
     from rich.table import Table
@@ -54,6 +57,7 @@ def list_command(data_dir: Path | None) -> None:
 @command.command("fetch")
 @click.argument("name")
 @DATA_DIR
+@CACHE_DIR
 def fetch_command(name: str, data_dir: Path | None) -> None:
     """Fetch the data set NAME and check it; nothing is fetched twice."""
     from gpu_ssl.cli.display import make_progress

@@ -1,8 +1,8 @@
 """The data sets known by name: their files, checksums, mirrors and classes.
 
-Addresses and MD5 sums are those of torchvision 0.29 (a test compares them); Debian packs the same
-Fashion-MNIST without gzip's file names, hence with sums of its own. An MD5 sum tells a damaged or
-exchanged file from the published one: nobody can make a second file with a given sum.
+Addresses and MD5 sums of files are those of torchvision 0.29 (a test compares them). Debian packs the same
+Fashion-MNIST without gzip's file names, hence with sums of its own. The sums of what the files of MNIST and
+Fashion-MNIST hold are known from files that were compared with these; that of KMNIST's is not.
 """
 
 from collections.abc import Callable
@@ -14,11 +14,35 @@ from gpu_ssl.errors import UsageError
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of a data set, with the MD5 sums it may have and the addresses it can be had from."""
+    """A file of a data set, the addresses it can be had from, and what tells that it is the published one.
+
+    Parameters
+    ----------
+    name : str
+        As it is published.
+    md5s : tuple of str
+        Sums that it may have.
+    urls : tuple of str
+        Where to get it.
+    content_md5 : str, optional
+        Of a gzip file: the sum of what it holds. A file that holds the same is as good.
+    unpacked_to : str, optional
+        Of an archive: the folder in it, which is as good where its `members` are there.
+    members : tuple of (str, str)
+        The files in that folder that are needed, and their sums.
+    """
 
     name: str
     md5s: tuple[str, ...]
     urls: tuple[str, ...]
+    content_md5: str | None = None
+    unpacked_to: str | None = None
+    members: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names that the file may have, best first: as published, or uncompressed."""
+        return (self.name,) if self.content_md5 is None else (self.name, self.name.removesuffix(".gz"))
 
 
 @dataclass(frozen=True)
@@ -42,7 +66,12 @@ class DatasetSpec:
     mirrored: bool = False
 
 
-def _mnist_files(mirrors: tuple[str, ...], *md5s: tuple[str, str, str, str]) -> tuple[RemoteFile, ...]:
+_Four = tuple[str, str, str, str]
+
+
+def _mnist_files(
+    mirrors: tuple[str, ...], *md5s: _Four, contents: _Four | tuple[None, ...] = (None,) * 4
+) -> tuple[RemoteFile, ...]:
     names = (
         "train-images-idx3-ubyte.gz",
         "train-labels-idx1-ubyte.gz",
@@ -50,8 +79,8 @@ def _mnist_files(mirrors: tuple[str, ...], *md5s: tuple[str, str, str, str]) -> 
         "t10k-labels-idx1-ubyte.gz",
     )
     return tuple(
-        RemoteFile(name, tuple(sums), tuple(mirror + name for mirror in mirrors))
-        for name, *sums in zip(names, *md5s, strict=True)
+        RemoteFile(name, tuple(sums), tuple(mirror + name for mirror in mirrors), content)
+        for name, content, *sums in zip(names, contents, *md5s, strict=True)
     )
 
 
@@ -91,6 +120,12 @@ _SPECS = (
                 "f78720b4224f21cce2f2ccf2d7a94c9a",
                 "0d30e22e447f3c33dab9ed536400ac01",
             ),
+            contents=(
+                "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+                "9018921c3c673c538a1fc5bad174d6f9",
+                "8181f5470baa50b63fa0f6fddb340f0a",
+                "15d484375f8d13e6eb1aabb0c3f46965",
+            ),
         ),
         torchvision_folder="FashionMNIST/raw",
         debian_package="dataset-fashion-mnist",
@@ -111,6 +146,12 @@ _SPECS = (
                 "d53e105ee54ea40749a09fcbcd1e9432",
                 "9fb629c4189551a2d022fa330f9573f3",
                 "ec29112dd5afa0611ce80d1b7f02629c",
+            ),
+            contents=(
+                "6bbc9ace898e44ae57da46a324031adb",
+                "a25bea736e30d166cdddb491f175f624",
+                "2646ac647ad5339dbf082846283269ea",
+                "27ae3e4e09519cfbb04c329615203637",
             ),
         ),
         torchvision_folder="MNIST/raw",
@@ -175,6 +216,16 @@ _SPECS = (
                 "cifar-10-python.tar.gz",
                 ("c58f30108f718f92721af3b95e74349a",),
                 ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",),
+                unpacked_to="cifar-10-batches-py",
+                members=(
+                    ("data_batch_1", "c99cafc152244af753f735de768cd75f"),
+                    ("data_batch_2", "d4bba439e000b95fd0a9bffe97cbabec"),
+                    ("data_batch_3", "54ebc095f3ab1f0389bbae665268c751"),
+                    ("data_batch_4", "634d18415352ddfa80567beed471001a"),
+                    ("data_batch_5", "482c414d41f54cd18b22e5b47cb7c3cb"),
+                    ("test_batch", "40351d587109b95175f43aff81a1287e"),
+                    ("batches.meta", "5ff9c542aee3614f3951f8cda6e48888"),
+                ),
             ),
         ),
         mirrored=True,

@@ -25,8 +25,11 @@ class RawParts(NamedTuple):
     test_labels: NDArray[Any]
 
 
+GZIP_MAGIC = b"\x1f\x8b"
+"""What a gzip file begins with, and no IDX file does."""
+
 Files = Mapping[str, Path]
-"""Verified files by the name that the catalog gives them."""
+"""Verified files by the name that the catalog gives them; they may lie under another, uncompressed."""
 
 
 def parse_idx(content: bytes, name: str) -> NDArray[np.uint8]:
@@ -51,19 +54,21 @@ def parse_idx(content: bytes, name: str) -> NDArray[np.uint8]:
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
-def _read_idx_gzip(stream: IO[bytes], name: str) -> NDArray[np.uint8]:
+def _read_idx(stream: IO[bytes], name: str) -> NDArray[np.uint8]:
+    """Read an IDX file, gzipped or not."""
+    content = stream.read()
     try:
-        return parse_idx(gzip.decompress(stream.read()), name)
+        return parse_idx(gzip.decompress(content) if content.startswith(GZIP_MAGIC) else content, name)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{name} is not a whole gzip file: {error}") from error
 
 
 def read_mnist_like(files: Files) -> RawParts:
-    """Read the four gzipped IDX files of MNIST and of the sets that follow its layout."""
+    """Read the four IDX files, gzipped or not, of MNIST and of the sets that follow its layout."""
     arrays = {}
     for name, path in files.items():
         with path.open("rb") as stream:
-            arrays[name] = _read_idx_gzip(stream, str(path))
+            arrays[name] = _read_idx(stream, str(path))
     return RawParts(
         arrays["train-images-idx3-ubyte.gz"][:, None],
         arrays["train-labels-idx1-ubyte.gz"],
@@ -81,7 +86,7 @@ def read_emnist_balanced(files: Files) -> RawParts:
             for part in ("train-images-idx3", "train-labels-idx1", "test-images-idx3", "test-labels-idx1"):
                 member = f"gzip/emnist-balanced-{part}-ubyte.gz"
                 with archive.open(member) as stream:
-                    arrays.append(_read_idx_gzip(stream, f"{path}:{member}"))
+                    arrays.append(_read_idx(stream, f"{path}:{member}"))
     except (zipfile.BadZipFile, KeyError) as error:
         raise DataError(f"{path} is not the EMNIST archive: {error}") from error
     train_images, train_labels, test_images, test_labels = arrays
@@ -91,13 +96,16 @@ def read_emnist_balanced(files: Files) -> RawParts:
 
 
 def read_cifar10(files: Files) -> RawParts:
-    """Read CIFAR-10 through torchvision, out of its archive into a folder that is deleted again."""
+    """Read CIFAR-10 through torchvision, unpacked already or into a folder that is deleted again."""
     from torchvision.datasets import CIFAR10
     from torchvision.datasets.utils import extract_archive
 
-    with tempfile.TemporaryDirectory() as folder:
-        extract_archive(str(files["cifar-10-python.tar.gz"]), folder)
-        train, test = (CIFAR10(folder, train=train) for train in (True, False))
+    path = files["cifar-10-python.tar.gz"]
+    with tempfile.TemporaryDirectory() as temporary:
+        if not path.is_dir():
+            extract_archive(str(path), temporary)
+        root = path.parent if path.is_dir() else temporary
+        train, test = (CIFAR10(root, train=train) for train in (True, False))
     return RawParts(
         train.data.transpose(0, 3, 1, 2),
         np.asarray(train.targets),

@@ -1,11 +1,10 @@
-"""Where the files of a data set come from, in order: the given folder, the user's cache, Debian, the net.
+"""Where the files of a data set come from, in order: the given folder, the cache, Debian, the net.
 
 Every file is looked for on its own and verified wherever it lies. What is fetched is built in a hidden
 folder beside its place, verified, and renamed file by file: several processes may do so at once, and
 nothing half-written is ever seen under a data set's own names.
 """
 
-import hashlib
 import logging
 import os
 import shutil
@@ -19,11 +18,11 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-import platformdirs
-
 import gpu_ssl
 from gpu_ssl.data.catalog import CATALOG, DatasetSpec, RemoteFile
+from gpu_ssl.data.checksums import Sums
 from gpu_ssl.errors import DataError, UsageError
+from gpu_ssl.runtime.cache import cache_folder, cache_folders
 from gpu_ssl.runtime.progress import SILENT, Progress
 
 logger = logging.getLogger(__name__)
@@ -31,15 +30,13 @@ logger = logging.getLogger(__name__)
 PACKAGED = PurePosixPath("usr/share/datasets")
 """Where Debian's packages keep data sets, below the root."""
 
+KIND = "datasets"
+"""Folder of the cache."""
+
 DEBIAN_DATASETS = Path("/") / PACKAGED
 
 TIMEOUT_SECONDS = 30
 BLOCK_BYTES = 2**20
-
-
-def cache_dir() -> Path:
-    """Return the folder that fetched data sets are kept in, unless the user names another."""
-    return platformdirs.user_cache_path("gpu-ssl") / "datasets"
 
 
 def search_folders(spec: DatasetSpec, data_dir: Path | None) -> Iterator[Path]:
@@ -48,7 +45,8 @@ def search_folders(spec: DatasetSpec, data_dir: Path | None) -> Iterator[Path]:
         yield data_dir / spec.name
         yield data_dir / spec.torchvision_folder
         yield data_dir
-    yield cache_dir() / spec.name
+    for folder in cache_folders(KIND):
+        yield folder / spec.name
     yield DEBIAN_DATASETS / spec.name
 
 
@@ -70,49 +68,38 @@ def find_files(spec: DatasetSpec, data_dir: Path | None = None) -> dict[str, Pat
         raise UsageError(f"`data_dir={data_dir}` is not a folder; name one that exists")
     found = {}
     for file in spec.files:
-        candidates = (folder / file.name for folder in search_folders(spec, data_dir))
-        for path in candidates:
-            if os.path.isfile(path) and not _is_of_another_set(path, file):  # noqa: PTH113 (never raises)
-                verify(path, file, spec)
+        for path in _candidates(spec, file, data_dir):
+            sums = Sums(path)
+            difference = sums.differ(file)
+            if difference is None:
                 found[file.name] = path
                 break
+            if not _is_of_another_set(sums, file):
+                raise DataError(_damaged(path, difference, spec))
     return found
 
 
-def _is_of_another_set(path: Path, file: RemoteFile) -> bool:
-    """Whether `path` is what was published under this name for another data set: MNIST's kin share names."""
-    same_name = (
-        other
-        for spec in CATALOG.values()
-        for other in spec.files
-        if other.name == file.name and other != file
+def _candidates(spec: DatasetSpec, file: RemoteFile, data_dir: Path | None) -> Iterator[Path]:
+    """Yield what lies where `file` may lie, best first."""
+    for folder in search_folders(spec, data_dir):
+        for name in file.names:
+            if os.path.isfile(folder / name):  # noqa: PTH113 (never raises)
+                yield folder / name
+        if file.unpacked_to is not None and os.path.isdir(folder / file.unpacked_to):  # noqa: PTH112 (never raises)
+            yield folder / file.unpacked_to
+
+
+def _is_of_another_set(sums: Sums, file: RemoteFile) -> bool:
+    """Whether this was published under the same name for another data set: MNIST's kin share names."""
+    same_name = (other for spec in CATALOG.values() for other in spec.files if other.name == file.name)
+    return any(sums.differ(other) is None for other in same_name if other != file)
+
+
+def _damaged(path: Path, difference: str, spec: DatasetSpec) -> str:
+    return (
+        f"{path} is damaged or not the published file ({difference}); "
+        f"delete it, then run: gpu-ssl data fetch {spec.name}"
     )
-    others = {md5 for other in same_name for md5 in other.md5s}
-    return bool(others) and _md5(path) in others
-
-
-def verify(path: Path, file: RemoteFile, spec: DatasetSpec) -> None:
-    """Check that `path` holds what was published as `file`.
-
-    Raises
-    ------
-    DataError
-        If it does not, or cannot be read.
-    """
-    md5 = _md5(path)
-    if md5 not in file.md5s:
-        raise DataError(
-            f"{path} is damaged or not the published file (MD5 {md5}, expected {' or '.join(file.md5s)}); "
-            f"delete it, then run: gpu-ssl data fetch {spec.name}"
-        )
-
-
-def _md5(path: Path) -> str:
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
 
 
 def ensure_files(
@@ -137,7 +124,7 @@ def ensure_files(
     found = find_files(spec, data_dir)
     missing = [file for file in spec.files if file.name not in found]
     if missing:
-        target = (data_dir or cache_dir()) / spec.name
+        target = (data_dir or cache_folder(KIND)) / spec.name
         _fetch(spec, missing, target, progress)
         found |= {file.name: target / file.name for file in missing}
     return {file.name: found[file.name] for file in spec.files}
@@ -181,10 +168,12 @@ class _Fetcher:
                 self.unanswering[source] = " ".join(str(error).split()) or type(error).__name__
                 continue
             try:
-                verify(path, file, spec)
+                difference = Sums(path).differ(file)
+            except DataError as error:  # The package has no such file.
+                difference = str(error)
+            if difference is None:
                 return path
-            except DataError as error:
-                wrong[source] = str(error).partition(";")[0].replace(f"{path} is", "what it sent is")
+            wrong[source] = f"what it sent is damaged or not the published file ({difference})"
         tried = "; ".join(f"{source}: {reason}" for source, reason in (self.unanswering | wrong).items())
         raise DataError(
             f"cannot fetch {file.name} of {spec.name}; tried {tried}. Where there is no network, put the "
