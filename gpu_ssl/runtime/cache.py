@@ -55,15 +55,22 @@ def cache_folders(kind: str) -> list[Path]:
     return [place / kind for place in places if place is not None]
 
 
-def cache_folder(kind: str) -> Path:
+def cache_folder(kind: str, *, temporary: bool = True) -> Path:
     """Return the folder to put something of a kind into. It exists and can be written to.
+
+    Parameters
+    ----------
+    kind : str
+        Name of a folder in the cache.
+    temporary : bool
+        Whether one that lasts until the end of the process will do, too.
 
     Raises
     ------
     UsageError
         If `GPU_SSL_CACHE_DIR` names a folder that cannot be written to.
     StorageError
-        If neither the user's cache nor a temporary folder can be written to.
+        If neither the user's cache nor, where that will do, a temporary folder can be written to.
     """
     lasting = _lasting()
     problem = "there is no home folder" if lasting is None else _cannot_write(lasting / kind)
@@ -72,6 +79,8 @@ def cache_folder(kind: str) -> Path:
     if named := os.environ.get(VARIABLE):
         raise UsageError(f"`cache_dir={named}` cannot be written to: {problem}; name another folder")
     why = f"{lasting or 'the cache'} cannot be written to: {problem}"
+    if not temporary:
+        raise StorageError(f"{why}; {_ADVICE}")
     folder = (_temporary() or _make_temporary(why)) / kind
     if (problem := _cannot_write(folder)) is not None:
         raise StorageError(f"{folder} cannot be written to: {problem}; {_ADVICE}")

@@ -78,6 +78,14 @@ def test_a_temporary_one_takes_its_place_with_one_line(
     assert cache_folders("decoded") == [no_home / ".cache" / "gpu-ssl" / "decoded"]
 
 
+def test_what_is_for_the_next_time_goes_into_no_temporary_one(
+    no_home: Path, temporary: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(StorageError, match="cannot be written to: Not a directory"):
+        cache_folder("encoders", temporary=False)
+    assert (list(temporary.iterdir()), caplog.records) == ([], [])
+
+
 def test_libraries_are_lent_a_folder_where_there_is_no_home(
     no_home: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
