@@ -132,10 +132,10 @@ def scoring(data: Dataset, trainer: Trainer, device: str) -> Work:
     own = train[rows] if isinstance(train, np.ndarray) else train[backend.from_host(rows)]
     penalty = Penalty(SVMConfig().C, Kernel(gamma=scale_gamma(own)))
     model = fit_one_vs_one(backend, own, data.train.labels[rows], len(data.train.class_names), penalty)
-    (m, pairs), (n, d) = model.coefficients.shape, test.shape
+    (m, classes), (n, d) = model.duals.shape, test.shape
     # The kernel matrix is written by a product, read and written by exp, and read by the next product.
-    moved = 4 * (n * d + m * d + 4 * n * m + n * pairs)
-    return Work(lambda: model.predict(test), n, 2.0 * n * m * (d + 2 + pairs), float(moved), torch.float32)
+    moved = 4 * (n * d + m * d + 4 * n * m + n * classes**2)
+    return Work(lambda: model.predict(test), n, 2.0 * n * m * (d + 2 + classes), float(moved), torch.float32)
 
 
 def seconds_of(run: Callable[[], Any], device: torch.device) -> float:

@@ -194,7 +194,7 @@ def test_cuml_decides_as_scikit_learn(kernel: str, n_classes: int, weighted: boo
     model = fit_one_vs_one(backend, on_gpu, labels, n_classes, penalty, weights)
     agreement = np.mean(backend.to_host(model.predict(on_gpu)) == expected.predict(points))
     assert agreement > 0.99
-    names = ("support", "support_vectors", "coefficients", "intercepts")
+    names = ("support", "support_vectors", "duals", "intercepts")
     assert {type(getattr(model, name)).__module__.split(".")[0] for name in names} == {"cupy"}
 
 

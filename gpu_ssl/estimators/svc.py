@@ -1,5 +1,6 @@
 """Support vector classification, one-vs-one, as a scikit-learn estimator."""
 
+import dataclasses
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -88,8 +89,7 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Notes
     -----
     Not offered: precomputed and callable kernels, sparse X, probabilities (``probability`` and its
-    ``random_state``), and LIBSVM's own settings (``cache_size``, ``shrinking``, ``verbose``). With a hundred
-    classes and more scikit-learn's SVC is faster: the coefficients of all pairs are one dense matrix here.
+    ``random_state``), and LIBSVM's own settings (``cache_size``, ``shrinking``, ``verbose``).
 
     X is scored in its own precision: float32 takes half the time of float64, which is that of scikit-learn.
     On a GPU, what is neither becomes float32.
@@ -179,8 +179,8 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         n_classes = len(self.classes_)
         self.model_ = fit_one_vs_one(self._backend, points, labels, n_classes, penalty, weights)
         self.support_ = self._backend.to_host(self.model_.support)
-        self.n_iter_ = np.array(self.model_.n_iter, dtype=np.int32)
-        self.n_support_ = np.bincount(labels[self.support_], minlength=n_classes).astype(np.int32)
+        self.n_iter_ = np.asarray(self.model_.n_iter, dtype=np.int32)
+        self.n_support_ = np.array(self.model_.n_support, dtype=np.int32)
         return self
 
     def predict(self, X: Array) -> Array:
@@ -233,7 +233,11 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.kernel != "linear":
             raise AttributeError("coef_ is there for kernel='linear' alone")
         check_is_fitted(self)
-        weights: NDArray[Any] = self._backend.to_host(self.model_.coefficients).T @ self.support_vectors_
+        # Without constants the decision values at the unit vectors are the weights.
+        constants = array_namespace(self.model_.intercepts).zeros_like(self.model_.intercepts)
+        plain = dataclasses.replace(self.model_, intercepts=constants)
+        decisions = plain.pair_rule()(self.model_.support_vectors.T)
+        weights: NDArray[Any] = self._backend.to_host(decisions).T
         weights = weights if len(self.classes_) == 2 else -weights
         weights.flags.writeable = False  # predictions would not follow
         return weights
@@ -242,7 +246,7 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def dual_coef_(self) -> NDArray[Any]:
         """Dual coefficients packed as in scikit-learn's SVC, of shape (n_classes - 1, n_support)."""
         check_is_fitted(self)
-        return pack_coefficients(self._backend.to_host(self.model_.coefficients), self.n_support_)
+        return pack_coefficients(self._backend.to_host(self.model_.duals), self.n_support_)
 
     def _points(self, X: Array, *y: NDArray[Any]) -> Any:
         """Bring X to the backend as a checked float array; with y (when fitting), return both."""

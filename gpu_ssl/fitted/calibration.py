@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from gpu_ssl.fitted.records import CalibrationBin
 from gpu_ssl.runtime.arrays import Array
-from gpu_ssl.svm.model import pair_membership
+from gpu_ssl.svm.many_classes import most_likely_first as most_likely_first
+from gpu_ssl.svm.model import margins_of
 
 BINS = 15
 
@@ -55,10 +56,8 @@ class Calibration:
 def _pair_scores(values: Array, n_classes: int) -> Array:
     """Return the sum over pairs of the logarithms of sigmoids in favour of each class, (n, n_classes)."""
     xp = array_namespace(values)
-    membership = pair_membership(n_classes, values)
-    zero = xp.zeros_like(membership)
-    first, second = xp.maximum(-membership, zero), xp.maximum(membership, zero)
-    return -(_softplus(-values) @ second) - _softplus(values) @ first
+    # The diagonal adds the same to every class.
+    return -xp.sum(_softplus(-margins_of(values, n_classes)), axis=1)
 
 
 def _softplus(values: Array) -> Array:
@@ -78,7 +77,7 @@ def fit_calibration(
     Minimizes the negative log-likelihood of `classes` (n,), with a standard normal prior on both logarithms:
     a few images leave them near 1, which is what many images of the data sets that we looked at came to.
     """
-    from scipy.optimize import minimize
+    from scipy.optimize import minimize, minimize_scalar
 
     rows, values = np.arange(len(classes)), decisions.astype(np.float64)
 
@@ -87,28 +86,12 @@ def fit_calibration(
         likelihoods = Calibration(slope, power).probabilities(values, n_classes, pairwise)[rows, classes]
         return float(-np.log(likelihoods + 1e-12).sum() + 0.5 * (logarithms**2).sum())
 
-    slope, power = np.exp(minimize(loss, np.zeros(2), method="Nelder-Mead").x)
+    if pairwise:
+        slope, power = np.exp(minimize(loss, np.zeros(2), method="Nelder-Mead").x)
+    else:
+        found = minimize_scalar(lambda power: loss(np.array([0.0, power])), bounds=(-9, 9), method="bounded")
+        slope, power = 1.0, np.exp(found.x)
     return Calibration(float(slope), float(power))
-
-
-def most_likely_first(probabilities: Array, winners: Array) -> Array:
-    """Exchange probabilities where the predicted class is not the most likely one, so that it is.
-
-    Parameters
-    ----------
-    probabilities : array of shape (n, n_classes)
-        Class probabilities.
-    winners : array of shape (n,), int64
-        Predicted classes.
-    """
-    xp = array_namespace(probabilities)
-    classes = xp.arange(probabilities.shape[1], device=device(probabilities))
-    is_winner = classes == winners[:, None]
-    is_best = classes == xp.argmax(probabilities, axis=1)[:, None]
-    zero = xp.zeros_like(probabilities)
-    of_winner = xp.sum(xp.where(is_winner, probabilities, zero), axis=1, keepdims=True)
-    of_best = xp.max(probabilities, axis=1, keepdims=True)
-    return xp.where(is_winner, of_best, xp.where(is_best, of_winner, probabilities))
 
 
 def reliability(confidences: NDArray[np.float64], right: NDArray[np.bool_]) -> list[CalibrationBin]:

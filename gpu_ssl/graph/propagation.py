@@ -19,6 +19,9 @@ DECAY = 4.0
 """An edge of length d weighs exp(-DECAY d^2 / r^2), with r the distance to the last neighbour, as in
 Calder et al. 2020."""
 
+MOST_VALUES = 2**24
+"""Points times classes whose labels are spread at a time."""
+
 
 @dataclass(frozen=True, eq=False)
 class NeighbourGraph:
@@ -79,12 +82,20 @@ class NeighbourGraph:
         array of shape (n, c)
             F, not negative up to rounding.
         """
+        xp = array_namespace(labels)
         root = self.degrees**0.5
 
         def operator(columns: Array) -> Array:
             return columns - alpha * (self.weights @ (columns / root)) / root
 
-        return conjugate_gradients(operator, (1 - alpha) * labels)
+        # Of hundreds of classes a part at a time: conjugate gradients hold several arrays of that size.
+        n, k = labels.shape
+        step = max(1, MOST_VALUES // n)
+        parts = [
+            conjugate_gradients(operator, (1 - alpha) * labels[:, start : min(start + step, k)])
+            for start in range(0, k, step)
+        ]
+        return parts[0] if len(parts) == 1 else xp.concat(parts, axis=1)
 
     def neighbourhood(self, queries: Array) -> "Neighbourhood":
         """Find the nearest points of each query (q, d)."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,19 @@ from gpu_ssl.methods.view import View
 from gpu_ssl.runtime.arrays import Array
 from gpu_ssl.svm.backend import SVMBackend
 from gpu_ssl.svm.kernels import KERNEL_NAMES, Kernel, scale_gamma
+from gpu_ssl.svm.many_classes import ClassScores
 from gpu_ssl.svm.model import OneVsOneModel
 from gpu_ssl.svm.one_vs_one import fit_one_vs_one
-from gpu_ssl.svm.pairs import Penalty, class_pairs
+from gpu_ssl.svm.pairs import Penalty
 
-ARRAYS = ("support", "support_vectors", "coefficients", "intercepts")
+ARRAYS = ("support", "support_vectors", "duals", "intercepts")
+
+COUPLED = 50
+"""Most classes whose pairs are coupled; of more, see `svm.many_classes`."""
 
 
 class SVMClassifier(Classifier):
-    """A one-vs-one SVM on the features of an encoder.
+    """A one-vs-one SVM on the features of an encoder: it decides by pairs of at most `COUPLED` classes.
 
     Parameters
     ----------
@@ -36,8 +41,6 @@ class SVMClassifier(Classifier):
         For these.
     """
 
-    pairwise = True
-
     def __init__(
         self,
         method: str,
@@ -48,18 +51,22 @@ class SVMClassifier(Classifier):
     ) -> None:
         super().__init__(method, encoder, model.n_classes, curve)
         self.model, self.backend = model, backend
+        self.pairwise = model.n_classes <= COUPLED
 
     def decisions(self, view: View) -> NDArray[np.float32]:
         """See `Classifier.decisions`."""
         points = view.points(self.encoder)
         with view.stopwatch.phase("score"):
-            return self.backend.to_host(self.model.pair_decisions(points))
+            decide = self.model.pair_decisions if self.pairwise else ClassScores(self.model)
+            return self.backend.to_host(decide(points))
 
     def predict(self, view: View) -> NDArray[np.int64]:
         """See `Classifier.predict`."""
         points = view.points(self.encoder)
         with view.stopwatch.phase("score"):
-            return self.backend.to_host(self.model.predict(points))
+            if self.pairwise:
+                return self.backend.to_host(self.model.predict(points))
+            return self.backend.to_host(self.winners(ClassScores(self.model)(points)))
 
     def tensors(self) -> dict[str, Tensor]:
         """See `Classifier.tensors`."""
@@ -70,22 +77,22 @@ class SVMClassifier(Classifier):
 
     def settings(self) -> dict[str, Any]:
         """See `Classifier.settings`."""
-        return {"kernel": dataclasses.asdict(self.model.kernel), "n_classes": self.n_classes}
+        return {"kernel": dataclasses.asdict(self.model.kernel), "n_support": list(self.model.n_support)}
 
     def module(self) -> nn.Module:
         """See `Classifier.module`."""
         arrays: dict[str, Any] = dict(self.tensors())
-        return _Decisions(OneVsOneModel(**arrays, kernel=self.model.kernel, n_classes=self.n_classes))
+        model = OneVsOneModel(**arrays, kernel=self.model.kernel, n_support=self.model.n_support)
+        return _Decisions(model, model.pair_rule() if self.pairwise else ClassScores(model).rule)
 
 
 class _Decisions(nn.Module):
-    def __init__(self, model: OneVsOneModel) -> None:
+    def __init__(self, model: OneVsOneModel, rule: Callable[[Array], Array]) -> None:
         super().__init__()
-        self.model = model
+        self.kernel, self.rule = model.kernel.against(model.support_vectors), rule
 
     def forward(self, features: Tensor) -> Tensor:
-        kernel = self.model.kernel.against(self.model.support_vectors)
-        decisions: Tensor = kernel(features) @ self.model.coefficients + self.model.intercepts
+        decisions: Tensor = self.rule(self.kernel(features))
         return decisions
 
 
@@ -123,10 +130,13 @@ def load(saved: Saved) -> SVMClassifier:
     """
     arrays = {name: saved.backend.from_host(saved.tensors[name].numpy()) for name in ARRAYS}
     settings = saved.settings
-    model = OneVsOneModel(**arrays, kernel=Kernel(**settings["kernel"]), n_classes=settings["n_classes"])
-    n_pairs = len(class_pairs(model.n_classes))
-    if n_pairs < 1 or model.intercepts.shape != (n_pairs,) or model.coefficients.shape[1] != n_pairs:
-        raise ValueError(f"{model.n_classes} classes, and {model.intercepts.shape[0]} binary SVMs")
+    n_support = tuple(map(int, settings["n_support"]))
+    model = OneVsOneModel(**arrays, kernel=Kernel(**settings["kernel"]), n_support=n_support)
+    k, n = model.n_classes, sum(n_support)
+    if k < 2 or model.intercepts.shape != (k * (k - 1) // 2,):
+        raise ValueError(f"{k} classes, and {model.intercepts.shape[0]} binary SVMs")
+    if min(n_support) < 0 or model.duals.shape != (n, k) or model.support_vectors.shape[0] != n:
+        raise ValueError(f"{n} support vectors, with coefficients {tuple(model.duals.shape)}")
     if model.support_vectors.shape[1] != saved.encoder.width:
         raise ValueError(f"support vectors of {model.support_vectors.shape[1]} features")
     if model.kernel.name not in KERNEL_NAMES or not 0 < model.kernel.gamma < math.inf:

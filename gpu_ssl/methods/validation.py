@@ -17,7 +17,7 @@ class Judged(NamedTuple):
     """What a method says of labelled images that it was not fitted on.
 
     `positions` (m,) are those of the images among the labelled; `decisions` (m, ...) and `predicted` (m,)
-    are what `Classifier.decisions` and `Classifier.predict` gave; `pairwise` is that of the classifiers.
+    are what `Classifier.decisions` and `Classifier.winners` gave; `pairwise` is that of the classifiers.
     """
 
     positions: NDArray[np.int64]
@@ -52,6 +52,6 @@ def cross_validate(view: View, labelled: Labelled, options: Options, folds: list
         left_out = view.subset(labelled.rows[check])
         positions.append(check)
         decisions.append(classifier.decisions(left_out))
-        predicted.append(classifier.predict(left_out))
+        predicted.append(classifier.winners(decisions[-1]))
         pairwise = classifier.pairwise
     return Judged(np.concatenate(positions), np.concatenate(decisions), np.concatenate(predicted), pairwise)

@@ -14,13 +14,21 @@ from sklearn.svm import SVC
 
 from gpu_ssl.runtime import interop
 from gpu_ssl.svm.kernels import Kernel
-from gpu_ssl.svm.pairs import BinarySVM, Penalty, class_pairs, class_slices, solve_concurrently
+from gpu_ssl.svm.pairs import (
+    BinarySVM,
+    PairSolutions,
+    Penalty,
+    class_slices,
+    join_pairs,
+    solve_concurrently,
+)
 
 CACHE_MIB = 1000
 
-ALONE = 4000
-"""Up to so many points LIBSVM's own loop over the pairs is as fast as threads over binary fits, each of which
-costs about 0.4 ms whatever its size (100 points of 10 classes: 2 ms against 30 ms; 3000: 63 against 67)."""
+ALONE = 800
+"""Up to so many points in a pair LIBSVM's own loop over the pairs is as fast as threads over binary fits,
+which cost about 0.4 ms each whatever their size (100 points of 10 classes: 2 ms against 30 ms; 3000: 63
+against 67). It takes 7 microseconds for a pair of six points: 3.4 s for the 499,500 pairs of 1000 classes."""
 
 WIDE = 200
 """From so many features one matrix of all kernel values comes first, for all pairs: LIBSVM computes value by
@@ -61,7 +69,7 @@ class SklearnBackend:
         sizes: Sequence[int],
         penalty: Penalty,
         weights: NDArray[np.float64] | None,
-    ) -> list[BinarySVM]:
+    ) -> PairSolutions:
         """Solve the binary problem of every pair; see `svm.backend.SVMBackend`."""
         # The filters of warnings belong to the process, so one fit at a time may change them.
         with _FILTERS, warnings.catch_warnings():
@@ -70,10 +78,10 @@ class SklearnBackend:
             # A class of one or two points is what few labels mean.
             warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
             precomputed = grouped.shape[1] >= WIDE and len(grouped) <= LARGEST_MATRIX
-            if precomputed or len(grouped) <= ALONE:
+            if precomputed or 2 * len(grouped) <= ALONE * len(sizes):
                 labels = np.repeat(np.arange(len(sizes)), sizes)
                 return _unpack(_fit(grouped, labels, penalty, weights, precomputed), sizes)
-            return _solve_apart(grouped, sizes, penalty, weights)
+            return join_pairs(_solve_apart(grouped, sizes, penalty, weights), sizes)
 
 
 def _fit(
@@ -125,51 +133,49 @@ def _solve_apart(
         points = np.concatenate([grouped[classes[i]], grouped[classes[j]]])
         own = None if weights is None else np.concatenate([weights[classes[i]], weights[classes[j]]])
         svc = _fit(points, np.repeat([0, 1], [sizes[i], sizes[j]]), penalty, own)
-        return _binary(svc)
+        return BinarySVM(svc.support_, svc.dual_coef_[0], svc.intercept_, int(svc.n_iter_[0]))
 
     return solve_concurrently(solve, sizes, torch.get_num_threads())
 
 
-def _binary(svc: SVC) -> BinarySVM:
-    return BinarySVM(svc.support_, svc.dual_coef_[0], svc.intercept_, int(svc.n_iter_[0]))
+def _unpack(svc: SVC, sizes: Sequence[int]) -> PairSolutions:
+    """Take LIBSVM's dual coefficients of all pairs apart.
 
-
-def _unpack(svc: SVC, sizes: Sequence[int]) -> list[BinarySVM]:
-    """Take LIBSVM's packed dual coefficients apart, pair by pair.
-
-    Support vectors are grouped by class. Of a pair (i, j), row j - 1 of ``dual_coef_`` holds what belongs
-    to the vectors of class i, and row i what belongs to those of class j. With more than two classes
-    LIBSVM's decision value is positive for class i, so the signs are turned.
+    A support vector has one for each other class, in the order of the classes; its sign says only on which
+    side of the pair the vector is. With more than two classes LIBSVM's decision value is positive for the
+    first of a pair, so the constants change their sign.
     """
-    if len(sizes) == 2:
-        return [_binary(svc)]
-    groups = class_slices(svc.n_support_)
-    starts = [rows.start for rows in class_slices(sizes)]
-    solutions = []
-    for pair, (i, j) in enumerate(class_pairs(len(sizes))):
-        support = np.concatenate(
-            [svc.support_[groups[i]] - starts[i], svc.support_[groups[j]] - starts[j] + sizes[i]]
-        )
-        coefficients = -np.concatenate([svc.dual_coef_[j - 1, groups[i]], svc.dual_coef_[i, groups[j]]])
-        solutions.append(BinarySVM(support, coefficients, -svc.intercept_[[pair]], int(svc.n_iter_[pair])))
-    return solutions
+    of_support = np.zeros((len(svc.support_), len(sizes)))
+    of_support[_others(svc.n_support_)] = np.abs(svc.dual_coef_).T.ravel()
+    duals = np.zeros((sum(sizes), len(sizes)))
+    duals[svc.support_] = of_support
+    return PairSolutions(duals, svc.intercept_ if len(sizes) == 2 else -svc.intercept_, svc.n_iter_)
 
 
-def pack_coefficients(coefficients: NDArray[Any], n_support: NDArray[np.int32]) -> NDArray[Any]:
-    """Pack dual coefficients (n_support, n_pairs) as LIBSVM does: the inverse of taking them apart.
+def pack_coefficients(duals: NDArray[Any], n_support: NDArray[np.int32]) -> NDArray[Any]:
+    """Pack dual coefficients as LIBSVM does: the inverse of taking them apart.
 
     Parameters
     ----------
-    coefficients : ndarray of shape (n_support, n_pairs)
+    duals : ndarray of shape (n_support, n_classes)
         Those of a `OneVsOneModel`.
     n_support : ndarray of shape (n_classes,)
         Number of support vectors of each class.
+
+    Returns
+    -------
+    ndarray of shape (n_classes - 1, n_support)
     """
-    if len(n_support) == 2:
-        return coefficients.T
-    groups = class_slices(n_support)
-    packed = np.empty((len(groups) - 1, len(coefficients)), coefficients.dtype)
-    for pair, (i, j) in enumerate(class_pairs(len(groups))):
-        packed[j - 1, groups[i]] = -coefficients[groups[i], pair]
-        packed[i, groups[j]] = -coefficients[groups[j], pair]
-    return packed
+    others = _others(n_support)
+    classes = np.arange(len(n_support))
+    first = np.repeat(classes, n_support)[:, None] < classes
+    # Of two classes scikit-learn turns the signs.
+    signed = np.where(first == (len(n_support) > 2), duals, -duals)
+    return signed[others].reshape(len(duals), -1).T
+
+
+def _others(n_support: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Return for each support vector which classes are not its own, (n_support, n_classes)."""
+    classes = np.arange(len(n_support))
+    different: NDArray[np.bool_] = np.repeat(classes, n_support)[:, None] != classes
+    return different

@@ -13,7 +13,7 @@ from gpu_ssl.errors import DeviceError
 from gpu_ssl.records import Choice
 from gpu_ssl.runtime.arrays import Array
 from gpu_ssl.svm._sklearn import SklearnBackend
-from gpu_ssl.svm.pairs import BinarySVM, Penalty
+from gpu_ssl.svm.pairs import PairSolutions, Penalty
 
 
 class SVMBackend(Protocol):
@@ -38,7 +38,7 @@ class SVMBackend(Protocol):
 
     def solve_pairs(
         self, grouped: Array, sizes: Sequence[int], penalty: Penalty, weights: NDArray[np.float64] | None
-    ) -> list[BinarySVM]:
+    ) -> PairSolutions:
         """Solve the binary problem of every pair of classes.
 
         Parameters
@@ -54,8 +54,8 @@ class SVMBackend(Protocol):
 
         Returns
         -------
-        list of BinarySVM
-            In the order of `class_pairs`, with arrays on the device of `grouped`.
+        PairSolutions
+            With arrays on the device of `grouped`.
         """
 
 

@@ -1,14 +1,21 @@
-"""A fitted one-vs-one SVM as arrays, and its decision rule over the Array API."""
+"""A fitted one-vs-one SVM as arrays, and its decision rule over the Array API.
+
+What all pairs of classes say of a point is one antisymmetric matrix: in row o and column c stands the
+decision value in favour of class c against class o. Scores of classes are sums over its rows, without a loop
+over the pairs, of which a thousand classes have half a million.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 from array_api_compat import array_namespace, device, is_numpy_namespace, is_torch_array
+from numpy.typing import NDArray
 
 from gpu_ssl.runtime.arrays import Array
 from gpu_ssl.svm.kernels import Kernel
-from gpu_ssl.svm.pairs import class_pairs
+from gpu_ssl.svm.pairs import class_slices
 
 HOST_BLOCK_BYTES = 16 * 2**20
 DEVICE_BLOCK_BYTES = 256 * 2**20
@@ -20,8 +27,9 @@ hold, a GPU one that occupies it."""
 class OneVsOneModel:
     """One binary SVM for every pair of classes, all over one set of support vectors.
 
-    The decision value of pair (i, j) at x is sum_s coefficients[s, pair] * K(x, s) + intercepts[pair];
-    positive values are for class j (as in cuML and in scikit-learn's binary SVC).
+    The decision value in favour of class c against class o at x is the sum over the support vectors s of c of
+    duals[s, o] * K(x, s), less the sum over those of o of duals[s, c] * K(x, s), and a constant. The memory
+    that this takes grows with the number of classes, not with that of their pairs.
 
     Parameters
     ----------
@@ -29,29 +37,35 @@ class OneVsOneModel:
         Positions of the support vectors among the fitted points, grouped by class.
     support_vectors : array of shape (n_support, n_features)
         The union of the support vectors of all pairs.
-    coefficients : array of shape (n_support, n_pairs)
-        Dual coefficients alpha * y; 0 where a vector does not support a pair.
+    duals : array of shape (n_support, n_classes)
+        Dual coefficient alpha of each vector in the problem of its own class and each other one: never
+        negative; 0 where it does not support the pair, and in the column of its own class.
     intercepts : array of shape (n_pairs,)
-        One for each pair, in the order of `class_pairs`.
+        One for each pair (i, j), i < j, in the order of `class_pairs`: the constant in favour of class j.
     kernel : Kernel
         The kernel.
-    n_classes : int
-        Classes are 0 to n_classes - 1.
-    n_iter : tuple of int
+    n_support : tuple of int
+        Number of support vectors of each class.
+    n_iter : ndarray of shape (n_pairs,), integer, or None
         Iterations the solver took for each pair, where that is known.
     """
 
     support: Array
     support_vectors: Array
-    coefficients: Array
+    duals: Array
     intercepts: Array
     kernel: Kernel
-    n_classes: int
-    n_iter: tuple[int, ...] = ()
+    n_support: tuple[int, ...]
+    n_iter: NDArray[np.integer[Any]] | None = None
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes, 0 to n_classes - 1."""
+        return len(self.n_support)
 
     def pair_decisions(self, points: Array) -> Array:
-        """Return the decision value of every pair at `points`, of shape (n, n_pairs)."""
-        return self._by_blocks(points, lambda decisions: decisions, (self.intercepts.shape[0],))
+        """Return the decision values of all pairs, (n, n_pairs): positive for the second class of a pair."""
+        return self.by_blocks(points, self.pair_rule(), self.n_classes**2, self.intercepts.shape)
 
     def decision_function(self, points: Array, shape: Literal["ovo", "ovr"] = "ovr") -> Array:
         """Return the decision values as scikit-learn's SVC does.
@@ -72,10 +86,13 @@ class OneVsOneModel:
         if self.n_classes == 2:
             return self.pair_decisions(points)[:, 0]
         if shape == "ovo":
-            return self._by_blocks(points, lambda decisions: -decisions, (self.intercepts.shape[0],))
-        membership = pair_membership(self.n_classes, self.intercepts)
-        return self._by_blocks(
-            points, lambda decisions: self._votes_and_confidences(decisions, membership), (self.n_classes,)
+            return -self.pair_decisions(points)
+        margins = self.margin_rule()
+        return self.by_blocks(
+            points,
+            lambda values: votes_and_confidences(margins(values)),
+            self.n_classes**2,
+            (self.n_classes,),
         )
 
     def predict(self, points: Array, break_ties: bool = False) -> Array:
@@ -86,68 +103,126 @@ class OneVsOneModel:
         """
         xp = array_namespace(points, self.support_vectors)
         # Two classes have one pair, and no tie.
-        breaks = break_ties and self.n_classes > 2
-        scores = self._votes_and_confidences if breaks else self._votes
-        membership = pair_membership(self.n_classes, self.intercepts)
-        return self._by_blocks(points, lambda d: xp.argmax(scores(d, membership), axis=1), (), xp.int64)
+        scores = votes_and_confidences if break_ties and self.n_classes > 2 else votes
+        margins = self.margin_rule()
+        return self.by_blocks(
+            points, lambda values: xp.argmax(scores(margins(values)), axis=1), self.n_classes**2, (), xp.int64
+        )
 
-    def _by_blocks(
-        self, points: Array, rule: Callable[[Array], Array], shape: tuple[int, ...], dtype: object = None
+    def margin_rule(self) -> Callable[[Array], Array]:
+        """Return the function from kernel values (n, n_support) to margins (n, n_classes, n_classes).
+
+        Those in favour of the class of the last axis against that of the one before.
+        """
+        xp = array_namespace(self.duals)
+        slices = class_slices(self.n_support)
+        parts = [self.duals[rows, :] for rows in slices]
+        constants = margins_of(self.intercepts[None, :], self.n_classes)
+
+        def margins(values: Array) -> Array:
+            own = xp.stack([values[:, rows] @ part for rows, part in zip(slices, parts, strict=True)], axis=1)
+            return xp.permute_dims(own, (0, 2, 1)) - own + constants
+
+        return margins
+
+    def pair_rule(self) -> Callable[[Array], Array]:
+        """Return the function from kernel values (n, n_support) to decision values of pairs (n, n_pairs)."""
+        xp = array_namespace(self.duals)
+        margins = self.margin_rule()
+        first, second = np.triu_indices(self.n_classes, 1)
+        above = xp.asarray(first * self.n_classes + second, device=device(self.duals))
+        return lambda values: xp.take(xp.reshape(margins(values), (-1, self.n_classes**2)), above, axis=1)
+
+    def by_blocks(
+        self,
+        points: Array,
+        rule: Callable[[Array], Array],
+        width: int,
+        shape: tuple[int, ...],
+        dtype: object = None,
     ) -> Array:
-        """Apply `rule` to the pair decisions of one block of points after the other.
+        """Apply `rule` to the kernel values of one block of points after the other.
 
         Beside the result, the memory this takes does not depend on how many points there are.
+
+        Parameters
+        ----------
+        points : array of shape (n, n_features)
+            What to score.
+        rule : callable
+            From kernel values (m, n_support) of m points to an array of shape (m, ...).
+        width : int
+            Numbers that it works on for each point.
+        shape : tuple of int
+            Of what it says of a point.
+        dtype : dtype, optional
+            Of that; that of the support vectors unless given.
         """
         xp = array_namespace(points, self.support_vectors)
         kernel = self.kernel.against(self.support_vectors)
         own = self.support_vectors.dtype
         result = xp.empty((points.shape[0], *shape), dtype=dtype or own, device=device(points))
-        n_support, n_pairs = self.coefficients.shape
-        widest = max(n_support, n_pairs, points.shape[1] + 2)
+        widest = max(self.support_vectors.shape[0], width, points.shape[1] + 2)
         rows = max(1, _block_bytes(points) // (xp.finfo(own).bits // 8 * widest))
         for start in range(0, points.shape[0], rows):
             block = slice(start, min(start + rows, points.shape[0]))
             # Kept until the next block is there: freed at once, its memory goes back to the system and comes
             # again page by page, which took half of the time on the CPU.
             values = kernel(points[block, :])
-            result[block, ...] = rule(values @ self.coefficients + self.intercepts)
+            result[block, ...] = rule(values)
         return result
 
-    def _votes(self, decisions: Array, membership: Array) -> Array:
-        # LIBSVM gives a decision value of exactly 0 to the second class of the pair.
-        return _count_votes(decisions >= 0, membership)
 
-    def _votes_and_confidences(self, decisions: Array, membership: Array) -> Array:
-        # scikit-learn gives a decision value of exactly 0 to the first class here.
-        xp = array_namespace(decisions)
-        confidences = decisions @ membership
-        return _count_votes(decisions > 0, membership) + confidences / (3 * (xp.abs(confidences) + 1))
+def margins_of(decisions: Array, n_classes: int) -> Array:
+    """Return decision values of pairs (n, n_pairs) as margins (n, n_classes, n_classes).
 
-
-def pair_membership(n_classes: int, like: Array) -> Array:
-    """Return the matrix (n_pairs, n_classes) with -1 at the first class of a pair and 1 at the second.
-
-    In the library, on the device and in the dtype of the array `like`.
+    Those in favour of the class of the last axis against that of the one before; 0 on the diagonal.
     """
-    xp = array_namespace(like)
-    pairs = xp.asarray(class_pairs(n_classes), device=device(like))
-    classes = xp.arange(n_classes, device=device(like))
-    second, first = (xp.astype(pairs[:, k : k + 1] == classes, like.dtype) for k in (1, 0))
-    return second - first
+    xp = array_namespace(decisions)
+    first, second = np.triu_indices(n_classes, 1)
+    pairs = np.zeros((n_classes, n_classes), np.int64)
+    pairs[first, second] = pairs[second, first] = np.arange(len(first))
+    every = xp.take(decisions, xp.asarray(pairs.ravel(), device=device(decisions)), axis=1)
+    signs = xp.asarray(
+        np.sign(np.arange(n_classes) - np.arange(n_classes)[:, None]), device=device(decisions)
+    )
+    return xp.reshape(every, (-1, n_classes, n_classes)) * xp.astype(signs, decisions.dtype)
+
+
+def votes(margins: Array) -> Array:
+    """Return the number of pairs that each class wins, of shape (n, n_classes), from margins.
+
+    LIBSVM gives a decision value of exactly 0 to the second class of the pair.
+    """
+    return _count(margins, _is_second(margins))
+
+
+def votes_and_confidences(margins: Array) -> Array:
+    """Return votes plus the summed margins pressed into (-1/3, 1/3), (n, n_classes), as scikit-learn does.
+
+    It gives a decision value of exactly 0 to the first class of the pair.
+    """
+    xp = array_namespace(margins)
+    confidences = xp.sum(margins, axis=1)
+    return _count(margins, _is_second(margins).T) + confidences / (3 * (xp.abs(confidences) + 1))
 
 
 def winners(decisions: Array, n_classes: int) -> Array:
     """Return the class with most votes from decisions (n, n_pairs): what `OneVsOneModel.predict` says."""
-    xp = array_namespace(decisions)
-    votes = _count_votes(decisions >= 0, pair_membership(n_classes, decisions))
-    return xp.argmax(votes, axis=1)
+    return array_namespace(decisions).argmax(votes(margins_of(decisions, n_classes)), axis=1)
 
 
-def _count_votes(for_second: Array, membership: Array) -> Array:
-    xp = array_namespace(membership)
-    signs = 2 * xp.astype(for_second, membership.dtype) - 1
-    # Each class takes part in n_classes - 1 pairs, and its column adds 1 for a pair won, -1 for one lost.
-    return (signs @ membership + (membership.shape[1] - 1)) / 2
+def _is_second(margins: Array) -> Array:
+    """Return whether the class of the column is the second of the pair with that of the row."""
+    xp = array_namespace(margins)
+    classes = xp.arange(margins.shape[-1], device=device(margins))
+    return classes[None, :] > classes[:, None]
+
+
+def _count(margins: Array, wins_zero: Array) -> Array:
+    xp = array_namespace(margins)
+    won = (margins > 0) | ((margins == 0) & wins_zero)
+    return xp.sum(xp.astype(won, margins.dtype), axis=1)
 
 
 def _block_bytes(points: Array) -> int:

@@ -1,7 +1,8 @@
-"""Fits a binary SVM for every pair of classes and stacks them; everything stays where the points are."""
+"""Fits a binary SVM for every pair of classes, over one set of support vectors, where the points are."""
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, device
@@ -12,7 +13,7 @@ from gpu_ssl.errors import UsageError
 from gpu_ssl.runtime.arrays import Array
 from gpu_ssl.svm.backend import SVMBackend
 from gpu_ssl.svm.model import OneVsOneModel
-from gpu_ssl.svm.pairs import BinarySVM, Penalty, class_pairs, class_slices
+from gpu_ssl.svm.pairs import PairSolutions, Penalty, class_slices
 
 
 def fit_one_vs_one(
@@ -66,59 +67,35 @@ def fit_one_vs_one(
     solutions = backend.solve_pairs(
         grouped, sizes.tolist(), penalty, None if weights is None else weights[rows]
     )
-    _warn_of_unconverged(solutions, penalty)
-    return _stack(solutions, grouped, index, sizes.tolist(), penalty)
+    _warn_of_unconverged(solutions.n_iter, penalty)
+    return _model(solutions, grouped, index, sizes.tolist(), penalty)
 
 
-def _warn_of_unconverged(solutions: Sequence[BinarySVM], penalty: Penalty) -> None:
-    stopped = sum(solution.n_iter >= penalty.max_iter for solution in solutions)
+def _warn_of_unconverged(n_iter: NDArray[np.integer[Any]], penalty: Penalty) -> None:
+    stopped = int((n_iter >= penalty.max_iter).sum())
     if penalty.max_iter >= 0 and stopped:
         warnings.warn(
-            f"the solver stopped before it converged in {stopped} of {len(solutions)} pairs of classes "
+            f"the solver stopped before it converged in {stopped} of {len(n_iter)} pairs of classes "
             f"(max_iter={penalty.max_iter}, tol={penalty.tol:g}); give it more iterations, or scale the data",
             ConvergenceWarning,
             stacklevel=3,
         )
 
 
-def _stack(
-    solutions: Sequence[BinarySVM], grouped: Array, index: Array, sizes: Sequence[int], penalty: Penalty
+def _model(
+    solutions: PairSolutions, grouped: Array, index: Array, sizes: Sequence[int], penalty: Penalty
 ) -> OneVsOneModel:
-    """Bring the solutions of all pairs over the union of their support vectors, by array operations alone.
-
-    Positions in a pair are ascending, and so are those among the grouped points that they stand for. So a
-    binary search finds each vector of the union in each pair, and nothing is scattered.
-    """
+    """Keep the points that support a pair. How many each class has shows in the shapes, not in values."""
     xp = array_namespace(grouped)
-    starts = [rows.start for rows in class_slices(sizes)]
-    positions = []
-    for solution, (i, j) in zip(solutions, class_pairs(len(sizes)), strict=True):
-        local = xp.astype(solution.support, xp.int64)
-        offset = starts[j] - starts[i] - sizes[i]
-        positions.append(local + starts[i] + offset * xp.astype(local >= sizes[i], xp.int64))
-    union = xp.unique_values(xp.concat(positions))
-    columns = [
-        _spread(union, position, xp.astype(solution.coefficients, grouped.dtype))
-        for position, solution in zip(positions, solutions, strict=True)
-    ]
+    supports = xp.any(solutions.duals > 0, axis=1)
+    kept = [rows.start + xp.nonzero(supports[rows])[0] for rows in class_slices(sizes)]
+    union = xp.concat(kept)
     return OneVsOneModel(
         support=xp.take(index, union, axis=0),
         support_vectors=xp.take(grouped, union, axis=0),
-        coefficients=xp.stack(columns, axis=1),
-        intercepts=xp.concat([xp.astype(solution.intercept, grouped.dtype) for solution in solutions]),
+        duals=xp.astype(xp.take(solutions.duals, union, axis=0), grouped.dtype),
+        intercepts=xp.astype(solutions.intercepts, grouped.dtype),
         kernel=penalty.kernel,
-        n_classes=len(sizes),
-        n_iter=tuple(solution.n_iter for solution in solutions),
+        n_support=tuple(int(positions.shape[0]) for positions in kept),
+        n_iter=solutions.n_iter,
     )
-
-
-def _spread(union: Array, positions: Array, coefficients: Array) -> Array:
-    """Return `coefficients`, known at ascending `positions`, at all of `union`: 0 where there is none."""
-    xp = array_namespace(union)
-    nothing = xp.zeros(union.shape, dtype=coefficients.dtype, device=device(union))
-    if positions.shape[0] == 0:
-        return nothing
-    found = xp.searchsorted(positions, union)
-    found = xp.where(found < positions.shape[0], found, xp.zeros_like(found))
-    is_there = xp.take(positions, found) == union
-    return xp.where(is_there, xp.take(coefficients, found), nothing)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
 from gpu_ssl.runtime.arrays import Array
@@ -67,6 +68,59 @@ class BinarySVM(NamedTuple):
     coefficients: Array
     intercept: Array
     n_iter: int
+
+
+class PairSolutions(NamedTuple):
+    """The solutions of all pairs.
+
+    Parameters
+    ----------
+    duals : array of shape (n, n_classes)
+        Dual coefficient alpha of each point in the problem of its own class and each other one: never
+        negative, and 0 in the column of its own class.
+    intercepts : array of shape (n_pairs,)
+        The constants of the decision functions, in the order of `class_pairs`.
+    n_iter : ndarray of shape (n_pairs,), integer
+        Iterations that the solver took.
+    """
+
+    duals: Array
+    intercepts: Array
+    n_iter: NDArray[np.integer[Any]]
+
+
+def join_pairs(solutions: Sequence[BinarySVM], sizes: Sequence[int]) -> PairSolutions:
+    """Join the solutions of single pairs, in the order of `class_pairs`, by array operations alone.
+
+    Positions in a pair are ascending, so a binary search finds each point among them, and nothing is
+    scattered.
+    """
+    xp = array_namespace(solutions[0].coefficients)
+    columns: list[list[Array]] = [[None] * len(sizes) for _ in sizes]
+    for solution, (i, j) in zip(solutions, class_pairs(len(sizes)), strict=True):
+        whole = _spread(solution, sizes[i] + sizes[j])
+        columns[i][j], columns[j][i] = -whole[: sizes[i]], whole[sizes[i] :]
+    for own, row in enumerate(columns):
+        row[own] = xp.zeros_like(row[own - 1])
+    return PairSolutions(
+        duals=xp.concat([xp.stack(row, axis=1) for row in columns]),
+        intercepts=xp.concat([solution.intercept for solution in solutions]),
+        n_iter=np.array([solution.n_iter for solution in solutions]),
+    )
+
+
+def _spread(solution: BinarySVM, n: int) -> Array:
+    """Return the coefficients of all `n` points of a pair: 0 for those that are no support vectors."""
+    coefficients = solution.coefficients
+    xp, place = array_namespace(coefficients), device(coefficients)
+    nothing = xp.zeros(n, dtype=coefficients.dtype, device=place)
+    if solution.support.shape[0] == 0:
+        return nothing
+    positions, every = xp.astype(solution.support, xp.int64), xp.arange(n, device=place)
+    found = xp.searchsorted(positions, every)
+    found = xp.where(found < positions.shape[0], found, xp.zeros_like(found))
+    is_there = xp.take(positions, found) == every
+    return xp.where(is_there, xp.take(coefficients, found), nothing)
 
 
 def solve_concurrently(

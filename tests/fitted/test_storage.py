@@ -84,7 +84,7 @@ def test_a_changed_description_is_refused(
         lambda c: c["classifier"].update(method="graph"),
         lambda c: c["classifier"].update(method="m2"),
         lambda c: c["classifier"].update(method="auto"),
-        lambda c: c["classifier"].update(n_classes=9),
+        lambda c: c["classifier"].update(n_support=[1] * 9),
         lambda c: c["classifier"]["kernel"].update(name="zzz"),
         lambda c: c["classifier"]["kernel"].update(gamma=-1.0),
         lambda c: c["classifier"].pop("kernel"),

@@ -161,7 +161,7 @@ def test_a_file_that_holds_no_classifier_is_refused(
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        ("hybrid", {"n_classes": 9}),
+        ("hybrid", {"n_support": [1] * 9}),
         ("hybrid", {"kernel": {"name": "nonesuch", "gamma": 1.0, "degree": 3, "coef0": 0.0}}),
         ("hybrid", {"kernel": {"name": "rbf", "gamma": -1.0, "degree": 3, "coef0": 0.0}}),
         ("graph", {"k": "many"}),

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_ssl.runtime.arrays import Array
-from gpu_ssl.svm._sklearn import SklearnBackend
-from gpu_ssl.svm.pairs import BinarySVM, Penalty
+from gpu_ssl.svm._sklearn import SklearnBackend, _solve_apart
+from gpu_ssl.svm.pairs import BinarySVM, PairSolutions, Penalty, join_pairs
 
 DEVICE = xp.Device("device1")
 StrictArray = type(xp.asarray(0))
@@ -53,9 +53,10 @@ class DeviceBackend(SklearnBackend):
 
     def solve_pairs(
         self, grouped: Array, sizes: Sequence[int], penalty: Penalty, weights: NDArray[np.float64] | None
-    ) -> list[BinarySVM]:
+    ) -> PairSolutions:
         assert grouped.device == DEVICE
-        solutions = super().solve_pairs(to_host(grouped), sizes, penalty, weights)
-        return [
+        solutions = _solve_apart(to_host(grouped), sizes, penalty, weights)
+        on_device = [
             BinarySVM(*(to_device(part) for part in solution[:3]), solution.n_iter) for solution in solutions
         ]
+        return join_pairs(on_device, sizes)

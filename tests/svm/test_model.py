@@ -82,10 +82,10 @@ def constant(intercepts: list[float], n_classes: int) -> OneVsOneModel:
     return OneVsOneModel(
         support=np.zeros(1, np.int64),
         support_vectors=np.zeros((1, 1)),
-        coefficients=np.zeros((1, len(intercepts))),
+        duals=np.zeros((1, n_classes)),
         intercepts=np.array(intercepts),
         kernel=Kernel(),
-        n_classes=n_classes,
+        n_support=(1,) + (0,) * (n_classes - 1),
     )
 
 
@@ -144,10 +144,10 @@ def test_scoring_more_points_takes_no_more_memory(
 def test_torch_tensors_are_scored_as_numpy_arrays_are(digits: Dataset, dtype: torch.dtype) -> None:
     points = digits.train.images.reshape(len(digits.train), -1) / 255
     model = fit(points, digits.train.labels, Kernel(gamma=0.1))
-    names = ("support", "support_vectors", "coefficients", "intercepts")
+    names = ("support", "support_vectors", "duals", "intercepts")
     arrays = {name: torch.from_numpy(getattr(model, name)) for name in names}
     arrays = {name: a.to(dtype) if a.is_floating_point() else a for name, a in arrays.items()}
-    same = OneVsOneModel(**arrays, kernel=model.kernel, n_classes=10)
+    same = OneVsOneModel(**arrays, kernel=model.kernel, n_support=model.n_support)
     predicted = same.predict(torch.from_numpy(points).to(dtype))
     assert predicted.dtype == torch.int64
     assert np.array_equal(predicted.numpy(), model.predict(points))
@@ -157,5 +157,5 @@ def test_float32_scoring_agrees_on_real_images(digits: Dataset) -> None:
     train, test = (part.images.reshape(len(part), -1) / 255 for part in (digits.train, digits.test))
     theirs = SVC(C=5, gamma=0.05).fit(train, digits.train.labels)
     ours = fit(train.astype(np.float32), digits.train.labels, Kernel(gamma=0.05), C=5)
-    assert ours.support_vectors.dtype == ours.coefficients.dtype == np.float32
+    assert ours.support_vectors.dtype == ours.duals.dtype == np.float32
     assert np.array_equal(ours.predict(test.astype(np.float32)), theirs.predict(test))

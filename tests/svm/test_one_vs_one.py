@@ -15,7 +15,8 @@ from sklearn.svm import SVC
 from gpu_ssl.errors import UsageError
 from gpu_ssl.svm import _sklearn
 from gpu_ssl.svm.kernels import Kernel
-from gpu_ssl.svm.pairs import class_pairs, solve_concurrently
+from gpu_ssl.svm.one_vs_one import _model
+from gpu_ssl.svm.pairs import BinarySVM, Penalty, class_pairs, join_pairs, solve_concurrently
 from tests.svm import clouds, fit, kernels
 
 
@@ -36,7 +37,7 @@ def test_both_ways_through_the_pairs_give_equal_models(
         whole = fit(points, labels, kernel, weights=weights)
         patch.setattr(_sklearn, "ALONE", 0)
         apart = fit(points, labels, kernel, weights=weights)
-    for name in ("support", "support_vectors", "coefficients", "intercepts"):
+    for name in ("support", "support_vectors", "duals", "intercepts"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(apart, name), err_msg=name)
 
 
@@ -92,15 +93,14 @@ def test_fits_side_by_side_leave_the_filters_of_warnings_alone() -> None:
 
 def test_a_pair_without_support_vectors_decides_by_its_constant() -> None:
     """cuML gives such a pair for degenerate data."""
-    from gpu_ssl.svm.one_vs_one import _stack
-    from gpu_ssl.svm.pairs import BinarySVM, Penalty
-
-    grouped = np.arange(3.0)[:, None]
     none = BinarySVM(np.zeros(0, np.int32), np.zeros(0), np.array([0.7]), 0)
     one = BinarySVM(np.array([0, 1], np.int32), np.array([-2.0, 2.0]), np.array([0.1]), 1)
-    model = _stack([none, one, none], grouped, np.arange(3), [1, 1, 1], Penalty(1.0, Kernel("linear")))
+    solved = join_pairs([none, one, none], [1, 1, 1])
+    grouped = np.arange(3.0)[:, None]
+    model = _model(solved, grouped, np.arange(3), [1, 1, 1], Penalty(1.0, Kernel("linear")))
     assert model.support.tolist() == [0, 2]
-    assert model.coefficients.tolist() == [[0, -2, 0], [0, 2, 0]]
+    assert model.n_support == (1, 0, 1)
+    assert model.duals.tolist() == [[0, 0, 2], [2, 0, 0]]
     assert model.pair_decisions(np.array([[5.0]])).tolist() == [[0.7, 20.1, 0.7]]
 
 

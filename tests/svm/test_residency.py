@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from gpu_ssl.svm import kernels as kernels_module
 from gpu_ssl.svm import model as model_module
 from gpu_ssl.svm import one_vs_one as one_vs_one_module
+from gpu_ssl.svm import pairs as pairs_module
 from gpu_ssl.svm.kernels import Kernel
 from gpu_ssl.svm.model import OneVsOneModel
 from gpu_ssl.svm.one_vs_one import fit_one_vs_one
@@ -49,7 +50,7 @@ def test_fitting_and_scoring_stay_on_the_device(
             "ovo": (model.decision_function(new, "ovo"), same.decision_function(points, "ovo")),
             "ovr": (model.decision_function(new, "ovr"), same.decision_function(points, "ovr")),
             "support": (model.support, same.support),
-            "coefficients": (model.coefficients, same.coefficients),
+            "duals": (model.duals, same.duals),
         }
     for name, (on_device, on_host) in results.items():
         assert on_device.device == DEVICE, name
@@ -61,9 +62,9 @@ def score_on_meta() -> None:
     """Score torch tensors that have no values."""
     points, labels = clouds(60, 4, 3, seed=0)
     fitted = fit(points, labels, Kernel())
-    names = ("support", "support_vectors", "coefficients", "intercepts")
+    names = ("support", "support_vectors", "duals", "intercepts")
     arrays = {name: torch.from_numpy(getattr(fitted, name)).to("meta") for name in names}
-    model = OneVsOneModel(**arrays, kernel=Kernel(), n_classes=4)
+    model = OneVsOneModel(**arrays, kernel=Kernel(), n_support=fitted.n_support)
     new = torch.from_numpy(points).to("meta")
     assert model.predict(new, break_ties=True).device.type == "meta"
     assert model.predict(new).shape == (60,)
@@ -79,29 +80,30 @@ PLANTS: list[tuple[Any, Callable[..., Any], str, str]] = [
     (kernels_module, kernels_module._rbf, "xp.mean(vectors, axis=0)", "np.mean(np.asarray(vectors), axis=0)"),
     (
         model_module.OneVsOneModel,
-        model_module.OneVsOneModel._by_blocks,
+        model_module.OneVsOneModel.by_blocks,
         "kernel(points[block, :])",
         "kernel(xp.asarray(np.asarray(points[block, :])))",
     ),
     (
         model_module.OneVsOneModel,
-        model_module.OneVsOneModel._votes,
-        "decisions >= 0",
-        "decisions >= 0 * float(decisions[0, 0])",
+        model_module.OneVsOneModel.margin_rule,
+        "values[:, rows] @ part",
+        "np.asarray(values)[:, rows] @ np.asarray(part)",
     ),
     (
         model_module,
-        model_module._count_votes,
-        "signs = 2 *",
-        "_ = bool(for_second[0, 0]) or None; signs = 2 *",
+        model_module.votes,
+        "_count(margins,",
+        "_count(margins * float(margins[0, 0, 0] >= 0),",
     ),
-    (one_vs_one_module, one_vs_one_module._stack, "xp.unique_values(", "np.unique("),
+    (model_module, model_module._count, "won = (", "_ = bool(wins_zero[0, 0]) or None; won = ("),
     (
-        one_vs_one_module,
-        one_vs_one_module._spread,
+        pairs_module,
+        pairs_module._spread,
         "xp.take(positions, found)",
         "xp.take(positions, xp.asarray(np.asarray(found)))",
     ),
+    (one_vs_one_module, one_vs_one_module._model, "xp.nonzero(", "np.nonzero("),
     (
         one_vs_one_module,
         fit_one_vs_one,
@@ -131,14 +133,14 @@ def test_a_planted_copy_or_wait_is_found(
         fit_on_device(points, labels, Kernel()).predict(to_device(points))
 
 
-@pytest.mark.parametrize("planted", ["float(decisions[0, 0])", "decisions.sum().item()", "decisions.cpu()"])
+@pytest.mark.parametrize("planted", ["float(margins[0, 0, 0])", "margins.sum().item()", "margins.cpu()"])
 def test_a_planted_wait_for_a_torch_tensor_is_found(monkeypatch: pytest.MonkeyPatch, planted: str) -> None:
-    votes = OneVsOneModel._votes
+    votes = model_module.votes
 
-    def waits(self: OneVsOneModel, decisions: torch.Tensor, membership: torch.Tensor) -> Any:
-        eval(planted, {"decisions": decisions})
-        return votes(self, decisions, membership)
+    def waits(margins: torch.Tensor) -> Any:
+        eval(planted, {"margins": margins})
+        return votes(margins)
 
-    monkeypatch.setattr(OneVsOneModel, "_votes", waits)
+    monkeypatch.setattr(model_module, "votes", waits)
     with pytest.raises((NotImplementedError, RuntimeError)):
         score_on_meta()
