@@ -13,6 +13,7 @@ the number of images and, but for ``best``, a ``fit`` of at most 40 s. Prints th
 import csv
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -49,7 +50,11 @@ Row = dict[str, str]
 def gpu_ssl(folder: Path, *arguments: str, stdin: str = "") -> str:
     """Run the program in `folder` and return what it prints."""
     command = [sys.executable, "-m", "gpu_ssl", *arguments]
-    done = subprocess.run(command, cwd=folder, input=stdin, stdout=subprocess.PIPE, text=True, check=True)
+    # What an earlier run has decoded or learned is not to be found.
+    env = os.environ | {"GPU_SSL_CACHE_DIR": str(folder / "cache")}
+    done = subprocess.run(
+        command, cwd=folder, env=env, input=stdin, stdout=subprocess.PIPE, text=True, check=True
+    )
     return done.stdout
 
 

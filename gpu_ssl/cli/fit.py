@@ -9,6 +9,7 @@ import click
 from gpu_ssl import catalog
 from gpu_ssl.cli.options import (
     CACHE_DIR,
+    CLASS_WEIGHT,
     DEVICE,
     EFFORT_CHOICES,
     EFFORT_HELP,
@@ -29,7 +30,7 @@ from gpu_ssl.errors import InterruptError, RankError, UsageError
 
 if TYPE_CHECKING:
     from gpu_ssl.data.own import OwnImages
-    from gpu_ssl.fitted.records import ModelRecord
+    from gpu_ssl.fitted.fitting import Fit
     from gpu_ssl.runtime.progress import Progress
     from gpu_ssl.runtime.ranks import Ranks
 
@@ -77,6 +78,7 @@ FOUND = "data.json"
 @PRESET
 @vae_options
 @SVM_C
+@CLASS_WEIGHT
 @SEED
 @DEVICE
 @SVM
@@ -97,8 +99,9 @@ def command(
     DATA is a folder of images of any size and format, an .npy or .npz file, or a .parquet file of encoded
     images, or a folder of these, as Hugging Face has them (which may hold labels, too). Encoders learn from
     all images, the method from those with a label; cross-validation on these chooses the method and estimates
-    its accuracy. DATA may be larger than memory: what does not fit is read as it is needed. An interrupted
-    fit resumes when the same command is given again.
+    its accuracy. What encoders learned is kept: with more labels for the same images a fit takes seconds.
+    DATA may be larger than memory: what does not fit is read as it is needed. An interrupted fit resumes when
+    the same command is given again.
 
     \b
       gpu-ssl check photos --labels labels.csv
@@ -114,7 +117,7 @@ def command(
     from gpu_ssl.runtime.ranks import join_ranks
 
     model, train = take_vae_settings(options)
-    svm = SVMConfig.of(C=options.pop("svm_c"))
+    svm = SVMConfig.of(C=options.pop("svm_c"), class_weight=options.pop("class_weight"))
     reading = take_reading(options)
     config = FitConfig.of(model=model, train=train, svm=svm, **options)
     ranks = join_ranks()
@@ -128,11 +131,11 @@ def command(
         ranks.share(None)
         if not ranks.leads:  # now that what rank 0 decoded is in the cache
             images = load_own(data, label_files, reading, progress)
-        record = _fit(images, config, output, base, progress, ranks)
+        fitted = _fit(images, config, output, base, progress, ranks)
     if as_json:
-        click.echo(record.model_dump_json(by_alias=True, indent=2))
+        click.echo(fitted.record.model_dump_json(by_alias=True, indent=2))
     else:
-        _tell(record, output)
+        _tell(fitted, output)
 
 
 def _fit(
@@ -142,7 +145,7 @@ def _fit(
     base: Path | None,
     progress: "Progress",
     ranks: "Ranks",
-) -> "ModelRecord":
+) -> "Fit":
     """Fit, and write the model; other ranks than the first help, and end within."""
     from gpu_ssl.fitted.fitting import fit
     from gpu_ssl.fitted.storage import UNFINISHED, load, save
@@ -153,7 +156,7 @@ def _fit(
     unfinished = output / UNFINISHED
     try:
         known = None if base is None else load(base, config.device, config.svm_backend)
-        fitted = fit(images, config, unfinished, progress, ranks, known)
+        fitted = fit(images, config, unfinished, progress, ranks, known, keep_encoders=True)
     except RankError as error:
         raise RankError(f"{error}; the same command resumes, on any number of ranks") from None
     except KeyboardInterrupt:
@@ -162,7 +165,7 @@ def _fit(
     save(output, fitted.model, fitted.record)
     write_card(output, fitted.record)
     tensor_file.remove(unfinished)
-    return fitted.record
+    return fitted
 
 
 def _check_output(output: Path, data: Path, model: str, unfinished: Path) -> None:
@@ -192,9 +195,10 @@ def tell_skipped(count: int, lines: list[str]) -> None:
         click.echo(f"  and {count - LISTED} more", err=True)
 
 
-def _tell(record: "ModelRecord", output: Path) -> None:
+def _tell(fitted: "Fit", output: Path) -> None:
     from gpu_ssl.report.card import expectation, warning
 
+    record = fitted.record
     labelled = sum(record.n_labelled.values())
     channels, height, width = record.image_shape
     colours = "grey" if channels == 1 else "in colour"
@@ -202,6 +206,8 @@ def _tell(record: "ModelRecord", output: Path) -> None:
         f"{record.n_images:,} images of {width} x {height} pixels, {colours}; {labelled:,} labelled, "
         f"{len(record.class_names)} classes"
     )
+    if fitted.reused:
+        click.echo(f"Not trained anew, as an earlier fit to these images did: {', '.join(fitted.reused)}")
     click.echo(f"Method: {catalog.title(record.chosen.method)}")
     if record.chosen.reason:
         click.echo(f"Chosen by cross-validation: {record.chosen.reason}")

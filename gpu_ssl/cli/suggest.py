@@ -1,11 +1,13 @@
-"""``gpu-ssl suggest``: which images to label next."""
+"""``gpu-ssl suggest``: which images to label next, or first."""
 
 import csv
 import sys
+from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
+import numpy as np
 
 from gpu_ssl.cli.answer_file import check_output, opened
 from gpu_ssl.cli.fit import tell_skipped
@@ -17,15 +19,22 @@ from gpu_ssl.errors import DataError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
+
     from gpu_ssl.data.stream import Block
-    from gpu_ssl.fitted.suggestion import Candidates
+    from gpu_ssl.runtime.progress import Progress
 
 COLUMNS = ("path", "label", "guess", "confidence", "second_guess")
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
-@click.argument("data", type=click.Path(path_type=Path, allow_dash=True))
+@click.argument(
+    "places",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path, allow_dash=True),
+    metavar="[MODEL] DATA",
+)
 @click.option("-n", "count", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many.")
 @click.option(
     "--output",
@@ -52,8 +61,7 @@ COLUMNS = ("path", "label", "guess", "confidence", "second_guess")
 @DEVICE
 @QUIET
 def command(
-    model: Path,
-    data: Path,
+    places: tuple[Path, ...],
     count: int,
     output: Path | None,
     sheet: Path | None,
@@ -64,24 +72,22 @@ def command(
     device: str,
     quiet: bool,
 ) -> None:
-    """Tell which images to label next, so that the model gains most.
+    """Tell which images to label next, so that the model gains most; without a model, which to label first.
 
-    DATA is what gpu-ssl predict takes. Chosen are images that MODEL is unsure of and that are unlike each
-    other; none that carries a label already. Fill in the column label, add the rows to the labels that you
-    have, and fit again. What is hard to tell is then among the labelled images, so the accuracy that fit
-    expects of images like those is lower than that on all.
+    DATA is what gpu-ssl predict takes. With MODEL, images are chosen that it is unsure of and that are unlike
+    each other, none that carries a label already. What is hard to tell is then among the labelled images, so
+    the accuracy that fit expects of images like those is lower than that on all. Without a model, typical
+    images are chosen that are unlike each other.
+
+    Fill in the column label, and give the file to fit, beside the labels that you have.
 
     \b
+      gpu-ssl suggest photos -n 50 --output first.csv --sheet first.png      without a model
+      gpu-ssl fit photos --labels first.csv --output model
       gpu-ssl suggest model photos -n 50 --output next.csv --sheet next.png
+      gpu-ssl fit photos --labels first.csv --labels next.csv --output model-2
     """
     from gpu_ssl.cli.display import make_progress
-    from gpu_ssl.data.label_file import Columns
-    from gpu_ssl.data.stream import ImageStream
-    from gpu_ssl.fitted.storage import load
-    from gpu_ssl.fitted.suggestion import suggest
-    from gpu_ssl.report.card import contact_sheet
-    from gpu_ssl.runtime.device import memory_errors
-    from gpu_ssl.runtime.files import atomic_path
 
     check_output(output)
     check_output(sheet)
@@ -89,13 +95,57 @@ def command(
         raise UsageError(
             f"--output {output} exists, and may hold labels that were filled in; name another file"
         )
+    if len(places) > 2:
+        raise UsageError("give a model and a folder of images, or only the latter")
+    *models, data = places
+    progress = make_progress(quiet)
+    if models:
+        chosen = _by_model(
+            models[0], data, count, seed, Asked(pages, large_images, path_column), device, progress
+        )
+    else:
+        chosen = _first(data, count, seed, Asked(pages, large_images, path_column), device, progress)
+    if not chosen.names:
+        raise DataError(f"there is no image in {data} that could be read and carries no label yet")
+    _write(chosen, output)
+    if sheet is not None:
+        _draw(chosen, sheet)
+    if len(chosen.names) < count:
+        click.echo(f"gpu-ssl: there are only {len(chosen.names)} images without a label", err=True)
+
+
+class Asked(NamedTuple):
+    """Options of how to read the images."""
+
+    pages: str | None
+    large_images: bool
+    path_column: str | None
+
+
+class Chosen(NamedTuple):
+    """Images to label: their names, pixels, and what a model says of them, where there is one."""
+
+    names: list[str]
+    images: "NDArray[np.uint8]"
+    guesses: "list[tuple[str, float, str]] | None" = None
+
+
+def _by_model(
+    model: Path, data: Path, count: int, seed: int, asked: Asked, device: str, progress: "Progress"
+) -> Chosen:
+    from gpu_ssl.data.label_file import Columns
+    from gpu_ssl.data.stream import ImageStream
+    from gpu_ssl.fitted.storage import load
+    from gpu_ssl.fitted.suggestion import suggest
+    from gpu_ssl.runtime.device import memory_errors
+
     fitted, record = load(model, device)
-    how = preparation_of(record, pages, large_images)
+    how = preparation_of(record, asked.pages, asked.large_images)
     stream = ImageStream(
-        read_paths() if str(data) == "-" else data, record.image_shape, how, Columns(path=path_column)
+        read_paths() if str(data) == "-" else data, record.image_shape, how, Columns(path=asked.path_column)
     )
     tell_problems(stream.problems)
-    with make_progress(quiet).task("look", stream.total or 0) as advance:
+    with progress.task("look", stream.total or 0) as advance:
 
         def watched() -> "Iterator[Block]":
             for block in stream:
@@ -106,26 +156,58 @@ def command(
             chosen = suggest(fitted, watched(), count, record.labelled_keys, seed)
     tell_skipped(stream.n_skipped, stream.skipped)
     if chosen is None or not len(chosen):
-        raise DataError(f"there is no image in {data} that could be read and carries no label yet")
-    guesses = [record.class_names[c] for c in chosen.answers.classes]
-    if sheet is not None:
-        captions = [f"{row}: {guess}?" for row, guess in enumerate(guesses, 1)]
-        with atomic_path(sheet) as temporary:
-            contact_sheet(chosen.images, captions).savefig(temporary, dpi=120, format="png")
-    _write(chosen, guesses, record.class_names, output)
-    if len(chosen) < count:
-        click.echo(f"gpu-ssl: there are only {len(chosen)} images without a label", err=True)
-
-
-def _write(
-    chosen: "Candidates", guesses: list[str], class_names: tuple[str, ...], output: Path | None
-) -> None:
+        return Chosen([], np.empty(0, np.uint8))
     second = second_best(chosen.answers)
+    names = record.class_names
+    guesses = [
+        (names[best], round(float(chosen.answers.probabilities[i].max()), 4), names[second[i]])
+        for i, best in enumerate(chosen.answers.classes)
+    ]
+    return Chosen(chosen.names, chosen.images, guesses)
+
+
+def _first(data: Path, count: int, seed: int, asked: Asked, device: str, progress: "Progress") -> Chosen:
+    """Choose without a model; `data` must not be the model, with the images forgotten."""
+    import torch
+
+    from gpu_ssl.data.collection import Reading
+    from gpu_ssl.data.label_file import Columns
+    from gpu_ssl.data.own import load_own
+    from gpu_ssl.data.preparation import Preparation
+    from gpu_ssl.fitted.storage import MODEL
+    from gpu_ssl.fitted.suggestion import suggest_first
+    from gpu_ssl.runtime.device import memory_errors, resolve_device
+
+    if (data / MODEL).is_file():
+        raise UsageError(f"{data} is a model; give the images, too: gpu-ssl suggest {data} IMAGES")
+    if str(data) == "-":
+        raise UsageError("paths on stdin need a model; give a folder of images")
+    how = Preparation(pages=asked.pages or "first", large_images=asked.large_images)
+    images = load_own(data, (), Reading(how=how, columns=Columns(path=asked.path_column)), progress)
+    tell_problems(images.problems)
+    place = torch.device(resolve_device(device).used)
+    with memory_errors(place, "give `device=cpu`"):
+        rows = suggest_first(images, count, place, seed)
+    return Chosen([images.names[row] for row in rows], images.images[rows])
+
+
+def _draw(chosen: Chosen, sheet: Path) -> None:
+    from gpu_ssl.report.card import contact_sheet
+    from gpu_ssl.runtime.files import atomic_path
+
+    captions = [
+        f"{row}" if chosen.guesses is None else f"{row}: {chosen.guesses[row - 1][0]}?"
+        for row in range(1, len(chosen.names) + 1)
+    ]
+    with atomic_path(sheet) as temporary:
+        contact_sheet(chosen.images, captions).savefig(temporary, dpi=120, format="png")
+
+
+def _write(chosen: Chosen, output: Path | None) -> None:
     with opened(output) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for i, (name, guess) in enumerate(zip(chosen.names, guesses, strict=True)):
-            confidence = round(float(chosen.answers.probabilities[i].max()), 4)
-            writer.writerow((name, "", guess, confidence, class_names[second[i]]))
+        for name, guess in zip(chosen.names, chosen.guesses or repeat(("", "", "")), strict=False):
+            writer.writerow((name, "", *guess))
     if output is not None:
-        click.echo(f"{len(chosen)} images to label, written to {output}", file=sys.stderr)
+        click.echo(f"{len(chosen.names)} images to label, written to {output}", file=sys.stderr)

@@ -35,8 +35,13 @@ def examples(names: Sequence[str]) -> str:
 
 
 def printable(name: str) -> str:
-    """Return a name without what no terminal or JSON file can hold."""
-    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    """Return a name with escapes for what no line of a terminal or JSON file can hold."""
+    text = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(letter: str) -> str:
+    return letter if letter.isprintable() else letter.encode("unicode_escape").decode()
 
 
 def counted(n: int, noun: str, plural: str | None = None) -> str:

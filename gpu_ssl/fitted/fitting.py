@@ -18,6 +18,7 @@ from gpu_ssl.encoders.fitting import Training, TrainingImages, fit_encoders
 from gpu_ssl.encoders.vae import VAEEncoder
 from gpu_ssl.errors import DataError, UsageError
 from gpu_ssl.fitted.estimate import judge, with_baselines
+from gpu_ssl.fitted.kept_encoders import keep, load_kept
 from gpu_ssl.fitted.model import FittedModel
 from gpu_ssl.fitted.ood import fit_ood_score
 from gpu_ssl.fitted.records import ChoiceOfMethod, Estimate, ModelRecord
@@ -46,10 +47,11 @@ FEWEST = 8
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted model, and all that is recorded of it."""
+    """A fitted model, all that is recorded of it, and the encoders that an earlier fit has trained."""
 
     model: FittedModel
     record: ModelRecord
+    reused: tuple[str, ...] = ()
 
 
 def fit(
@@ -59,6 +61,8 @@ def fit(
     progress: Progress,
     ranks: Ranks = ALONE,
     base: tuple[FittedModel, ModelRecord] | None = None,
+    *,
+    keep_encoders: bool = False,
 ) -> Fit:
     """Fit encoders to all images, and a method to those with a label.
 
@@ -76,6 +80,9 @@ def fit(
         Who trains the VAE together. Rank 0 does all the rest; the other processes end before it.
     base : tuple of (FittedModel, ModelRecord), optional
         A model of the same images, whose encoders are taken over.
+    keep_encoders : bool
+        Whether trained encoders are kept in the cache, and taken from there when they were fitted to the same
+        images before. Several ranks do neither.
 
     Raises
     ------
@@ -91,13 +98,14 @@ def fit(
         sha256 = ranks.share(images.sha256 if ranks.leads else "")
         to_learn = TrainingImages(images.images, device, config.mirror, sha256, ranks.shard(len(images)))
         ranks.meet()
-        encoders = _fit_encoders(config, to_learn, Training(config, checkpoint, progress, ranks), base)
+        training = Training(config, checkpoint, progress, ranks)
+        encoders, reused = _fit_encoders(config, to_learn, training, base, keep_encoders)
         precision = resolve_precision(config.train.precision, device)
         view = View(images.images, encoders, backend, Stopwatch(device), config.mirror, precision)
         rows = np.flatnonzero(images.labels != UNLABELLED)
         labelled = Labelled(rows, images.labels[rows])
         model, chosen, estimate = _fit_method(view, labelled, images, config, progress)
-    return Fit(model, _record(images, config, model, encoders, chosen, estimate))
+    return Fit(model, _record(images, config, model, encoders, chosen, estimate), reused)
 
 
 def _fit_encoders(
@@ -105,8 +113,12 @@ def _fit_encoders(
     images: TrainingImages,
     training: Training,
     base: tuple[FittedModel, ModelRecord] | None,
-) -> dict[str, Encoder]:
-    """Fit the encoders that the method needs: those that ranks share on all of them, the others on rank 0."""
+    keep_encoders: bool,
+) -> tuple[dict[str, Encoder], tuple[str, ...]]:
+    """Fit the encoders that the method needs: those that ranks share on all of them, the others on rank 0.
+
+    Also return the names of those that need not be trained.
+    """
     method = catalog.method(config.method)
     if config.encoder and not method.free:
         raise fixed_encoder(method, config.encoder)
@@ -123,11 +135,18 @@ def _fit_encoders(
         names = tuple(name for name in names if set(catalog.encoder_parts(name)) <= set(parts))
     fitted = [] if base is None else _taken_over(config, images, *base)
     shared = [part for part in parts if catalog.encoder(part).shared]
+    known = {encoder.name for encoder in fitted}
+    keep_encoders = keep_encoders and training.ranks is ALONE
+    if keep_encoders:
+        fitted += load_kept([part for part in shared if part not in known], images, config)
     encoders = fit_encoders(shared, images, training, fitted)
+    reused = tuple(encoder.name for encoder in fitted if encoder.name in shared)
+    if keep_encoders:
+        keep({name: encoders[name] for name in shared if name not in reused}, images, config)
     training.ranks.part()
     for encoder in encoders.values():
         encoder.precision = torch.float32  # See `FittedModel`; the scales in a sum follow from it, too.
-    return fit_encoders([*parts, *names], images, training, encoders.values())
+    return fit_encoders([*parts, *names], images, training, encoders.values()), reused
 
 
 def _taken_over(

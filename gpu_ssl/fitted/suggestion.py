@@ -2,16 +2,26 @@
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from gpu_ssl.data.own import image_key
+from gpu_ssl import catalog
+from gpu_ssl.config import FitConfig
+from gpu_ssl.data.own import UNLABELLED, OwnImages, image_key
 from gpu_ssl.data.stream import Block
+from gpu_ssl.encoders.encoder import BLOCK, encode
+from gpu_ssl.encoders.fitting import Training, TrainingImages
 from gpu_ssl.fitted.model import Answers, FittedModel
+from gpu_ssl.training.batches import blocks_of
 
 POOL = 10
 """Unsure images that are looked at for each that is suggested."""
+
+LOOKED_AT = 5000
+"""Images that are looked at where there is no model."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,44 @@ def suggest(
         fresh = _candidates(model, names, images)
         pool = _least_sure(fresh if pool is None else _joined(pool, fresh), set(known), POOL * n)
     return pool if pool is None else pool.rows(np.sort(spread(pool.answers.features, n, seed)))
+
+
+def suggest_first(images: OwnImages, n: int, device: torch.device, seed: int = 0) -> NDArray[np.int64]:
+    """Choose `n` images to label first, before there is a model: typical ones, and unlike each other.
+
+    Those nearest to the centres of k-means over histograms of oriented gradients, or over the pixels of rows
+    that are no pictures, of a random part of the images (as TypiClust chooses: Hacohen et al. 2022, *Active
+    Learning on a Budget*, though over features that need no training).
+
+    Parameters
+    ----------
+    images : OwnImages
+        The images; those that carry a label or are of one colour are left out.
+    n : int
+        How many; fewer come back where there are fewer.
+    device : torch.device
+        Where to compute features.
+    seed : int
+        Of the random part and of k-means.
+
+    Returns
+    -------
+    ndarray of shape (n,), int64
+        Positions, in ascending order.
+    """
+    blank = {name for problem in images.problems if problem.kind == "blank" for name in problem.paths}
+    free = np.flatnonzero(images.labels == UNLABELLED).tolist()
+    rows = np.array([row for row in free if images.names[row] not in blank], np.int64)
+    if len(rows) > LOOKED_AT:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, LOOKED_AT, replace=False))
+    if len(rows) <= n:
+        return rows
+    name = "hog" if images.image_shape[1] > 1 else "pixels"
+    module = catalog.load_module(catalog.encoder(name))
+    learn_from = TrainingImages(images.images, device, False, "")
+    encoder = module.fit(learn_from, Training(FitConfig(), Path())).to(device)
+    features = torch.cat([encode(encoder, block) for block in blocks_of(images.images, rows, BLOCK, device)])
+    return np.sort(rows[spread(features.cpu().numpy(), n, seed)])
 
 
 def spread(features: NDArray[np.float32], n: int, seed: int) -> NDArray[np.int64]:

@@ -158,7 +158,7 @@ def test_bad_files_are_skipped_named_and_counted(home: Path) -> None:
     assert "line\nbreak, and comma.png" in {row["path"] for row in rows}
     assert "0001.png" not in {row["path"] for row in rows}
     assert "1 files skipped" in done.stderr
-    assert "0001.png: not an image that Pillow knows" in done.stderr
+    assert "0001.png: it holds no bytes" in done.stderr
 
 
 def test_images_that_were_labelled_are_told(home: Path) -> None:

@@ -4,17 +4,21 @@ import json
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
+from PIL import Image, ImageOps
 
 from gpu_ssl.config import FitConfig, TrainConfig
+from gpu_ssl.data.decoding import decode
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.data.own import UNLABELLED, OwnImages
+from gpu_ssl.data.preparation import Preparation
 from gpu_ssl.errors import DependencyError, StorageError
 from gpu_ssl.fitted.fitting import Fit, fit
-from gpu_ssl.fitted.onnx_file import export
+from gpu_ssl.fitted.onnx_file import describe_preparation, export
 from gpu_ssl.runtime.progress import SILENT
 from tests.fitted.conftest import CONFIG, own
 
@@ -54,6 +58,63 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Fit:
     own = OwnImages(tuple(map(str, range(40))), images, labels, ("été", "winter"), {})
     config = FitConfig(method="m1", device="cpu", train=TrainConfig.of(epochs=1, augment=False))
     return fit(own, config, tmp_path_factory.mktemp("tiny") / "checkpoint.json", SILENT)
+
+
+def prepared(path: Path, told: dict[str, Any]) -> np.ndarray:
+    """Prepare an image by what the file tells, and nothing else."""
+    image = ImageOps.exif_transpose(Image.open(path))
+    if image.mode.startswith("I;16"):
+        high = 65535 if told["high"] is None else told["high"]
+        levels = np.rint((np.asarray(image, float) - (told["low"] or 0)) * 255 / (high - (told["low"] or 0)))
+        image = Image.fromarray(levels.clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        image = Image.alpha_composite(
+            Image.new("RGBA", image.size, (told["ground"],) * 3), image.convert("RGBA")
+        )
+    image = image.convert(told["mode"])
+    width, height = told["width"], told["height"]
+    proportion = (image.width / image.height) / (width / height)
+    if max(proportion, 1 / proportion) > told["strip"]:
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    else:
+        size = (width, round(image.height / image.width * width))
+        if proportion < 1:
+            size = (round(image.width / image.height * height), height)
+        small = image.resize(size, Image.Resampling.BILINEAR)
+        image = Image.new(
+            told["mode"], (width, height), told["ground"] if told["mode"] == "L" else (told["ground"],) * 3
+        )
+        image.paste(small, (round((width - size[0]) * 0.5), round((height - size[1]) * 0.5)))
+    pixels = np.asarray(image)
+    return pixels[None] if told["mode"] == "L" else pixels.transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize("shape", [(1, 24, 24), (3, 17, 31)])
+def test_the_file_tells_how_to_prepare_images(tiny: Fit, tmp_path: Path, shape: tuple[int, int, int]) -> None:
+    rng = np.random.default_rng(0)
+    how = Preparation(low=0, high=4095, ground=255)
+    record = tiny.record.model_copy(update={"image_shape": shape, "preparation": how})
+    told = json.loads(json.dumps(describe_preparation(record)))
+    colours = rng.integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    files = {
+        "photo.jpg": Image.fromarray(colours),
+        "tall.png": Image.fromarray(colours[:, :33]),
+        "strip.png": Image.fromarray(colours[:7]),
+        "deep.png": Image.fromarray(rng.integers(0, 4096, (50, 40), dtype=np.uint16)),
+        "glass.png": Image.fromarray(rng.integers(0, 256, (30, 44, 4), dtype=np.uint8)),
+    }
+    for name, image in files.items():
+        image.save(tmp_path / name)
+    files["photo.jpg"].save(tmp_path / "turned.jpg", exif=turned)
+    for path in tmp_path.iterdir():
+        assert np.array_equal(prepared(path, told), decode(path, shape, how).pixels), path.name
+
+
+def test_the_metadata_hold_all_of_it(tiny: Fit, tmp_path: Path) -> None:
+    told = session(tiny, tmp_path).get_modelmeta().custom_metadata_map
+    assert json.loads(told["preparation"]) == json.loads(json.dumps(describe_preparation(tiny.record)))
 
 
 @pytest.mark.parametrize("which", ["fitted", "hybrid"])

@@ -1,0 +1,108 @@
+"""Keeps trained encoders in the cache: another fit to the same images takes them up.
+
+What an encoder learns depends on the images and the settings alone, not on the labels, and training is
+deterministic on a machine: what is kept is what training anew would give.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+
+import gpu_ssl
+from gpu_ssl import catalog
+from gpu_ssl.config import LearningConfig
+from gpu_ssl.encoders.encoder import Encoder
+from gpu_ssl.encoders.fitting import TrainingImages
+from gpu_ssl.encoders.saving import build_encoder, describe_encoder
+from gpu_ssl.encoders.vae import VAEEncoder
+from gpu_ssl.errors import GpuSslError, StorageError
+from gpu_ssl.records import TrainingRecord
+from gpu_ssl.runtime import tensor_file
+from gpu_ssl.runtime.cache import cache_folder, cache_folders, forget_old, mark_used
+from gpu_ssl.runtime.device import resolve_precision
+
+KIND = "encoders"
+"""Folder of the cache."""
+
+
+def load_kept(names: Iterable[str], images: TrainingImages, config: LearningConfig) -> list[Encoder]:
+    """Return those encoders that an earlier fit to the same images has left, on the device of the images.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Names of the catalog.
+    images : TrainingImages
+        What they learned from.
+    config : LearningConfig
+        All settings of learning.
+    """
+    found = []
+    for name in names:
+        for folder in cache_folders(KIND):
+            encoder = _load(folder / _file_name(name, images, config))
+            if encoder is not None:
+                found.append(encoder.to(images.device))
+                break
+    return found
+
+
+def keep(encoders: Mapping[str, Encoder], images: TrainingImages, config: LearningConfig) -> None:
+    """Leave encoders for the next fit; where the cache cannot be written to, do nothing.
+
+    Parameters
+    ----------
+    encoders : mapping of str to Encoder
+        Trained on `images` under `config`.
+    images, config
+        See `load_kept`.
+    """
+    try:
+        folder = cache_folder(KIND, temporary=False)
+        forget_old(folder)
+        for name, encoder in encoders.items():
+            training = encoder.training_record if isinstance(encoder, VAEEncoder) else None
+            described = {
+                "encoder": describe_encoder(encoder),
+                "training": training and training.model_dump(mode="json"),
+            }
+            path = folder / _file_name(name, images, config)
+            tensor_file.save(path, dict(encoder.state_dict()), described)
+    except GpuSslError:
+        return
+
+
+def _load(path: Path) -> Encoder | None:
+    if not path.is_file():
+        return None
+    try:
+        tensors, described = tensor_file.load(path)
+        encoder = build_encoder(described["encoder"], tensors)
+        if isinstance(encoder, VAEEncoder):
+            encoder.training_record = TrainingRecord.model_validate(described["training"])
+    except (StorageError, ValidationError, AttributeError, KeyError, TypeError, ValueError, RuntimeError):
+        return None  # damaged: it is trained anew
+    mark_used(path, *path.parent.glob(f"{path.stem}-*.safetensors"))
+    return encoder
+
+
+def _file_name(name: str, images: TrainingImages, config: LearningConfig) -> str:
+    """Return a name made of all that decides what an encoder learns."""
+    learned_from = {
+        "gpu_ssl": gpu_ssl.__version__,
+        "torch": torch.__version__,
+        "encoder": name,
+        "images": images.sha256,
+        "mirrored": images.mirrored,
+        "device": images.device.type,
+        "precision": str(resolve_precision(config.train.precision, images.device)),
+        "seed": config.seed,
+        "model": config.model.model_dump(mode="json"),
+        "train": config.train.model_dump(mode="json"),
+    }
+    digest = hashlib.sha256(json.dumps(learned_from, sort_keys=True).encode()).hexdigest()
+    return f"{catalog.encoder(name).name}-{digest[:32]}.json"

@@ -1,0 +1,103 @@
+"""``gpu-ssl check``: what it tells of a folder, on a terminal and as JSON; and that it trains nothing."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.program import run_program
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Photographs with a few of the things that go wrong."""
+    rng = np.random.default_rng(0)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for i in range(12):
+        Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(photos / f"{i}.png")
+    (photos / "0.png").write_bytes((photos / "1.png").read_bytes())
+    Image.new("RGB", (20, 20), "red").save(photos / "2.png")
+    (photos / "3.png").write_bytes((photos / "3.png").read_bytes()[:300])
+    Image.fromarray(rng.integers(0, 256, (10, 400, 3), dtype=np.uint8)).save(photos / "4.png")
+    (photos / "raw.cr2").write_bytes(b"II*\0" + bytes(99))
+    (tmp_path / "labels.csv").write_text(
+        "file;class\n0.png;cat\n1.png;dog\n3.png;fox\n5.png;Cat\n6.png;-1\n7;dog\n8.png;cat\n8.png;dog\n"
+    )
+    return tmp_path
+
+
+def program(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return run_program(root, *arguments, environment={"XDG_CACHE_HOME": str(root / "cache")})
+
+
+def test_all_is_told_as_json_and_on_stderr(root: Path) -> None:
+    done = program(root, "check", "photos", "--labels", "labels.csv", "--json")
+    assert done.returncode == 0
+    found = json.loads(done.stdout)
+    assert found["images"] == 11
+    assert found["image_shape"] == [3, 20, 20]
+    assert found["classes"] == {"Cat": 1, "cat": 1, "dog": 2}
+    assert found["labelled"] == 4
+    assert {entry["path"] for entry in found["skipped"]} == {"3.png", "raw.cr2"}
+    kinds = {}
+    for problem in found["problems"]:
+        kinds.setdefault(problem["kind"], []).append(problem)
+        assert problem["message"] in done.stderr
+    assert {
+        kind: kinds[kind][0]["paths"] for kind in ("blank", "unreadable", "extreme-shape", "duplicate")
+    } == {
+        "blank": ["2.png"],
+        "unreadable": ["3.png"],
+        "extreme-shape": ["4.png"],
+        "duplicate": ["0.png", "1.png"],
+    }
+    assert kinds["unsupported-format"][0]["paths"] == ["raw.cr2"]
+    assert {tuple(p["paths"]) for p in kinds["conflicting-labels"]} == {("0.png", "1.png"), ("8.png",)}
+    assert kinds["lost-class"][0]["paths"] == ["fox"]
+    assert len(kinds["suspicious-class"]) == 2
+    assert [path.name for path in (root / "cache" / "gpu-ssl").iterdir()] == ["decoded"]
+
+
+def test_a_terminal_sees_a_table(root: Path) -> None:
+    done = program(root, "check", "photos", "--labels", "labels.csv")
+    assert done.returncode == 0
+    assert "11 images of 20 x 20 pixels, in colour; 4 labelled, 3 classes" in done.stdout
+    assert "dog" in done.stdout
+    done = program(root, "check", "photos")
+    assert done.returncode == 0
+    assert "0 labelled, 0 classes" in done.stdout
+    assert "no image has a label" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("nothing",), 2, "nothing does not exist"),
+        (("photos", "--labels", "none.csv"), 2, "cannot read none.csv"),
+        (
+            ("photos", "--labels", "labels.csv", "--label-column", "x"),
+            2,
+            "no column 'x'; its columns are file, class",
+        ),
+        (("photos", "--image-size", "3"), 2, "--image-size"),
+    ],
+)
+def test_what_cannot_be_is_one_line(root: Path, arguments: tuple[str, ...], code: int, words: str) -> None:
+    done = program(root, "check", *arguments)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_options_are_named_as_options(root: Path) -> None:
+    frames = [Image.new("L", (9, 9), value) for value in (0, 90)]
+    frames[0].save(root / "photos" / "scan.tif", save_all=True, append_images=frames[1:])
+    done = program(root, "check", "photos", "--json")
+    assert "--pages all takes each as an image" in done.stdout
+    assert "`" not in done.stdout + done.stderr
+    done = program(root, "check", "photos", "--json", "--pages", "all")
+    assert json.loads(done.stdout)["images"] == 13
