@@ -12,6 +12,8 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -24,6 +26,8 @@ STANDARD_LABEL_COUNTS: Final = (100, 600, 1000, 3000)
 Preset = Literal["modern", "paper"]
 Effort = Literal["auto", "quick", "best"]
 """What the method ``auto`` may spend: seconds, or the training of a network."""
+
+ClassWeight = Literal["none", "balanced"]
 
 LabelCount = int | Literal["full"]
 LabelCounts = tuple[LabelCount, ...] | Literal["all"]
@@ -195,10 +199,15 @@ class TrainConfig(Settings):
 
 
 class SVMConfig(Settings):
-    """The support vector machine on the latents."""
+    """The support vector machine on the latents.
+
+    With `class_weight` ``balanced`` the penalty C of a class is multiplied by n / (k n_c), where n_c of the n
+    labelled images are of this one of the k classes: rare classes count as much as frequent ones.
+    """
 
     C: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     gamma: Annotated[Literal["scale"] | float, BeforeValidator(_gamma)] = "scale"
+    class_weight: ClassWeight = "none"
 
 
 class LearningConfig(Settings):
@@ -231,6 +240,18 @@ class FitConfig(MethodConfig):
     effort: Effort = "quick"
     image_size: int | None = Field(default=None, ge=8, le=256)
     mirror: bool = True
+
+    @field_validator("method")
+    @classmethod
+    def _fits_what_is_weighted(cls, name: str, others: ValidationInfo) -> str:
+        svm = others.data.get("svm")
+        if svm is not None and svm.class_weight != "none" and not catalog.method(name).svm:
+            weighted = ", ".join(spec.name for spec in catalog.METHODS if spec.svm and not spec.baseline)
+            raise ValueError(
+                f"it fits no SVM, whose classes `class_weight={svm.class_weight}` would weigh; leave that "
+                f"out, or take one of {weighted}"
+            )
+        return name
 
 
 class RunConfig(MethodConfig):

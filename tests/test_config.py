@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gpu_ssl.config import DataConfig, ModelConfig, RunConfig, SVMConfig, TrainConfig, parse_label_counts
+from gpu_ssl.config import (
+    DataConfig,
+    FitConfig,
+    ModelConfig,
+    RunConfig,
+    SVMConfig,
+    TrainConfig,
+    parse_label_counts,
+)
 from gpu_ssl.errors import UsageError
 
 COUNTS = st.lists(st.one_of(st.just("full"), st.integers(1, 10**9)), min_size=1, max_size=8)
@@ -28,6 +36,16 @@ def test_what_is_no_label_count_is_refused_by_name(text: str) -> None:
     assert "100,2000" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("method", ["graph", "m2", "m1m2"])
+def test_classes_are_weighed_by_methods_that_fit_an_svm(method: str) -> None:
+    svm = SVMConfig(class_weight="balanced")
+    with pytest.raises(UsageError, match=f"`method` '{method}': it fits no SVM.*take one of m1, hybrid"):
+        FitConfig.of(svm=svm, method=method)
+    assert FitConfig.of(svm=SVMConfig(), method=method).svm.class_weight == "none"
+    for other in ("auto", "m1", "consistency"):
+        assert FitConfig.of(svm=svm, method=other).svm == svm
 
 
 def test_all_stays_all() -> None:

@@ -24,6 +24,8 @@ class MethodSpec:
         Whether it trains a network for each choice of labels.
     shared : bool
         Whether several ranks can share its work: all that is long in it is the VAE.
+    svm : bool
+        Whether it fits an SVM, or may choose a method that does.
     baseline : str
         Which tables it is a baseline of: ``always`` of all, ``networks`` of those with a method that trains
         networks, "" of none.
@@ -38,6 +40,7 @@ class MethodSpec:
     free: bool = False
     trains: bool = False
     shared: bool = False
+    svm: bool = True
     baseline: Literal["", "always", "networks"] = ""
 
 
@@ -75,6 +78,7 @@ METHODS: tuple[MethodSpec, ...] = (
         encoder="vae",
         free=True,
         shared=True,
+        svm=False,
     ),
     MethodSpec(
         "consistency",
@@ -104,6 +108,7 @@ METHODS: tuple[MethodSpec, ...] = (
         encoder="pixels",
         teacher="vae",
         trains=True,
+        svm=False,
     ),
     MethodSpec(
         "m1m2",
@@ -113,6 +118,7 @@ METHODS: tuple[MethodSpec, ...] = (
         encoder="vae",
         teacher="vae",
         trains=True,
+        svm=False,
     ),
     MethodSpec(
         "cnn",

@@ -63,6 +63,14 @@ SVM = click.option(
     help="SVM library.",
 )
 SVM_C = click.option("--svm-c", type=float, help=f"Penalty C of the SVM.  [default: {SVMConfig().C:g}]")
+CLASS_WEIGHT = click.option(
+    "--class-weight",
+    type=click.Choice(["balanced", "none"]),
+    default=SVMConfig().class_weight,
+    show_default=True,
+    help="balanced: SVMs give rare classes as much weight as frequent ones, by a penalty C in inverse "
+    "proportion to the labelled images of a class.",
+)
 ENCODER = click.option(
     "--encoder",
     metavar="NAME",

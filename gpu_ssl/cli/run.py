@@ -12,6 +12,7 @@ import click
 from gpu_ssl.cli.data import DATA_DIR
 from gpu_ssl.cli.options import (
     CACHE_DIR,
+    CLASS_WEIGHT,
     DEVICE,
     EFFORT_CHOICES,
     EFFORT_HELP,
@@ -88,6 +89,7 @@ NOT_SETTINGS = {"output", "resume", "as_json", "plots", "quiet"}
 )
 @vae_options
 @SVM_C
+@CLASS_WEIGHT
 @click.option("--svm-gamma", help="Kernel width of the SVM: 'scale' or a number.  [default: scale]")
 @DEVICE
 @SVM
@@ -212,7 +214,9 @@ def make_config(options: dict[str, Any]) -> RunConfig:
         data=DataConfig.of(dataset=options["dataset"], data_dir=data_dir and data_dir.absolute()),
         model=model,
         train=train,
-        svm=SVMConfig.of(C=options["svm_c"], gamma=options["svm_gamma"]),
+        svm=SVMConfig.of(
+            C=options["svm_c"], gamma=options["svm_gamma"], class_weight=options["class_weight"]
+        ),
         labels=parse_label_counts(options["labels"]),
         **{name: options[name] for name in names},
     )

@@ -11,6 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from gpu_ssl.config import FitConfig, SVMConfig
+from gpu_ssl.data.labels import is_no_label
 from gpu_ssl.data.own import UNLABELLED, OwnImages
 from gpu_ssl.encoders.encoder import BLOCK
 from gpu_ssl.errors import UsageError
@@ -30,8 +31,8 @@ class SemiSupervisedClassifier(
 ):
     """Classify images of which a few carry a label; an encoder learns from all of them.
 
-    X is what `VAETransformer` takes. In `y`, -1 stands for no label, and where labels are words an empty one
-    does too. Probabilities are calibrated by cross-validation on the labelled images.
+    X is what `VAETransformer` takes. In `y`, -1, NaN, None, an empty word or one like "unlabelled" stands
+    for no label. Probabilities are calibrated by cross-validation on the labelled images.
 
     Parameters
     ----------
@@ -41,6 +42,8 @@ class SemiSupervisedClassifier(
         How to use the labels; see ``gpu-ssl fit --help``. ``auto`` chooses by cross-validation.
     encoder : str, optional
         Features to work on, such as ``vae``, ``hog`` or ``vae+hog``; by default those the method is made for.
+    class_weight : {"balanced"}, optional
+        ``balanced`` multiplies the penalty of each class by n_labelled / (n_classes * count of the class).
     effort : {"quick", "best", "auto"}, default="quick"
         Whether ``auto`` may train a network, which takes minutes on a CPU; ``auto``: on a GPU only.
     latent_dim, kl_weight, network, epochs, batch_size, mirror, image_shape, random_state, device
@@ -79,6 +82,7 @@ class SemiSupervisedClassifier(
         *,
         method: str = "auto",
         encoder: str | None = None,
+        class_weight: Literal["balanced"] | None = None,
         effort: Literal["quick", "best", "auto"] = "quick",
         latent_dim: int = 64,
         kl_weight: float = 0.05,
@@ -93,6 +97,7 @@ class SemiSupervisedClassifier(
         self.C = C
         self.method = method
         self.encoder = encoder
+        self.class_weight = class_weight
         self.effort = effort
         self.latent_dim = latent_dim
         self.kl_weight = kl_weight
@@ -196,6 +201,7 @@ class SemiSupervisedClassifier(
             config.svm.C,
             method=config.method,
             encoder=config.encoder,
+            class_weight="balanced" if config.svm.class_weight == "balanced" else None,
             effort=config.effort,
             latent_dim=config.model.latent_dim,
             kl_weight=config.model.kl_weight,
@@ -233,7 +239,7 @@ class SemiSupervisedClassifier(
         return FitConfig.of(
             **{
                 **dict(learning),
-                "svm": SVMConfig.of(C=self.C),
+                "svm": SVMConfig.of(C=self.C, class_weight=self.class_weight),
                 "mirror": self.mirror,
                 "method": self.method,
                 "encoder": self.encoder,
@@ -254,9 +260,11 @@ class SemiSupervisedClassifier(
 
 
 def is_labelled(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which of `labels` (n,) are labels: not -1, and no empty word."""
-    if labels.dtype.kind in "iuf":
+    """Return which of `labels` (n,) are labels: not -1, NaN or None, and no word such as "unlabelled"."""
+    if labels.dtype.kind in "iu":
         return np.asarray(labels != UNLABELLED, dtype=bool)
+    if labels.dtype.kind == "f":
+        return np.asarray((labels != UNLABELLED) & ~np.isnan(labels), dtype=bool)
     if labels.dtype.kind == "b":
         return np.ones(len(labels), bool)
-    return np.array([label not in (UNLABELLED, "", str(UNLABELLED)) for label in labels.tolist()], bool)
+    return np.array([not is_no_label(label) for label in labels.tolist()], bool)

@@ -102,7 +102,15 @@ def fit_svm(
     """Fit an SVM to labelled points (n, d). The classes must be 0 to their largest, each with a point."""
     gamma = scale_gamma(points) if config.gamma == "scale" else config.gamma
     penalty = Penalty(config.C, Kernel(gamma=gamma))
-    return fit_one_vs_one(backend, points, classes, int(classes.max()) + 1, penalty)
+    weights = balanced_weights(classes) if config.class_weight == "balanced" else None
+    return fit_one_vs_one(backend, points, classes, int(classes.max()) + 1, penalty, weights)
+
+
+def balanced_weights(classes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return n / (k n_c) for each of n points (n,), n_c of which are of its class, one of k."""
+    counts = np.bincount(classes)
+    weights: NDArray[np.float64] = len(classes) / (len(counts) * counts[classes])
+    return weights
 
 
 def fit_on(

@@ -1,5 +1,8 @@
 """cuML's SVC as a backend: each pair is one binary fit on the GPU, and nothing comes to the host.
 
+Small pairs of more than `MANY` classes are the exception: each takes cuML milliseconds and LIBSVM
+microseconds, so the host solves them.
+
 cuML's own multi-class SVC copies everything to the host and runs scikit-learn's one-vs-one there (cuml 26.10,
 ``cuml/multiclass``); its binary SVC does not. What this file relies on is held by tests/contract.
 
@@ -27,11 +30,22 @@ from sklearn import config_context
 from gpu_ssl.errors import DeviceError, TrainingError
 from gpu_ssl.runtime import interop
 from gpu_ssl.runtime.arrays import Array
-from gpu_ssl.svm.pairs import BinarySVM, Penalty, class_slices, solve_concurrently
+from gpu_ssl.svm._sklearn import ALONE, SklearnBackend
+from gpu_ssl.svm.pairs import (
+    BinarySVM,
+    PairSolutions,
+    Penalty,
+    class_slices,
+    join_pairs,
+    solve_concurrently,
+)
 
 WORKERS = 4
 """Pairs that are fitted at a time: the SMO solver works on one multiprocessor for most of its time. Of 1 to
 32, 4 was best or near it on an H200 (docs/benchmarks.md)."""
+
+MANY = 50
+"""Classes: 51 have 1275 pairs, and 45 took 0.2 s on an H200."""
 
 LARGEST_CACHE_MIB = 1024
 """cuML's default. It allocates the whole of its kernel cache in every fit, however few points there are."""
@@ -65,8 +79,13 @@ class CumlBackend:
         sizes: Sequence[int],
         penalty: Penalty,
         weights: NDArray[np.float64] | None,
-    ) -> list[BinarySVM]:
+    ) -> PairSolutions:
         """Solve the binary problem of every pair; see `svm.backend.SVMBackend`."""
+        if len(sizes) > MANY and 2 * sum(sizes) <= ALONE * len(sizes):
+            solved = SklearnBackend().solve_pairs(self.to_host(grouped), sizes, penalty, weights)
+            return PairSolutions(
+                self.from_host(solved.duals), self.from_host(solved.intercepts), solved.n_iter
+            )
         torch.cuda.empty_cache()
         classes = class_slices(sizes)
         on_device = None if weights is None else cupy.asarray(weights, dtype=grouped.dtype)
@@ -86,7 +105,7 @@ class CumlBackend:
                 cupy.cuda.Stream.ptds.synchronize()
                 return solution
 
-        return solve_concurrently(solve, sizes, WORKERS)
+        return join_pairs(solve_concurrently(solve, sizes, WORKERS), sizes)
 
 
 def _solve(points: Array, n_first: int, penalty: Penalty, weights: Array | None) -> BinarySVM:

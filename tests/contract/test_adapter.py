@@ -141,6 +141,25 @@ def test_the_adapter_gives_what_scikit_learn_gives(
     assert HostSVC.fitted == 15
 
 
+def test_small_pairs_of_many_classes_are_solved_on_the_host(
+    backend: _cuml.CumlBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One copy of the labelled points goes there, and the solutions come back."""
+    monkeypatch.setattr(_cuml.CumlBackend, "to_host", lambda self, array: to_host(array))
+    monkeypatch.setattr(_cuml.CumlBackend, "from_host", lambda self, array: to_device(array))
+    points, labels = clouds(120, _cuml.MANY + 1, 4, seed=0)
+    expected = fit_one_vs_one(
+        SklearnBackend(), points, labels, _cuml.MANY + 1, Penalty(2.0, Kernel(gamma=0.25))
+    )
+    model = fit_on_device(backend, points, labels, Kernel(gamma=0.25))
+    assert HostSVC.fitted == 0
+    assert model.duals.device == DEVICE
+    np.testing.assert_array_equal(to_host(model.duals), expected.duals)
+    monkeypatch.setattr(_cuml, "ALONE", 0)
+    fit_on_device(backend, points[labels < 9], labels[labels < 9], Kernel(gamma=0.25))
+    assert HostSVC.fitted == 36
+
+
 def fit_on_device(
     backend: _cuml.CumlBackend,
     points: NDArray[Any],
