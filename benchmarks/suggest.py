@@ -90,7 +90,7 @@ class Trial:
             found.append(float(np.mean(classifier.predict(self.test) == self.dataset.test.labels)))
             if len(rows) >= LAST:
                 return found
-            calibration, _ = judge(self.train, labelled, options)
+            calibration = judge(self.train, labelled, options, self.dataset.train.class_names).calibration
             rest = np.setdiff1d(np.arange(len(labels)), rows)
             others = self.train.subset(rest)
             decisions = classifier.decisions(others).astype(np.float64)

@@ -149,7 +149,7 @@ def _fit(
     """Fit, and write the model; other ranks than the first help, and end within."""
     from gpu_ssl.fitted.fitting import fit
     from gpu_ssl.fitted.storage import UNFINISHED, load, save
-    from gpu_ssl.report.card import write_card
+    from gpu_ssl.report.card import notes, write_card
     from gpu_ssl.runtime import tensor_file
     from gpu_ssl.runtime.files import write_text
 
@@ -163,8 +163,10 @@ def _fit(
         raise InterruptError("interrupted; the same command resumes") from None
     write_text(output / FOUND, json.dumps(described(images), indent=1))
     save(output, fitted.model, fitted.record)
-    write_card(output, fitted.record)
+    write_card(output, fitted.record, fitted.suspects)
     tensor_file.remove(unfinished)
+    for note in notes(fitted.record, output):
+        click.echo(f"gpu-ssl: {note}", err=True)
     return fitted
 
 

@@ -57,7 +57,9 @@ class SemiSupervisedClassifier(
         The encoder, the classifier and the calibration.
     record_ : ModelRecord
         All that is recorded of them: `record_.chosen` is the method, `record_.estimate` what to expect (None
-        where a class has one label).
+        where fewer than two classes have two labels).
+    suspects_ : tuple of SuspectLabel
+        Labels of `fit` that look wrong; their `path` is the position in X. Empty after `load`.
     pixels_ : PixelFormat
         How X becomes images.
     n_features_in_ : int
@@ -137,7 +139,7 @@ class SemiSupervisedClassifier(
         images = OwnImages(names, self.pixels_.to_images(X), classes, class_names, {})
         with tempfile.TemporaryDirectory() as folder:
             fitted = fit(images, self._config(), Path(folder) / "checkpoint.json", SILENT)
-        self.model_, self.record_ = fitted.model, fitted.record
+        self.model_, self.record_, self.suspects_ = fitted.model, fitted.record, fitted.suspects
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -176,7 +178,7 @@ class SemiSupervisedClassifier(
             raise UsageError(f"{folder} holds a model already; name another folder, or delete it")
         labels = tuple(self.classes_.tolist())
         record = self.record_.model_copy(update={"pixels": self.pixels_.record(), "class_labels": labels})
-        write_card(Path(folder), record)
+        write_card(Path(folder), record, self.suspects_)
         storage.save(Path(folder), self.model_, record)
 
     @classmethod
@@ -213,6 +215,7 @@ class SemiSupervisedClassifier(
             device=device,
         )
         known.model_, known.record_, known.pixels_ = model, record, PixelFormat.of_record(record)
+        known.suspects_ = ()
         known.classes_ = np.array(record.class_names if record.class_labels is None else record.class_labels)
         known.n_features_in_ = known.pixels_.sample_shape[0]
         return known

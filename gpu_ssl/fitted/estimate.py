@@ -1,7 +1,9 @@
 """Estimates how accurate a model will be, and calibrates it, by cross-validation on the labelled images."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,12 +20,13 @@ from gpu_ssl.fitted.calibration import (
     most_likely_first,
     reliability,
 )
-from gpu_ssl.fitted.records import Estimate
+from gpu_ssl.fitted.records import ClassScores, Estimate
 from gpu_ssl.methods.method import Labelled, Options
 from gpu_ssl.methods.validation import cross_validate, folds_of
 from gpu_ssl.methods.view import View
 from gpu_ssl.runtime.device import resolve_device
 from gpu_ssl.runtime.timing import Stopwatch
+from gpu_ssl.statistics import independent, wilson_interval
 from gpu_ssl.svm.backend import resolve_backend
 
 BASELINE_WORK = 7e9
@@ -31,40 +34,135 @@ BASELINE_WORK = 7e9
 pixels these are 3,000 images."""
 
 
-def judge(view: View, labelled: Labelled, options: Options) -> tuple[Calibration, Estimate | None]:
+UNLIKELY = 20.0
+"""A label looks wrong where another class is so many times as likely: of likelihood ratios and confidences
+the best measure of planted errors (docs/experiments/own-images.md)."""
+
+
+class Suspect(NamedTuple):
+    """A label that looks wrong: models that did not see it find another class far more likely.
+
+    `row` is that of the image in the view, `given` and `suggested` are classes, `confidence` is the
+    calibrated probability of the latter.
+    """
+
+    row: int
+    given: int
+    suggested: int
+    confidence: float
+
+
+class Judgement(NamedTuple):
+    """What is known of a model by its labelled images: see `judge`."""
+
+    calibration: Calibration
+    estimate: Estimate | None
+    suspects: tuple[Suspect, ...]
+
+
+def judge(
+    view: View,
+    labelled: Labelled,
+    options: Options,
+    class_names: Sequence[str],
+    alike: NDArray[np.int64] | None = None,
+) -> Judgement:
     """Judge labelled images by models that did not see their labels; make probabilities of what these say.
 
-    Where a class has a single labelled image there is no estimate, and the calibration is the one that many
+    Where fewer than two classes can be judged there is no estimate, and the calibration is the one that many
     images of other data came near to.
+
+    Parameters
+    ----------
+    view, labelled, options
+        See `methods.method`.
+    class_names : sequence of str
+        One name a class.
+    alike : ndarray of shape (n,), int64, optional
+        Groups of labelled images that count as one judgement, where these are not the groups of `labelled`.
     """
     folds = folds_of(labelled, options)
     if not folds:
-        return Calibration(), None
+        return Judgement(Calibration(), None, ())
     judged = cross_validate(view, labelled, options, folds)
     classes = labelled.classes[judged.positions]
     n_classes = labelled.n_classes
     calibration = fit_calibration(judged.decisions, classes, n_classes, judged.pairwise)
     probabilities = calibration.probabilities(judged.decisions.astype(np.float64), n_classes, judged.pairwise)
-    return calibration, _estimate(most_likely_first(probabilities, judged.predicted), classes)
-
-
-def _estimate(probabilities: NDArray[np.float64], classes: NDArray[np.int64]) -> Estimate:
-    from scipy.stats import binomtest
-
-    confidences, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == classes
-    interval = binomtest(int(right.sum()), len(right)).proportion_ci(0.95, method="wilson")
-    return Estimate(
-        right=int(right.sum()),
-        of=len(right),
-        low=float(interval.low),
-        high=float(interval.high),
-        calibration_error=expected_calibration_error(confidences, right),
-        bins=tuple(reliability(confidences, right)),
+    probabilities = most_likely_first(probabilities, judged.predicted)
+    groups = labelled.groups if alike is None else alike
+    groups = np.arange(len(labelled.rows)) if groups is None else groups
+    estimate = _estimate(class_names, classes, probabilities, groups[judged.positions])
+    apart = any(np.isin(groups[check], groups[learn]).any() for learn, check in folds)
+    rows = labelled.rows[judged.positions]
+    return Judgement(
+        calibration,
+        estimate.model_copy(update={"copies_apart": apart}),
+        _suspects(rows, classes, probabilities),
     )
 
 
-def with_baselines(estimate: Estimate, images: OwnImages, labelled: Labelled, config: FitConfig) -> Estimate:
-    """Add what an SVM on the pixels reaches on the same folds, and naming one class always."""
+def _estimate(
+    class_names: Sequence[str],
+    classes: NDArray[np.int64],
+    probabilities: NDArray[np.float64],
+    groups: NDArray[np.int64],
+) -> Estimate:
+    predicted, confidences = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    right = predicted == classes
+    worth = independent(groups)
+    low, high = wilson_interval(float(right.mean()), worth)
+    n = len(class_names)
+    cells, counts = np.unique(classes * n + predicted, return_counts=True)
+    support, named, hits = (
+        np.bincount(some, minlength=n).tolist() for some in (classes, predicted, classes[right])
+    )
+    scores = tuple(map(_class_scores, class_names, support, named, hits))
+    return Estimate(
+        right=int(right.sum()),
+        of=len(right),
+        independent=worth,
+        low=low,
+        high=high,
+        calibration_error=expected_calibration_error(confidences, right),
+        bins=tuple(reliability(confidences, right)),
+        classes=scores,
+        macro_f1=float(np.mean([own.f1 for own in scores if own.f1 is not None])),
+        confusion=tuple(
+            (cell // n, cell % n, count) for cell, count in zip(cells.tolist(), counts.tolist(), strict=True)
+        ),
+        not_judged=tuple(own.name for own in scores if not own.support),
+        most_frequent=max(support) / len(right),
+    )
+
+
+def _class_scores(name: str, support: int, named: int, hits: int) -> ClassScores:
+    """Make scores of the numbers of images that are of a class, that were given its name, and both."""
+    if not support:
+        return ClassScores(name=name, support=0, recall=None, precision=None, f1=None)
+    return ClassScores(
+        name=name,
+        support=support,
+        recall=hits / support,
+        precision=hits / named if named else None,
+        f1=2 * hits / (support + named),
+    )
+
+
+def _suspects(
+    rows: NDArray[np.int64], classes: NDArray[np.int64], probabilities: NDArray[np.float64]
+) -> tuple[Suspect, ...]:
+    """Return labels that look wrong, the least likely first."""
+    predicted, confidences = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    ratios = confidences / np.maximum(probabilities[np.arange(len(classes)), classes], 1e-12)
+    wrong = np.flatnonzero(ratios >= UNLIKELY)
+    wrong = wrong[np.lexsort((rows[wrong], -ratios[wrong]))]
+    columns = (rows, classes, predicted, confidences)
+    return tuple(map(Suspect._make, zip(*(column[wrong].tolist() for column in columns), strict=True)))
+
+
+def with_baseline(estimate: Estimate, images: OwnImages, labelled: Labelled, config: FitConfig) -> Estimate:
+    """Add what an SVM on the pixels reaches on the same folds."""
     most = int((BASELINE_WORK / math.prod(images.image_shape)) ** 0.5)
     some = np.sort(labelling_order(labelled.classes, config.seed, 0)[:most])
     host, _ = resolve_backend("sklearn", resolve_device("cpu"))
@@ -74,12 +172,10 @@ def with_baselines(estimate: Estimate, images: OwnImages, labelled: Labelled, co
     to_learn = TrainingImages(pixels, device, config.mirror, "")
     encoders = fit_encoders(["pixels"], to_learn, Training(config, Path()))
     view = View(pixels, encoders, host, Stopwatch(device), config.mirror, torch.float32)
-    here = Labelled(np.arange(len(own.rows)), own.classes)
-    folds = stratified_folds(own.classes, config.seed)
-    judged = cross_validate(view, here, Options("raw-svc", svm=config.svm), folds) if folds else None
-    return estimate.model_copy(
-        update={
-            "raw_pixels": judged and float(np.mean(judged.predicted == own.classes[judged.positions])),
-            "most_frequent": float(np.bincount(labelled.classes).max() / len(labelled.rows)),
-        }
-    )
+    here = own._replace(rows=np.arange(len(own.rows)))
+    folds = stratified_folds(own.classes, config.seed, own.groups)
+    if not folds:
+        return estimate
+    judged = cross_validate(view, here, Options("raw-svc", svm=config.svm), folds)
+    share = float(np.mean(judged.predicted == own.classes[judged.positions]))
+    return estimate.model_copy(update={"raw_pixels": share})

@@ -1,12 +1,12 @@
 """Fits a model to images of the user's own, and estimates how far to trust it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 import gpu_ssl
 from gpu_ssl import catalog
@@ -17,11 +17,12 @@ from gpu_ssl.encoders.encoder import Encoder
 from gpu_ssl.encoders.fitting import Training, TrainingImages, fit_encoders
 from gpu_ssl.encoders.vae import VAEEncoder
 from gpu_ssl.errors import DataError, UsageError
-from gpu_ssl.fitted.estimate import judge, with_baselines
+from gpu_ssl.fitted.estimate import Suspect, judge, with_baseline
 from gpu_ssl.fitted.kept_encoders import keep, load_kept
 from gpu_ssl.fitted.model import FittedModel
+from gpu_ssl.fitted.near_copies import find_groups
 from gpu_ssl.fitted.ood import fit_ood_score
-from gpu_ssl.fitted.records import ChoiceOfMethod, Estimate, ModelRecord
+from gpu_ssl.fitted.records import ChoiceOfMethod, ModelRecord, SuspectLabel
 from gpu_ssl.fitted.storage import describe_model
 from gpu_ssl.methods.method import (
     Labelled,
@@ -47,10 +48,11 @@ FEWEST = 8
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted model, all that is recorded of it, and the encoders that an earlier fit has trained."""
+    """A fitted model, all that is recorded of it, labels that look wrong, and encoders of an earlier fit."""
 
     model: FittedModel
     record: ModelRecord
+    suspects: tuple[SuspectLabel, ...] = ()
     reused: tuple[str, ...] = ()
 
 
@@ -102,10 +104,8 @@ def fit(
         encoders, reused = _fit_encoders(config, to_learn, training, base, keep_encoders)
         precision = resolve_precision(config.train.precision, device)
         view = View(images.images, encoders, backend, Stopwatch(device), config.mirror, precision)
-        rows = np.flatnonzero(images.labels != UNLABELLED)
-        labelled = Labelled(rows, images.labels[rows])
-        model, chosen, estimate = _fit_method(view, labelled, images, config, progress)
-    return Fit(model, _record(images, config, model, encoders, chosen, estimate), reused)
+        fitted = _fit_method(view, images, config, progress)
+    return replace(fitted, reused=reused)
 
 
 def _fit_encoders(
@@ -169,26 +169,45 @@ def _taken_over(
     return [encoder.to(images.device) for encoder in known]
 
 
-def _fit_method(
-    view: View, labelled: Labelled, images: OwnImages, config: FitConfig, progress: Progress
-) -> tuple[FittedModel, ChoiceOfMethod, Estimate | None]:
+def _fit_method(view: View, images: OwnImages, config: FitConfig, progress: Progress) -> Fit:
     """Fit the method, calibrate it, and estimate its accuracy, all on the labelled images."""
     asked = options_of(config, config.method, view.device)
-    # A copy of an image tells nothing about another.
-    once = labelled.take(_without_copies(images))
+    rows = np.flatnonzero(images.labels != UNLABELLED)
+    keys = np.unique(images.labelled_keys, return_inverse=True)[1]
+    groups = find_groups(view, rows, keys, None if images.groups is None else images.groups[rows])
+    labelled = Labelled(rows, images.labels[rows], groups.of_images)
+    # An equal image of the same label tells nothing.
+    first = np.sort(np.unique(np.stack([keys, labelled.classes]), axis=1, return_index=True)[1])
+    once = labelled.take(first)
+    if not folds_of(once, asked):
+        # A class whose images all look alike may be one burst, or simple: judged, and told.
+        once = once._replace(groups=groups.given[first])
     options, chosen = resolve(view, once, asked)
     trainings = 1 + len(folds_of(once, options))
     with progress.task(options.spec.title, trainings) as advance:
         options = replace(options, advance=advance)
-        calibration, estimate = judge(view, once, options)
+        judgement = judge(view, once, options, images.class_names, groups.of_images[first])
         classifier = fit_method(view, labelled, options)
-    if estimate is not None:
-        estimate = with_baselines(estimate, images, once, config)
+    estimate = judgement.estimate and with_baseline(judgement.estimate, images, once, config)
     ood = fit_ood_score(_ood_encoder(view, classifier.encoder), images.images, view.device, config.seed)
+    calibration = judgement.calibration
     model = FittedModel(classifier, calibration, ood, images.class_names, view.backend, view.device)
-    if chosen is None:
-        return model, ChoiceOfMethod(method=options.method), estimate
-    return model, ChoiceOfMethod(**chosen._asdict()), estimate
+    choice = ChoiceOfMethod(method=options.method) if chosen is None else ChoiceOfMethod(**chosen._asdict())
+    record = _record(images, config, model, view.encoders, choice).model_copy(
+        update={
+            "estimate": estimate,
+            "near_copies": groups.n_near_copies,
+            "suspects": len(judgement.suspects),
+        }
+    )
+    return Fit(model, record, tuple(_in_words(own, images) for own in judgement.suspects))
+
+
+def _in_words(suspect: Suspect, images: OwnImages) -> SuspectLabel:
+    classes = images.class_names
+    return SuspectLabel(
+        images.names[suspect.row], classes[suspect.given], classes[suspect.suggested], suspect.confidence
+    )
 
 
 def _ood_encoder(view: View, encoder: Encoder) -> Encoder:
@@ -197,21 +216,12 @@ def _ood_encoder(view: View, encoder: Encoder) -> Encoder:
     return vaes[0] if vaes else plain(encoder.parts[0])
 
 
-def _without_copies(images: OwnImages) -> NDArray[np.int64]:
-    """Return the positions among the labelled of one of each image, in order; of each label that it has."""
-    labels = images.labels[images.labels != UNLABELLED].tolist()
-    several = [f"{key} {label}" for key, label in zip(images.labelled_keys, labels, strict=True)]
-    first: NDArray[np.int64] = np.sort(np.unique(several, return_index=True)[1])
-    return first
-
-
 def _record(
     images: OwnImages,
     config: FitConfig,
     model: FittedModel,
-    encoders: dict[str, Encoder],
+    encoders: Mapping[str, Encoder],
     chosen: ChoiceOfMethod,
-    estimate: Estimate | None,
 ) -> ModelRecord:
     labelled = np.flatnonzero(images.labels != UNLABELLED)
     counts = np.bincount(images.labels[labelled]).tolist()
@@ -230,7 +240,7 @@ def _record(
         images_sha256=images.sha256,
         labelled_keys=tuple(sorted(set(images.labelled_keys))),
         training=vaes[0].training_record if vaes else None,
-        estimate=estimate,
+        estimate=None,
         calibration={"slope": model.calibration.slope, "power": model.calibration.power},
         **describe_model(model.classifier, model.ood),
     )

@@ -1,14 +1,16 @@
 """What is recorded of a model next to its tensors: the content of ``model.json``."""
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from gpu_ssl.config import FitConfig
 from gpu_ssl.data.preparation import AS_IS, Preparation
 from gpu_ssl.records import Record, TrainingRecord
 
-SCHEMA: Literal[2] = 2
+SCHEMA: Literal[3] = 3
 KIND: Literal["gpu-ssl model"] = "gpu-ssl model"
 
 
@@ -20,22 +22,50 @@ class CalibrationBin(Record):
     accuracy: float
 
 
+class ClassScores(Record):
+    """How well one class is told from the others.
+
+    `support` of its images were judged, and `recall` is the share of them that was named right; `precision`
+    is the share of images given this name that it is true of. `f1` is the harmonic mean of both. None where
+    there is nothing to divide by.
+    """
+
+    name: str
+    support: int
+    recall: float | None
+    precision: float | None
+    f1: float | None
+
+
 class Estimate(Record):
     """What to expect of a model: labelled images are judged by models that did not see their labels.
 
     `of` images were judged: all by cross-validation; of a method that trains networks a fifth, held out once.
-    `low` and `high` bound the accuracy with 95 % confidence (Wilson's interval). `calibration_error` is the
-    expected calibration error of the probabilities, `bins` their reliability. `raw_pixels` is the accuracy
-    of an SVM on the pixels themselves, judged in the same way (on some of many images), and `most_frequent`
-    that of always naming the class with most labelled images.
+    Images of one group (near copies, and what the user says) are not on both sides of a fold; only where
+    `copies_apart` they are, since nothing could be judged otherwise. `low` and `high` bound the accuracy with
+    95 % confidence: Wilson's interval for `independent` judgements, a group counting as one.
+    `calibration_error` is the expected calibration error of the probabilities, `bins` their reliability.
+
+    `classes` has the scores of each class, in order; those of the classes `not_judged`, whose images are all
+    of one group, are None, and the accuracy is that of the others. `macro_f1` is the mean of the F1 scores.
+    `confusion` holds (true class, class named, number of images), by index, where the number is not 0.
+
+    `raw_pixels` is the accuracy of an SVM on the pixels themselves, judged in the same way (on some of many
+    images), and `most_frequent` that of always naming the class with most of the judged images.
     """
 
     right: int
     of: int
+    independent: float
     low: float
     high: float
     calibration_error: float
     bins: tuple[CalibrationBin, ...]
+    classes: tuple[ClassScores, ...]
+    macro_f1: float
+    confusion: tuple[tuple[int, int, int], ...]
+    not_judged: tuple[str, ...] = ()
+    copies_apart: bool = False
     raw_pixels: float | None = None
     most_frequent: float = 0.0
 
@@ -43,6 +73,22 @@ class Estimate(Record):
     def accuracy(self) -> float:
         """Share of the judged images that are named right."""
         return self.right / self.of
+
+    def confusion_matrix(self) -> NDArray[np.int64]:
+        """Return the confusion matrix (n_classes, n_classes): rows are true classes, columns those named."""
+        matrix = np.zeros((len(self.classes),) * 2, np.int64)
+        for true, named, count in self.confusion:
+            matrix[true, named] = count
+        return matrix
+
+
+class SuspectLabel(NamedTuple):
+    """A label that looks wrong, in words; see `fitted.estimate.Suspect`. `path` is the name of the image."""
+
+    path: str
+    label: str
+    suggested: str
+    confidence: float
 
 
 class ChoiceOfMethod(Record):
@@ -70,12 +116,13 @@ class ModelRecord(Record):
     `labelled_keys` are short hashes of the labelled images, to know them again. `encoder` and `classifier`
     are what `methods.saving.describe_classifier` returns; `calibration` and `ood` hold the numbers of
     `fitted.calibration.Calibration` and `fitted.ood.OODScore`, and `ood_encoder` describes the encoder of
-    the latter: the name of a part of `encoder`, or one of its own. `estimate` is None where a class has a
-    single labelled image; `pixels` is for models of arrays.
+    the latter: the name of a part of `encoder`, or one of its own. `estimate` is None where fewer than two
+    classes could be judged. `near_copies` is the number of labelled images that nearly equal another one,
+    `suspects` that of labels that look wrong; see `fitted.estimate`. `pixels` is for models of arrays.
     """
 
     kind: Literal["gpu-ssl model"] = KIND
-    schema_version: Literal[2] = Field(default=SCHEMA, alias="schema")
+    schema_version: Literal[3] = Field(default=SCHEMA, alias="schema")
     gpu_ssl: str
     created: str
     environment: dict[str, Any]
@@ -92,6 +139,8 @@ class ModelRecord(Record):
     labelled_keys: tuple[str, ...]
     training: TrainingRecord | None
     estimate: Estimate | None
+    near_copies: int = 0
+    suspects: int = 0
     encoder: dict[str, Any]
     classifier: dict[str, Any]
     calibration: dict[str, float]

@@ -1,5 +1,7 @@
 """What people read of a model: a card, and a diagram of how far its confidence is to be trusted."""
 
+import csv
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,30 +12,95 @@ from numpy.typing import NDArray
 
 from gpu_ssl import catalog
 from gpu_ssl.data.splits import FOLDS
-from gpu_ssl.fitted.records import Estimate, ModelRecord
+from gpu_ssl.fitted.records import Estimate, ModelRecord, SuspectLabel
+from gpu_ssl.report.confusion import confusion_figure
 from gpu_ssl.runtime.figures import new_figure
 from gpu_ssl.runtime.files import atomic_path, write_text
 
 FEW = 100
 """Judged images: fewer leave the interval too wide to rely on."""
 
+ALIKE = 0.9
+"""Share of independent judgements below which it is told that many are not."""
+
+LISTED = 5
+"""Classes that a line names."""
+
+SUSPECTS = "suspect-labels.csv"
+"""File beside a model: labels that look wrong."""
+
 
 def expectation(record: ModelRecord) -> str:
     """Say in one line what accuracy to expect."""
     estimate = record.estimate
     if estimate is None:
-        alone = [name for name, count in record.n_labelled.items() if count == 1]
-        which = f"class {alone[0]!r} has" if alone else "a class has"
-        return f"accuracy not known: {which} a single labelled image, so there is none to check with"
+        return f"accuracy not known: {_why_not_known(record)}"
     held_out = catalog.method(record.chosen.method).trains
     enough, how = (FOLDS * FEW, "held out once") if held_out else (FEW, "each left out in turn")
     line = (
         f"accuracy about {estimate.accuracy:.1%} (95 % interval {estimate.low:.1%} to "
         f"{estimate.high:.1%}), from {estimate.of} labelled images, {how}"
     )
-    if estimate.of < FEW:
-        line += f"; {estimate.of} are too few to rely on, label {enough} or more"
+    worth = max(1, round(estimate.independent))
+    if worth < ALIKE * estimate.of:
+        line += f"; in groups that count as one they are worth {worth}"
+    if worth < FEW:
+        line += f"; {worth} are too few to rely on, label {enough} or more"
     return line
+
+
+def _why_not_known(record: ModelRecord) -> str:
+    single = [name for name, count in record.n_labelled.items() if count == 1]
+    if single:
+        return f"class {single[0]!r} has a single labelled image, so there is none to check with"
+    return "all labelled images of a class belong to one group, so there is none to check with"
+
+
+def notes(record: ModelRecord, folder: Path = Path()) -> list[str]:
+    """Say what else there is to know of the labelled images of a model in `folder`: a line a kind."""
+    lines = []
+    estimate, labelled = record.estimate, sum(record.n_labelled.values())
+    if record.suspects:
+        lines.append(
+            f"{_counted(record.suspects, 'label looks', 'labels look')} wrong: see {folder / SUSPECTS}"
+        )
+    if estimate is not None and estimate.not_judged:
+        single = [name for name in estimate.not_judged if record.n_labelled[name] == 1]
+        grouped = [name for name in estimate.not_judged if record.n_labelled[name] > 1]
+        if single:
+            lines.append(
+                f"{_classes(single, 'has', 'have')} a single label and {_are(single)} not judged; "
+                "the accuracy is that of the others"
+            )
+        if grouped:
+            lines.append(
+                f"{_classes(grouped, 'is', 'are')} not judged: all labelled images of each are of one group, "
+                "or were not held out; the accuracy is that of the others"
+            )
+    if record.near_copies and estimate is not None:
+        where = (
+            "had to be on both sides of folds, since little else is left: the accuracy is that on more "
+            "of the same, and its interval counts all that look alike as one"
+            if estimate.copies_apart
+            else "stay in one fold, and count as one"
+        )
+        lines.append(
+            f"{record.near_copies} of {labelled} labelled images are near copies of another; they {where}"
+        )
+    return lines
+
+
+def _counted(n: int, one: str, more: str) -> str:
+    return f"{n} {one if n == 1 else more}"
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def _classes(names: Sequence[str], one: str, more: str) -> str:
+    listed = ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
+    return f"class {listed} {one}" if len(names) == 1 else f"classes {listed} {more}"
 
 
 def warning(estimate: Estimate | None) -> str | None:
@@ -53,8 +120,11 @@ def warning(estimate: Estimate | None) -> str | None:
     return None
 
 
-def write_card(folder: Path, record: ModelRecord) -> None:
-    """Write ``README.md`` and, where there is an estimate, ``reliability.png`` beside a model.
+def write_card(folder: Path, record: ModelRecord, suspects: Sequence[SuspectLabel] = ()) -> None:
+    """Write beside a model what people read of it.
+
+    That is ``README.md``, a table of labels that look wrong, and, where there is an estimate, the confusion
+    matrix as PNG and JSON and ``reliability.png``.
 
     Raises
     ------
@@ -62,15 +132,39 @@ def write_card(folder: Path, record: ModelRecord) -> None:
         If a file cannot be written.
     """
     write_text(folder / "README.md", _card(record))
-    if record.estimate is not None:
-        with atomic_path(folder / "reliability.png") as temporary:
-            reliability_diagram(record.estimate).savefig(temporary, dpi=120)
+    _write_suspects(folder / SUSPECTS, suspects)
+    estimate = record.estimate
+    if estimate is None:
+        return
+    matrix, names = estimate.confusion_matrix(), record.class_names
+    write_text(
+        folder / "confusion.json",
+        json.dumps({"classes": names, "true_by_predicted": matrix.tolist()}) + "\n",
+    )
+    title = f"{estimate.of} labelled images, each judged unseen: % of each class"
+    for name, figure in (
+        ("reliability", reliability_diagram(estimate)),
+        ("confusion", confusion_figure(matrix, names, title)),
+    ):
+        with atomic_path(folder / f"{name}.png") as temporary:
+            figure.savefig(temporary, dpi=120)
+
+
+def _write_suspects(path: Path, suspects: Sequence[SuspectLabel]) -> None:
+    # File names need not be UTF-8; they go out as they came in.
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(SuspectLabel._fields)
+        writer.writerows((*own[:-1], f"{own.confidence:.4f}") for own in suspects)
 
 
 def _card(record: ModelRecord) -> str:
     channels, height, width = record.image_shape
     n_labelled = sum(record.n_labelled.values())
-    rows = "\n".join(f"| {name} | {count:,} |" for name, count in record.n_labelled.items())
+    more = "".join(f"- {line[0].upper()}{line[1:]}.\n" for line in notes(record))
     return f"""# A classifier of images into {len(record.class_names)} classes
 
 Made by gpu-ssl {record.gpu_ssl} on {record.created} from {record.n_images:,} images,
@@ -79,15 +173,38 @@ Encoder: {record.encoder["name"]}.
 
 - Images are scaled to {width} x {height} pixels, {"grey" if channels == 1 else "in colour"}.
 - What to expect on images like the labelled ones: {expectation(record)}.{_beside(record.estimate)}
-- It always answers with one of its classes. An image unlike all it has seen shows in `ood_score`: above 1 it
-  is farther from the training images, or worse reconstructed, than 95 % of them are.
+{more}- It always answers with one of its classes. An image unlike all it has seen shows in `ood_score`: above
+  1 it is farther from the training images, or worse reconstructed, than 95 % of them are.
 
-| class | labelled images |
-|---|---|
-{rows}
+{_table(record)}
 
 Use it: `gpu-ssl predict THIS_FOLDER IMAGES`. All settings and versions are in `model.json`.
 """
+
+
+def _table(record: ModelRecord) -> str:
+    """Return the classes as a table, with what was found of each where there is an estimate."""
+    estimate, counts = record.estimate, record.n_labelled
+    if estimate is None:
+        rows = [f"| {_cell(name)} | {count:,} |" for name, count in counts.items()]
+        return "\n".join(["| class | labelled images |", "|---|---|", *rows])
+    rows = [
+        f"| {_cell(own.name)} | {counts[own.name]:,} | {own.support:,} | "
+        + " | ".join(_percent(value) for value in (own.recall, own.precision, own.f1))
+        + " |"
+        for own in estimate.classes
+    ]
+    head = "| class | labelled images | judged | recall | precision | F1 |"
+    mean = f"| mean of the classes | | | | | {_percent(estimate.macro_f1)} |"
+    return "\n".join([head, "|---|---|---|---|---|---|", *rows, mean])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
 
 
 def _why(record: ModelRecord) -> str:

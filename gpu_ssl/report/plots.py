@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from gpu_ssl import catalog
 from gpu_ssl.experiment import Outcome
 from gpu_ssl.records import CURVE_STEPS, Report, TrainingRecord
+from gpu_ssl.report.confusion import confusion_figure
 from gpu_ssl.runtime.figures import new_figure
 from gpu_ssl.runtime.files import atomic_path
 
@@ -95,25 +96,10 @@ def confusion_matrix(outcome: Outcome) -> Figure:
     n_classes = len(names)
     predictions = outcome.predictions[method]
     count = max(predictions)
-    matrix = np.zeros((n_classes, n_classes))
+    matrix = np.zeros((n_classes, n_classes), np.int64)
     for predicted in predictions[count]:
         np.add.at(matrix, (outcome.test_labels, predicted.classes), 1)
-    percent = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    side = 3 + 0.4 * n_classes
-    figure = new_figure(side, side)
-    axes = figure.add_subplot()
-    axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
-    axes.set_xticks(range(n_classes), names, rotation=90)
-    axes.set_yticks(range(n_classes), names)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    axes.set_title(f"{method}, {count:,} labels: % of each class")
-    if n_classes <= 20:
-        for (i, j), value in np.ndenumerate(percent):
-            if value >= 0.5:
-                colour = "white" if value > 50 else "black"
-                axes.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=8, color=colour)
-    return figure
+    return confusion_figure(matrix, names, f"{method}, {count:,} labels: % of each class")
 
 
 def feature_map(outcome: Outcome) -> Figure:

@@ -49,8 +49,8 @@ def test_nothing_is_pickled(saved: Path) -> None:
     ("change", "words"),
     [
         (lambda c: c.update(kind="other"), "does not describe a model"),
-        (lambda c: c.update(schema=99), "is of schema 99, and this gpu-ssl knows schema 2: upgrade gpu-ssl"),
-        (lambda c: c.update(schema="2"), "is of schema '2'"),
+        (lambda c: c.update(schema=99), "is of schema 99, and this gpu-ssl knows schema 3: upgrade gpu-ssl"),
+        (lambda c: c.update(schema="3"), "is of schema '3'"),
         (
             lambda c: (c.update(schema=1), c.pop("chosen")),
             r"was written by an earlier gpu-ssl \(schema 1\): fit the model again",

@@ -1,5 +1,7 @@
 """What people read of a model: the method, what to expect, and when not to use it."""
 
+import csv
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,16 +11,30 @@ import pytest
 from PIL import Image
 
 from gpu_ssl.config import FitConfig
-from gpu_ssl.fitted.records import CalibrationBin, ChoiceOfMethod, Estimate, ModelRecord
-from gpu_ssl.report.card import contact_sheet, expectation, warning, write_card
+from gpu_ssl.fitted.records import (
+    CalibrationBin,
+    ChoiceOfMethod,
+    ClassScores,
+    Estimate,
+    ModelRecord,
+    SuspectLabel,
+)
+from gpu_ssl.report.card import SUSPECTS, contact_sheet, expectation, notes, warning, write_card
 
 ESTIMATE = Estimate(
     right=270,
     of=300,
+    independent=300.0,
     low=0.861,
     high=0.929,
     calibration_error=0.02,
     bins=(CalibrationBin(size=300, confidence=0.88, accuracy=0.9),),
+    classes=(
+        ClassScores(name="cat", support=150, recall=0.96, precision=0.857, f1=0.906),
+        ClassScores(name="dog", support=150, recall=0.84, precision=0.955, f1=0.894),
+    ),
+    macro_f1=0.9,
+    confusion=((0, 0, 144), (0, 1, 6), (1, 0, 24), (1, 1, 126)),
     raw_pixels=0.85,
     most_frequent=0.5,
 )
@@ -58,8 +74,12 @@ def test_the_card_names_the_method_why_and_what_to_expect(tmp_path: Path) -> Non
     assert "30 x 20 pixels, in colour" in text
     assert "accuracy about 90.0% (95 % interval 86.1% to 92.9%), from 300 labelled images" in text
     assert "An SVM on the raw pixels reaches 85.0% on the same images." in text
-    assert "| dog | 150 |" in text
-    assert (tmp_path / "reliability.png").read_bytes().startswith(b"\x89PNG")
+    assert "| dog | 150 | 150 | 84.0% | 95.5% | 89.4% |" in text
+    assert "| mean of the classes | | | | | 90.0% |" in text
+    for name in ("reliability", "confusion"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    confusion = json.loads((tmp_path / "confusion.json").read_text())
+    assert confusion == {"classes": ["cat", "dog"], "true_by_predicted": [[144, 6], [24, 126]]}
 
 
 def test_a_method_that_was_asked_for_has_no_reason(tmp_path: Path) -> None:
@@ -81,7 +101,10 @@ def test_a_method_that_was_asked_for_has_no_reason(tmp_path: Path) -> None:
 def test_it_says_how_images_were_judged_and_how_many_would_do(method: str, of: int, words: str) -> None:
     """A method that trains networks is judged on a fifth of the labelled images, which is held out once."""
     record = RECORD.model_copy(
-        update={"chosen": ChoiceOfMethod(method=method), "estimate": changed(of=of, right=of // 2)}
+        update={
+            "chosen": ChoiceOfMethod(method=method),
+            "estimate": changed(of=of, independent=of, right=of // 2),
+        }
     )
     assert expectation(record).endswith(words)
 
@@ -92,7 +115,8 @@ def test_where_a_class_has_one_label_nothing_is_promised(tmp_path: Path) -> None
     assert warning(None) is None
     write_card(tmp_path, single)
     assert "accuracy not known" in (tmp_path / "README.md").read_text()
-    assert not (tmp_path / "reliability.png").exists()
+    assert "| dog | 9 |" in (tmp_path / "README.md").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", SUSPECTS]
 
 
 def test_what_is_useless_is_told(tmp_path: Path) -> None:
@@ -103,6 +127,53 @@ def test_what_is_useless_is_told(tmp_path: Path) -> None:
     assert "do not use this model" in (warning(useless) or "")
     write_card(tmp_path, RECORD.model_copy(update={"estimate": useless}))
     assert re.search(r"Beware: .*do not use", (tmp_path / "README.md").read_text())
+
+
+def test_labels_that_look_wrong_are_a_table_in_which_paths_are_as_they_were(tmp_path: Path) -> None:
+    write_card(tmp_path, RECORD)
+    assert (tmp_path / SUSPECTS).read_text() == "path,label,suggested,confidence\n"
+    name = "a,b \udce9.png"  # A name that is no UTF-8.
+    write_card(tmp_path, RECORD, [SuspectLabel(name, "cat", "dog", 0.98765)])
+    with (tmp_path / SUSPECTS).open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        assert list(csv.reader(file))[1] == [name, "cat", "dog", "0.9877"]
+
+
+def test_what_else_there_is_to_know_is_a_line_a_kind(tmp_path: Path) -> None:
+    assert notes(RECORD) == []
+    told = RECORD.model_copy(
+        update={
+            "suspects": 12,
+            "near_copies": 80,
+            "n_labelled": {"cat": 1, "dog": 199},
+            "estimate": changed(not_judged=("cat",), independent=60.0),
+        }
+    )
+    assert notes(told, Path("model")) == [
+        "12 labels look wrong: see model/suspect-labels.csv",
+        "class cat has a single label and is not judged; the accuracy is that of the others",
+        "80 of 200 labelled images are near copies of another; they stay in one fold, and count as one",
+    ]
+    write_card(tmp_path, told)
+    text = (tmp_path / "README.md").read_text()
+    assert "- 12 labels look wrong: see suspect-labels.csv.\n- Class cat has a single label" in text
+    assert "in groups that count as one they are worth 60; 60 are too few to rely on" in text
+
+
+def test_classes_of_one_group_and_copies_on_both_sides_are_told() -> None:
+    grouped = RECORD.model_copy(
+        update={"estimate": changed(not_judged=("cat", "dog")), "near_copies": 1, "suspects": 1}
+    )
+    one, two, three = notes(grouped)
+    assert one == "1 label looks wrong: see suspect-labels.csv"
+    assert two.startswith("classes cat, dog are not judged: all labelled images of each are of one group")
+    assert three.endswith("stay in one fold, and count as one")
+    apart = grouped.model_copy(update={"estimate": changed(copies_apart=True)})
+    assert "had to be on both sides of folds" in notes(apart)[1]
+    many = {f"c{number}": 1 for number in range(9)}
+    several = RECORD.model_copy(update={"estimate": changed(not_judged=tuple(many)), "n_labelled": many})
+    assert notes(several)[0].startswith("classes c0, c1, c2, c3, c4 and 4 more have a single label and are")
+    unknown = RECORD.model_copy(update={"estimate": None})
+    assert expectation(unknown).startswith("accuracy not known: all labelled images of a class belong to one")
 
 
 def test_a_sheet_shows_each_image_below_its_caption(tmp_path: Path) -> None:
