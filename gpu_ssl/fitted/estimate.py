@@ -22,7 +22,7 @@ from gpu_ssl.fitted.calibration import (
 )
 from gpu_ssl.fitted.records import ClassScores, Estimate
 from gpu_ssl.methods.method import Labelled, Options
-from gpu_ssl.methods.validation import cross_validate, folds_of
+from gpu_ssl.methods.validation import cross_validate, folds_of, folds_to_compare
 from gpu_ssl.methods.view import View
 from gpu_ssl.runtime.device import resolve_device
 from gpu_ssl.runtime.timing import Stopwatch
@@ -173,7 +173,7 @@ def with_baseline(estimate: Estimate, images: OwnImages, labelled: Labelled, con
     encoders = fit_encoders(["pixels"], to_learn, Training(config, Path()))
     view = View(pixels, encoders, host, Stopwatch(device), config.mirror, torch.float32)
     here = own._replace(rows=np.arange(len(own.rows)))
-    folds = stratified_folds(own.classes, config.seed, own.groups)
+    folds = folds_to_compare(stratified_folds(own.classes, config.seed, own.groups), own.n_classes)
     if not folds:
         return estimate
     judged = cross_validate(view, here, Options("raw-svc", svm=config.svm), folds)

@@ -10,7 +10,7 @@ from gpu_ssl import catalog
 from gpu_ssl.data.splits import Fold, labelling_order, stratified_folds
 from gpu_ssl.methods.graph import MANY
 from gpu_ssl.methods.method import Chosen, Classifier, Labelled, Options, fit_method
-from gpu_ssl.methods.validation import cross_validate
+from gpu_ssl.methods.validation import ENOUGH, cross_validate, folds_to_compare
 from gpu_ssl.methods.view import View
 
 QUICK = ("m1", "hybrid", "graph")
@@ -32,12 +32,12 @@ NETWORK = "consistency"
 CLEARLY = 2.0
 """Standard errors by which an SVM must be ahead of the network's teacher."""
 
-ENOUGH = 500
-"""Judgements that a choice should rest on: fewer labelled images are divided into folds several times."""
-
 MOST_DIVISIONS = 5
+"""Times that labelled images are divided into folds where they are fewer than `ENOUGH`."""
+
 MOST_LABELS = 2000
-"""Labelled images that candidates are compared on: a choice of equally many of each class, where more."""
+"""Labelled images that candidates are compared on: a choice of equally many of each class, where more; two of
+each class at least."""
 
 MOST_IMAGES = 10_000
 """Images that candidates are compared on, where there are more: a graph takes time with their square."""
@@ -101,7 +101,8 @@ def _lead(
 
 def _sample(view: View, labelled: Labelled, seed: int) -> tuple[View, Labelled]:
     """Return the images that candidates are compared on, the labelled ones among them, and these."""
-    chosen = labelled.take(np.sort(labelling_order(labelled.classes, seed, 0)[:MOST_LABELS]))
+    most = max(MOST_LABELS, 2 * labelled.n_classes)
+    chosen = labelled.take(np.sort(labelling_order(labelled.classes, seed, 0)[:most]))
     if len(view) <= MOST_IMAGES:
         return view, chosen
     others = np.setdiff1d(np.arange(len(view)), labelled.rows)
@@ -124,7 +125,7 @@ def _divisions(labelled: Labelled, seed: int) -> list[list[Fold]]:
         stratified_folds(labelled.classes, (seed + number) % 2**32, labelled.groups)
         for number in range(times)
     ]
-    return [folds for folds in divisions if folds]
+    return [folds_to_compare(folds, labelled.n_classes) for folds in divisions if folds]
 
 
 def _times_checked(labelled: Labelled, divisions: list[list[Fold]]) -> NDArray[np.int64]:

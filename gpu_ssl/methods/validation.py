@@ -12,6 +12,12 @@ from gpu_ssl.methods.view import View
 FOLDS_OF_NETWORKS = 1
 """Folds of a method that trains networks: it is judged on a fifth of the labelled images, by one training."""
 
+ENOUGH = 500
+"""Judgements that a comparison should rest on."""
+
+MANY_CLASSES = 200
+"""More make an SVM so dear (3 s of 1000 classes) that no more folds are compared than needed."""
+
 
 class Judged(NamedTuple):
     """What a method says of labelled images that it was not fitted on.
@@ -30,6 +36,14 @@ def folds_of(labelled: Labelled, options: Options) -> list[Fold]:
     """Return the folds in which a method is judged; none where fewer than two classes could be checked."""
     folds = stratified_folds(labelled.classes, options.seed, labelled.groups)
     return folds[:FOLDS_OF_NETWORKS] if options.spec.trains else folds
+
+
+def folds_to_compare(folds: list[Fold], n_classes: int) -> list[Fold]:
+    """Return the folds to compare methods in: of many classes as many as make `ENOUGH` judgements."""
+    if n_classes <= MANY_CLASSES or not folds:
+        return folds
+    judgements = np.cumsum([len(check) for _, check in folds])
+    return folds[: int(np.searchsorted(judgements, ENOUGH)) + 1]
 
 
 def cross_validate(view: View, labelled: Labelled, options: Options, folds: list[Fold]) -> Judged:

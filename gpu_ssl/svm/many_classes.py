@@ -8,7 +8,7 @@ classes (docs/experiments/many-classes.md).
 """
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace, device, is_torch_array
 
 from gpu_ssl.runtime.arrays import Array
 from gpu_ssl.svm.model import OneVsOneModel, margins_of, votes
@@ -73,8 +73,7 @@ class ClassScores:
         if self.width == self.model.n_classes**2:
             # So many support vectors has a class that all pairs are less work.
             return xp.argmax(votes(self._all_margins(values)), axis=1)
-        best = xp.argsort(scores, axis=1, descending=True)[:, :CANDIDATES]
-        candidates = xp.sort(best, axis=1)
+        candidates = _candidates(scores)
         places = xp.reshape(
             xp.take(self._places, xp.reshape(candidates, (-1,)), axis=0), (-1, CANDIDATES, self._most)
         )
@@ -90,6 +89,16 @@ class ClassScores:
         winners = xp.argmax(votes(margins), axis=1)
         first = CANDIDATES * xp.arange(n_points, device=device(values))
         return _at(xp.reshape(candidates, (-1,)), first + winners)
+
+
+def _candidates(scores: Array) -> Array:
+    """Return the classes of the largest scores, ascending, of shape (n, CANDIDATES)."""
+    if is_torch_array(scores):
+        # ONNX has no word for torch's sort.
+        best = scores.topk(CANDIDATES, dim=1).indices
+        return best.topk(CANDIDATES, dim=1, largest=False).values
+    xp = array_namespace(scores)
+    return xp.sort(xp.argsort(scores, axis=1, descending=True)[:, :CANDIDATES], axis=1)
 
 
 def _at(values: Array, places: Array) -> Array:

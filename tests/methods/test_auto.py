@@ -14,9 +14,9 @@ from gpu_ssl.data.splits import Fold
 from gpu_ssl.encoders.encoder import Encoder
 from gpu_ssl.errors import UsageError
 from gpu_ssl.methods import auto
-from gpu_ssl.methods.auto import ENOUGH, MOST_DIVISIONS, choose
+from gpu_ssl.methods.auto import MOST_DIVISIONS, choose
 from gpu_ssl.methods.method import Chosen, Labelled, Options, fit_method, resolve
-from gpu_ssl.methods.validation import Judged, cross_validate, folds_of
+from gpu_ssl.methods.validation import ENOUGH, Judged, cross_validate, folds_of
 from gpu_ssl.methods.view import View
 from tests.encoders import fitted
 from tests.methods import choose as choose_labelled

@@ -12,7 +12,14 @@ from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.data.splits import FOLDS, stratified_folds
 from gpu_ssl.encoders.encoder import Encoder
 from gpu_ssl.methods.method import Labelled, Options, fit_method
-from gpu_ssl.methods.validation import FOLDS_OF_NETWORKS, cross_validate, folds_of
+from gpu_ssl.methods.validation import (
+    ENOUGH,
+    FOLDS_OF_NETWORKS,
+    MANY_CLASSES,
+    cross_validate,
+    folds_of,
+    folds_to_compare,
+)
 from tests.encoders import fitted
 from tests.methods import choose, view_of
 
@@ -46,6 +53,15 @@ def test_a_method_that_trains_networks_is_judged_once(digits: Dataset) -> None:
     assert FOLDS_OF_NETWORKS == 1
     assert (len(learn), len(check)) == (80, 20)
     assert folds_of(labelled.take(np.array([0])), Options("m1")) == []
+
+
+def test_of_many_classes_no_more_folds_are_compared_than_needed() -> None:
+    few, many = (stratified_folds(np.repeat(np.arange(k), 3), 0) for k in (MANY_CLASSES, MANY_CLASSES + 100))
+    assert folds_to_compare(few, MANY_CLASSES) == few
+    assert folds_to_compare(many, MANY_CLASSES + 100) == many[:2]
+    assert sum(len(check) for _, check in many[:2]) >= ENOUGH > len(many[0][1])
+    assert folds_to_compare(many[:1], MANY_CLASSES + 100) == many[:1]
+    assert folds_to_compare([], MANY_CLASSES + 100) == []
 
 
 def test_judgements_are_those_of_models_on_the_other_folds(digits: Dataset, pixels: Encoder) -> None:
