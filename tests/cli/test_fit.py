@@ -37,7 +37,8 @@ def home(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Path:
     (root / "labels.csv").write_text("path,label\n" + "\n".join(lines) + "\n")
     command = ("fit", "train", "--labels", "labels.csv", "--output", "model", "--no-mirror")
     done = program(root, *command)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    assert all("look" in line or "near copies" in line for line in done.stderr.splitlines())
     (root / "said").write_text(done.stdout)
     return root
 
@@ -72,7 +73,16 @@ def test_a_fit_tells_what_to_expect(home: Path) -> None:
     assert "from 200 labelled images, each left out in turn" in said
     assert "gpu-ssl predict model IMAGES" in said
     names = sorted(path.name for path in (home / "model").iterdir() if path.suffix != ".safetensors")
-    assert names == ["README.md", "model.json", "reliability.png"]
+    assert names == [
+        "README.md",
+        "confusion.json",
+        "confusion.png",
+        "data.json",
+        "model.json",
+        "reliability.png",
+        "suspect-labels.csv",
+    ]
+    assert json.loads((home / "model" / "data.json").read_text())["labelled"] == 200
 
 
 def test_predict_names_digits_and_keeps_their_order(home: Path, digits: Dataset) -> None:
@@ -88,6 +98,56 @@ def test_predict_names_digits_and_keeps_their_order(home: Path, digits: Dataset)
         assert float(row["ood_score"]) >= 0
     confident = [float(row["confidence"]) > 0.9 for row in rows]
     assert np.mean(np.array(right)[confident]) > np.mean(right)
+
+
+def test_what_is_unsure_or_strange_can_be_named_unknown(home: Path) -> None:
+    usual = answers(program(home, "predict", "model", "test").stdout)
+    done = program(
+        home, "predict", "model", "test", "--min-confidence", "0.8", "--unknown-above", "1", "--probabilities"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = answers(done.stdout)
+    unknown = 0
+    for row, before in zip(rows, usual, strict=True):
+        probabilities = {name: float(row[name]) for name in row if name.startswith("p_")}
+        assert len(probabilities) == 10
+        assert sum(probabilities.values()) == pytest.approx(1, abs=1e-3)
+        assert max(probabilities, key=probabilities.__getitem__) == f"p_{before['label']}"
+        refused = float(row["confidence"]) < 0.8 or float(row["ood_score"]) > 1
+        unknown += refused
+        assert row["label"] == ("unknown" if refused else before["label"])
+    assert 0 < unknown < len(rows)
+
+
+def test_answers_can_be_given_back_as_labels(home: Path) -> None:
+    """With any bytes in the names of files, in each format; what is unknown is no label."""
+    folder = home / "back"
+    folder.mkdir()
+    for i, name in enumerate(
+        (b"a.png", b"comma, and \n line.png", b"\xff.png", "e\u0301.png".encode(), b"b.png")
+    ):
+        shutil.copy(home / "test" / f"{i:04d}.png", folder / os.fsdecode(name))
+    for kind in ("csv", "jsonl", "parquet"):
+        output = f"back.{kind}"
+        assert program(home, "predict", "model", "back", "--output", output).returncode == 0
+        found = json.loads(program(home, "check", "back", "--labels", output, "--json").stdout)
+        assert found["labelled"] == 5, kind
+    done = program(home, "predict", "model", "back", "--min-confidence", "1", "--output", "none.csv")
+    assert done.returncode == 0
+    assert "none.csv holds no label" in program(home, "check", "back", "--labels", "none.csv").stderr
+
+
+def test_without_a_model_typical_images_are_suggested(home: Path) -> None:
+    done = program(home, "suggest", "train", "-n", "30", "--output", "first.csv", "--sheet", "first.png")
+    assert done.returncode == 0
+    rows = answers((home / "first.csv").read_text())
+    assert len({row["path"] for row in rows}) == 30
+    assert all(row["label"] == "" and row["guess"] == "" for row in rows)
+    assert (home / "first.png").read_bytes().startswith(b"\x89PNG")
+    done = program(home, "suggest", "model")
+    assert done.returncode == 2
+    assert "is a model; give the images, too: gpu-ssl suggest model IMAGES" in done.stderr
+    assert program(home, "suggest", "-").returncode == 2
 
 
 def test_json_lines_a_file_and_stdin_say_the_same(home: Path) -> None:
