@@ -3,8 +3,8 @@
     python -m benchmarks.first_labels [--data-dir DIR]    # DIR has MNIST, where there is one
 
 Of each data set 3,000 training images are candidates and 5,000 others (of the digits the candidates) judge an
-SVM on HOG that is fitted to the chosen ones; 5 seeds, each with four fifths of the candidates. No test image is
-read.
+SVM on HOG that is fitted to the chosen ones; 5 seeds, each with four fifths of the candidates. No test image
+is read.
 """
 
 from pathlib import Path
