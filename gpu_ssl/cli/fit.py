@@ -25,6 +25,7 @@ from gpu_ssl.cli.options import (
 )
 from gpu_ssl.cli.own_options import described, reading_options, take_reading, tell_problems
 from gpu_ssl.cli.ranks import one_tells
+from gpu_ssl.cli.wording import as_options
 from gpu_ssl.config import FitConfig, SVMConfig
 from gpu_ssl.errors import InterruptError, RankError, UsageError
 
@@ -190,9 +191,11 @@ def tell_skipped(count: int, lines: list[str]) -> None:
     """Tell on stderr how many files were skipped, and the first of them."""
     if not count:
         return
-    click.echo(f"gpu-ssl: {count} files skipped, which are no readable images:", err=True)
+    from gpu_ssl.data.problems import counted, printable
+
+    click.echo(f"gpu-ssl: {counted(count, 'image')} skipped, as unreadable:", err=True)
     for line in lines[:LISTED]:
-        click.echo(f"  {line}", err=True)
+        click.echo(f"  {as_options(printable(line))}", err=True)
     if count > LISTED:
         click.echo(f"  and {count - LISTED} more", err=True)
 

@@ -217,7 +217,7 @@ def test_bad_files_are_skipped_named_and_counted(home: Path) -> None:
     assert len(rows) == 450
     assert "line\nbreak, and comma.png" in {row["path"] for row in rows}
     assert "0001.png" not in {row["path"] for row in rows}
-    assert "1 files skipped" in done.stderr
+    assert "1 image skipped, as unreadable" in done.stderr
     assert "0001.png: it holds no bytes" in done.stderr
 
 
