@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_rel
+from scipy.stats import binomtest, ttest_rel
 
 from gpu_ssl.records import Result
 from gpu_ssl.report.table import difference_table
-from gpu_ssl.statistics import paired_differences
+from gpu_ssl.statistics import independent, paired_differences, wilson_interval
 from tests.report.test_report import REPORT, result, text_of
 
 RESULTS: tuple[Result, ...] = (
@@ -34,3 +34,20 @@ def test_the_table_tells_points_and_their_interval() -> None:
     text = text_of(difference_table(report))
     assert "points more than M1" in text
     assert "+2.33 ± 1.43" in text
+
+
+@pytest.mark.parametrize(("right", "of"), [(0, 7), (7, 7), (60, 100)])
+def test_the_interval_of_a_share_is_wilsons(right: int, of: int) -> None:
+    expected = binomtest(right, of).proportion_ci(0.95, method="wilson")
+    assert wilson_interval(right / of, of) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_judgements_of_a_group_are_worth_one() -> None:
+    assert independent(np.arange(50)) == 50
+    assert independent(np.array([3])) == 1
+    # Ten of twenty each: fewer than ten by Student's quantile of few groups, many of few each hardly fewer.
+    assert 7.5 < independent(np.repeat(np.arange(10), 20)) < 10
+    assert 980 < independent(np.repeat(np.arange(1000), 2)) < 1000
+    # One large group among many images alone takes most of their worth.
+    assert independent(np.minimum(np.arange(200), 100)) < 5
+    assert independent(np.repeat([0, 1], 20)) < 0.2

@@ -1,6 +1,7 @@
 """The estimators of the whole pipeline: scikit-learn's contract, and digits learned from a few labels."""
 
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -175,3 +176,15 @@ def test_a_parameter_that_cannot_be_is_named(digits: Dataset, changes: dict[str,
 def test_what_cannot_be_learned_is_refused(digits: Dataset, change, words: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises((ValueError, DataError), match=words):
         clone(QUICK).fit(*change(*few(digits)))
+
+
+def test_labels_that_look_wrong_are_known_by_their_position(digits: Dataset, tmp_path: Path) -> None:
+    X, y = few(digits, 300)
+    y[7] = (y[7] + 5) % 10
+    model = clone(QUICK).set_params(method="svm", encoder="pixels").fit(X, y)
+    assert model.record_.suspects == len(model.suspects_) >= 1
+    found = {suspect.path: suspect for suspect in model.suspects_}
+    assert (found["7"].label, found["7"].suggested) == (str(y[7]), str(digits.train.labels[7]))
+    model.save(tmp_path / "model")
+    assert "\n7," in (tmp_path / "model" / "suspect-labels.csv").read_text()
+    assert SemiSupervisedClassifier.load(tmp_path / "model").suspects_ == ()
