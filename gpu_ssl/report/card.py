@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -141,12 +142,14 @@ def write_card(folder: Path, record: ModelRecord, suspects: Sequence[SuspectLabe
         folder / "confusion.json",
         json.dumps({"classes": names, "true_by_predicted": matrix.tolist()}) + "\n",
     )
-    title = f"{estimate.of} labelled images, each judged unseen: % of each class"
+    title = f"{estimate.of:,} labelled images: % of each class"
     for name, figure in (
         ("reliability", reliability_diagram(estimate)),
         ("confusion", confusion_figure(matrix, names, title)),
     ):
-        with atomic_path(folder / f"{name}.png") as temporary:
+        with atomic_path(folder / f"{name}.png") as temporary, warnings.catch_warnings():
+            # Of names in a script that the font lacks.
+            warnings.filterwarnings("ignore", "Glyph", UserWarning)
             figure.savefig(temporary, dpi=120)
 
 

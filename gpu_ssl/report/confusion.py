@@ -26,7 +26,7 @@ def confusion_figure(matrix: NDArray[np.int64], names: Sequence[str], title: str
     """
     n = len(names)
     percent = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    side = 3 + 0.4 * min(n, NAMED)
+    side = max(4.5, 3 + 0.4 * min(n, NAMED))
     figure = new_figure(side, side)
     axes = figure.add_subplot()
     axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
@@ -35,7 +35,7 @@ def confusion_figure(matrix: NDArray[np.int64], names: Sequence[str], title: str
         axes.set_yticks(range(n), names, parse_math=False)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(title)
+    axes.set_title(title, fontsize=10)
     if n <= NUMBERED:
         for (i, j), value in np.ndenumerate(percent):
             if value >= 0.5:

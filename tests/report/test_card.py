@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,24 @@ def test_classes_of_one_group_and_copies_on_both_sides_are_told() -> None:
     assert notes(several)[0].startswith("classes c0, c1, c2, c3, c4 and 4 more have a single label and are")
     unknown = RECORD.model_copy(update={"estimate": None})
     assert expectation(unknown).startswith("accuracy not known: all labelled images of a class belong to one")
+
+
+@pytest.mark.parametrize("n", [2, 30, 200])
+def test_a_confusion_matrix_of_any_number_of_classes_and_names_is_drawn(tmp_path: Path, n: int) -> None:
+    names = tuple(f"猫 $x {number}" for number in range(n))
+    scores = tuple(ClassScores(name=name, support=3, recall=1.0, precision=1.0, f1=1.0) for name in names)
+    told = RECORD.model_copy(
+        update={
+            "class_names": names,
+            "n_labelled": dict.fromkeys(names, 3),
+            "estimate": changed(classes=scores, confusion=tuple((i, i, 3) for i in range(n))),
+        }
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_card(tmp_path, told)
+    with Image.open(tmp_path / "confusion.png") as drawn:
+        assert 500 < drawn.size[0] < 4000
 
 
 def test_a_sheet_shows_each_image_below_its_caption(tmp_path: Path) -> None:
