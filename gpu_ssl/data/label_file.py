@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gpu_ssl.data.label_json import choice_in
 from gpu_ssl.data.label_tables import Row, Table, read_table, text_of, without_header
 from gpu_ssl.data.labels import clean, is_no_label, unify_numbers
-from gpu_ssl.data.problems import Problem, counted, examples
+from gpu_ssl.data.problems import Problem, counted, examples, printable
 from gpu_ssl.errors import DataError, UsageError
 
 # fmt: off
@@ -43,10 +44,12 @@ NO_COLUMNS = Columns()
 
 def first_of(names: Iterable[str], columns: Sequence[str]) -> str | None:
     """Return the column with the first of some names that there is."""
-    known = {
-        column.strip().lower().replace(" ", "_").replace("-", "_"): column for column in reversed(columns)
-    }
+    known = {_folded(column): column for column in reversed(columns)}
     return next((known[name] for name in names if name in known), None)
+
+
+def _folded(column: str) -> str:
+    return column.strip().lower().replace(" ", "_").replace("-", "_")
 
 
 @dataclass
@@ -104,19 +107,24 @@ def _read(path: Path, columns: Columns, is_image: Callable[[str], bool], given: 
     table = read_table(path)
     name_column, label_column, table = _choose_columns(path, table, columns, is_image)
     group_column = columns.group or first_of(GROUPS, table.columns)
-    if group_column is not None and group_column not in table.columns:
-        raise UsageError(f"{path} has no column {group_column!r}; its columns are {', '.join(table.columns)}")
+    for column in (name_column, label_column, group_column):
+        if f"{column} (2)" in table.columns:
+            raise DataError(f"{path} has several columns {column!r}; rename or delete all but one")
+    others = [name for name in table.columns if name != label_column and _folded(name) in LABELS]
+    if others and not columns.label:
+        message = f"{path}: the labels are in column {label_column!r}, not in {examples(others)}; "
+        given.problems.append(Problem("columns", len(others), (), message + "`label_column` names another"))
     found = 0
     for row in table.rows:
-        label = clean(text_of(row.cells.get(label_column, "")))
+        label = clean(choice_in(text_of(row.cells.get(label_column, "")).strip(), row.where))
         if is_no_label(label):
             if label:
                 given.taken_as_none[label] += 1
             label = ""
         group = text_of(row.cells.get(group_column, "")).strip() if group_column else ""
         found += bool(label)
-        if name := _name(row, name_column):
-            given.rows.append((row.where, name, label, group))
+        if _name(row, name_column):
+            given.rows.append((row.where, row.cells[name_column], label, group))
         elif label:
             raise DataError(f"{row.where} has a label, {label!r}, and no {name_column}")
     if not found:
@@ -135,10 +143,10 @@ def _choose_columns(
     asked = [name for name in (columns.path, columns.label, columns.group) if name is not None]
     for name in asked:
         if name not in table.columns:
-            raise UsageError(f"{path} has no column {name!r}; its columns are {', '.join(table.columns)}")
-    if not asked and by_name == (None, None) and len(table.columns) > 1 and is_image(table.columns[0]):
+            raise UsageError(f"{path} has no column {name!r}; its columns are {_listed(table.columns)}")
+    has_names = table.first is not None and by_name == (None, None) and len(table.columns) > 1
+    if has_names and not asked and any(is_image(name) for name in table.columns if name):
         table = without_header(table)
-        return "1", "2", table
     name_column = columns.path or by_name[0] or _column_of_images(table, is_image)
     label_column = columns.label or (by_name[1] if by_name[1] != name_column else None)
     groups = {first_of(GROUPS, table.columns), columns.group}
@@ -151,12 +159,16 @@ def _choose_columns(
         missing = " and ".join(
             kind for kind, column in (("path", name_column), ("label", label_column)) if column is None
         )
-        listed = f"its columns are {', '.join(table.columns)}" if table.columns else "it is empty"
+        listed = f"its columns are {_listed(table.columns)}" if table.columns else "it is empty"
         raise DataError(
             f"{path} has no column {missing}: {listed}; name them by `path_column` and `label_column`, or "
             "let the first line be path,label"
         )
     return name_column, label_column, table
+
+
+def _listed(columns: Sequence[str]) -> str:
+    return ", ".join(printable(name)[:50] for name in columns[:20]) + (", ..." if len(columns) > 20 else "")
 
 
 def _column_of_images(table: Table, is_image: Callable[[str], bool]) -> str | None:

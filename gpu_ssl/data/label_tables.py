@@ -2,17 +2,30 @@
 
 import csv
 import io
-import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gpu_ssl.data.label_json import cell_of, json_objects
 from gpu_ssl.errors import DataError, UsageError
 from gpu_ssl.runtime.optional import require
 
 DELIMITERS = (",", ";", "\t", "|", " ")
 LARGEST = 2**31
 """Bytes of a table that is read."""
+
+IN_BRACKETS = re.compile(r"""[\[{][^\[\]{},"']*[\]}][^\s,;]""")
+"""How a name in brackets begins, which is no JSON."""
+
+NO_TEXT = {
+    b"PK\x03\x04": "a workbook or an archive",
+    b"\xd0\xcf\x11\xe0": "a workbook or document of Office",
+    b"\x1f\x8b": "compressed",
+    b"%PDF": "a PDF",
+}
+"""First bytes of what people give in place of a table."""
 
 
 class Row(NamedTuple):
@@ -23,11 +36,14 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Columns, as their header names them or by their numbers from 1, and rows."""
+    """Columns and rows, and the first row, which named the columns if it was a header.
+
+    No two columns have the same name: of two called x the second is called ``x (2)``.
+    """
 
     columns: list[str]
     rows: list[Row]
-    has_header: bool = True
+    first: Row | None = None
 
 
 def read_table(path: Path) -> Table:
@@ -54,9 +70,14 @@ def read_table(path: Path) -> Table:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     if content.startswith(b"PAR1"):
         return _of_objects(_parquet_rows(path), path)
+    kind = next((kind for start, kind in NO_TEXT.items() if content.startswith(start)), None)
+    if kind is None and b"\0\0\0" in content[:1000]:
+        kind = "no text"
+    if kind is not None:
+        raise DataError(f"{path} is {kind}, and no table of labels; save it as CSV")
     text = _decoded(content)
-    if text.lstrip()[:1] in ("{", "["):
-        return _of_objects(_json_objects(text, path), path)
+    if text.lstrip()[:1] in ("{", "[") and not IN_BRACKETS.match(text):
+        return _of_objects(json_objects(text, path), path)
     return _delimited(text, path)
 
 
@@ -84,8 +105,10 @@ def _delimited(text: str, path: Path) -> Table:
         delimiter, text = text[4], text.partition("\n")[2]
     else:
         delimiter = _delimiter(text)
+    # A space after the delimiter belongs to the cell, unless quotes follow it somewhere.
+    spaced = delimiter == " " or re.search(rf'{re.escape(delimiter)} +"', text) is not None
     reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True
+        io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=spaced
     )
     rows: list[tuple[int, list[str]]] = []
     try:
@@ -94,27 +117,46 @@ def _delimited(text: str, path: Path) -> Table:
         raise DataError(f"{path}, line {reader.line_num}: {error}") from error
     if not rows:
         return Table([], [])
-    columns = [cell.strip() for cell in rows[0][1]]
-    return Table(
-        columns,
-        [
-            Row(f"{path}, line {number}", dict(zip(columns, cells, strict=False)))
-            for number, cells in rows[1:]
-        ],
-    )
+    header = rows[0][1]
+    if len(header) > 1 < len(rows) and all(
+        len(cells) == len(header) + 1 and cells[-1].strip() for _, cells in rows[1:]
+    ):
+        header = ["", *header]  # R gives the numbers of rows no name
+    columns = _unique([cell.strip() for cell in header])
+    first, *rest = (_row(columns, cells, f"{path}, line {number}") for number, cells in rows)
+    return Table(columns, rest, first)
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    unique: dict[str, None] = {}
+    for name in names:
+        number = 2
+        new = name
+        while new in unique:
+            new, number = f"{name} ({number})", number + 1
+        unique[new] = None
+    return list(unique)
+
+
+def _row(columns: Sequence[str], cells: Sequence[str], where: str) -> Row:
+    if any(cell.strip() for cell in cells[len(columns) :]):
+        raise DataError(
+            f"{where}: it has {len(cells)} cells where the first line has {len(columns)}; put text that "
+            "holds what separates the cells into quotes"
+        )
+    return Row(where, dict(zip(columns, cells, strict=False)))
 
 
 def without_header(table: Table) -> Table:
     """Return a table whose first row was no header: its columns are numbers."""
     names = [str(number) for number in range(1, len(table.columns) + 1)]
-    first = Row("line 1", dict(zip(names, table.columns, strict=True)))
-    rest = [Row(row.where, dict(zip(names, row.cells.values(), strict=False))) for row in table.rows]
-    return Table(names, [first, *rest], has_header=False)
+    rows = table.rows if table.first is None else [table.first, *table.rows]
+    return Table(names, [Row(row.where, dict(zip(names, row.cells.values(), strict=False))) for row in rows])
 
 
 def _delimiter(text: str) -> str:
     """Return what separates the columns: what gives most rows the number of columns that most have."""
-    lines = text.splitlines()[:50]
+    lines = list(islice(io.StringIO(text, newline=""), 50))
 
     def columns(delimiter: str) -> tuple[int, int]:
         try:
@@ -126,53 +168,6 @@ def _delimiter(text: str) -> str:
         return several.count(usual), min(usual, 2)
 
     return max(DELIMITERS, key=columns)
-
-
-def _json_objects(text: str, path: Path) -> list[dict[str, Any]]:
-    try:
-        content = json.loads(text)
-    except RecursionError as error:
-        raise DataError(f"{path} is nested too deeply") from error
-    except ValueError as error:
-        content = _json_lines(text, path, error)
-    if isinstance(content, dict):
-        lists = [value for value in content.values() if isinstance(value, list) and value]
-        if content and all(not isinstance(value, dict | list) for value in content.values()):
-            content = [{"path": name, "label": label} for name, label in content.items()]
-        elif len(lists) == 1:
-            content = lists[0]
-        else:
-            content = [content]
-    if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
-        raise DataError(f"{path} is JSON, but no list of objects with a path and a label each")
-    return [flat for entry in content for flat in _flattened(entry)]
-
-
-def _json_lines(text: str, path: Path, whole: ValueError) -> list[Any]:
-    found = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
-            try:
-                found.append(json.loads(line))
-            except (ValueError, RecursionError) as error:
-                problem = whole if number == 1 else error
-                raise DataError(f"{path}, line {number}: not JSON: {problem}") from error
-    return found
-
-
-def _flattened(task: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Give an object as it is; of Label Studio's tasks, one row for each annotation."""
-    data = task.get("data")
-    if not isinstance(data, dict):
-        yield task
-        return
-    rows = task.get("annotations", task.get("completions", []))
-    for annotation in rows if isinstance(rows, list) else []:
-        if isinstance(annotation, dict) and not annotation.get("was_cancelled"):
-            for result in annotation.get("result") or []:
-                value = result.get("value") if isinstance(result, dict) else None
-                if isinstance(value, dict) and "choices" in value:
-                    yield {**data, "choice": value}
 
 
 def _parquet_rows(path: Path) -> list[dict[str, Any]]:
@@ -196,21 +191,8 @@ def _of_objects(objects: Sequence[dict[str, Any]], path: Path) -> Table:
     rows = [
         Row(
             f"{path}, entry {number}",
-            {str(name): _cell(value, path, number) for name, value in entry.items()},
+            {str(name): cell_of(value, f"{path}, entry {number}") for name, value in entry.items()},
         )
         for number, entry in enumerate(objects, 1)
     ]
     return Table(columns, rows)
-
-
-def _cell(value: Any, path: Path, number: int) -> str:
-    """Return a value of JSON as text; of choices that a labelling tool writes, the one that was made."""
-    if isinstance(value, dict) and isinstance(value.get("choices"), list):
-        value = value["choices"]
-    if isinstance(value, list):
-        if len(value) > 1 and all(isinstance(each, str) for each in value):
-            raise DataError(f"{path}, entry {number}: {value} are several labels; an image can have one")
-        value = value[0] if len(value) == 1 else None
-    if value is None or isinstance(value, dict):
-        return ""
-    return str(value)

@@ -22,7 +22,7 @@ def read(path: Path, columns: Columns = Columns()) -> GivenLabels:  # noqa: B008
 
 
 def labels(given: GivenLabels) -> dict[str, str]:
-    return {name: label for _, name, label, _ in given.rows if label}
+    return {name.strip(): label for _, name, label, _ in given.rows if label}
 
 
 @pytest.mark.parametrize(
