@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from gpu_ssl.data.arrays import Positions
@@ -13,6 +13,9 @@ from gpu_ssl.data.problems import printable
 
 UPLOADED = re.compile(r"^[0-9a-f]{6,8}-(?=.)")
 """What Label Studio puts before the name of a file that was uploaded."""
+
+POSITION = re.compile(r"0*([0-9]+)(\.0*)?")
+"""A position in a file as programs may write it, such as 7.0."""
 
 
 class AmbiguousNameError(Exception):
@@ -46,7 +49,7 @@ class NameIndex:
         others: Iterable[str] = (),
     ) -> None:
         self._positions = names if isinstance(names, Positions) else None
-        self._place = place
+        self._bases = [f"{_normal(str(base))}/" for base in (place, place.absolute())]
         self._names: dict[str, tuple[str, ...]] = {}
         self._others = frozenset(others)
         self._pages = {page for own in (files or {}).values() for page in own}
@@ -66,29 +69,40 @@ class NameIndex:
         AmbiguousNameError
             If several images fit as well.
         """
-        if self._positions is not None:
-            return (name,) if name in self._positions else ()
+        for each in dict.fromkeys((name, name.strip())):
+            if found := self._find_position(each) if self._positions is not None else self._find(each):
+                return found
+        return ()
+
+    def _find_position(self, name: str) -> tuple[str, ...]:
+        number = POSITION.fullmatch(name)
+        return (number[1],) if number and self._positions and number[1] in self._positions else ()
+
+    def _find(self, name: str) -> tuple[str, ...]:
         if name in self._names:
             return self._names[name]
         whole = list(dict.fromkeys(self._forms(name)))
         # With fewer folders before it than were given, only what is right below the place.
         shorter = list(dict.fromkeys(form for each in whole for form in _ends(each)))
+        # The file may have become one of another format.
+        bare = [stem for form in whole for stem in _without_ending(form) if stem != form and _is_usual(form)]
+        last = _from_address(name).rpartition("/")[2]
         for forms, keys in (
             (whole, _full),
             (shorter, _full),
             (whole, _without_ending),
             (shorter, _without_ending),
+            (whole, _any_end),
+            (whole, _any_end_without_ending),
+            ([end for stem in bare for end in _ends(stem)], _without_ending),
+            (bare, _any_end_without_ending),
+            ([form.casefold() for form in shorter], _any_case),
+            ([form.casefold() for form in whole], _any_end_and_case),
+            ([UPLOADED.sub("", last)] if UPLOADED.match(last) else [], _as_uploaded),
         ):
             if found := self._look_up(name, forms, keys):
                 return found
-        for keys in (_any_end, _any_end_without_ending):
-            if found := self._look_up(name, whole, keys):
-                return found
-        # The file may have become one of another format.
-        bare = [
-            form.rpartition(".")[0] for form in shorter if f".{form.rpartition('.')[2].lower()}" in suffixes()
-        ]
-        return self._look_up(name, bare, _without_ending)
+        return ()
 
     def _look_up(
         self, name: str, forms: Sequence[str], keys: Callable[[str], Iterable[str]]
@@ -106,7 +120,9 @@ class NameIndex:
 
     def _map(self, keys: Callable[[str], Iterable[str]]) -> dict[str, list[str]]:
         known: dict[str, list[str]] = {}
-        for name in self._names.keys() - self._pages:
+        for name in self._names:
+            if name in self._pages:
+                continue
             written = {_composed(name), _composed(printable(name)), _composed(text_of(name))}
             for key in {key for each in written for key in keys(each)}:
                 known.setdefault(key, []).append(name)
@@ -114,20 +130,27 @@ class NameIndex:
 
     def _forms(self, name: str) -> Iterator[str]:
         """Give what may be meant by a name, the nearest first."""
-        for written in (name, text_of(name), name.replace("\\", "/"), _from_address(name)):
-            form = PurePosixPath(_composed(written)).as_posix()
-            path = Path(form)
-            for base in (self._place, self._place.absolute()):
-                if path.is_relative_to(base):
-                    yield path.relative_to(base).as_posix()
+        for written in dict.fromkeys((name, text_of(name), name.replace("\\", "/"), _from_address(name))):
+            form = _normal(_composed(written))
+            for base in self._bases:
+                if form.startswith(base):
+                    yield form.removeprefix(base)
             yield form
-        last = PurePosixPath(_from_address(name)).name
+        last = _from_address(name).rpartition("/")[2]
         if UPLOADED.match(last):
             yield _composed(UPLOADED.sub("", last))
 
 
+def _normal(path: str) -> str:
+    """Return a path without what does not matter in it, as ``a/b`` for ``./a//b``."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    return ("/" if path.startswith("/") else "") + "/".join(parts)
+
+
 def _from_address(name: str) -> str:
     """Return the path in a web address, or in what Label Studio writes for files on its own disk."""
+    if not any(sign in name for sign in ":?%"):
+        return name
     try:
         address = urlsplit(name)
     except ValueError:
@@ -137,14 +160,20 @@ def _from_address(name: str) -> str:
     return unquote(address.path if address.scheme else name)
 
 
+def _is_usual(name: str) -> bool:
+    return f".{name.rpartition('.')[2].lower()}" in suffixes()
+
+
 def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
 def _ends(name: str) -> list[str]:
     """Return a path, then without its first folder, and so on."""
-    parts = PurePosixPath(name).parts
-    return ["/".join(parts[start:]) for start in range(len(parts))]
+    ends = [name]
+    while (start := ends[-1].find("/")) >= 0:
+        ends.append(ends[-1][start + 1 :])
+    return ends
 
 
 def _full(name: str) -> list[str]:
@@ -152,7 +181,8 @@ def _full(name: str) -> list[str]:
 
 
 def _without_ending(name: str) -> list[str]:
-    return [name.rpartition(".")[0] if "." in PurePosixPath(name).name else name]
+    folder, slash, own = name.rpartition("/")
+    return [folder + slash + (own.rpartition(".")[0] or own)]
 
 
 def _any_end(name: str) -> list[str]:
@@ -161,3 +191,21 @@ def _any_end(name: str) -> list[str]:
 
 def _any_end_without_ending(name: str) -> list[str]:
     return [end for each in _without_ending(name) for end in _ends(each)[1:]]
+
+
+def folder_of(name: str) -> str:
+    """Return the folders that a name gives before that of the file, as they are written."""
+    return _normal(name.strip().replace("\\", "/")).rpartition("/")[0]
+
+
+def _any_case(name: str) -> list[str]:
+    return [name.casefold()]
+
+
+def _any_end_and_case(name: str) -> list[str]:
+    return _any_end(name.casefold())
+
+
+def _as_uploaded(name: str) -> list[str]:
+    """Return what Label Studio's server makes of the name of an uploaded file."""
+    return [re.sub(r"[^-\w.]", "", name.rpartition("/")[2].strip().replace(" ", "_"))]
