@@ -2,9 +2,10 @@
 
 import re
 import zipfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
 
@@ -12,9 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_ssl.data.encoded import SURVEYED, spread_over
-from gpu_ssl.data.labels import clean, is_no_label
+from gpu_ssl.data.labels import clean, named
 from gpu_ssl.data.preparation import LEAST_SIDE, NO_DATA, range_of
 from gpu_ssl.errors import DataError
+from gpu_ssl.runtime.memory_map import release
+
+IMAGES = frozenset(("x", "image", "images", "img", "imgs", "data"))
+LABELS = frozenset(("y", "label", "labels", "target", "targets"))
+NAMES = frozenset(("names", "filenames", "paths", "files"))
+PARTS = ("train", "val", "test", "dev")
+"""Words in the names of arrays."""
 
 
 class Positions(Sequence[str]):
@@ -59,12 +67,15 @@ class ArrayImages:
         Numbers of any kind, as they lie in the file.
     labels : dict of str to str
         Label of each position that has one.
+    taken_as_none : mapping of str to int
+        How often words stand for no label.
     unused : tuple of str
-        Names of arrays of images that are left out.
+        Names of arrays that are left out.
     """
 
     pixels: NDArray[Any]
     labels: dict[str, str]
+    taken_as_none: Mapping[str, int] = field(default_factory=Counter)
     unused: tuple[str, ...] = ()
 
 
@@ -84,6 +95,8 @@ def read_arrays(path: Path) -> ArrayImages:
     pictures = {name: array for name, array in arrays.items() if _is_images(array)}
     if len(pictures) > 1:
         pictures = {name: array for name, array in pictures.items() if "train" in name.lower()}
+    if len(pictures) > 1:
+        pictures = {name: array for name, array in pictures.items() if IMAGES & set(_words(name))} or pictures
     if len(pictures) != 1:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         raise DataError(
@@ -92,14 +105,18 @@ def read_arrays(path: Path) -> ArrayImages:
         )
     ((name, found),) = pictures.items()
     images = _channels_first(found, path)
-    unused = tuple(other for other, array in arrays.items() if other != name and _is_images(array))
-    others = {key: a for key, a in arrays.items() if key != name and key not in unused}
+    others = {key: a for key, a in arrays.items() if key != name and not _is_images(a)}
+    # What belongs to another part, or names files or classes, is not the labels of these images.
+    own = _part(name)
+    others = {key: a for key, a in others.items() if _part(key) in ("", own or _part(key))}
+    others = {key: a for key, a in others.items() if NAMES.isdisjoint(_words(key))}
     if len(others) > 1:
         others = {key: a for key, a in others.items() if _role(key) == _role(name)} or others
     if len(others) > 1:
         raise DataError(f"{path} holds several arrays that may be labels: {', '.join(others)}; keep one")
     labels = next(iter(others.values()), np.full(len(images), -1))
-    return ArrayImages(images, _labels_of(labels, len(images), path), unused)
+    unused = tuple(key for key in arrays if key != name and key not in others)
+    return ArrayImages(images, *_labels_of(labels, len(images), path), unused=unused)
 
 
 def _arrays_in(path: Path) -> dict[str, NDArray[Any]]:
@@ -120,18 +137,27 @@ def _is_images(array: NDArray[Any]) -> bool:
     return array.ndim in (3, 4)
 
 
+def _words(name: str) -> list[str]:
+    """Return the words in the name of an array, such as train and x of trainX and x_train."""
+    return [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)]
+
+
 def _role(name: str) -> str:
     """Return the name of an array without what says whether it holds images or labels."""
-    words = re.split(r"[^a-z]+", name.lower())
-    kinds = {"x", "y", "image", "images", "label", "labels", "data", "target", "targets", "img", "imgs"}
-    return "_".join(word for word in words if word not in kinds)
+    return "_".join(word for word in _words(name) if word not in IMAGES | LABELS)
 
 
-def _labels_of(labels: NDArray[Any], n: int, path: Path) -> dict[str, str]:
+def _part(name: str) -> str:
+    """Return the part of the data set that the name of an array speaks of, or nothing."""
+    return next((part for word in _words(name) for part in PARTS if word.startswith(part)), "")
+
+
+def _labels_of(labels: NDArray[Any], n: int, path: Path) -> tuple[dict[str, str], Counter[str]]:
     if labels.shape == (n, 1):
         labels = labels[:, 0]
     whole = labels.dtype.kind in "iubUS" or (
-        labels.dtype.kind == "f" and bool(np.all(np.isnan(labels) | (labels == np.rint(labels))))
+        labels.dtype.kind == "f"
+        and bool(np.all(np.isnan(labels) | (np.isfinite(labels) & (labels == np.rint(labels)))))
     )
     if labels.shape != (n,) or not whole:
         raise DataError(
@@ -139,8 +165,7 @@ def _labels_of(labels: NDArray[Any], n: int, path: Path) -> dict[str, str]:
             f"{labels.shape}"
         )
     words = [word.decode(errors="replace") if isinstance(word, bytes) else word for word in labels.tolist()]
-    named = {str(i): _written(word) for i, word in enumerate(words) if not is_no_label(word)}
-    return {position: label for position, label in named.items() if not is_no_label(label)}
+    return named(words, _written)
 
 
 def _written(label: object) -> str:
@@ -183,6 +208,17 @@ def range_in(images: NDArray[Any], path: Path) -> tuple[float, float]:
     if values.min() == values.max():
         raise DataError(f"{path}: all the numbers that were looked at are {values.min():g}")
     return range_of(values, images.dtype.kind in "iu")
+
+
+def blank_rows(images: NDArray[np.uint8]) -> list[int]:
+    """Return the positions of images of a single colour."""
+    found: list[int] = []
+    for start in range(0, len(images), 1000):
+        pixels = images[start : start + 1000]
+        flat = pixels.reshape(*pixels.shape[:2], -1)
+        found += (start + np.flatnonzero((flat.min(-1) == flat.max(-1)).all(-1))).tolist()
+        release(images)
+    return found
 
 
 def scale(images: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:

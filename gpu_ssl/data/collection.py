@@ -6,11 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from gpu_ssl.data.arrays import Positions, range_in, read_arrays
+from gpu_ssl.data.arrays import Positions, blank_rows, range_in, read_arrays
 from gpu_ssl.data.encoded import image_files
 from gpu_ssl.data.folder import found_problems
 from gpu_ssl.data.folder_classes import folder_classes
 from gpu_ssl.data.label_file import NO_COLUMNS, Columns
+from gpu_ssl.data.opening import is_image_file
 from gpu_ssl.data.parquet import ParquetImages, holds_parquet
 from gpu_ssl.data.pixel_cache import Decoding, decoded, scaled
 from gpu_ssl.data.preparation import AS_IS, Preparation
@@ -70,6 +71,10 @@ class Collection:
         Files that are not read, and why.
     problems : list of Problem
         What is to be told.
+    tables : sequence of str
+        Files beside the images that may hold labels.
+    taken_as_none : mapping of str to int
+        How often words of the file stand for no label.
     """
 
     place: Path
@@ -80,6 +85,8 @@ class Collection:
     files: Mapping[str, Sequence[str]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    tables: Sequence[str] = ()
+    taken_as_none: Mapping[str, int] = field(default_factory=dict)
 
 
 def open_collection(data: Path, reading: Reading = USUAL, progress: Progress = SILENT) -> Collection:
@@ -98,6 +105,8 @@ def open_collection(data: Path, reading: Reading = USUAL, progress: Progress = S
         raise UsageError(f"{data} does not exist; give a folder of images, or an .npy, .npz or .parquet file")
     if holds_parquet(data):
         return _parquet(data, reading)
+    if is_file and is_image_file(data):
+        raise UsageError(f"{data} is a single image; give the folder it lies in")
     return _folder(data, reading, progress) if is_folder else _arrays(data)
 
 
@@ -116,19 +125,22 @@ def _folder(data: Path, reading: Reading, progress: Progress) -> Collection:
         files,
         found.left_out,
         [*found_problems(found), *problems],
+        sorted(found.tables),
     )
 
 
 def _parquet(data: Path, reading: Reading) -> Collection:
     rows = ParquetImages(data, reading.columns)
     decode = partial(decoded, rows, reading.image_size, reading.how)
-    labels = rows.labels()
+    if not rows.names:
+        raise DataError(f"{data} holds no rows")
+    labels, nothing = rows.labels()
     problems = []
     columns = rows.could_be_labels()
     if len(columns) > 1 and not reading.columns.label:
         message = f"columns that could be labels: {', '.join(columns)}; `label_column` names one"
         problems.append(Problem("columns", len(columns), tuple(columns), message))
-    return Collection(data, rows.names, labels, decode, problems=problems)
+    return Collection(data, rows.names, labels, decode, problems=problems, taken_as_none=nothing)
 
 
 def _arrays(data: Path) -> Collection:
@@ -141,6 +153,14 @@ def _arrays(data: Path) -> Collection:
 
     def decode(progress: Progress) -> Decoding:
         how = Preparation() if (low, high) == (0, 255) else Preparation(low=low, high=high)
-        return Decoding(scaled(found.pixels, data, low, high, progress), how, {})
+        pixels = scaled(found.pixels, data, low, high, progress)
+        return Decoding(pixels, how, {}, tuple(map(str, blank_rows(pixels))))
 
-    return Collection(data, Positions(len(found.pixels)), found.labels, decode, problems=problems)
+    return Collection(
+        data,
+        Positions(len(found.pixels)),
+        found.labels,
+        decode,
+        problems=problems,
+        taken_as_none=found.taken_as_none,
+    )

@@ -70,6 +70,17 @@ def of_labels(counts: Mapping[str, int], lost: Mapping[str, str]) -> Iterator[Pr
         yield Problem("few-labels", len(few), tuple(few), message)
     if not counts:
         yield Problem("few-labels", 0, (), "no image has a label")
+    elif len(counts) == 1:
+        message = f"{next(iter(counts))} is the only class with labels; a classifier needs at least 2"
+        yield Problem("few-labels", 1, tuple(counts), message)
+
+
+def of_tables(tables: Sequence[str]) -> Iterator[Problem]:
+    """Give the files beside the images that may hold labels, where none is given."""
+    if tables:
+        are = "is" if len(tables) == 1 else "are"
+        message = f"{examples(tables)} {are} not read; if it holds labels, give it as `labels`"
+        yield Problem("label-file", len(tables), tuple(tables), message)
 
 
 def of_folders(overruled: Sequence[str], others: Mapping[str, str], count: bool) -> Iterator[Problem]:

@@ -2,11 +2,12 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gpu_ssl.data.opening import RAW, begins_as_image, suffixes, what_it_is
-from gpu_ssl.data.problems import Problem, counted
+from gpu_ssl.data.problems import Problem, counted, examples
 from gpu_ssl.errors import DataError
 
 START = 512
@@ -20,6 +21,9 @@ BESIDE_IMAGES = frozenset((
 # fmt: on
 """Endings of what lies beside images, and is not told of."""
 
+TABLES = frozenset((".csv", ".jsonl", ".tsv"))
+"""Endings of files that may hold labels."""
+
 
 @dataclass
 class Found:
@@ -31,10 +35,16 @@ class Found:
         Paths of images below the folder, sorted.
     left_out : dict of str to str
         Paths of files and links that are not read, and why; what is not told of is not among them.
+    folders : list of str
+        Paths of the folders that were looked into.
+    tables : list of str
+        Parquet files, and files right in the folder that may hold labels.
     """
 
     images: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+    folders: list[str] = field(default_factory=list)
+    tables: list[str] = field(default_factory=list)
 
 
 def find_images(folder: Path) -> Found:
@@ -59,9 +69,10 @@ def find_images(folder: Path) -> Found:
     found.images.sort()
     if not found.images:
         told = "".join(f"; {problem.message}" for problem in found_problems(found))
-        raise DataError(
-            f"there is no image in {folder}{told}; give a folder of images, or an .npy, .npz or .parquet file"
-        )
+        parquet = sorted(path for path in found.tables if path.lower().endswith(".parquet"))
+        other = folder / os.path.dirname(parquet[0]) if parquet else None  # noqa: PTH120 (of a text)
+        advice = f"give {other}" if other else "give a folder of images, or an .npy, .npz or .parquet file"
+        raise DataError(f"there is no image in {folder}{told}; {advice}")
     return found
 
 
@@ -78,6 +89,7 @@ def _walk(folder: Path, start: str, seen: set[tuple[int, int]], linked: list[str
             found.left_out[prefix.rstrip("/")] = "a link to a folder whose images are read already"
             continue
         seen.add((state.st_dev, state.st_ino))
+        found.folders.append(prefix.rstrip("/"))
         visible = [name for name in folders if not name.startswith(".")]
         links = [name for name in visible if os.path.islink(os.path.join(parent, name))]  # noqa: PTH114, PTH118
         linked += [prefix + name for name in links]
@@ -94,6 +106,8 @@ def _take(parent: str, name: str, path: str, found: Found) -> None:
         found.images.append(path)
         return
     if ending in BESIDE_IMAGES:
+        if (ending in TABLES and path == name) or ending == ".parquet":
+            found.tables.append(path)
         return
     try:
         start = _start(os.path.join(parent, name))  # noqa: PTH118
@@ -115,13 +129,31 @@ def _start(path: str) -> bytes:
 
 def found_problems(found: Found) -> list[Problem]:
     """Return what is to be told of the files that are left out: how many of each ending, and why."""
-    if not found.left_out:
-        return []
+    return [*_of_left_out(found.left_out), *_of_empty(found)]
+
+
+def _of_left_out(left_out: dict[str, str]) -> Iterator[Problem]:
     kinds = Counter(
         (os.path.splitext(path)[1].lower() or "no ending", reason)  # noqa: PTH122
-        for path, reason in found.left_out.items()
+        for path, reason in left_out.items()
     )
     listed = ", ".join(f"{n:,} {ending} ({reason})" for (ending, reason), n in kinds.most_common())
-    total = len(found.left_out)
-    message = f"{counted(total, 'file is', 'files are')} not read: {listed}"
-    return [Problem("unsupported-format", total, tuple(sorted(found.left_out)), message)]
+    total = len(left_out)
+    if total:
+        message = f"{counted(total, 'file is', 'files are')} not read: {listed}"
+        yield Problem("unsupported-format", total, tuple(sorted(left_out)), message)
+
+
+def _of_empty(found: Found) -> Iterator[Problem]:
+    """Give the folders without an image in them, but not those inside of such."""
+    full = {""}
+    for parent in {path.rpartition("/")[0] for path in found.images}:
+        while parent not in full:
+            full.add(parent)
+            parent = parent.rpartition("/")[0]
+    empty = sorted(path for path in found.folders if path not in full and path.rpartition("/")[0] in full)
+    if empty and found.images:
+        message = (
+            f"{counted(len(empty), 'folder holds', 'folders hold')} no image that is read: {examples(empty)}"
+        )
+        yield Problem("empty-folder", len(empty), tuple(empty), message)

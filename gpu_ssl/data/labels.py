@@ -1,8 +1,11 @@
 """What counts as a label: the words for none, and how labels that are written differently become one."""
 
 import math
+import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from gpu_ssl.data.problems import Problem, counted, examples
 
@@ -16,6 +19,9 @@ NO_CLASS = frozenset((
 
 EMPTY = frozenset({"", "nan", "none", "null", "na", "n/a", "<na>", "#n/a", "nil", "?", "-"})
 """What programs write where there is nothing."""
+
+WHOLE = re.compile(r"-?(0|[1-9][0-9]*)(\.0*)?")
+"""A whole number as programs write it; 001 is a name."""
 
 
 def is_no_label(label: object) -> bool:
@@ -33,21 +39,47 @@ def is_no_class(name: str) -> bool:
     return name.strip().casefold().replace("_", " ").replace("-", " ") in NO_CLASS
 
 
+def named(
+    values: Iterable[object], write: Callable[[Any], str], start: int = 0
+) -> tuple[dict[str, str], Counter[str]]:
+    """Return the labels of images by position, and how often words stand for no label.
+
+    Parameters
+    ----------
+    values : iterable
+        What is said of each image, such as a number, a word or None.
+    write : callable
+        Makes a label of what is not None.
+    start : int
+        Position of the first image.
+    """
+    labels: dict[str, str] = {}
+    nothing: Counter[str] = Counter()
+    for i, value in enumerate(values, start):
+        if value is None or (not isinstance(value, str) and is_no_label(value)):
+            continue
+        label = write(value)
+        if not is_no_label(label):
+            labels[str(i)] = label
+        elif label:
+            nothing[label] += 1
+    return labels, nothing
+
+
 def clean(label: str) -> str:
     """Return a label without white space around it, in Unicode's composed form."""
     return unicodedata.normalize("NFC", label.strip())
 
 
 def unify_numbers(labels: Iterable[str]) -> dict[str, str]:
-    """Return what labels are to become if all of them are whole numbers, however written; else nothing.
+    """Return what labels are to become if all of them are whole numbers, such as 1 and 1.0; else nothing.
 
     Programs that read a column of whole numbers with gaps write it as 1.0.
     """
     different = set(labels)
-    numbers = {label: _as_number(label) for label in different}
-    if not all(number is not None and number.is_integer() for number in numbers.values()):
+    if not all(map(WHOLE.fullmatch, different)):
         return {}
-    return {label: str(int(number)) for label, number in numbers.items() if number is not None}
+    return {label: label.partition(".")[0].replace("-0", "0") for label in different}
 
 
 def _as_number(label: str) -> float | None:
@@ -83,6 +115,11 @@ def class_problems(
                 f"{examples([repr(word) for word in words])}, which is taken as no label",
             )
         )
+    doubtful = [name for name in sorted(counts) if is_no_label(name)]
+    if doubtful:
+        listed = examples([repr(name) for name in doubtful])
+        message = f"classes whose names may mean that there is no label: {listed}"
+        problems.append(Problem("suspicious-class", len(doubtful), (), message))
     alike: dict[str, list[str]] = {}
     for name in sorted(counts):
         number = _as_number(name)

@@ -90,6 +90,21 @@ def begins_as_image(start: bytes) -> bool:
     )
 
 
+def is_image_file(path: Path) -> bool:
+    """Whether a file is called, or begins, as an image that is read.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return path.suffix.lower() in suffixes() or begins_as_image(file.read(132))
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+
+
 def is_dicom(start: bytes) -> bool:
     """Whether the first bytes of a file are those of a DICOM file."""
     return start[128:132] == b"DICM"
@@ -200,12 +215,14 @@ def numbers_of(image: Image.Image) -> NDArray[np.float64]:
 def turned_size(image: Image.Image) -> tuple[int, int]:
     """Return width and height of an image when it is turned as its camera says."""
     width, height = image.size
+    if image.format == "TIFF":  # has been turned by Pillow
+        return width, height
     return (height, width) if image.getexif().get(0x0112, 1) >= 5 else (width, height)
 
 
 def has_pages(image: Image.Image) -> bool:
-    """Whether an open file holds several pages or frames; previews beside a photograph are none."""
-    return bool(getattr(image, "is_animated", False)) and image.format != "MPO"
+    """Whether an open file holds several pages or frames; previews and layers of a picture are none."""
+    return bool(getattr(image, "is_animated", False)) and image.format not in ("MPO", "PSD")
 
 
 def count_pages(path: Path) -> int:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from gpu_ssl.data.arrays import Positions
 from gpu_ssl.data.collection import USUAL, Collection, Reading, open_collection
-from gpu_ssl.data.findings import of_copies, of_decoding, of_folders, of_labels
+from gpu_ssl.data.findings import of_copies, of_decoding, of_folders, of_labels, of_tables
 from gpu_ssl.data.label_file import GivenLabels, read_labels, settle
 from gpu_ssl.data.labels import class_problems as of_classes
-from gpu_ssl.data.names import AmbiguousNameError, NameIndex
+from gpu_ssl.data.names import AmbiguousNameError, NameIndex, folder_of
 from gpu_ssl.data.preparation import AS_IS, ImageShape, Preparation
 from gpu_ssl.data.problems import Problem, examples, printable
 from gpu_ssl.errors import DataError, UsageError
@@ -192,7 +192,12 @@ def _labels(
     """Return labels and groups by the names of images and files, and what is to be told of them."""
     pages = {page: file for file, own in collection.files.items() for page in own}
     if not label_files:
-        return collection.labels, pages, of_classes(Counter(collection.labels.values()))
+        counts = Counter(collection.labels.values())
+        return (
+            collection.labels,
+            pages,
+            [*of_tables(collection.tables), *of_classes(counts, collection.taken_as_none)],
+        )
     index = NameIndex(collection.names, collection.place, collection.files, collection.left_out)
 
     def is_image(name: str) -> bool:
@@ -224,6 +229,7 @@ def _matched(
 ) -> tuple[list[tuple[str, str]], dict[str, str]]:
     """Return the images that rows name with their labels, and with their groups."""
     votes, groups, unknown = [], {}, []
+    meant: dict[str, tuple[str, str]] = {}
     for where, written, label, group in given.rows:
         try:
             found = index.find(written)
@@ -232,6 +238,13 @@ def _matched(
         if not found and label:
             unknown.append(written)
         votes += [(name, label) for name in found if label]
+        if len(found) == 1 and label:
+            before = meant.setdefault(found[0], (written, label))
+            if before[1] != label and folder_of(before[0]) != folder_of(written):
+                raise DataError(
+                    f"{where}: {printable(written)!r} and {printable(before[0])!r} have different labels, "
+                    f"and both may mean {printable(found[0])!r}; write the paths below {collection.place}"
+                )
         groups.update({name: group for name in found if group})
     if unknown:
         example = printable(collection.names[0])

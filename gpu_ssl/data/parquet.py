@@ -1,10 +1,12 @@
 """Parquet files of encoded images, as Hugging Face's data sets have them, one or many."""
 
 import json
+import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +14,7 @@ from gpu_ssl.data.arrays import Positions
 from gpu_ssl.data.encoded import SURVEYED, spread_over
 from gpu_ssl.data.folder import find_images
 from gpu_ssl.data.label_file import LABELS, NO_COLUMNS, PATHS, Columns, first_of
-from gpu_ssl.data.labels import clean, is_no_label
+from gpu_ssl.data.labels import clean, named
 from gpu_ssl.data.opening import Source
 from gpu_ssl.errors import DataError, GpuSslError
 from gpu_ssl.runtime.optional import require
@@ -66,8 +68,18 @@ class ParquetImages:
 
     @property
     def files(self) -> Sequence[str]:
-        """See `EncodedImages`."""
-        return ("",) if self.place.is_file() else [path.name for path, _ in self._shards]
+        """See `EncodedImages`; with the files that rows name."""
+        shards = [""] if self.place.is_file() else [path.name for path, _ in self._shards]
+        return [*shards, *(name for path, _ in self._shards for name in self._named_by(path))]
+
+    def _named_by(self, path: Path) -> Iterator[str]:
+        with _opened(path) as file:
+            column = _image_column(file.schema_arrow, path, self.columns.path)
+            if column.path is None:
+                return
+            name = column.read[-1]  # of a struct's fields the path sorts last
+            for batch in file.iter_batches(ROWS, columns=[name]):
+                yield from (str(path.parent / each) for each in _part(batch.column(0), column.path) if each)
 
     def sources(self) -> Iterator[Source]:
         """See `EncodedImages`; what holds neither bytes nor a path gives no bytes."""
@@ -98,30 +110,34 @@ class ParquetImages:
             for content, name in zip(encoded, paths, strict=True):
                 yield content or (path.parent / name if name else b"")
 
-    def labels(self) -> dict[str, str]:
-        """Return the label of each row that has one.
+    def labels(self) -> tuple[dict[str, str], Counter[str]]:
+        """Return the label of each row that has one, and how often words stand for no label.
 
         Raises
         ------
         DataError
             If the column holds neither numbers nor words, or the one asked for is missing.
         """
-        labels, start = {}, 0
+        labels: dict[str, str] = {}
+        nothing: Counter[str] = Counter()
+        start = 0
         for path, rows in self._shards:
             values, names = _label_column(path, self.columns.label)
-            if wrong := next((v for v in values if isinstance(v, float) and v % 1 > 0), None):
+            numbers = (v for v in values if isinstance(v, float) and not math.isnan(v))
+            if wrong := next((v for v in numbers if not v.is_integer()), None):
                 raise DataError(f"{path}: its labels must hold whole numbers or words, not {wrong:g}")
-            for i, value in enumerate(values, start):
-                if not is_no_label(value) and not is_no_label(label := _named(value, names)):
-                    labels[str(i)] = label
+            found, none = named(values, partial(_named, names), start)
+            labels |= found
+            nothing += none
             start += rows
-        return labels
+        return labels, nothing
 
     def could_be_labels(self) -> list[str]:
         """Return the columns of the first file that hold words or whole numbers."""
         for path, _ in self._shards:
             with _opened(path) as file:
-                return [field.name for field in file.schema_arrow if _is_label(field.type)]
+                images = _image_column(file.schema_arrow, path, self.columns.path).read
+                return [f.name for f in file.schema_arrow if _is_label(f.type) and f.name not in images]
         return []
 
 
@@ -143,13 +159,19 @@ def shards_in(folder: Path) -> list[Path]:
 def holds_parquet(data: Path) -> bool:
     """Whether `data` is a Parquet file, or a folder of some in which there are no image files."""
     if data.is_file():
-        return data.suffix.lower() == SUFFIX
+        return data.suffix.lower() == SUFFIX or _begins_as_parquet(data)
     if not data.is_dir() or not shards_in(data):
         return False
     try:
         find_images(data)
     except DataError:
         return True
+    return False
+
+
+def _begins_as_parquet(path: Path) -> bool:
+    with suppress(OSError), path.open("rb") as file:
+        return file.read(4) == b"PAR1"
     return False
 
 
@@ -177,9 +199,17 @@ def _is_label(kind: Any) -> bool:
         types.is_integer(kind)
         or types.is_floating(kind)
         or types.is_boolean(kind)
-        or types.is_string(kind)
-        or types.is_large_string(kind)
+        or types.is_null(kind)
+        or _is_text(kind)
     )
+
+
+def _is_text(kind: Any) -> bool:
+    return str(kind) in ("string", "large_string", "string_view")
+
+
+def _is_binary(kind: Any) -> bool:
+    return str(kind) in ("binary", "large_binary", "binary_view")
 
 
 @contextmanager
@@ -207,17 +237,11 @@ class _ImageColumn(NamedTuple):
 def _image_column(schema: "pyarrow.Schema", path: Path, asked: str | None) -> _ImageColumn:
     import pyarrow.types as types
 
-    def is_binary(kind: Any) -> bool:
-        return bool(types.is_binary(kind) or types.is_large_binary(kind))
-
-    def is_text(kind: Any) -> bool:
-        return bool(types.is_string(kind) or types.is_large_string(kind))
-
     def of(name: str, kind: Any) -> _ImageColumn | None:
-        if is_binary(kind):
+        if _is_binary(kind):
             return _ImageColumn([name], "", None)
         if types.is_struct(kind):
-            parts = {f.name for f in kind if (f.name == "bytes" and is_binary(f.type)) or f.name == "path"}
+            parts = {f.name for f in kind if (f.name == "bytes" and _is_binary(f.type)) or f.name == "path"}
             if parts:
                 return _ImageColumn(
                     [f"{name}.{part}" for part in sorted(parts)],
@@ -228,12 +252,12 @@ def _image_column(schema: "pyarrow.Schema", path: Path, asked: str | None) -> _I
 
     kinds = {field.name: field.type for field in schema}
     found = {name: column for name, kind in kinds.items() if (column := of(name, kind))}
-    text = asked if asked in kinds and is_text(kinds[asked]) else first_of(PATHS, list(kinds))
+    text = asked if asked in kinds and _is_text(kinds[asked]) else first_of(PATHS, list(kinds))
     if asked in found:
         return found[asked]
     if len(found) == 1 and asked is None:
         return next(iter(found.values()))
-    if text is not None and is_text(kinds[text]) and (not found or asked):
+    if text is not None and _is_text(kinds[text]) and (not found or asked):
         return _ImageColumn([text], None, "")
     listed = ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
     raise DataError(
@@ -259,7 +283,7 @@ def _class_names(metadata: dict[bytes, bytes], column: str) -> list[str]:
     return [str(name) for name in names] if isinstance(names, list) else []
 
 
-def _named(value: Any, names: list[str]) -> str:
+def _named(names: list[str], value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     is_number = isinstance(value, int) and not isinstance(value, bool)

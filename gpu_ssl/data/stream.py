@@ -14,7 +14,7 @@ from gpu_ssl.data.decoding import decode_all
 from gpu_ssl.data.encoded import image_files, page_names
 from gpu_ssl.data.folder import found_problems
 from gpu_ssl.data.label_file import NO_COLUMNS, Columns
-from gpu_ssl.data.opening import Page, Source, begins_as_image, count_pages, suffixes
+from gpu_ssl.data.opening import Page, Source, count_pages, is_image_file
 from gpu_ssl.data.parquet import ParquetImages, holds_parquet
 from gpu_ssl.data.preparation import AS_IS, ImageShape, Preparation
 from gpu_ssl.data.problems import Problem
@@ -96,15 +96,11 @@ class ImageStream:
             return self._files(zip(images.names, images.sources(), strict=True))
         if not data.is_file():
             raise UsageError(f"{data} does not exist; give a folder of images, a file, or - for stdin")
-        if data.suffix.lower() in suffixes() or self._is_image(data):
+        if is_image_file(data):
             pages = list(self._pages(str(data)))
             self.total = len(pages)
             return self._files(pages)
         return self._array(data)
-
-    def _is_image(self, path: Path) -> bool:
-        with path.open("rb") as file:
-            return begins_as_image(file.read(132))
 
     def _pages(self, name: str) -> Iterator[tuple[str, Source]]:
         path = Path(name)

@@ -34,7 +34,7 @@ def test_of_several_parts_the_one_for_training_counts(tmp_path: Path, images: st
     found = read_arrays(tmp_path / "x.npz")
     assert found.pixels.min() == 7
     assert found.labels == {"0": "2", "1": "3", "2": "2", "3": "2"}
-    assert found.unused == (test[0],)
+    assert found.unused == test
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,12 @@ from gpu_ssl.data.folder_classes import folder_classes
         (["train/cat/1", "train/dog/2", "train/3"], ["cat", "dog", None], 1),
         (["photos/cat/1", "photos/dog/2"], ["cat", "dog"], 1),
         (["set/train/cat/1", "set/test/dog/2"], ["cat", "dog"], 2),
-        (["train/1", "val/2"], ["train", "val"], 0),
+        (["train/1", "val/2"], [None, None], 1),
+        (["train/1"], [None], 1),
+        (["train/cat/1", "train/dog/2", "test/3"], ["cat", "dog", None], 1),
+        (["seg_train/seg_train/a/1", "seg_train/seg_train/b/2", "seg_pred/seg_pred/3"], ["a", "b", None], 1),
+        (["Training_Set/a/1", "Test-Set/b/2"], ["a", "b"], 1),
+        (["test tube/1", "test plate/2"], ["test tube", "test plate"], 0),
         (["one/cat/1", "one/dog/2", "two/cat/3", "two/dog/4"], ["one", "one", "two", "two"], 1),
         (["cat/2019/1", "cat/2020/2", "dog/2021/3"], ["cat", "cat", "dog"], 0),
         (["1", "2"], [None, None], 0),
@@ -27,4 +32,9 @@ from gpu_ssl.data.folder_classes import folder_classes
 def test_folders_name_classes(names: list[str], expected: list[str | None], kinds: int) -> None:
     labels, problems = folder_classes(names)
     assert [labels.get(name) for name in names] == expected
-    assert [problem.kind for problem in problems] == ["split-folders"] * kinds
+    assert [problem.kind for problem in problems if problem.kind != "suspicious-class"] == [
+        "split-folders"
+    ] * kinds
+    assert any(problem.kind == "suspicious-class" for problem in problems) == any(
+        name.lower().startswith(("un", "not")) for name in names
+    )
