@@ -87,8 +87,9 @@ def _content(image: Image.Image, mode: str, size: tuple[int, int], how: Preparat
     image.draft(mode, (2 * size[0], 2 * size[1]))
     profile = image.info.get("icc_profile")
     factor = min(image.width // (4 * size[0]), image.height // (4 * size[1]))
-    if image.width * image.height > LARGE and factor > 1 and image.mode != "P":
-        image = (image.convert("L") if image.mode == "1" else image).reduce(factor)
+    if image.width * image.height > LARGE and factor > 1 and image.mode not in ("P", "PA"):
+        reducible = {"1": "L", "I;16": "I", "I;16B": "I", "I;16L": "I", "I;16N": "I"}.get(image.mode)
+        image = (image.convert(reducible) if reducible else image).reduce(factor)
     return _flat(_in_srgb(ImageOps.exif_transpose(image), profile), mode, how)
 
 

@@ -12,7 +12,7 @@ def read_dicom(file: IO[bytes], page: int) -> Image.Image:
     """Return a frame of a DICOM file, counted from 0.
 
     Grey images hold what the file stands for, such as Hounsfield units (PS3.3 C.11.1: stored value times
-    rescale slope plus intercept), turned round where low values are meant to be bright.
+    rescale slope plus intercept), turned round within their range where low values are meant to be bright.
 
     Raises
     ------
@@ -20,7 +20,7 @@ def read_dicom(file: IO[bytes], page: int) -> Image.Image:
         If it holds no such image.
     """
     import pydicom
-    from pydicom.pixels.processing import apply_modality_lut
+    from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
     from pydicom.pixels.utils import pixel_array
 
     content = pydicom.dcmread(file)
@@ -30,12 +30,18 @@ def read_dicom(file: IO[bytes], page: int) -> Image.Image:
     if page >= frames:
         raise DataError(f"it has {frames} frames")
     values = pixel_array(content, index=page if frames > 1 else None)
+    kind = content.get("PhotometricInterpretation")
+    bits = int(content.get("BitsStored", 8))
+    if kind == "PALETTE COLOR":
+        values = apply_color_lut(values, content)
+        bits = 8 * values.itemsize
     if values.ndim == 3:
-        image = Image.fromarray(np.ascontiguousarray(values[..., :3]).astype(np.uint8))
+        colours = np.ascontiguousarray(values[..., :3])
+        image = Image.fromarray((colours >> max(bits - 8, 0)).astype(np.uint8))
     else:
         numbers = np.asarray(apply_modality_lut(values, content), dtype=np.float32)
-        if content.get("PhotometricInterpretation") == "MONOCHROME1":
-            numbers = -numbers
+        if kind == "MONOCHROME1":
+            numbers = numbers.min() + numbers.max() - numbers
         image = Image.fromarray(numbers)
     # What Pillow's own images of several frames have.
     image.is_animated, image.n_frames = frames > 1, frames  # type: ignore[attr-defined]
