@@ -25,7 +25,7 @@ from gpu_ssl.errors import DataError, UsageError
 from gpu_ssl.runtime.cache import delete_temporary
 
 CACHE = Path("cache", "gpu-ssl", "datasets")
-CONTENTS = {"a.gz": gzip.compress(b"first"), "b.gz": gzip.compress(b"second" * 1000)}
+CONTENTS = {"a.gz": gzip.compress(b"first", mtime=0), "b.gz": gzip.compress(b"second" * 1000, mtime=0)}
 
 
 def md5(content: bytes) -> str:
@@ -145,7 +145,7 @@ def test_what_was_compressed_anew_or_not_at_all_is_taken_where_it_lies(
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("a.gz", gzip.compress(b"other"), "MD5 of what it holds"),
+        ("a.gz", gzip.compress(b"other", mtime=0), "MD5 of what it holds"),
         ("a.gz", CONTENTS["a.gz"][:-3], "not a whole gzip file"),
         ("a", b"firs", "MD5 of what it holds"),
     ],
