@@ -203,7 +203,7 @@ def _n_workers(sources: Sequence[Source]) -> int:
     """
     total = 0
     for source in sources:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # the latter of a name with a null character
             path = source.source if isinstance(source, Page) else source
             total += len(path) if isinstance(path, bytes) else path.stat().st_size
     if total < SMALL_FILE * len(sources):

@@ -222,7 +222,7 @@ def _fingerprint(images: EncodedImages, shape: ImageShape, how: Preparation) -> 
         try:
             found = (images.place / name).stat()
             state = f"{found.st_size}\0{found.st_mtime_ns}"
-        except OSError:
+        except (OSError, ValueError):  # the latter of a name with a null character
             state = "missing"
         digest.update(f"{name}\0{state}\0".encode(errors="surrogateescape"))
     return digest.hexdigest()[:32]
