@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gpu_ssl.cli.data import DATA_DIR
+from gpu_ssl.cli.paths import GivenPath
 from gpu_ssl.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def _sizes(_: click.Context, option: click.Parameter, text: str) -> tuple[int, .
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random.")
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=GivenPath(),
     metavar="FILE",
     help="Where the record goes; plots go beside it.  [default: runs/bench-<time>.json]",
 )
@@ -112,11 +113,9 @@ def command(
 
 
 @command.command()
-@click.argument("first", type=click.Path(path_type=Path))
-@click.argument("second", type=click.Path(path_type=Path), required=False)
-@click.option(
-    "--plot", type=click.Path(path_type=Path), metavar="STEM", help="Also draw STEM.png and STEM.svg."
-)
+@click.argument("first", type=GivenPath())
+@click.argument("second", type=GivenPath(), required=False)
+@click.option("--plot", type=GivenPath(), metavar="STEM", help="Also draw STEM.png and STEM.svg.")
 def compare(first: Path, second: Path | None, plot: Path | None) -> None:
     """Say how many times as fast SECOND is as FIRST, or the GPU of FIRST as its CPU.
 

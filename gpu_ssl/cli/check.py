@@ -8,13 +8,14 @@ import click
 
 from gpu_ssl.cli.options import CACHE_DIR, QUIET
 from gpu_ssl.cli.own_options import described, reading_options, take_reading, tell_problems
+from gpu_ssl.cli.paths import GivenPath
 
 if TYPE_CHECKING:
     from gpu_ssl.data.own import OwnImages
 
 
 @click.command()
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=GivenPath())
 @reading_options
 @CACHE_DIR
 @click.option(

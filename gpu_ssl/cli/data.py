@@ -5,10 +5,11 @@ from pathlib import Path
 import click
 
 from gpu_ssl.cli.options import CACHE_DIR
+from gpu_ssl.cli.paths import GivenPath
 
 DATA_DIR = click.option(
     "--data-dir",
-    type=click.Path(path_type=Path),
+    type=GivenPath(),
     help="Folder to look for the files in first, and to put fetched ones in.  [default: the cache]",
 )
 

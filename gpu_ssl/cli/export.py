@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
+from gpu_ssl.cli.paths import GivenPath
+
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "--onnx", type=click.Path(path_type=Path), required=True, metavar="FILE", help="Write this file."
-)
+@click.argument("model", type=GivenPath())
+@click.option("--onnx", type=GivenPath(), required=True, metavar="FILE", help="Write this file.")
 def command(model: Path, onnx: Path) -> None:
     """Write a model that gpu-ssl fit made as one ONNX file.
 

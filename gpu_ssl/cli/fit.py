@@ -24,6 +24,7 @@ from gpu_ssl.cli.options import (
     vae_options,
 )
 from gpu_ssl.cli.own_options import described, reading_options, take_reading, tell_problems
+from gpu_ssl.cli.paths import GivenPath
 from gpu_ssl.cli.ranks import one_tells
 from gpu_ssl.cli.wording import as_options
 from gpu_ssl.config import FitConfig, SVMConfig
@@ -43,11 +44,9 @@ FOUND = "data.json"
 
 
 @click.command()
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=GivenPath())
 @reading_options
-@click.option(
-    "--output", type=click.Path(path_type=Path), required=True, metavar="MODEL", help="Folder for the model."
-)
+@click.option("--output", type=GivenPath(), required=True, metavar="MODEL", help="Folder for the model.")
 @click.option(
     "--mirror/--no-mirror",
     default=True,
@@ -72,7 +71,7 @@ FOUND = "data.json"
 @click.option(
     "--from",
     "base",
-    type=click.Path(path_type=Path),
+    type=GivenPath(),
     metavar="MODEL",
     help="Take the encoders over from a model of the same images: with more labels a fit takes seconds.",
 )

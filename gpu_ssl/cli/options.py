@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from gpu_ssl import catalog
+from gpu_ssl.cli.paths import GivenPath
 from gpu_ssl.config import ModelConfig, SVMConfig, TrainConfig
 from gpu_ssl.runtime.cache import VARIABLE
 
@@ -38,7 +39,7 @@ def _choose_cache(ctx: click.Context, parameter: click.Parameter, folder: Path |
 
 CACHE_DIR = click.option(
     "--cache-dir",
-    type=click.Path(path_type=Path),
+    type=GivenPath(),
     envvar=VARIABLE,
     show_envvar=True,
     expose_value=False,

@@ -1,11 +1,11 @@
 """Options of the commands that read images of the user's own."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from gpu_ssl.cli.paths import GivenPath
 from gpu_ssl.cli.wording import as_options
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ NAMED = 100
 LABELS = click.option(
     "--labels",
     "label_files",
-    type=click.Path(path_type=Path),
+    type=GivenPath(),
     multiple=True,
     metavar="FILE",
     help="File of paths (below DATA, or positions in a file of many) and labels, for the few images that "

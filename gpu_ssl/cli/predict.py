@@ -15,6 +15,7 @@ from gpu_ssl.cli.answer_file import FORMATS, Rows, answer_file, choose_format
 from gpu_ssl.cli.fit import tell_skipped
 from gpu_ssl.cli.options import DEVICE, QUIET
 from gpu_ssl.cli.own_options import IMAGE_COLUMN, LARGE_IMAGES, PAGES, preparation_of, tell_problems
+from gpu_ssl.cli.paths import GivenPath
 from gpu_ssl.errors import DataError
 
 if TYPE_CHECKING:
@@ -30,11 +31,11 @@ COLUMNS = {"path": str, "label": str, "confidence": float, "second_label": str, 
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
-@click.argument("data", type=click.Path(path_type=Path, allow_dash=True))
+@click.argument("model", type=GivenPath())
+@click.argument("data", type=GivenPath(allow_dash=True))
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=GivenPath(),
     metavar="FILE",
     help="Where the answers go; written whole or not at all.  [default: stdout]",
 )

@@ -26,6 +26,7 @@ from gpu_ssl.cli.options import (
     take_vae_settings,
     vae_options,
 )
+from gpu_ssl.cli.paths import GivenPath
 from gpu_ssl.cli.ranks import one_tells
 from gpu_ssl.cli.wording import option_name
 from gpu_ssl.config import DataConfig, RunConfig, SVMConfig, parse_label_counts
@@ -95,13 +96,13 @@ NOT_SETTINGS = {"output", "resume", "as_json", "plots", "quiet"}
 @SVM
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=GivenPath(),
     metavar="DIR",
     help="Folder for report, models and plots.  [default: runs/<time>-<dataset>-<method>]",
 )
 @click.option(
     "--resume",
-    type=click.Path(path_type=Path),
+    type=GivenPath(),
     metavar="DIR",
     help="Resume the unfinished run in DIR, with its settings.",
 )

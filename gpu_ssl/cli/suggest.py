@@ -13,6 +13,7 @@ from gpu_ssl.cli.answer_file import check_output, opened
 from gpu_ssl.cli.fit import tell_skipped
 from gpu_ssl.cli.options import DEVICE, QUIET
 from gpu_ssl.cli.own_options import IMAGE_COLUMN, LARGE_IMAGES, PAGES, preparation_of, tell_problems
+from gpu_ssl.cli.paths import GivenPath
 from gpu_ssl.cli.predict import read_paths, second_best
 from gpu_ssl.errors import DataError, UsageError
 
@@ -32,19 +33,19 @@ COLUMNS = ("path", "label", "guess", "confidence", "second_guess")
     "places",
     nargs=-1,
     required=True,
-    type=click.Path(path_type=Path, allow_dash=True),
+    type=GivenPath(allow_dash=True),
     metavar="[MODEL] DATA",
 )
 @click.option("-n", "count", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many.")
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=GivenPath(),
     metavar="FILE",
     help="CSV file for the answer, whose column label is left for you to fill in.  [default: stdout]",
 )
 @click.option(
     "--sheet",
-    type=click.Path(path_type=Path),
+    type=GivenPath(),
     metavar="PNG",
     help="Also draw the images, with their rows in the answer and what the model takes them for.",
 )

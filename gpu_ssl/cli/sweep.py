@@ -4,14 +4,15 @@ from pathlib import Path
 
 import click
 
+from gpu_ssl.cli.paths import GivenPath
 from gpu_ssl.errors import GpuSslError
 
 
 @click.command()
-@click.argument("spec", type=click.Path(path_type=Path))
+@click.argument("spec", type=GivenPath())
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=GivenPath(),
     metavar="FOLDER",
     help="Folder of the sweep; what is finished in it is not done again.  [default: runs/<name of SPEC>]",
 )

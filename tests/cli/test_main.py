@@ -93,3 +93,20 @@ def test_a_terminal_of_few_characters_shows_a_table_all_the_same(tmp_path: Path)
     stdout, stderr = process.communicate(timeout=300)
     assert process.returncode == 0, stderr
     assert " ? " in stdout  # what was the plus-minus sign
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("predict", "", "x"),
+        ("predict", "x", ""),
+        ("fit", "", "--output", "m"),
+        ("check", "x", "--labels", ""),
+        ("suggest", ""),
+    ],
+)
+def test_an_empty_path_is_refused(run_cli: RunCli, arguments: tuple[str, ...]) -> None:
+    """A shell makes one of a variable that is not set, and Python the current folder of that."""
+    done = run_cli(*arguments)
+    assert done.returncode == 2
+    assert "the path is empty; is a variable of the shell not set?" in done.stderr
