@@ -21,6 +21,7 @@ from gpu_ssl.fitted.calibration import (
     reliability,
 )
 from gpu_ssl.fitted.records import ClassScores, Estimate
+from gpu_ssl.methods.auto import MOST_CLASSES
 from gpu_ssl.methods.method import Labelled, Options
 from gpu_ssl.methods.validation import cross_validate, folds_of, folds_to_compare
 from gpu_ssl.methods.view import View
@@ -168,6 +169,8 @@ def with_baseline(estimate: Estimate, images: OwnImages, labelled: Labelled, con
     host, _ = resolve_backend("sklearn", resolve_device("cpu"))
     device = torch.device("cpu")
     own = labelled.take(some)
+    if own.n_classes > MOST_CLASSES:
+        return estimate
     pixels = images.images[own.rows]
     to_learn = TrainingImages(pixels, device, config.mirror, "")
     encoders = fit_encoders(["pixels"], to_learn, Training(config, Path()))

@@ -39,12 +39,18 @@ MOST_LABELS = 2000
 """Labelled images that candidates are compared on: a choice of equally many of each class, where more; two of
 each class at least."""
 
+MOST_CLASSES = 2000
+"""More leave the graph alone: each SVM would take half a minute, and there is one for every fold."""
+
 MOST_IMAGES = 10_000
 """Images that candidates are compared on, where there are more: a graph takes time with their square."""
 
 
 def choose(view: View, labelled: Labelled, options: Options) -> tuple[Options, Chosen]:
     """Return the options of the method to use, and why it is this one; see `methods.method`."""
+    if labelled.n_classes > MOST_CLASSES:
+        reason = f"{labelled.n_classes:,} classes have too many pairs for the SVMs of other methods"
+        return dataclasses.replace(options, method="graph"), Chosen("graph", reason, {})
     some, compared_on = _sample(view, labelled, options.seed)
     divisions = _divisions(compared_on, options.seed)
     names = QUICK_ON_ENCODER if options.encoder else tuple(name for name in QUICK if _works(name, view))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gpu_ssl.config import SVMConfig
 from gpu_ssl.encoders.encoder import Encoder
+from gpu_ssl.errors import UsageError
 from gpu_ssl.methods.method import Classifier, Labelled, Options, Saved
 from gpu_ssl.methods.view import View
 from gpu_ssl.runtime.arrays import Array
@@ -23,6 +24,9 @@ from gpu_ssl.svm.one_vs_one import fit_one_vs_one
 from gpu_ssl.svm.pairs import Penalty
 
 ARRAYS = ("support", "support_vectors", "duals", "intercepts")
+
+MOST_CLASSES = 4000
+"""More have over eight million pairs: a minute of work, and gigabytes of coefficients."""
 
 COUPLED = 50
 """Most classes whose pairs are coupled; of more, see `svm.many_classes`."""
@@ -99,11 +103,23 @@ class _Decisions(nn.Module):
 def fit_svm(
     config: SVMConfig, backend: SVMBackend, points: Array, classes: NDArray[np.int64]
 ) -> OneVsOneModel:
-    """Fit an SVM to labelled points (n, d). The classes must be 0 to their largest, each with a point."""
+    """Fit an SVM to labelled points (n, d). The classes must be 0 to their largest, each with a point.
+
+    Raises
+    ------
+    UsageError
+        If there are more than `MOST_CLASSES` classes.
+    """
+    n_classes = int(classes.max()) + 1
+    if n_classes > MOST_CLASSES:
+        raise UsageError(
+            f"an SVM of {n_classes:,} classes would have {n_classes * (n_classes - 1) // 2:,} pairs, and "
+            f"{MOST_CLASSES:,} classes are the most for it; take `method=graph`, which has no pairs"
+        )
     gamma = scale_gamma(points) if config.gamma == "scale" else config.gamma
     penalty = Penalty(config.C, Kernel(gamma=gamma))
     weights = balanced_weights(classes) if config.class_weight == "balanced" else None
-    return fit_one_vs_one(backend, points, classes, int(classes.max()) + 1, penalty, weights)
+    return fit_one_vs_one(backend, points, classes, n_classes, penalty, weights)
 
 
 def balanced_weights(classes: NDArray[np.int64]) -> NDArray[np.float64]:

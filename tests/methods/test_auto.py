@@ -280,6 +280,16 @@ def test_methods_that_do_not_choose_are_resolved_to_themselves(view: View) -> No
     assert resolve(view, LABELLED, options) == (options, None)
 
 
+def test_of_too_many_classes_for_svms_the_graph_is_taken(
+    view: View, judge: Callable[[Right], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge({name: first(40) for name in auto.QUICK})
+    monkeypatch.setattr(auto, "MOST_CLASSES", LABELLED.n_classes - 1)
+    options, why = choose(view, LABELLED, OPTIONS)
+    assert (options.method, why.method, why.shares) == ("graph", "graph", {})
+    assert why.reason == "5 classes have too many pairs for the SVMs of other methods"
+
+
 def test_candidates_are_compared_on_some_of_very_many_images(
     digits: Dataset, view: View, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,8 @@ from sklearn.svm import SVC
 from gpu_ssl.config import SVMConfig
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.encoders.pixels import Pixels
+from gpu_ssl.errors import UsageError
+from gpu_ssl.methods import svm
 from gpu_ssl.methods.method import Labelled, Options, fit_method
 from gpu_ssl.methods.saving import load_classifier, save_classifier
 from gpu_ssl.methods.svm import COUPLED, SVMClassifier, balanced_weights
@@ -85,6 +87,14 @@ def test_many_classes_are_named_as_by_scikit_learn(species: tuple[View, View, La
     assert np.array_equal(classifier.predict(test), expected)
     assert np.array_equal(classifier.winners(decisions), expected)
     assert 0.5 < np.mean(expected == labelled.classes) < 1
+
+
+def test_too_many_classes_are_refused_with_what_to_do(
+    species: tuple[View, View, Labelled], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(svm, "MOST_CLASSES", K - 1)
+    with pytest.raises(UsageError, match=r"60 classes would have 1,770 pairs .* `method=graph`"):
+        fit_method(species[0], species[2], options())
 
 
 def test_many_classes_are_judged_by_class(species: tuple[View, View, Labelled]) -> None:
