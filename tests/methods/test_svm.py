@@ -93,7 +93,7 @@ def test_too_many_classes_are_refused_with_what_to_do(
     species: tuple[View, View, Labelled], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(svm, "MOST_CLASSES", K - 1)
-    with pytest.raises(UsageError, match=r"60 classes would have 1,770 pairs .* `method=graph`"):
+    with pytest.raises(UsageError, match=r"60 classes would have 1,770 pairs,.*`method=graph`"):
         fit_method(species[0], species[2], options())
 
 
