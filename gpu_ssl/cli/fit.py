@@ -161,9 +161,10 @@ def _fit(
         raise RankError(f"{error}; the same command resumes, on any number of ranks") from None
     except KeyboardInterrupt:
         raise InterruptError("interrupted; the same command resumes") from None
+    # The model last: without it a folder holds none, and the same command goes on.
     write_text(output / FOUND, json.dumps(described(images), indent=1))
-    save(output, fitted.model, fitted.record)
     write_card(output, fitted.record, fitted.suspects)
+    save(output, fitted.model, fitted.record)
     tensor_file.remove(unfinished)
     for note in notes(fitted.record, output):
         click.echo(f"gpu-ssl: {note}", err=True)
@@ -177,13 +178,21 @@ def _check_output(output: Path, data: Path, model: str, unfinished: Path) -> Non
         )
     if (output / model).exists():
         raise UsageError(f"--output {output} holds a model already; name another folder, or delete it")
-    if output.exists() and not (output.is_dir() and all(map(_is_of_checkpoint, output.iterdir()))):
+    if output.exists() and not (output.is_dir() and all(map(_is_of_fit, output.iterdir()))):
         raise UsageError(f"--output {output} exists and is not an empty folder; name another")
 
 
-def _is_of_checkpoint(path: Path) -> bool:
+def _is_of_fit(path: Path) -> bool:
     """Whether `path` is what an interrupted fit leaves, wherever it was stopped."""
-    return path.name.lstrip(".").startswith(("checkpoint.json", "checkpoint-", "model-"))
+    name = path.name.lstrip(".")
+    if name.startswith(("checkpoint.json", "checkpoint-", "model-")):
+        return True
+    from gpu_ssl.report.card import CARD, FILES, TITLE
+
+    if path.name == CARD:  # people's own files may be called so, too
+        return path.is_file() and path.read_text(encoding="utf-8", errors="replace").startswith(TITLE)
+    # Half-written files have a dot before their name, and letters after it.
+    return any(name.startswith(known.partition(".")[0]) for known in (*FILES, FOUND))
 
 
 def tell_skipped(count: int, lines: list[str]) -> None:

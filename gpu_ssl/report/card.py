@@ -30,6 +30,12 @@ LISTED = 5
 SUSPECTS = "suspect-labels.csv"
 """File beside a model: labels that look wrong."""
 
+CARD = "README.md"
+TITLE = "# A classifier of images into"
+
+FILES = (CARD, SUSPECTS, "confusion.json", "confusion.png", "reliability.png")
+"""All that `write_card` may write."""
+
 
 def expectation(record: ModelRecord) -> str:
     """Say in one line what accuracy to expect."""
@@ -132,7 +138,7 @@ def write_card(folder: Path, record: ModelRecord, suspects: Sequence[SuspectLabe
     StorageError
         If a file cannot be written.
     """
-    write_text(folder / "README.md", _card(record))
+    write_text(folder / CARD, _card(record))
     _write_suspects(folder / SUSPECTS, suspects)
     estimate = record.estimate
     if estimate is None:
@@ -168,7 +174,7 @@ def _card(record: ModelRecord) -> str:
     channels, height, width = record.image_shape
     n_labelled = sum(record.n_labelled.values())
     more = "".join(f"- {line[0].upper()}{line[1:]}.\n" for line in notes(record))
-    return f"""# A classifier of images into {len(record.class_names)} classes
+    return f"""{TITLE} {len(record.class_names)} classes
 
 Made by gpu-ssl {record.gpu_ssl} on {record.created} from {record.n_images:,} images,
 {n_labelled:,} of them with a label. Method: {catalog.title(record.chosen.method)}.{_why(record)}

@@ -91,6 +91,22 @@ def test_an_encoder_is_trained_once_for_the_same_images(home: Path) -> None:
     assert "Not trained" not in done.stdout
 
 
+def test_a_fit_that_was_stopped_before_its_last_file_goes_on(home: Path) -> None:
+    shutil.copytree(home / "first", home / "stopped")
+    (home / "stopped" / "model.json").unlink()
+    (home / "stopped" / ".README-0a1b2c.md").write_text("half-written")
+    done = program(home, *FIT, "few.csv", "--output", "stopped", "--method", "hybrid")
+    assert_fitted(done)
+    assert description(home / "stopped")["classifier"] == description(home / "first")["classifier"]
+    for name in ("README.md", "photo.png"):
+        own = home / f"with-{name}"
+        own.mkdir()
+        (own / name).write_text("# My own")
+        done = program(home, *FIT, "few.csv", "--output", own.name, "--method", "hybrid")
+        assert_one_line(done, 2, "exists and is not an empty folder")
+        assert [path.name for path in own.iterdir()] == [name]
+
+
 def test_what_the_other_model_lacks_is_fitted(home: Path) -> None:
     hog = ("--method", "svm", "--encoder", "hog")
     assert program(home, *FIT, "few.csv", "--output", "hog", *hog).returncode == 0
