@@ -28,7 +28,7 @@ from gpu_ssl.encoders.encoder import Encoder
 from gpu_ssl.encoders.fitting import Training, TrainingImages, fit_encoders
 from gpu_ssl.fitted.estimate import judge
 from gpu_ssl.fitted.near_copies import Groups, find_groups
-from gpu_ssl.methods.method import Labelled, Options, encoders_of, resolve
+from gpu_ssl.methods.method import Labelled, Options, encoders_of, fit_method, resolve
 from gpu_ssl.methods.view import View
 from gpu_ssl.runtime.device import resolve_device
 from gpu_ssl.runtime.environment import describe_environment
@@ -107,9 +107,11 @@ def clothes(rng: np.random.Generator) -> NDArray[np.float64]:
     return images[rng.choice(len(images), SCENES, replace=False)].astype(np.float64)
 
 
-def bursts(scenes: NDArray[np.float64], noise: float, move: int, rng: np.random.Generator) -> Images:
-    """Return `LENGTH` frames of each scene: noise, light up to 5 % and movement up to `move` pixels."""
-    frames = np.repeat(scenes, LENGTH, axis=0)
+def bursts(
+    scenes: NDArray[Any], noise: float, move: int, rng: np.random.Generator, length: int = LENGTH
+) -> Images:
+    """Return frames of each scene: noise, light up to 5 % and movement up to `move` pixels."""
+    frames = np.repeat(scenes, length, axis=0).astype(np.float64)
     for frame in frames:
         frame[:] = np.roll(frame, rng.integers(-move, move + 1, 2), (1, 2)) * rng.uniform(0.95, 1.05)
     return (frames + rng.normal(0, noise, frames.shape)).clip(0, 255).round().astype(np.uint8)
@@ -134,6 +136,40 @@ def coins(view: View, method: str, seeds: int) -> dict[str, Any]:
             shares.append(estimate.accuracy)
         found[name] = {"held": float(np.mean(held)), "accuracy": float(np.mean(shares))}
     return found
+
+
+def honest(view: View, labels: NDArray[np.int64], method: str, seeds: int) -> dict[str, Any]:
+    """Compare the estimate from bursts of 5 with true labels with the accuracy on frames of other scenes."""
+    n, length, n_others = 100, 5, 1500
+    names = [str(number) for number in range(int(labels.max()) + 1)]
+    found = []
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        order = rng.permutation(len(labels))[: n + n_others]
+        scenes, others = order[:n], order[n:]
+        own, fresh = (
+            View(
+                bursts(view.pixels[rows], 4, 1, rng, times),
+                view.encoders,
+                view.backend,
+                view.stopwatch,
+                view.mirror,
+                view.precision,
+            )
+            for rows, times in ((scenes, length), (others, 1))
+        )
+        rows, classes = np.arange(n * length), np.repeat(labels[scenes], length)
+        options = Options(method, seed=seed)
+        classifier = fit_method(own, Labelled(rows, classes), options)
+        truth = float(np.mean(classifier.predict(fresh) == labels[others]))
+        row = [truth]
+        for groups in (grouped(own, rows).of_images, None):
+            estimate = judge(own, Labelled(rows, classes, groups), options, names).estimate
+            assert estimate is not None
+            row += [estimate.accuracy, estimate.low <= truth <= estimate.high]
+        found.append(row)
+    columns = ("truth", "grouped", "grouped_held", "alone", "alone_held")
+    return {"method": method, **dict(zip(columns, np.mean(found, axis=0).tolist(), strict=True))}
 
 
 def planted(view: View, labels: NDArray[np.int64], n: int, rate: float, seeds: int) -> dict[str, float]:
@@ -164,11 +200,28 @@ def planted(view: View, labels: NDArray[np.int64], n: int, rate: float, seeds: i
 @click.option("--tosses", type=click.IntRange(1), default=50, show_default=True, help="Of all coins.")
 @click.option("--data-set", "others", multiple=True, help="Beside Fashion-MNIST and digits.")
 @click.option("--data-dir", type=click.Path(path_type=Path))
+@click.option("--coins/--no-coins", "toss", default=True, help="Whether to toss coins, the longest part.")
 @click.option("--output", type=click.Path(path_type=Path), default=RESULT)
-def main(seeds: int, tosses: int, others: tuple[str, ...], data_dir: Path | None, output: Path) -> None:
+def main(
+    seeds: int, tosses: int, others: tuple[str, ...], data_dir: Path | None, toss: bool, output: Path
+) -> None:
     """Measure, print and write the figures."""
-    record: dict[str, Any] = {"environment": describe_environment(), "ordinary": {}, "coins": [], "wrong": {}}
-    for scenes in (smooth, photographs, clothes):
+    record: dict[str, Any] = {"environment": describe_environment()}
+    record |= {"ordinary": {}, "coins": [], "honest": [], "wrong": {}}
+    for name in ("digits", "fashion-mnist", *others):
+        data = load_dataset(DataConfig(dataset=name, data_dir=data_dir))
+        view, labels = view_of(data.train.images, data.mirrored), data.train.labels
+        record["ordinary"][name] = ordinary(view, np.random.default_rng(0))
+        click.echo(f"{name}: {json.dumps(record['ordinary'][name])}")
+        for method in ("m1", "hybrid") if name == "fashion-mnist" else ():
+            record["honest"].append(honest(view, labels, method, 2 * seeds))
+            click.echo(json.dumps(record["honest"][-1]))
+        n = min(1000, len(data.train) // 2)
+        for rate in ERRORS if name not in others else ():
+            found = {"labels": n, "rate": rate, **planted(view, labels, n, rate, seeds)}
+            record["wrong"].setdefault(name, []).append(found)
+            click.echo(f"{name}: {json.dumps(found)}")
+    for scenes in (smooth, photographs, clothes) if toss else ():
         for noise, move in ((4, 0), (8, 0), (4, 1)):
             rng = np.random.default_rng(0)
             view = view_of(bursts(scenes(rng), noise, move, rng), True)
@@ -176,16 +229,6 @@ def main(seeds: int, tosses: int, others: tuple[str, ...], data_dir: Path | None
                 row = {"scenes": scenes.__name__, "noise": noise, "move": move, "method": method}
                 record["coins"].append(row | coins(view, method, tosses))
                 click.echo(json.dumps(record["coins"][-1]))
-    for name in ("digits", "fashion-mnist", *others):
-        data = load_dataset(DataConfig(dataset=name, data_dir=data_dir))
-        view = view_of(data.train.images, data.mirrored)
-        record["ordinary"][name] = ordinary(view, np.random.default_rng(0))
-        click.echo(f"{name}: {json.dumps(record['ordinary'][name])}")
-        n = min(1000, len(data.train) // 2)
-        for rate in ERRORS if name not in others else ():
-            found = {"labels": n, "rate": rate, **planted(view, data.train.labels, n, rate, seeds)}
-            record["wrong"].setdefault(name, []).append(found)
-            click.echo(f"{name}: {json.dumps(found)}")
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 

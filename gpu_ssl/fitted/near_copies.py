@@ -23,12 +23,12 @@ from gpu_ssl.training.augmentation import SHIFT
 NEAR = 0.1
 """Share of the usual distance between features below which two images are near copies."""
 
-CORRELATION = 0.98
-"""Of pixels, one image moved by up to `SHIFT`, above which two neighbours in feature space are near copies.
-NEAR and CORRELATION were chosen once, on data sets without copies and on bursts made of them
-(docs/experiments/own-images.md)."""
+CORRELATION, WEAK_CORRELATION = 0.98, 0.95
+"""Of pixels, one image moved by up to `SHIFT`, above which two neighbours in feature space are near copies;
+the lower is enough where both have a near copy already, so that a burst stays in one piece. These and NEAR
+were chosen once, on data sets without copies and on bursts made of them (docs/experiments/own-images.md)."""
 
-NEIGHBOURS = 5
+NEIGHBOURS = 10
 """Nearest labelled images that each is compared with: frames of longer bursts are linked in a chain."""
 
 SIDE = 32
@@ -108,8 +108,11 @@ def near_copies(view: View, encoder: Encoder, rows: NDArray[np.int64]) -> NDArra
     pairs = torch.stack([own, neighbours], dim=-1)
     near = distances <= NEAR * usual
     others = np.unique(np.sort(pairs[~near].cpu().numpy(), axis=1), axis=0)
-    alike = [_alike(view, rows, others[i : i + BLOCK]) for i in range(0, len(others), BLOCK)]
-    return np.concatenate([pairs[near].cpu().numpy(), *alike])
+    correlations = [_correlations(view, rows, others[i : i + BLOCK]) for i in range(0, len(others), BLOCK)]
+    alike = np.concatenate([*correlations, np.empty(0, np.float32)])
+    sure = np.concatenate([pairs[near].cpu().numpy(), others[alike >= CORRELATION]])
+    likely = others[alike >= WEAK_CORRELATION]
+    return np.concatenate([sure, likely[np.isin(likely, sure).all(axis=1)]])
 
 
 def _nearest(features: Tensor, start: int, k: int) -> tuple[Tensor, Tensor]:
@@ -121,8 +124,8 @@ def _nearest(features: Tensor, start: int, k: int) -> tuple[Tensor, Tensor]:
     return nearest.values, nearest.indices
 
 
-def _alike(view: View, rows: NDArray[np.int64], pairs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return those of pairs (m, 2) whose pixels correlate, one image moved by up to `SHIFT`."""
+def _correlations(view: View, rows: NDArray[np.int64], pairs: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return how far the pixels of pairs (m, 2) correlate, the second moved by up to `SHIFT`, (m,)."""
     fixed, images = (_standardized(_small(view, rows[ends])) for ends in pairs.T)
     down, right = (int(SHIFT * side) for side in images.shape[2:])
     height, width = images.shape[2:]
@@ -133,8 +136,8 @@ def _alike(view: View, rows: NDArray[np.int64], pairs: NDArray[np.int64]) -> NDA
             moved = wide[:, :, top : top + height, left : left + width].flatten(1)
             norms = torch.linalg.vecdot(moved, moved).sqrt().clamp_min(SMALLEST_NORM)
             best = torch.maximum(best, torch.linalg.vecdot(fixed.flatten(1), moved) / norms)
-    alike: NDArray[np.bool_] = (best >= CORRELATION).cpu().numpy()
-    return pairs[alike]
+    correlations: NDArray[np.float32] = best.cpu().numpy()
+    return correlations
 
 
 def _small(view: View, rows: NDArray[np.int64]) -> Tensor:

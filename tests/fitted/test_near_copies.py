@@ -46,6 +46,21 @@ def test_frames_in_which_noise_is_all_there_is_are_known_by_their_distance() -> 
     assert np.array_equal(groups, np.repeat(np.arange(11), 4))
 
 
+def test_likeness_that_is_not_enough_alone_links_what_has_near_copies() -> None:
+    """A burst that came apart into two is joined; an image that is only like its frames is not."""
+    rng = np.random.default_rng(0)
+    base = scenes(20, rng)
+
+    def like(image: NDArray[np.float64], noise: float) -> NDArray[np.float64]:
+        return image + rng.normal(0, noise, image.shape)
+
+    other = like(base[0], 12)  # correlates by 0.96
+    images = np.stack([base[0], like(base[0], 1), other, like(other, 1), like(base[0], 12), *base[1:]])
+    groups = groups_of(images.clip(0, 255).round().astype(np.uint8))
+    assert np.array_equal(groups[:5] == groups[0], [True, True, True, True, False])
+    assert len(set(groups.tolist())) == 21
+
+
 def test_of_ordinary_images_few_are_near_copies(digits: Dataset) -> None:
     rows = np.arange(1000)
     found = find_groups(on_pixels(digits.train.images), rows, rows, None)
