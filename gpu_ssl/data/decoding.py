@@ -86,11 +86,22 @@ def _content(image: Image.Image, mode: str, size: tuple[int, int], how: Preparat
     """Return an image as its camera held it, of 8 bits a channel, and not much larger than it needs to be."""
     image.draft(mode, (2 * size[0], 2 * size[1]))
     profile = image.info.get("icc_profile")
-    factor = min(image.width // (4 * size[0]), image.height // (4 * size[1]))
-    if image.width * image.height > LARGE and factor > 1 and image.mode not in ("P", "PA"):
+    factor = _reduction(image.size, size)
+    if image.width * image.height > LARGE and max(factor) > 1 and image.mode not in ("P", "PA"):
         reducible = {"1": "L", "I;16": "I", "I;16B": "I", "I;16L": "I", "I;16N": "I"}.get(image.mode)
         image = (image.convert(reducible) if reducible else image).reduce(factor)
     return _flat(_in_srgb(ImageOps.exif_transpose(image), profile), mode, how)
+
+
+def _reduction(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int]:
+    """Return by how much width and height may be reduced: to four times what is wanted.
+
+    Both by as much, but for the longer side of a strip, as far as it remains one.
+    """
+    across, down = (max(1, old // (4 * new)) for old, new in zip(size, wanted, strict=True))
+    wider = size[0] * wanted[1] / (size[1] * wanted[0])
+    most = min(across, down) * max(1, int(max(wider, 1 / wider) / (1.01 * STRIP)))
+    return min(across, most), min(down, most)
 
 
 def _flat(image: Image.Image, mode: str, how: Preparation) -> Image.Image:

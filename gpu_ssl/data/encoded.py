@@ -9,6 +9,7 @@ import numpy as np
 
 from gpu_ssl.data.folder import Found, find_images
 from gpu_ssl.data.opening import Page, Source, count_pages
+from gpu_ssl.errors import DataError
 from gpu_ssl.runtime.progress import SILENT, Progress
 
 SURVEYED = 1000
@@ -99,6 +100,9 @@ def image_files(folder: Path, all_pages: bool, progress: Progress = SILENT) -> t
             if count > 1:
                 pages |= {page: (name, number) for number, page in enumerate(own)}
             advance("")
+    if len(set(names)) < len(names):
+        twice = next(name for name in pages if names.count(name) > 1)
+        raise DataError(f"{folder}: {twice} is the name of a file, and of a page; rename the file")
     return ImageFiles(folder, names, pages), found
 
 

@@ -21,7 +21,7 @@ from gpu_ssl.runtime.files import atomic_path, write_text
 from gpu_ssl.runtime.memory_map import release
 from gpu_ssl.runtime.progress import Progress
 
-READER = 3
+READER = 4
 """Version of what becomes of a file; part of the name that its pixels are kept under."""
 
 KIND = "decoded"

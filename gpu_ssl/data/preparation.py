@@ -42,6 +42,9 @@ SOME_NUMBERS = 10_000
 CLIPPED = (0.1, 99.9)
 """Percentiles that bound a range of numbers of any kind: a few dead pixels do not decide it."""
 
+LEAST_USED = 1 / 8
+"""Part of a usual range that most numbers must fill, lest images become nearly one grey."""
+
 NO_DATA = 1e30
 """Numbers beyond stand for no data, as in maps of the earth."""
 
@@ -146,18 +149,22 @@ def choose_range(sources: Sequence[Source], large_images: bool = True) -> tuple[
 def range_of(values: NDArray[np.float64], whole: bool) -> tuple[float, float]:
     """Return the numbers that stand for black and white among `values`; see `choose_range`."""
     low, high = float(values.min()), float(values.max())
-    if whole and low >= 0:
-        for bits in (8, 10, 12, 14, 16):
-            if high < 2**bits:
-                return 0.0, float(2**bits - 1)
-    elif not whole and low >= -1 and high <= 1:
-        return (0.0, 1.0) if low >= 0 else (-1.0, 1.0)
-    elif not whole and low >= 0 and 128 <= high <= 255:
-        return 0.0, 255.0
-    inner_low, inner_high = np.percentile(values, CLIPPED)
+    inner_low, inner_high = map(float, np.percentile(values, CLIPPED))
+    usual = _usual_range(low, high, whole)
+    if usual is not None and inner_high - inner_low >= LEAST_USED * (usual[1] - usual[0]):
+        return usual
     if inner_low < inner_high:
-        return float(inner_low), float(inner_high)
-    return (low, high) if low < high else (low, low + 1)
+        return inner_low, inner_high
+    return (low, high) if low < high else usual or (low, low + 1)
+
+
+def _usual_range(low: float, high: float, whole: bool) -> tuple[float, float] | None:
+    """Return the range that numbers from `low` to `high` may be meant to have."""
+    if whole and low >= 0:
+        return next(((0.0, 2.0**bits - 1) for bits in (8, 10, 12, 14, 16) if high < 2**bits), None)
+    if not whole and low >= -1 and high <= 1:
+        return (0.0, 1.0) if low >= 0 else (-1.0, 1.0)
+    return (0.0, 255.0) if not whole and low >= 0 and high <= 255 else None
 
 
 def choose_ground(sources: Sequence[Source], large_images: bool = True) -> int:
