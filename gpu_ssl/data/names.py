@@ -49,6 +49,7 @@ class NameIndex:
         others: Iterable[str] = (),
     ) -> None:
         self._positions = names if isinstance(names, Positions) else None
+        self._folder = place.absolute().name
         self._bases = [f"{_normal(str(base))}/" for base in (place, place.absolute())]
         self._names: dict[str, tuple[str, ...]] = {}
         self._others = frozenset(others)
@@ -73,6 +74,12 @@ class NameIndex:
             if found := self._find_position(each) if self._positions is not None else self._find(each):
                 return found
         return ()
+
+    def strays(self, name: str, image: str) -> bool:
+        """Whether a name puts an image into another folder than it lies in; it may have been moved."""
+        said = folder_of(name).rpartition("/")[2]
+        lies = image.rpartition("/")[0].rpartition("/")[2] or self._folder
+        return bool(said) and _composed(said).casefold() != _composed(lies).casefold()
 
     def _find_position(self, name: str) -> tuple[str, ...]:
         number = POSITION.fullmatch(name)

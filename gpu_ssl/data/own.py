@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from gpu_ssl.data.arrays import Positions
 from gpu_ssl.data.collection import USUAL, Collection, Reading, open_collection
 from gpu_ssl.data.findings import of_copies, of_decoding, of_folders, of_labels, of_tables
-from gpu_ssl.data.label_file import GivenLabels, read_labels, settle
+from gpu_ssl.data.label_file import read_labels, settle
 from gpu_ssl.data.labels import class_problems as of_classes
-from gpu_ssl.data.names import AmbiguousNameError, NameIndex, folder_of
+from gpu_ssl.data.matching import match
+from gpu_ssl.data.names import AmbiguousNameError, NameIndex
 from gpu_ssl.data.preparation import AS_IS, ImageShape, Preparation
-from gpu_ssl.data.problems import Problem, examples, printable
-from gpu_ssl.errors import DataError, UsageError
+from gpu_ssl.data.problems import Problem
+from gpu_ssl.errors import UsageError
 from gpu_ssl.runtime.memory_map import release
 from gpu_ssl.runtime.progress import SILENT, Progress
 
@@ -206,7 +207,7 @@ def _labels(
         return False
 
     given = read_labels(label_files, reading.columns, is_image)
-    votes, groups = _matched(given, index, collection)
+    votes, groups = match(given, index, collection.place, collection.names[0])
     labels, problems = settle(votes)
     problems = [*given.problems, *problems]
     if collection.by_folders:
@@ -222,39 +223,6 @@ def _labels(
         {**pages, **groups},
         [*problems, *of_classes(Counter(labels.values()), given.taken_as_none)],
     )
-
-
-def _matched(
-    given: GivenLabels, index: NameIndex, collection: Collection
-) -> tuple[list[tuple[str, str]], dict[str, str]]:
-    """Return the images that rows name with their labels, and with their groups."""
-    votes, groups, unknown = [], {}, []
-    meant: dict[str, tuple[str, str]] = {}
-    for where, written, label, group in given.rows:
-        try:
-            found = index.find(written)
-        except AmbiguousNameError as error:
-            raise DataError(f"{where}: {error}; write the path below {collection.place}") from error
-        if not found and label:
-            unknown.append(written)
-        votes += [(name, label) for name in found if label]
-        if len(found) == 1 and label:
-            before = meant.setdefault(found[0], (written, label))
-            if before[1] != label and folder_of(before[0]) != folder_of(written):
-                raise DataError(
-                    f"{where}: {printable(written)!r} and {printable(before[0])!r} have different labels, "
-                    f"and both may mean {printable(found[0])!r}; write the paths below {collection.place}"
-                )
-        groups.update({name: group for name in found if group})
-    if unknown:
-        example = printable(collection.names[0])
-        listed = examples([repr(name) for name in unknown])
-        images = "image that is" if len(unknown) == 1 else "images that are"
-        raise DataError(
-            f"`labels` names {len(unknown):,} {images} not in {collection.place}: {listed}; the paths in it "
-            f"are those below that folder, or positions in that file, such as {example!r}"
-        )
-    return votes, groups
 
 
 def image_key(image: NDArray[np.uint8]) -> str:

@@ -89,6 +89,7 @@ def test_labels_mean_what_their_writer_meant(tmp_path: Path, content: str, expec
         (b"PK\3\4" + bytes(99), "a workbook or an archive, and no table of labels"),
         (b"\x1f\x8b\x08\0xxx", "is compressed"),
         (b"\x89PNG\r\n\0\0\0\0", "is no text"),
+        ("path,label\ndata/0.png,cat\nval/1.png,dog\n", "names 1 image that is not in .*'val/1.png'"),
         (
             "path,label\ntrain/0.png,cat\nval/0.png,dog\n",
             "'val/0.png' and 'train/0.png' have different labels",

@@ -1,0 +1,73 @@
+"""Brings the rows of label files and the images that they name together."""
+
+from pathlib import Path
+
+from gpu_ssl.data.label_file import GivenLabels
+from gpu_ssl.data.names import AmbiguousNameError, NameIndex, folder_of
+from gpu_ssl.data.problems import examples, printable
+from gpu_ssl.errors import DataError
+
+
+def match(
+    given: GivenLabels, index: NameIndex, place: Path, example: str
+) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    """Return the images that rows name with their labels, and with their groups.
+
+    Parameters
+    ----------
+    given : GivenLabels
+        The rows.
+    index : NameIndex
+        Finds the images.
+    place : Path
+        Folder or file of the images.
+    example : str
+        Name of one of them.
+
+    Raises
+    ------
+    DataError
+        If a label is of no image, or it is not clear of which.
+    """
+    found = [_find(index, where, written, place) for where, written, _, _ in given.rows]
+    # Where a file gives some images their folders, it speaks of others when it gives another folder.
+    exact = {
+        _file_of(where)
+        for (where, written, _, _), names in zip(given.rows, found, strict=True)
+        if folder_of(written) and names and not index.strays(written, names[0])
+    }
+    votes, groups, unknown = [], {}, []
+    meant: dict[str, tuple[str, str]] = {}
+    for (where, written, label, group), names in zip(given.rows, found, strict=True):
+        if not names or (_file_of(where) in exact and index.strays(written, names[0])):
+            if label:
+                unknown.append(written)
+            continue
+        if label:
+            votes += [(name, label) for name in names]
+            before = meant.setdefault(names[0], (written, label))
+            if before[1] != label and folder_of(before[0]) != folder_of(written):
+                raise DataError(
+                    f"{where}: {printable(written)!r} and {printable(before[0])!r} have different labels, "
+                    f"and both may mean {printable(names[0])!r}; write the paths below {place}"
+                )
+        groups.update({name: group for name in names if group})
+    if unknown:
+        listed = examples([repr(name) for name in unknown])
+        images = "image that is" if len(unknown) == 1 else "images that are"
+        raise DataError(
+            f"`labels` names {len(unknown):,} {images} not in {place}: {listed}; the paths in it are those "
+            f"below that folder, or positions in that file, such as {printable(example)!r}"
+        )
+    return votes, groups
+
+
+def _find(index: NameIndex, where: str, written: str, place: Path) -> tuple[str, ...]:
+    try:
+        return index.find(written)
+    except AmbiguousNameError as error:
+        raise DataError(f"{where}: {error}; write the path below {place}") from error
+
+
+def _file_of(where: str) -> str:
+    return where.rpartition(", ")[0]
