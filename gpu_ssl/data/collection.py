@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from gpu_ssl.data.arrays import Positions, blank_rows, range_in, read_arrays
 from gpu_ssl.data.encoded import image_files
 from gpu_ssl.data.folder import found_problems
@@ -152,7 +154,8 @@ def _arrays(data: Path) -> Collection:
         problems.append(Problem("unused-arrays", len(found.unused), found.unused, message))
 
     def decode(progress: Progress) -> Decoding:
-        how = Preparation() if (low, high) == (0, 255) else Preparation(low=low, high=high)
+        # What a model is applied to later is scaled by the same numbers.
+        how = Preparation() if found.pixels.dtype == np.uint8 else Preparation(low=low, high=high)
         pixels = scaled(found.pixels, data, low, high, progress)
         return Decoding(pixels, how, {}, tuple(map(str, blank_rows(pixels))))
 

@@ -36,7 +36,7 @@ def of_decoding(decoding: Decoding) -> Iterator[Problem]:
         )
         yield Problem("pages", len(names), names, message)
     low, high = decoding.how.low, decoding.how.high
-    if low is not None and high is not None and (low, high) != (0, 65535):
+    if low is not None and high is not None and (low, high) not in ((0, 65535), (0, 255)):
         message = f"numbers from {low:g} to {high:g} become grey levels from 0 to 255"
         yield Problem("value-range", 1, (), message)
 
