@@ -172,7 +172,9 @@ def honest(view: View, labels: NDArray[np.int64], method: str, seeds: int) -> di
     return {"method": method, **dict(zip(columns, np.mean(found, axis=0).tolist(), strict=True))}
 
 
-def planted(view: View, labels: NDArray[np.int64], n: int, rate: float, seeds: int) -> dict[str, float]:
+def planted(
+    view: View, labels: NDArray[np.int64], n: int, rate: float, seeds: int
+) -> dict[str, float | None]:
     """Return how many of `n` labels look wrong, how many of these are, and how many of the wrong ones do.
 
     A wrong label is any other class.
@@ -190,8 +192,8 @@ def planted(view: View, labels: NDArray[np.int64], n: int, rate: float, seeds: i
         found += int(np.isin(suspects, rows[changed]).sum())
     return {
         "listed": listed / seeds,
-        "precision": found / listed if listed else float("nan"),
-        "recall": found / wrong if wrong else float("nan"),
+        "precision": found / listed if listed else None,
+        "recall": found / wrong if wrong else None,
     }
 
 

@@ -27,6 +27,9 @@ ALIKE = 0.9
 LISTED = 5
 """Classes that a line names."""
 
+MANY_COPIES = 0.2
+"""Share of labelled images that are near copies from which there may be more that were not found."""
+
 SUSPECTS = "suspect-labels.csv"
 """File beside a model: labels that look wrong."""
 
@@ -91,6 +94,11 @@ def notes(record: ModelRecord, folder: Path = Path()) -> list[str]:
             if estimate.copies_apart
             else "stay in one fold, and count as one"
         )
+        if record.near_copies >= MANY_COPIES * labelled and not estimate.copies_apart:
+            where += (
+                "; frames of one scene that differ more may have come apart, and the accuracy be too high: "
+                "name the scenes in a column `group` of the label file"
+            )
         lines.append(
             f"{record.near_copies} of {labelled} labelled images are near copies of another; they {where}"
         )
