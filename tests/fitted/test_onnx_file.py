@@ -133,7 +133,7 @@ def test_onnxruntime_says_what_we_say(
 
 
 def test_classes_that_are_far_apart_have_probabilities(hybrid: Fit, digits: Dataset, tmp_path: Path) -> None:
-    """Where a sigmoid is 0 its logarithm is no number. The slope multiplies the rounding of decisions, too."""
+    """Where a sigmoid is 0 its logarithm is no number. The slope multiplies rounding of decisions, too."""
     calibration = replace(hybrid.model.calibration, slope=1000.0)
     sure = replace(hybrid, model=replace(hybrid.model, calibration=calibration))
     assert_same(sure, session(sure, tmp_path), digits.test.images, atol=1e-3)
