@@ -88,6 +88,7 @@ def entry_point(arguments: list[str] | None = None) -> None:
     code = 0
     # Pillow warns of large images that are read; those that are not are told of.
     warnings.filterwarnings("ignore", "Image size .* exceeds limit")
+    warnings.filterwarnings("ignore", "Corrupt EXIF data")  # the image is read without
     spare_collector()
     _prepare_stdout()
     try:

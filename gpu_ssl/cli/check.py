@@ -40,7 +40,11 @@ def command(data: Path, label_files: tuple[Path, ...], as_json: bool, quiet: boo
       conflicting-labels  an image, or its copies, under different labels
       suspicious-class    1 beside 1.0, Cat beside cat, -1, "unlabelled"
       split-folders       train/ and val/ above the classes
-      folder-overruled    labels that differ from the folder's name; folder-names
+      empty-folder        folders named as classes are, without an image
+      folder-overruled    labels that differ from the name of the folder
+      folder-names        images in folders of classes that --labels does not name
+      label-file          tables beside the images, which --labels could name
+      columns             several columns that could be labels; unused-arrays: arrays left out
       few-labels          classes with fewer than 5 labels
       lost-label          labels of images that cannot be read
       lost-class          classes that have no label left by that

