@@ -132,9 +132,9 @@ def test_answers_can_be_given_back_as_labels(home: Path) -> None:
         assert program(home, "predict", "model", "back", "--output", output).returncode == 0
         found = json.loads(program(home, "check", "back", "--labels", output, "--json").stdout)
         assert found["labelled"] == 5, kind
-    done = program(home, "predict", "model", "back", "--min-confidence", "1", "--output", "none.csv")
+    done = program(home, "predict", "model", "back", "--min-confidence", "1", "--output", "unknown.csv")
     assert done.returncode == 0
-    assert "none.csv holds no label" in program(home, "check", "back", "--labels", "none.csv").stderr
+    assert "unknown.csv holds no label" in program(home, "check", "back", "--labels", "unknown.csv").stderr
 
 
 def test_without_a_model_typical_images_are_suggested(home: Path) -> None:
@@ -185,7 +185,8 @@ def test_a_parquet_file_is_fitted_and_predicted_as_its_images_are(home: Path, di
         rows, [{name: value for name, value in row.items() if name != "path"} for row in table]
     )
     done = program(home, "fit", "test.parquet", "--output", "of-parquet", "--epochs", "1", "--json")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    assert all("look wrong: see" in line for line in done.stderr.splitlines())  # of one epoch
     assert sum(json.loads(done.stdout)["n_labelled"].values()) == 100
 
 

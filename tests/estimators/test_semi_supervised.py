@@ -20,6 +20,7 @@ from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.errors import DataError, UsageError
 
 EXPECTED = {
+    "check_class_weight_classifiers": "it weighs each class on its own; there is 'balanced'",
     "check_classifiers_classes": "its labels are -1 and 1, and -1 stands for no label here",
 }
 
