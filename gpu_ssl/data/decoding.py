@@ -24,6 +24,9 @@ SMALL_FILE = 16_384
 BLOCK = 64
 """Images that a thread decodes at a time."""
 
+ORIENTATION = 0x0112
+"""Tag of EXIF."""
+
 LARGE = 2**24
 """Pixels of an image beyond which it is the only one of its kind that is being decoded."""
 
@@ -90,7 +93,10 @@ def _content(image: Image.Image, mode: str, size: tuple[int, int], how: Preparat
     if image.width * image.height > LARGE and max(factor) > 1 and image.mode not in ("P", "PA"):
         reducible = {"1": "L", "I;16": "I", "I;16B": "I", "I;16L": "I", "I;16N": "I"}.get(image.mode)
         image = (image.convert(reducible) if reducible else image).reduce(factor)
-    return _flat(_in_srgb(ImageOps.exif_transpose(image), profile), mode, how)
+    image.load()  # what a camera says of the image may lie behind its pixels
+    if image.getexif().get(ORIENTATION, 1) != 1:  # else a copy would be made
+        image = ImageOps.exif_transpose(image)
+    return _flat(_in_srgb(image, profile), mode, how)
 
 
 def _reduction(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int]:

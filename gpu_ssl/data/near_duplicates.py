@@ -64,13 +64,15 @@ def _described(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np
     """Return grey images of `SIDE` x `SIDE` pixels, of mean 0 and norm 1, as rows."""
     grey = images[rows].mean(axis=1, dtype=np.float32)
     release(images)
-    for axis in (1, 2):
-        n = grey.shape[axis]
-        if n > SIDE:
-            starts = np.arange(SIDE) * n // SIDE
-            widths = np.diff([*starts, n]).reshape([-1 if i == axis else 1 for i in range(3)])
-            grey = np.add.reduceat(grey, starts, axis=axis) / widths
-    flat = grey.reshape(len(grey), -1)
+    flat = (_means(grey.shape[1]) @ grey @ _means(grey.shape[2]).T).reshape(len(grey), -1)
     flat = flat - flat.mean(axis=1, keepdims=True)
     described: NDArray[np.float32] = flat / (np.linalg.norm(flat, axis=1, keepdims=True) + 1e-3)
     return described.astype(np.float32)
+
+
+def _means(n: int) -> NDArray[np.float32]:
+    """Return the matrix that takes the means of `SIDE` parts of `n` numbers; of fewer, each number."""
+    parts = np.arange(n) * min(SIDE, n) // n
+    member = (parts == np.arange(min(SIDE, n))[:, None]).astype(np.float32)
+    means: NDArray[np.float32] = member / member.sum(axis=1, keepdims=True)
+    return means
