@@ -174,6 +174,10 @@ def _gradients(channel: Tensor) -> tuple[Tensor, Tensor]:
 
 def _cell_sums(values: Tensor, side: int) -> Tensor:
     """Sum values of shape (height, width, n) over square cells."""
+    if torch.compiler.is_exporting():  # one operation in place of twice `side`, which take minutes to trace
+        height, width = values.shape[:2]
+        cells = values.reshape(height // side, side, width // side, side, values.shape[2])
+        return cells.sum(dim=(1, 3))
     values = reduce(torch.add, [values[i::side] for i in range(side)])
     return reduce(torch.add, [values[:, i::side] for i in range(side)])
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 from PIL import Image, ImageOps
 
 from gpu_ssl.config import FitConfig, TrainConfig
@@ -16,6 +17,8 @@ from gpu_ssl.data.decoding import decode
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.data.own import UNLABELLED, OwnImages
 from gpu_ssl.data.preparation import Preparation
+from gpu_ssl.encoders.averaged import Averaged
+from gpu_ssl.encoders.hog import HOG
 from gpu_ssl.errors import DependencyError, StorageError
 from gpu_ssl.fitted.fitting import Fit, fit
 from gpu_ssl.fitted.onnx_file import describe_preparation, export
@@ -176,3 +179,18 @@ def test_nothing_is_printed(
         export(tiny.model, tiny.record, tmp_path / "model.onnx")
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
+
+
+def test_averages_over_shifts_are_one_small_graph(tmp_path: Path) -> None:
+    """Traced as they are computed, five times with a chain of sums for each cell, they took minutes."""
+    encoder = Averaged(HOG((3, 29, 34))).eval()
+    images = torch.randint(
+        0, 256, (5, 3, 29, 34), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    shapes = ({0: torch.export.Dim("n")},)
+    program = torch.onnx.export(encoder, (images[:2],), dynamo=True, dynamic_shapes=shapes, verbose=False)
+    assert program is not None
+    assert len(program.model.graph) < 400
+    program.save(tmp_path / "hog.onnx")
+    (found,) = onnxruntime.InferenceSession(tmp_path / "hog.onnx").run(None, {"images": images.numpy()})
+    np.testing.assert_allclose(found, encoder(images).numpy(), atol=1e-5)
