@@ -1,4 +1,4 @@
-"""The first labels: those that ``gpu-ssl suggest`` chooses without a model, beside random ones.
+"""The first labels: those that ``gpu-ssl suggest`` chooses without a model, compared with random ones.
 
     python -m benchmarks.first_labels [--data-dir DIR]    # DIR has MNIST, where there is one
 

@@ -1,7 +1,7 @@
 """Options of the commands that read images of the user's own."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -9,10 +9,12 @@ from gpu_ssl.cli.paths import GivenPath
 from gpu_ssl.cli.wording import as_options
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gpu_ssl.data.collection import Reading
     from gpu_ssl.data.own import OwnImages
-    from gpu_ssl.data.preparation import Preparation
     from gpu_ssl.data.problems import Problem
+    from gpu_ssl.data.stream import ImageStream
     from gpu_ssl.fitted.records import ModelRecord
 
 NAMED = 100
@@ -28,17 +30,21 @@ LABELS = click.option(
     "have one: CSV or TSV of any program, JSON, JSON lines, Parquet, or an export of Label Studio. May be "
     "given several times.  [default: folders name the classes of the images in them]",
 )
-PAGES = click.option(
+_PAGES = click.option(
     "--pages",
     type=click.Choice(["first", "all"]),
     help="Of files of several pages or frames, take the first or all of them.  [default: first, or what the "
     "model was fitted with]",
 )
-LARGE_IMAGES = click.option(
+_LARGE_IMAGES = click.option(
     "--large-images", is_flag=True, help="Read images, too, that take more than 1 GiB of memory each."
 )
-IMAGE_COLUMN = click.option(
-    "--path-column", metavar="NAME", help="Column of images in a Parquet file, or of their paths."
+_FOR_A_MODEL = (
+    _PAGES,
+    _LARGE_IMAGES,
+    click.option(
+        "--path-column", metavar="NAME", help="Column of images in a Parquet file, or of their paths."
+    ),
 )
 _READING = (
     LABELS,
@@ -71,14 +77,29 @@ _READING = (
         metavar="PIXELS",
         help="Longest side that images are scaled to.  [default: their own, at most 64]",
     ),
-    PAGES,
-    LARGE_IMAGES,
+    _PAGES,
+    _LARGE_IMAGES,
 )
 
 
 def reading_options(command: Any) -> Any:
     """Add the options of images and labels to a command."""
     for option in reversed(_READING):
+        command = option(command)
+    return command
+
+
+class Asked(NamedTuple):
+    """Options of how to read images for a model that there is already, or to choose the first labels."""
+
+    pages: str | None
+    large_images: bool
+    path_column: str | None
+
+
+def image_options(command: Any) -> Any:
+    """Add the options of `Asked` to a command."""
+    for option in reversed(_FOR_A_MODEL):
         command = option(command)
     return command
 
@@ -94,10 +115,16 @@ def take_reading(options: dict[str, Any]) -> "Reading":
     return Reading(options.get("image_size"), how, columns, options.pop("folders_too"))
 
 
-def preparation_of(record: "ModelRecord", pages: str | None, large_images: bool) -> "Preparation":
-    """Return how a model's images become arrays, with what the options say."""
-    asked = {} if pages is None else {"pages": pages}
-    return record.preparation.model_copy(update={**asked, "large_images": large_images})
+def open_stream(data: "Path | Iterable[str]", record: "ModelRecord", asked: Asked) -> "ImageStream":
+    """Open images as those of a model were prepared, and report those that are left out."""
+    from gpu_ssl.data.label_file import Columns
+    from gpu_ssl.data.stream import ImageStream
+
+    pages = {} if asked.pages is None else {"pages": asked.pages}
+    how = record.preparation.model_copy(update={**pages, "large_images": asked.large_images})
+    stream = ImageStream(data, record.image_shape, how, Columns(path=asked.path_column))
+    tell_problems(stream.problems)
+    return stream
 
 
 def described(images: "OwnImages") -> dict[str, Any]:

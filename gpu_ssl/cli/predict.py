@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from gpu_ssl.cli.answer_file import FORMATS, Rows, answer_file, choose_format
 from gpu_ssl.cli.fit import tell_skipped
 from gpu_ssl.cli.options import DEVICE, QUIET
-from gpu_ssl.cli.own_options import IMAGE_COLUMN, LARGE_IMAGES, PAGES, preparation_of, tell_problems
+from gpu_ssl.cli.own_options import Asked, image_options, open_stream
 from gpu_ssl.cli.paths import GivenPath
 from gpu_ssl.errors import DataError
 
@@ -62,9 +62,7 @@ COLUMNS = {"path": str, "label": str, "confidence": float, "second_label": str, 
 @click.option(
     "--probabilities", is_flag=True, help="Also write the probability of every class, in columns p_CLASS."
 )
-@PAGES
-@LARGE_IMAGES
-@IMAGE_COLUMN
+@image_options
 @DEVICE
 @QUIET
 def command(
@@ -75,11 +73,9 @@ def command(
     min_confidence: float,
     unknown_above: float,
     probabilities: bool,
-    pages: str | None,
-    large_images: bool,
-    path_column: str | None,
     device: str,
     quiet: bool,
+    **asked: Any,
 ) -> None:
     """Name the classes of images by a model that gpu-ssl fit made.
 
@@ -96,18 +92,12 @@ def command(
       find . -name '*.jpg' | gpu-ssl predict model - --format jsonl
     """
     from gpu_ssl.cli.display import make_progress
-    from gpu_ssl.data.label_file import Columns
-    from gpu_ssl.data.stream import ImageStream
     from gpu_ssl.fitted.storage import load
     from gpu_ssl.runtime.device import memory_errors
 
     kind = choose_format(output, kind)
     fitted, record = load(model, device)
-    how = preparation_of(record, pages, large_images)
-    stream = ImageStream(
-        read_paths() if str(data) == "-" else data, record.image_shape, how, Columns(path=path_column)
-    )
-    tell_problems(stream.problems)
+    stream = open_stream(read_paths() if str(data) == "-" else data, record, Asked(**asked))
     wanted = Wanted(record.class_names, min_confidence, unknown_above, probabilities)
     columns = COLUMNS | dict.fromkeys(wanted.probability_columns, float)
     seen = 0

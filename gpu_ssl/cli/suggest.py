@@ -4,7 +4,7 @@ import csv
 import sys
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from gpu_ssl.cli.answer_file import check_output, opened
 from gpu_ssl.cli.fit import tell_skipped
 from gpu_ssl.cli.options import DEVICE, QUIET
-from gpu_ssl.cli.own_options import IMAGE_COLUMN, LARGE_IMAGES, PAGES, preparation_of, tell_problems
+from gpu_ssl.cli.own_options import Asked, image_options, open_stream, tell_problems
 from gpu_ssl.cli.paths import GivenPath
 from gpu_ssl.cli.predict import read_paths, second_best
 from gpu_ssl.errors import DataError, UsageError
@@ -56,9 +56,7 @@ COLUMNS = ("path", "label", "guess", "confidence", "second_guess")
     show_default=True,
     help="Seed of the choice.",
 )
-@PAGES
-@LARGE_IMAGES
-@IMAGE_COLUMN
+@image_options
 @DEVICE
 @QUIET
 def command(
@@ -67,11 +65,9 @@ def command(
     output: Path | None,
     sheet: Path | None,
     seed: int,
-    pages: str | None,
-    large_images: bool,
-    path_column: str | None,
     device: str,
     quiet: bool,
+    **options: Any,
 ) -> None:
     """Tell which images to label next, so that the model gains most; without a model, which to label first.
 
@@ -100,12 +96,11 @@ def command(
         raise UsageError("give a model and a folder of images, or only the latter")
     *models, data = places
     progress = make_progress(quiet)
+    asked = Asked(**options)
     if models:
-        chosen = _by_model(
-            models[0], data, count, seed, Asked(pages, large_images, path_column), device, progress
-        )
+        chosen = _by_model(models[0], data, count, seed, asked, device, progress)
     else:
-        chosen = _first(data, count, seed, Asked(pages, large_images, path_column), device, progress)
+        chosen = _first(data, count, seed, asked, device, progress)
     if not chosen.names:
         raise DataError(f"there is no image in {data} that could be read and carries no label yet")
     _write(chosen, output)
@@ -113,14 +108,6 @@ def command(
         _draw(chosen, sheet)
     if len(chosen.names) < count:
         click.echo(f"gpu-ssl: there are only {len(chosen.names)} images without a label", err=True)
-
-
-class Asked(NamedTuple):
-    """Options of how to read the images."""
-
-    pages: str | None
-    large_images: bool
-    path_column: str | None
 
 
 class Chosen(NamedTuple):
@@ -134,18 +121,12 @@ class Chosen(NamedTuple):
 def _by_model(
     model: Path, data: Path, count: int, seed: int, asked: Asked, device: str, progress: "Progress"
 ) -> Chosen:
-    from gpu_ssl.data.label_file import Columns
-    from gpu_ssl.data.stream import ImageStream
     from gpu_ssl.fitted.storage import load
     from gpu_ssl.fitted.suggestion import suggest
     from gpu_ssl.runtime.device import memory_errors
 
     fitted, record = load(model, device)
-    how = preparation_of(record, asked.pages, asked.large_images)
-    stream = ImageStream(
-        read_paths() if str(data) == "-" else data, record.image_shape, how, Columns(path=asked.path_column)
-    )
-    tell_problems(stream.problems)
+    stream = open_stream(read_paths() if str(data) == "-" else data, record, asked)
     with progress.task("look", stream.total or 0) as advance:
 
         def watched() -> "Iterator[Block]":

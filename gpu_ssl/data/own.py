@@ -149,7 +149,6 @@ def load_own(
         {**collection.left_out, **skipped},
         decoding.how,
         _codes(names, groups, numbers) if groups else None,
-        (),
     )
     rows = np.arange(len(images)) if len(images) <= COMPARED else np.flatnonzero(codes != UNLABELLED)
     keys = images.keys(rows)
@@ -214,7 +213,8 @@ def _labels(
         overruled = [name for name, label in labels.items() if collection.labels.get(name, label) != label]
         others = {name: label for name, label in collection.labels.items() if name not in labels}
         if not reading.folders_too:
-            others = {name: label for name, label in others.items() if label in set(labels.values())}
+            classes = set(labels.values())
+            others = {name: label for name, label in others.items() if label in classes}
         problems += of_folders(overruled, others, reading.folders_too)
         if reading.folders_too:
             labels = {**others, **labels}

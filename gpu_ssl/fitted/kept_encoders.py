@@ -1,7 +1,7 @@
 """Keeps trained encoders in the cache: another fit to the same images takes them up.
 
-What an encoder learns depends on the images and the settings alone, not on the labels, and training is
-deterministic on a machine: what is kept is what training anew would give.
+What an encoder learns depends on the images, the settings and the number of threads, not on the labels: on
+the CPU what is kept is what training anew would give.
 """
 
 import hashlib
@@ -99,6 +99,8 @@ def _file_name(name: str, images: TrainingImages, config: LearningConfig) -> str
         "images": images.sha256,
         "mirrored": images.mirrored,
         "device": images.device.type,
+        # Sums over other numbers of threads round otherwise.
+        "threads": torch.get_num_threads() if images.device.type == "cpu" else None,
         "precision": str(resolve_precision(config.train.precision, images.device)),
         "seed": config.seed,
         "model": config.model.model_dump(mode="json"),

@@ -79,6 +79,8 @@ def test_an_encoder_is_trained_once_for_the_same_images(home: Path) -> None:
     assert_fitted(done)
     assert "Not trained anew, as an earlier fit to these images did: vae" in done.stdout
     assert description(home / "kept")["training"] == description(home / "first")["training"]
+    ours, theirs = (parts(home / name)["vae"].state_dict() for name in ("kept", "first"))
+    assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
     done = program(home, *FIT, "more.csv", "--output", "other-seed", "--method", "m1", "--seed", "5")
     assert_fitted(done)
     assert "Not trained" not in done.stdout
