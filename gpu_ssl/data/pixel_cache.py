@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from gpu_ssl.data.arrays import scale
 from gpu_ssl.data.decoding import BLOCK, OutOfReachError, decode, decode_all
 from gpu_ssl.data.encoded import EncodedImages
-from gpu_ssl.data.preparation import LEAST_SIDE, ImageShape, Preparation, choose_preparation, choose_shape
+from gpu_ssl.data.preparation import (
+    LEAST_SIDE,
+    ImageShape,
+    Preparation,
+    choose_preparation,
+    choose_shape,
+    usual_shape,
+)
 from gpu_ssl.errors import DataError
 from gpu_ssl.runtime.cache import cache_folder, cache_folders, forget_old, mark_used
 from gpu_ssl.runtime.files import atomic_path, write_text
@@ -73,10 +80,11 @@ def decoded(images: EncodedImages, side: int | None, asked: Preparation, progres
     """
     some = images.survey()
     try:
-        shape = choose_shape(some, side, asked.large_images)
+        usual = usual_shape(some, asked.large_images)
     except DataError as error:
         raise DataError(_none_readable(images, _why_not(images, asked))) from error
-    how = choose_preparation(some, asked)
+    shape = choose_shape(usual, side)
+    how = choose_preparation(some, asked).model_copy(update={"usual_shape": usual})
     del some
     file = f"{_fingerprint(images, shape, how)}.npy"
     whole = (len(images.names), *shape)

@@ -54,6 +54,8 @@ class Preparation(Record):
 
     Parameters
     ----------
+    usual_shape : tuple of int, optional
+        Shape of images that are given as they are; see the function of this name.
     low, high : float, optional
         Numbers that become 0 and 255 in images of more than 8 bits. Without them whole numbers run to
         65535, and others to 255, or to 1 where none is larger.
@@ -65,6 +67,7 @@ class Preparation(Record):
         Whether images are read that take more memory than `data.opening.LARGEST`.
     """
 
+    usual_shape: ImageShape | None = None
     low: float | None = None
     high: float | None = None
     ground: int = 0
@@ -82,19 +85,16 @@ def choose_preparation(sources: Sequence[Source], asked: Preparation) -> Prepara
     return asked.model_copy(update={"low": low, "high": high, "ground": ground})
 
 
-def choose_shape(sources: Sequence[Source], side: int | None = None, large_images: bool = True) -> ImageShape:
-    """Choose the shape of all images from the headers of some.
+def usual_shape(sources: Sequence[Source], large_images: bool = True) -> ImageShape:
+    """Return one shape for all images, at the size that they have, from the headers of some.
 
-    Images of one size keep their proportions, with the longest side at most `SIDE` and none shorter than
-    `LEAST_SIDE`; those of several sizes become squares, or if half of them are long strips get the
-    proportions of these. They get one channel where none of those looked at has colours.
+    That of images of one size is theirs; those of several sizes become squares, or if half of them are long
+    strips get the proportions of these. They get one channel where none of those looked at has colours.
 
     Parameters
     ----------
     sources : sequence of Path, bytes or Page
         The images to look at.
-    side : int, optional
-        Longest side in pixels.
     large_images : bool
         Whether those count that take more memory than `data.opening.LARGEST`.
 
@@ -108,16 +108,23 @@ def choose_shape(sources: Sequence[Source], side: int | None = None, large_image
         raise DataError("none of the images that were looked at can be read")
     sizes = [size for size, _ in seen]
     channels = 1 if all(grey for _, grey in seen) else 3
-    width: float
-    height: float
     if len(set(sizes)) == 1:
         width, height = sizes[0]
-    else:
-        longest = int(np.median([max(size) for size in sizes]))
-        proportion = float(np.exp(np.median([np.log(width / height) for width, height in sizes])))
-        is_strip = max(proportion, 1 / proportion) > STRIP
-        width = longest * min(1.0, proportion) if is_strip else longest
-        height = longest / max(1.0, proportion) if is_strip else longest
+        return channels, height, width
+    longest = int(np.median([max(size) for size in sizes]))
+    proportion = float(np.exp(np.median([np.log(width / height) for width, height in sizes])))
+    if max(proportion, 1 / proportion) <= STRIP:
+        return channels, longest, longest
+    height, width = round(longest / max(1.0, proportion)), round(longest * min(1.0, proportion))
+    return channels, max(1, height), max(1, width)
+
+
+def choose_shape(usual: ImageShape, side: int | None = None) -> ImageShape:
+    """Choose the shape that images are brought to, of the proportions of their `usual_shape`.
+
+    The longest side is `side`, or at most `SIDE`, and none is shorter than `LEAST_SIDE`.
+    """
+    channels, height, width = usual
     scale = (side or min(SIDE, max(width, height))) / max(width, height)
     return channels, max(LEAST_SIDE, round(height * scale)), max(LEAST_SIDE, round(width * scale))
 

@@ -1,4 +1,4 @@
-"""A fitted model as one ONNX graph: uint8 images in; classes, probabilities and scores out."""
+"""A fitted model as one ONNX graph: uint8 images of any size in; classes, probabilities and scores out."""
 
 import json
 from pathlib import Path
@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from gpu_ssl.data.preparation import STRIP
 from gpu_ssl.fitted.calibration import most_likely_first
 from gpu_ssl.fitted.model import FittedModel
-from gpu_ssl.fitted.records import ModelRecord
+from gpu_ssl.fitted.onnx_resize import with_resizing
+from gpu_ssl.fitted.records import ModelRecord, PixelScale
 from gpu_ssl.runtime.files import atomic_path
 from gpu_ssl.runtime.optional import require
 
 INPUT = "images"
+RESIZED = "resized_images"
 OUTPUTS = ("class", "probabilities", "ood_score")
 
 
@@ -51,21 +53,25 @@ class ModelGraph(nn.Module):
 def describe_preparation(record: ModelRecord) -> dict[str, Any]:
     """Return how an image of any kind becomes what the graph takes, for whoever has nothing but the file.
 
-    The numbers are for programs, the steps for people; a test prepares images by them alone.
+    The numbers are for programs, the steps for people; a test prepares images by them alone. Images of one
+    size need no `resizing`; those of several that are to go into one batch do, and are left as they are then.
     """
-    channels, height, width = record.image_shape
     how = record.preparation
-    if record.pixels is not None:
+    if input_shape(record) == record.image_shape:
+        low, high = (0.0, 255.0) if how.low is None or how.high is None else (how.low, how.high)
+        of_rows = PixelScale(sample_shape=record.image_shape[2:], low=(low,), high=(high,))
+        scale = record.pixels or of_rows
         return {
             "input": "uint8",
-            "sample_shape": record.pixels.sample_shape,
-            "low": record.pixels.low,
-            "high": record.pixels.high,
+            "sample_shape": scale.sample_shape,
+            "low": scale.low,
+            "high": scale.high,
             "steps": [
                 "scale numbers linearly, low to 0 and high to 255, round, clip",
                 "reshape to image_shape",
             ],
         }
+    channels, height, width = record.image_shape
     black, white = how.low, how.high
     deep = "65535 (fractions: 1) is white" if white is None else f"{black:g} is black and {white:g} is white"
     return {
@@ -84,6 +90,9 @@ def describe_preparation(record: ModelRecord) -> dict[str, Any]:
             "if there is an ICC profile of other colours, convert to sRGB",
             f"lay what is transparent on the grey level {how.ground}",
             f"convert to {'grey by ITU-R 601 luma' if channels == 1 else 'RGB'}",
+            "leave its size as it is: the graph does what `resizing` says",
+        ],
+        "resizing": [
             f"if width / height is more than {STRIP} times larger or smaller than {width} / {height}: resize "
             f"to {width} x {height} and stop",
             f"else resize to the largest size of the same proportions within {width} x {height}, its "
@@ -94,12 +103,23 @@ def describe_preparation(record: ModelRecord) -> dict[str, Any]:
     }
 
 
+def input_shape(record: ModelRecord) -> tuple[int | str, ...]:
+    """Return channels, height and width of the images that the graph takes; words for those that are free.
+
+    Images of any size are taken, but not arrays that were given in Python, or rows of numbers.
+    """
+    if record.pixels is not None or record.image_shape[1] == 1:
+        return record.image_shape
+    return record.image_shape[0], "height", "width"
+
+
 def export(model: FittedModel, record: ModelRecord, path: Path) -> None:
     """Write a model as an ONNX file.
 
-    The graph takes `images` (n, channels, height, width), uint8, of the shape that the model was fitted on,
-    and gives `class` (n,), int64, `probabilities` (n, n_classes), float32, and `ood_score` (n,), float32.
-    Its metadata hold `class_names`, `image_shape` and `preparation` as JSON: all that is needed to use it.
+    The graph takes `images` (n, channels, height, width), uint8, of the `input_shape`, resizes them as
+    `decode` does, and gives `class` (n,), int64, `probabilities` (n, n_classes), float32, and `ood_score`
+    (n,), float32. The metadata hold `class_names`, `image_shape` and `preparation` as JSON: all that is
+    needed to use it. `image_shape` is the usual shape of images that nobody has resized.
 
     Parameters
     ----------
@@ -118,19 +138,28 @@ def export(model: FittedModel, record: ModelRecord, path: Path) -> None:
         If the file cannot be written.
     """
     require("an ONNX file", "onnx", "onnxscript")
+    import onnx
+
+    resizes = input_shape(record) != record.image_shape
     batch = torch.zeros((2, *record.image_shape), dtype=torch.uint8)
     program = torch.onnx.export(
         ModelGraph(model).eval(),
         (batch,),
         dynamo=True,
         dynamic_shapes=({0: torch.export.Dim("n")},),
-        input_names=[INPUT],
+        input_names=[RESIZED if resizes else INPUT],
         output_names=list(OUTPUTS),
         verbose=False,
     )
     assert program is not None  # as it is with dynamo
-    program.model.metadata_props["class_names"] = json.dumps(record.class_names)
-    program.model.metadata_props["image_shape"] = json.dumps(record.image_shape)
-    program.model.metadata_props["preparation"] = json.dumps(describe_preparation(record))
+    graph = program.model_proto
+    if resizes:
+        graph = with_resizing(graph, record.image_shape, record.preparation.ground, INPUT)
+    told = {
+        "class_names": record.class_names,
+        "image_shape": record.preparation.usual_shape or record.image_shape,
+        "preparation": describe_preparation(record),
+    }
+    onnx.helper.set_model_props(graph, {name: json.dumps(value) for name, value in told.items()})
     with atomic_path(path) as temporary:
-        program.save(temporary)
+        onnx.save(graph, temporary)

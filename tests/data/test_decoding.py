@@ -21,6 +21,7 @@ from gpu_ssl.data.preparation import (
     choose_ground,
     choose_range,
     choose_shape,
+    usual_shape,
 )
 from gpu_ssl.errors import DataError
 
@@ -125,14 +126,10 @@ def test_of_a_strip_at_least_as_much_is_left_as_squeezing_leaves(
 
 def test_strips_give_the_shape_of_strips(tmp_path: Path) -> None:
     strips = [picture(tmp_path / f"{i}.png", Image.new("L", (300 + 10 * i, 30))) for i in range(3)]
-    assert choose_shape(strips) == (1, LEAST_SIDE, SIDE)
-    assert choose_shape(
-        [*strips, *(picture(tmp_path / f"s{i}.png", Image.new("L", (50, 50))) for i in range(4))]
-    ) == (
-        1,
-        50,
-        50,
-    )
+    assert usual_shape(strips) == (1, 30, 310)
+    assert choose_shape(usual_shape(strips)) == (1, LEAST_SIDE, SIDE)
+    squares = [picture(tmp_path / f"s{i}.png", Image.new("L", (50, 50))) for i in range(4)]
+    assert choose_shape(usual_shape([*strips, *squares])) == (1, 50, 50)
 
 
 def test_an_image_of_one_colour_is_blank_whatever_lies_around_it(tmp_path: Path) -> None:
@@ -255,7 +252,7 @@ def test_an_image_is_turned_as_its_camera_says_and_fits_whole(tmp_path: Path) ->
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
     turned = picture(tmp_path / "a.jpg", tall, exif=exif)
-    assert choose_shape([turned]) == (1, 10, 20)
+    assert choose_shape(usual_shape([turned])) == (1, 10, 20)
     inside = pixels_of(picture(tmp_path / "b.png", tall), (1, 20, 20))[0]
     assert inside[:, 6:14].min() == 255  # scaled to a height of 20, in the middle
     assert inside[:, :4].max() == 0
@@ -263,12 +260,14 @@ def test_an_image_is_turned_as_its_camera_says_and_fits_whole(tmp_path: Path) ->
 
 def test_the_shape_follows_the_images(tmp_path: Path) -> None:
     small = picture(tmp_path / "a.png", Image.fromarray(GRADIENT))
-    assert choose_shape([small]) == (1, 20, 10)
-    assert choose_shape([small], side=40) == (1, 40, 20)
+    assert choose_shape(usual_shape([small])) == (1, 20, 10)
+    assert choose_shape(usual_shape([small]), side=40) == (1, 40, 20)
     large = picture(tmp_path / "b.png", Image.new("RGB", (640, 480)))
-    assert choose_shape([large]) == (3, 48, SIDE)
-    assert choose_shape([small, large]) == (3, SIDE, SIDE)
-    assert choose_shape([small, large], side=30) == (3, 30, 30)
+    assert usual_shape([large]) == (3, 480, 640)
+    assert choose_shape(usual_shape([large])) == (3, 48, SIDE)
+    assert usual_shape([small, large]) == (3, 330, 330)
+    assert choose_shape(usual_shape([small, large])) == (3, SIDE, SIDE)
+    assert choose_shape(usual_shape([small, large]), side=30) == (3, 30, 30)
 
 
 def hostile(tmp_path: Path, kind: str) -> Path:
@@ -325,9 +324,9 @@ def test_what_may_be_read_another_time_is_told_apart(tmp_path: Path, monkeypatch
     assert not isinstance(caught.value, OutOfReachError)
 
 
-def test_narrow_images_get_a_side_that_networks_can_use(tmp_path: Path) -> None:
-    assert choose_shape([picture(tmp_path / "a.png", Image.new("L", (4, 128)))]) == (1, SIDE, LEAST_SIDE)
-    assert choose_shape([picture(tmp_path / "b.png", Image.new("L", (1, 1)))]) == (1, LEAST_SIDE, LEAST_SIDE)
+def test_narrow_images_get_a_side_that_networks_can_use() -> None:
+    assert choose_shape((1, 128, 4)) == (1, SIDE, LEAST_SIDE)
+    assert choose_shape((3, 1, 1)) == (3, LEAST_SIDE, LEAST_SIDE)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)

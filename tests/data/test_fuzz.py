@@ -26,7 +26,7 @@ from gpu_ssl.data.decoding import decode
 from gpu_ssl.data.label_file import NO_COLUMNS, read_labels
 from gpu_ssl.data.opening import formats
 from gpu_ssl.data.own import load_own
-from gpu_ssl.data.preparation import Preparation, choose_preparation, choose_shape
+from gpu_ssl.data.preparation import Preparation, choose_preparation, choose_shape, usual_shape
 from gpu_ssl.data.stream import ImageStream
 from gpu_ssl.errors import GpuSslError
 
@@ -165,7 +165,7 @@ def try_picture(content: bytes, what: str) -> None:
             assert found.pixels.shape == SHAPE
             assert found.pixels.dtype == np.uint8
     with in_time(what), suppress(GpuSslError):
-        shape = choose_shape([content])
+        shape = choose_shape(usual_shape([content]))
         assert shape[0] in (1, 3)
         assert min(shape[1:]) >= 8
         how = choose_preparation([content], Preparation())

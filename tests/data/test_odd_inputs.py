@@ -14,7 +14,7 @@ from PIL import Image
 from gpu_ssl.data.collection import Reading
 from gpu_ssl.data.decoding import decode
 from gpu_ssl.data.own import OwnImages, load_own
-from gpu_ssl.data.preparation import Preparation, choose_range, choose_shape
+from gpu_ssl.data.preparation import Preparation, choose_range, choose_shape, usual_shape
 from gpu_ssl.errors import DataError, UsageError
 from tests.data.test_fuzz import dicom
 
@@ -262,7 +262,7 @@ def test_turned_images_of_every_format_have_their_proportions(tmp_path: Path, en
     image.paste(255, (0, 0, 20, 30))
     path = tmp_path / f"a.{ending}"
     image.convert("RGB").save(path, exif=exif)
-    shape = choose_shape([path])
+    shape = choose_shape(usual_shape([path]))
     assert shape == (3, 60, 30)
     pixels = decode(path, shape).pixels
     assert pixels[:, :18].min() > 240

@@ -21,7 +21,8 @@ from gpu_ssl.encoders.averaged import Averaged
 from gpu_ssl.encoders.hog import HOG
 from gpu_ssl.errors import DependencyError, StorageError
 from gpu_ssl.fitted.fitting import Fit, fit
-from gpu_ssl.fitted.onnx_file import describe_preparation, export
+from gpu_ssl.fitted.onnx_file import describe_preparation, export, input_shape
+from gpu_ssl.fitted.records import PixelScale
 from gpu_ssl.runtime.progress import SILENT
 from tests.fitted.conftest import CONFIG, own
 
@@ -124,6 +125,35 @@ def test_the_metadata_hold_all_of_it(tiny: Fit, tmp_path: Path) -> None:
     assert json.loads(told["preparation"]) == json.loads(json.dumps(describe_preparation(tiny.record)))
 
 
+@pytest.mark.parametrize("size", [(13, 9), (90, 60), (31, 8), (5, 200)])
+def test_images_of_any_size_are_resized(tiny: Fit, tmp_path: Path, size: tuple[int, int]) -> None:
+    """Whoever has nothing but the file does not resize, or pad, and so cannot do it in another way."""
+    how = Preparation(usual_shape=(3, 60, 90), ground=200)
+    told = replace(tiny, record=tiny.record.model_copy(update={"preparation": how}))
+    run = session(told, tmp_path)
+    assert json.loads(run.get_modelmeta().custom_metadata_map["image_shape"]) == [3, 60, 90]
+    smooth = np.random.default_rng(0).integers(0, 256, (8, 3, 4, 3), dtype=np.uint8)
+    given, expected = [], []
+    for number, pixels in enumerate(smooth):
+        image = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
+        image.save(tmp_path / f"{number}.png")
+        given.append(np.asarray(image).transpose(2, 0, 1))
+        expected.append(decode(tmp_path / f"{number}.png", (3, 9, 13), how).pixels)
+    ours = tiny.model.predict(np.stack(expected))
+    classes, probabilities, _ = run.run(None, {"images": np.stack(given)})
+    assert np.array_equal(classes, ours.classes)
+    np.testing.assert_allclose(probabilities, ours.probabilities, atol=0.01)  # one grey level here and there
+
+
+@pytest.mark.parametrize("pixels", [None, PixelScale(sample_shape=(4,), low=(0.0,), high=(1.0,))])
+def test_numbers_that_are_no_pictures_keep_their_shape(tiny: Fit, pixels: PixelScale | None) -> None:
+    update = {"image_shape": (1, 1, 4), "pixels": pixels, "preparation": Preparation(low=0, high=1)}
+    record = tiny.record.model_copy(update=update)
+    assert input_shape(record) == (1, 1, 4)
+    told = describe_preparation(record)
+    assert (told["sample_shape"], told["low"], told["high"]) == ((4,), (0.0,), (1.0,))
+
+
 @pytest.mark.parametrize("which", ["fitted", "hybrid"])
 def test_onnxruntime_says_what_we_say(
     which: str, digits: Dataset, tmp_path: Path, request: pytest.FixtureRequest
@@ -155,7 +185,8 @@ def test_the_file_tells_what_it_takes_and_gives(tiny: Fit, tmp_path: Path) -> No
     assert json.loads(told["class_names"]) == ["été", "winter"]
     assert json.loads(told["image_shape"]) == [3, 9, 13]
     (images,) = run.get_inputs()
-    assert (images.name, images.type, images.shape[1:]) == ("images", "tensor(uint8)", [3, 9, 13])
+    assert (images.name, images.type) == ("images", "tensor(uint8)")
+    assert images.shape[1:] == list(input_shape(tiny.record)) == [3, "height", "width"]
     assert [output.name for output in run.get_outputs()] == ["class", "probabilities", "ood_score"]
 
 
