@@ -70,11 +70,15 @@ def _softplus(values: Array) -> Array:
 
 
 def fit_calibration(
-    decisions: NDArray[np.floating[Any]], classes: NDArray[np.int64], n_classes: int, pairwise: bool
+    decisions: NDArray[np.floating[Any]],
+    classes: NDArray[np.int64],
+    n_classes: int,
+    pairwise: bool,
+    weights: NDArray[np.float64] | float = 1.0,
 ) -> Calibration:
     """Fit a calibration to decisions about images that the classifier was not fitted on.
 
-    Minimizes the negative log-likelihood of `classes` (n,), with a standard normal prior on both logarithms:
+    Minimizes the negative log-likelihood of `classes` (n,), each times its weight, with a standard normal prior on both logarithms:
     a few images leave them near 1, which is what many images of the data sets that we looked at came to.
     """
     from scipy.optimize import minimize, minimize_scalar
@@ -84,7 +88,7 @@ def fit_calibration(
     def loss(logarithms: NDArray[np.float64]) -> float:
         slope, power = np.exp(logarithms)
         likelihoods = Calibration(slope, power).probabilities(values, n_classes, pairwise)[rows, classes]
-        return float(-np.log(likelihoods + 1e-12).sum() + 0.5 * (logarithms**2).sum())
+        return float(-(weights * np.log(likelihoods + 1e-12)).sum() + 0.5 * (logarithms**2).sum())
 
     if pairwise:
         slope, power = np.exp(minimize(loss, np.zeros(2), method="Nelder-Mead").x)

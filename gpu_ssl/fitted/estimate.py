@@ -20,10 +20,11 @@ from gpu_ssl.fitted.calibration import (
     most_likely_first,
     reliability,
 )
+from gpu_ssl.fitted.near_copies import feature_encoder
 from gpu_ssl.fitted.records import ClassScores, Estimate
 from gpu_ssl.methods.auto import MOST_CLASSES
 from gpu_ssl.methods.method import Labelled, Options
-from gpu_ssl.methods.validation import cross_validate, folds_of, folds_to_compare
+from gpu_ssl.methods.validation import MANY_CLASSES, Judged, cross_validate, folds_of, folds_to_compare
 from gpu_ssl.methods.view import View
 from gpu_ssl.runtime.device import resolve_device
 from gpu_ssl.runtime.timing import Stopwatch
@@ -88,7 +89,8 @@ def judge(
     judged = cross_validate(view, labelled, options, folds)
     classes = labelled.classes[judged.positions]
     n_classes = labelled.n_classes
-    calibration = fit_calibration(judged.decisions, classes, n_classes, judged.pairwise)
+    weights = difficulty_weights(view, labelled, options, judged)
+    calibration = fit_calibration(judged.decisions, classes, n_classes, judged.pairwise, weights)
     probabilities = calibration.probabilities(judged.decisions.astype(np.float64), n_classes, judged.pairwise)
     probabilities = most_likely_first(probabilities, judged.predicted)
     groups = labelled.groups if alike is None else alike
@@ -101,6 +103,41 @@ def judge(
         estimate.model_copy(update={"copies_apart": apart}),
         _suspects(rows, classes, probabilities),
     )
+
+
+def difficulty_weights(
+    view: View, labelled: Labelled, options: Options, judged: Judged
+) -> NDArray[np.float64] | float:
+    """Weigh judged images, where not all labelled ones are, so that they are as hard as all of them.
+
+    A fifth of the images may by chance be easy, and confidences would be too high. How hard they are an SVM
+    tells, which costs seconds: it is to be right on the same share of these as of all (poststratification).
+
+    Parameters
+    ----------
+    view, labelled, options
+        See `methods.method`.
+    judged : Judged
+        What the method says of some of the labelled images.
+
+    Returns
+    -------
+    ndarray of shape (m,) or float
+        One for each judged image, or 1 where all are judged or the SVM cannot tell.
+    """
+    folds = stratified_folds(labelled.classes, options.seed, labelled.groups)
+    encoder = feature_encoder(view).name
+    all_judged = len(folds) == len(folds_of(labelled, options))
+    if all_judged or encoder not in view.encoders or labelled.n_classes > MANY_CLASSES:
+        return 1.0
+    quick = Options("svm", encoder, options.svm, seed=options.seed)
+    every = cross_validate(view, labelled, quick, folds)
+    right = np.zeros(len(labelled.rows), dtype=bool)
+    right[every.positions] = every.predicted == labelled.classes[every.positions]
+    here, share = right[judged.positions], right[every.positions].mean()
+    if not 0 < here.mean() < 1:
+        return 1.0
+    return np.where(here, share / here.mean(), (1 - share) / (1 - here.mean()))
 
 
 def _estimate(
