@@ -95,6 +95,15 @@ def test_fitting_finds_the_calibration_that_made_the_classes(pairwise: bool) -> 
 
 
 @KINDS
+def test_a_weight_of_two_counts_an_image_twice(pairwise: bool) -> None:
+    decisions, classes = draw(pairwise, 30), np.arange(30) % K
+    twice = np.repeat(np.arange(30), 1 + np.arange(30) % 2)
+    weighted = fit_calibration(decisions, classes, K, pairwise, 1.0 + np.arange(30) % 2)
+    repeated = fit_calibration(decisions[twice], classes[twice], K, pairwise)
+    assert (weighted.slope, weighted.power) == pytest.approx((repeated.slope, repeated.power), rel=1e-3)
+
+
+@KINDS
 def test_few_points_leave_it_moderate(pairwise: bool) -> None:
     decisions = np.full((2, len(PAIRS)), 9.0) if pairwise else np.array([[-9.0, -9.0, -9.0, 0.0]] * 2)
     found = fit_calibration(decisions, np.array([3, 3]), K, pairwise)
