@@ -78,7 +78,7 @@ def one_epoch(images: Images) -> float:
 def predict_all(model: Any, blocks: Any) -> float:
     """Return the seconds that the answers for all blocks take."""
     start = time.perf_counter()
-    for _, images in blocks:
+    for images in blocks:
         model.predict(images)
     return time.perf_counter() - start
 
@@ -112,9 +112,11 @@ def compare(path: Path, model_folder: Path, repeats: int) -> dict[str, Any]:
     prediction = in_turns(
         repeats,
         {
-            "disk": lambda: predict_all(model, ImageStream(small, model.image_shape)),
+            "disk": lambda: predict_all(
+                model, (block.images for block in ImageStream(small, model.image_shape))
+            ),
             "memory": lambda: predict_all(
-                model, ((None, few[start : min(start + BLOCK, PREDICTED)]) for start in starts)
+                model, (few[start : min(start + BLOCK, PREDICTED)] for start in starts)
             ),
         },
     )

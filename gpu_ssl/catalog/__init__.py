@@ -47,7 +47,11 @@ def method(name: str) -> MethodSpec:
 
 def encoder(name: str) -> EncoderSpec:
     """Return the encoder of this name, which is not a sum."""
-    return _find("encoder", ENCODERS, name)
+    plain, colon, _ = name.partition(":")
+    found = _find("encoder", ENCODERS, plain)
+    if colon and not found.variants:
+        raise UsageError(f"the encoder {plain!r} is of one kind only; give {plain!r}, not {name!r}")
+    return found
 
 
 def network(name: str) -> NetworkSpec:

@@ -19,6 +19,8 @@ class EncoderSpec:
         Whether several ranks train it together, and encode together.
     internal : bool
         Whether only methods make it, and no user asks for it.
+    variants : bool
+        Whether a colon and one name of many may follow its own, as in ``pretrained:resnet50``.
     """
 
     name: str
@@ -27,6 +29,7 @@ class EncoderSpec:
     pictures: bool = False
     shared: bool = False
     internal: bool = False
+    variants: bool = False
 
 
 ENCODERS: tuple[EncoderSpec, ...] = (
@@ -40,5 +43,13 @@ ENCODERS: tuple[EncoderSpec, ...] = (
     EncoderSpec("pixels", "pixel intensities", "gpu_ssl.encoders.pixels"),
     EncoderSpec("pca", "50 principal components of the pixels", "gpu_ssl.encoders.pca"),
     EncoderSpec("ranks", "ranks of the pixel intensities within an image", "gpu_ssl.encoders.ranks"),
+    EncoderSpec(
+        "pretrained",
+        "features of a network trained on millions of photographs; pretrained:NAME takes that of torchvision "
+        "or timm",
+        "gpu_ssl.encoders.pretrained",
+        pictures=True,
+        variants=True,
+    ),
     EncoderSpec("network", "features of a trained classifier", "gpu_ssl.encoders.network", internal=True),
 )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gpu_ssl.data.own import OwnImages
     from gpu_ssl.data.problems import Problem
     from gpu_ssl.data.stream import ImageStream
+    from gpu_ssl.fitted.model import FittedModel
     from gpu_ssl.fitted.records import ModelRecord
 
 NAMED = 100
@@ -115,14 +116,17 @@ def take_reading(options: dict[str, Any]) -> "Reading":
     return Reading(options.get("image_size"), how, columns, options.pop("folders_too"))
 
 
-def open_stream(data: "Path | Iterable[str]", record: "ModelRecord", asked: Asked) -> "ImageStream":
+def open_stream(
+    data: "Path | Iterable[str]", fitted: "FittedModel", record: "ModelRecord", asked: Asked
+) -> "ImageStream":
     """Open images as those of a model were prepared, and report those that are left out."""
     from gpu_ssl.data.label_file import Columns
     from gpu_ssl.data.stream import ImageStream
 
     pages = {} if asked.pages is None else {"pages": asked.pages}
     how = record.preparation.model_copy(update={**pages, "large_images": asked.large_images})
-    stream = ImageStream(data, record.image_shape, how, Columns(path=asked.path_column))
+    columns = Columns(path=asked.path_column)
+    stream = ImageStream(data, record.image_shape, how, columns, fitted.other_shapes)
     tell_problems(stream.problems)
     return stream
 

@@ -97,7 +97,7 @@ def command(
 
     kind = choose_format(output, kind)
     fitted, record = load(model, device)
-    stream = open_stream(read_paths() if str(data) == "-" else data, record, Asked(**asked))
+    stream = open_stream(read_paths() if str(data) == "-" else data, fitted, record, Asked(**asked))
     wanted = Wanted(record.class_names, min_confidence, unknown_above, probabilities)
     columns = COLUMNS | dict.fromkeys(wanted.probability_columns, float)
     seen = 0
@@ -105,10 +105,10 @@ def command(
         answer_file(output, kind, columns) as write,
         make_progress(quiet).task("predict", stream.total or 0) as advance,
     ):
-        for names, images in stream:
+        for names, images, others in stream:
             seen += _known(images, record)
             with memory_errors(fitted.device, "give `device=cpu`"):
-                answers = fitted.predict(images)
+                answers = fitted.predict(images, others)
             write(_rows(names, answers, wanted))
             advance("", len(names))
         tell_skipped(stream.n_skipped, stream.skipped)

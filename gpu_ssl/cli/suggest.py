@@ -126,13 +126,13 @@ def _by_model(
     from gpu_ssl.runtime.device import memory_errors
 
     fitted, record = load(model, device)
-    stream = open_stream(read_paths() if str(data) == "-" else data, record, asked)
+    stream = open_stream(read_paths() if str(data) == "-" else data, fitted, record, asked)
     with progress.task("look", stream.total or 0) as advance:
 
         def watched() -> "Iterator[Block]":
             for block in stream:
                 yield block
-                advance("", len(block[0]))
+                advance("", len(block.names))
 
         with memory_errors(fitted.device, "give `device=cpu`"):
             chosen = suggest(fitted, watched(), count, record.labelled_keys, seed)

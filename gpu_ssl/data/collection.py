@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from gpu_ssl.data.arrays import Positions, blank_rows, range_in, read_arrays
-from gpu_ssl.data.encoded import image_files
+from gpu_ssl.data.encoded import EncodedImages, image_files
 from gpu_ssl.data.folder import found_problems
 from gpu_ssl.data.folder_classes import folder_classes
 from gpu_ssl.data.label_file import NO_COLUMNS, Columns
@@ -77,6 +77,8 @@ class Collection:
         Files beside the images that may hold labels.
     taken_as_none : mapping of str to int
         How often words of the file stand for no label.
+    encoded : EncodedImages, optional
+        The images, where they can be decoded anew.
     """
 
     place: Path
@@ -89,6 +91,7 @@ class Collection:
     problems: list[Problem] = field(default_factory=list)
     tables: Sequence[str] = ()
     taken_as_none: Mapping[str, int] = field(default_factory=dict)
+    encoded: EncodedImages | None = None
 
 
 def open_collection(data: Path, reading: Reading = USUAL, progress: Progress = SILENT) -> Collection:
@@ -128,6 +131,7 @@ def _folder(data: Path, reading: Reading, progress: Progress) -> Collection:
         found.left_out,
         [*found_problems(found), *problems],
         sorted(found.tables),
+        encoded=images,
     )
 
 
@@ -142,7 +146,9 @@ def _parquet(data: Path, reading: Reading) -> Collection:
     if len(columns) > 1 and not reading.columns.label:
         message = f"columns that could be labels: {', '.join(columns)}; `label_column` names one"
         problems.append(Problem("columns", len(columns), tuple(columns), message))
-    return Collection(data, rows.names, labels, decode, problems=problems, taken_as_none=nothing)
+    return Collection(
+        data, rows.names, labels, decode, problems=problems, taken_as_none=nothing, encoded=rows
+    )
 
 
 def _arrays(data: Path) -> Collection:

@@ -18,6 +18,7 @@ from gpu_ssl.data.label_file import read_labels, settle
 from gpu_ssl.data.labels import class_problems as of_classes
 from gpu_ssl.data.matching import match
 from gpu_ssl.data.names import AmbiguousNameError, NameIndex
+from gpu_ssl.data.originals import Originals
 from gpu_ssl.data.preparation import AS_IS, ImageShape, Preparation
 from gpu_ssl.data.problems import Problem
 from gpu_ssl.errors import UsageError
@@ -52,6 +53,8 @@ class OwnImages:
         image belongs to none.
     problems : tuple of Problem
         What the user should know of them.
+    originals : Originals, optional
+        The same images at any size; arrays have none.
     """
 
     names: Sequence[str]
@@ -62,6 +65,7 @@ class OwnImages:
     how: Preparation = AS_IS
     groups: NDArray[np.int64] | None = None
     problems: tuple[Problem, ...] = ()
+    originals: Originals | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -141,6 +145,8 @@ def load_own(
         *problems,
         *of_labels(counts, {name: label for name, label in labels.items() if name not in known}),
     ]
+    encoded = collection.encoded
+    originals = None if encoded is None else Originals(encoded, decoding.how, frozenset(skipped))
     images = OwnImages(
         names,
         decoding.pixels,
@@ -149,6 +155,7 @@ def load_own(
         {**collection.left_out, **skipped},
         decoding.how,
         _codes(names, groups, numbers) if groups else None,
+        originals=originals,
     )
     rows = np.arange(len(images)) if len(images) <= COMPARED else np.flatnonzero(codes != UNLABELLED)
     keys = images.keys(rows)

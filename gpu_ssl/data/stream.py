@@ -1,16 +1,16 @@
 """Images in blocks, from wherever they lie, in memory that does not grow with their number."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice, tee
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpu_ssl.data.arrays import Positions, range_in, read_arrays, scale
-from gpu_ssl.data.decoding import decode_all
+from gpu_ssl.data.decoding import Decoded, decode_all
 from gpu_ssl.data.encoded import image_files, page_names
 from gpu_ssl.data.folder import found_problems
 from gpu_ssl.data.label_file import NO_COLUMNS, Columns
@@ -27,8 +27,13 @@ BLOCK = 1024
 REMEMBERED = 20
 """Unreadable files whose names and reasons are kept."""
 
-Block = tuple[list[str], NDArray[np.uint8]]
-"""Names of images, and their pixels (n, channels, height, width)."""
+
+class Block(NamedTuple):
+    """Some images: their names, their pixels (n, channels, height, width), and these in other shapes."""
+
+    names: list[str]
+    images: NDArray[np.uint8]
+    others: dict[ImageShape, NDArray[np.uint8]]
 
 
 class ImageStream:
@@ -45,6 +50,8 @@ class ImageStream:
         How they become uint8 arrays: what is recorded of the model.
     columns : Columns
         Column of a Parquet file with the images, where the user names it.
+    also : sequence of tuple of int
+        Other shapes that images are brought to, too; arrays are not.
 
     Attributes
     ----------
@@ -69,8 +76,9 @@ class ImageStream:
         shape: ImageShape,
         how: Preparation = AS_IS,
         columns: Columns = NO_COLUMNS,
+        also: Sequence[ImageShape] = (),
     ) -> None:
-        self.shape, self.how = shape, how
+        self.shape, self.how, self.also = shape, how, also
         self.total: int | None = None
         self.n_read = self.n_skipped = 0
         self.skipped: list[str] = []
@@ -78,9 +86,9 @@ class ImageStream:
         self._blocks = self._open(data, columns)
 
     def __iter__(self) -> Iterator[Block]:
-        for names, images in self._blocks:
-            self.n_read += len(names)
-            yield names, images
+        for block in self._blocks:
+            self.n_read += len(block.names)
+            yield block
 
     def _open(self, data: Path | Iterable[str], columns: Columns) -> Iterator[Block]:
         if not isinstance(data, Path):
@@ -125,7 +133,7 @@ class ImageStream:
         names = Positions(len(images))
         for start in range(0, len(images), BLOCK):
             rows = slice(start, start + BLOCK)
-            yield list(names[rows]), np.ascontiguousarray(scale(images[rows], low, high))
+            yield Block(list(names[rows]), np.ascontiguousarray(scale(images[rows], low, high)), {})
             release(images)
 
     def _files(self, files: Iterable[tuple[str, Source]]) -> Iterator[Block]:
@@ -136,17 +144,24 @@ class ImageStream:
                 waiting.append(name)
                 yield source
 
-        decoded = chain.from_iterable(decode_all(sources(), self.shape, self.how))
-        while block := [(waiting.popleft(), outcome) for outcome in islice(decoded, BLOCK)]:
+        shapes = (self.shape, *self.also)
+        decoded = [
+            chain.from_iterable(decode_all(own, shape, self.how))
+            for shape, own in zip(shapes, tee(sources(), len(shapes)), strict=True)
+        ]
+        while block := list(islice(zip(*decoded, strict=True), BLOCK)):
             names, images = [], []
-            for name, outcome in block:
-                if isinstance(outcome, DataError):
-                    self._skip(name, outcome)
+            for outcomes in block:
+                name = waiting.popleft()
+                problem = next((outcome for outcome in outcomes if isinstance(outcome, DataError)), None)
+                if problem is not None:
+                    self._skip(name, problem)
                 else:
                     names.append(name)
-                    images.append(outcome.pixels)
+                    images.append([outcome.pixels for outcome in outcomes if isinstance(outcome, Decoded)])
             if names:
-                yield names, np.stack(images)
+                first, *others = map(np.stack, zip(*images, strict=True))
+                yield Block(names, first, dict(zip(self.also, others, strict=True)))
 
     def _skip(self, name: str, problem: DataError) -> None:
         self.n_skipped += 1

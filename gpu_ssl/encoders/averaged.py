@@ -57,8 +57,8 @@ class Averaged(Encoder):
 
 
 def averaged(encoder: Encoder) -> Encoder:
-    """Return an encoder averaged over shifts; itself where its images are too small to be shifted."""
-    return Averaged(encoder) if shift_of(encoder.image_shape) else encoder
+    """Return an encoder averaged over shifts; itself where its images are too small, or its own affair."""
+    return Averaged(encoder) if shift_of(encoder.image_shape) and not encoder.own_shape else encoder
 
 
 def plain(encoder: Encoder) -> Encoder:

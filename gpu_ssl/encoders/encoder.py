@@ -47,10 +47,14 @@ class Encoder(nn.Module):
 
     Attributes
     ----------
+    own_shape : bool
+        Whether `image_shape` is the encoder's own and not that of the data: files are decoded to it anew.
     precision : torch.dtype
         dtype of the matrix products, float32 unless changed. It is no part of what is saved: a saved encoder
         computes in float32, so that its features depend little on the machine.
     """
+
+    own_shape = False
 
     def __init__(self, name: str, image_shape: ImageShape, width: int) -> None:
         super().__init__()

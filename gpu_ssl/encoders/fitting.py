@@ -1,22 +1,37 @@
 """Fits the encoders that a job needs, each once."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gpu_ssl import catalog
 from gpu_ssl.config import LearningConfig
+from gpu_ssl.data.preparation import Preparation
 from gpu_ssl.encoders.averaged import averaged
-from gpu_ssl.encoders.encoder import BLOCK, Encoder, ImageShape
+from gpu_ssl.encoders.encoder import BLOCK, Encoder, ImageShape, encode
+from gpu_ssl.encoders.feature_cache import features_of
 from gpu_ssl.encoders.sums import fit_sum
 from gpu_ssl.runtime.progress import SILENT, Progress
 from gpu_ssl.runtime.ranks import ALONE, Ranks
 from gpu_ssl.training.batches import Images, place
+
+
+class Originals(Protocol):
+    """Images as they were before they became small."""
+
+    @property
+    def how(self) -> Preparation:
+        """How they become arrays."""
+
+    def blocks(self, shape: ImageShape, start: int) -> Iterator[NDArray[np.uint8]]:
+        """Give them from number `start` on, decoded anew, in blocks (n, *shape)."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +50,13 @@ class TrainingImages:
         Hash of their content: a checkpoint of other images is refused.
     own : range, optional
         Rows that this one of several ranks holds.
+    originals : Originals, optional
+        The same images at any size. Without them an encoder with a shape of its own gets `pixels`.
+
+    Attributes
+    ----------
+    known : dict of Encoder to Tensor
+        Features (n, width) of all images, of encoders with a shape of their own.
     """
 
     pixels: NDArray[np.uint8]
@@ -42,6 +64,8 @@ class TrainingImages:
     mirrored: bool
     sha256: str
     own: range | None = None
+    originals: Originals | None = None
+    known: dict[Encoder, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -51,6 +75,21 @@ class TrainingImages:
         """Channels, height and width of every image."""
         channels, height, width = self.pixels.shape[1:]
         return channels, height, width
+
+    def blocks(self, shape: ImageShape, start: int = 0) -> Iterator[NDArray[np.uint8]]:
+        """Give the images from number `start` on in blocks, of this shape where there are originals."""
+        if self.originals is not None:
+            yield from self.originals.blocks(shape, start)
+            return
+        for first in range(start, len(self), BLOCK):
+            yield np.ascontiguousarray(self.pixels[first : first + BLOCK])
+
+    def some_features(self, encoder: Encoder) -> Tensor:
+        """Return the features of some of the images."""
+        if encoder in self.known:
+            return self.known[encoder][:BLOCK]
+        some = np.ascontiguousarray(self.pixels[:BLOCK])
+        return encode(encoder, torch.from_numpy(some).to(self.device))
 
     @cached_property
     def placed(self) -> Images:
@@ -72,12 +111,15 @@ class Training:
         Shows the epochs.
     ranks : Ranks
         Who trains together; rank 0 reads and writes the checkpoint.
+    variant : str
+        What follows a colon in the encoder's name: see `catalog.EncoderSpec`.
     """
 
     config: LearningConfig
     checkpoint: Path
     progress: Progress = SILENT
     ranks: Ranks = ALONE
+    variant: str = ""
 
 
 def fit_encoders(
@@ -104,10 +146,12 @@ def fit_encoders(
     for part in dict.fromkeys(part for name in wanted for part in catalog.encoder_parts(name)):
         if part not in encoders:
             module = catalog.load_module(catalog.encoder(part))
-            encoders[part] = module.fit(images, training).to(images.device)
-    some = images.pixels[:BLOCK]
+            own = replace(training, variant=part.partition(":")[2])
+            encoders[part] = module.fit(images, own).to(images.device).eval()
+        if encoders[part].own_shape and encoders[part] not in images.known:
+            images.known[encoders[part]] = features_of(encoders[part], images, training.progress)
     for name in wanted:
         if name not in encoders:
             parts = [averaged(encoders[part]) for part in catalog.encoder_parts(name)]
-            encoders[name] = fit_sum(parts, torch.from_numpy(np.ascontiguousarray(some)).to(images.device))
+            encoders[name] = fit_sum(parts, [images.some_features(part) for part in parts])
     return encoders

@@ -38,4 +38,5 @@ def build_encoder(description: dict[str, Any], tensors: dict[str, Tensor]) -> En
 def _build_part(description: dict[str, Any], shape: ImageShape) -> Encoder:
     module = catalog.load_module(catalog.encoder(description["name"]))
     encoder: Encoder = module.build(shape, description["settings"])
+    encoder.name = description["name"]  # with what follows a colon
     return Averaged(encoder) if description["averaged"] else encoder

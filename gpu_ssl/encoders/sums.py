@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gpu_ssl.encoders.encoder import Encoder, encode
+from gpu_ssl.encoders.encoder import Encoder
 
 SMALLEST_NORM = 1e-6
 
@@ -16,7 +16,7 @@ class Sum(Encoder):
     Parameters
     ----------
     encoders : sequence of Encoder
-        The parts, for images of one shape.
+        The parts, for the same images.
     scales : sequence of float
         One for each part.
     """
@@ -25,7 +25,9 @@ class Sum(Encoder):
 
     def __init__(self, encoders: Sequence[Encoder], scales: Sequence[float]) -> None:
         name = "+".join(encoder.name for encoder in encoders)
-        super().__init__(name, encoders[0].image_shape, sum(encoder.width for encoder in encoders))
+        of_data = [encoder.image_shape for encoder in encoders if not encoder.own_shape]
+        shape = of_data[0] if of_data else encoders[0].image_shape
+        super().__init__(name, shape, sum(encoder.width for encoder in encoders))
         self._parts = nn.ModuleList(encoders)
         self.register_buffer("scales", torch.tensor(scales))
 
@@ -43,8 +45,8 @@ class Sum(Encoder):
         return torch.cat([(part / self.scales[number]).T for number, part in enumerate(features)]).T
 
 
-def fit_sum(encoders: Sequence[Encoder], images: Tensor) -> Sum:
-    """Scale encoders so that the features of `images`, some of the training images, have a mean norm of 1.
+def fit_sum(encoders: Sequence[Encoder], features: Sequence[Tensor]) -> Sum:
+    """Scale encoders so that their features of some training images have a mean norm of 1.
 
     Blocks of features then count alike in distances. Standardizing each feature instead would blow up those
     that carry nothing.
@@ -53,8 +55,8 @@ def fit_sum(encoders: Sequence[Encoder], images: Tensor) -> Sum:
     ----------
     encoders : sequence of Encoder
         Fitted.
-    images : Tensor of shape (n, channels, height, width), uint8
-        On the device of the encoders.
+    features : sequence of Tensor of shape (n, width), float32
+        Those of each, of the same images.
     """
-    norms = [encode(encoder, images).norm(dim=1).mean().clamp_min(SMALLEST_NORM) for encoder in encoders]
-    return Sum(encoders, torch.stack(norms).tolist()).to(images.device)
+    norms = [own.norm(dim=1).mean().clamp_min(SMALLEST_NORM) for own in features]
+    return Sum(encoders, torch.stack(norms).tolist()).to(features[0].device)

@@ -78,8 +78,9 @@ def fit_calibration(
 ) -> Calibration:
     """Fit a calibration to decisions about images that the classifier was not fitted on.
 
-    Minimizes the negative log-likelihood of `classes` (n,), each times its weight, with a standard normal prior on both logarithms:
-    a few images leave them near 1, which is what many images of the data sets that we looked at came to.
+    Minimizes the negative log-likelihood of `classes` (n,), each times its weight, with a standard normal
+    prior on both logarithms: a few images leave them near 1, which is what many images of the data sets that
+    we looked at came to.
     """
     from scipy.optimize import minimize, minimize_scalar
 

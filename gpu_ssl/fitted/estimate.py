@@ -137,7 +137,8 @@ def difficulty_weights(
     here, share = right[judged.positions], right[every.positions].mean()
     if not 0 < here.mean() < 1:
         return 1.0
-    return np.where(here, share / here.mean(), (1 - share) / (1 - here.mean()))
+    weights: NDArray[np.float64] = np.where(here, share / here.mean(), (1 - share) / (1 - here.mean()))
+    return weights
 
 
 def _estimate(

@@ -15,6 +15,7 @@ from gpu_ssl.data.own import UNLABELLED, OwnImages
 from gpu_ssl.encoders.averaged import plain
 from gpu_ssl.encoders.encoder import Encoder
 from gpu_ssl.encoders.fitting import Training, TrainingImages, fit_encoders
+from gpu_ssl.encoders.pretrained import usual_at_hand
 from gpu_ssl.encoders.vae import VAEEncoder
 from gpu_ssl.errors import DataError, UsageError
 from gpu_ssl.fitted.estimate import Suspect, judge, with_baseline
@@ -44,6 +45,9 @@ from gpu_ssl.svm.backend import resolve_backend
 
 FEWEST = 8
 """Images: fewer make no VAE."""
+
+LARGE = 48
+"""Pixels of a side from which on images in colour may be photographs."""
 
 
 @dataclass(frozen=True)
@@ -98,14 +102,24 @@ def fit(
     device = torch.device(device_choice.used)
     with memory_errors(device, "lower `image_size` or `batch_size`, or give `device=cpu`"):
         sha256 = ranks.share(images.sha256 if ranks.leads else "")
-        to_learn = TrainingImages(images.images, device, config.mirror, sha256, ranks.shard(len(images)))
+        shard = ranks.shard(len(images))
+        to_learn = TrainingImages(images.images, device, config.mirror, sha256, shard, images.originals)
         ranks.meet()
         training = Training(config, checkpoint, progress, ranks)
-        encoders, reused = _fit_encoders(config, to_learn, training, base, keep_encoders)
+        encoders, reused = _fit_encoders(
+            config, to_learn, training, base, keep_encoders, _are_large_colours(images)
+        )
         precision = resolve_precision(config.train.precision, device)
         view = View(images.images, encoders, backend, Stopwatch(device), config.mirror, precision)
+        for encoder, features in to_learn.known.items():
+            view.keep(encoder, features)
         fitted = _fit_method(view, images, config, progress)
     return replace(fitted, reused=reused)
+
+
+def _are_large_colours(images: OwnImages) -> bool:
+    channels, height, width = images.how.usual_shape or images.image_shape
+    return channels == 3 and max(height, width) > LARGE
 
 
 def _fit_encoders(
@@ -114,8 +128,11 @@ def _fit_encoders(
     training: Training,
     base: tuple[FittedModel, ModelRecord] | None,
     keep_encoders: bool,
+    large_colours: bool,
 ) -> tuple[dict[str, Encoder], tuple[str, ...]]:
     """Fit the encoders that the method needs: those that ranks share on all of them, the others on rank 0.
+
+    A method that chooses gets a pretrained network, too, where images are large and in colour.
 
     Also return the names of those that need not be trained.
     """
@@ -123,6 +140,8 @@ def _fit_encoders(
     if config.encoder and not method.free:
         raise fixed_encoder(method, config.encoder)
     names = encoders_of(method, config.encoder)
+    if chooses(method) and not config.encoder and large_colours:
+        names = (*names, *usual_at_hand())
     parts = dict.fromkeys(part for name in names for part in catalog.encoder_parts(name))
     if images.image_shape[1] == 1:
         for_pictures = [part for part in parts if catalog.encoder(part).pictures]
@@ -189,9 +208,10 @@ def _fit_method(view: View, images: OwnImages, config: FitConfig, progress: Prog
         judgement = judge(view, once, options, images.class_names, groups.of_images[first])
         classifier = fit_method(view, labelled, options)
     estimate = judgement.estimate and with_baseline(judgement.estimate, images, once, config)
-    ood = fit_ood_score(_ood_encoder(view, classifier.encoder), images.images, view.device, config.seed)
+    ood = fit_ood_score(view, _ood_encoder(view, classifier.encoder), config.seed)
     calibration = judgement.calibration
-    model = FittedModel(classifier, calibration, ood, images.class_names, view.backend, view.device)
+    names, shape = images.class_names, images.image_shape
+    model = FittedModel(classifier, calibration, ood, names, view.backend, view.device, shape)
     choice = ChoiceOfMethod(method=options.method) if chosen is None else ChoiceOfMethod(**chosen._asdict())
     record = _record(images, config, model, view.encoders, choice).model_copy(
         update={
@@ -211,7 +231,10 @@ def _in_words(suspect: Suspect, images: OwnImages) -> SuspectLabel:
 
 
 def _ood_encoder(view: View, encoder: Encoder) -> Encoder:
-    """Return the VAE where there is one, else the first part of the classifier's own encoder."""
+    """Return what is not trained for these images but works for them, else the VAE, else the first part."""
+    frozen = [part for part in encoder.parts if part.own_shape]
+    if frozen:
+        return frozen[0]
     vaes = [own for own in view.encoders.values() if isinstance(own, VAEEncoder)]
     return vaes[0] if vaes else plain(encoder.parts[0])
 

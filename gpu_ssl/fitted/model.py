@@ -1,13 +1,15 @@
 """A fitted model: images in; classes, probabilities and a score for what it has never seen out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gpu_ssl.encoders.encoder import Encoder
+from gpu_ssl.encoders.encoder import Encoder, ImageShape
 from gpu_ssl.errors import UsageError
 from gpu_ssl.fitted.calibration import Calibration, most_likely_first
 from gpu_ssl.fitted.ood import OODScore, score_blocks
@@ -56,6 +58,8 @@ class FittedModel:
         For the arrays of the classifier.
     device : torch.device
         Where to compute.
+    image_shape : tuple of int
+        Channels, height and width of the images it takes.
     """
 
     classifier: Classifier
@@ -64,11 +68,7 @@ class FittedModel:
     class_names: tuple[str, ...]
     backend: SVMBackend
     device: torch.device
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of the images it takes."""
-        return self.classifier.encoder.image_shape
+    image_shape: ImageShape
 
     @property
     def encoders(self) -> list[Encoder]:
@@ -76,8 +76,24 @@ class FittedModel:
         encoder = self.classifier.encoder
         return list(dict.fromkeys([encoder, *encoder.parts, self.ood.encoder]))
 
-    def predict(self, images: NDArray[np.uint8]) -> Answers:
+    @property
+    def other_shapes(self) -> list[ImageShape]:
+        """Shapes in which some of its encoders want the images, too, where these are decoded from files."""
+        return list(dict.fromkeys(own.image_shape for own in self.encoders if own.own_shape))
+
+    def predict(
+        self,
+        images: NDArray[np.uint8],
+        others: Mapping[ImageShape, NDArray[np.uint8]] = MappingProxyType({}),
+    ) -> Answers:
         """Answer for images (n, channels, height, width), uint8.
+
+        Parameters
+        ----------
+        images : ndarray of shape (n, channels, height, width), uint8
+            Of `image_shape`.
+        others : mapping of tuple to ndarray
+            The same in `other_shapes`; left out, encoders scale `images` to these.
 
         Raises
         ------
@@ -92,7 +108,7 @@ class FittedModel:
         encoders = {str(number): encoder for number, encoder in enumerate(self.encoders)}
         pixels = torch.from_numpy(images).to(self.device)
         stopwatch = Stopwatch(self.device)
-        view = View(images, encoders, self.backend, stopwatch, False, torch.float32, pixels)
+        view = View(images, encoders, self.backend, stopwatch, False, torch.float32, pixels, others)
         decisions = self.classifier.decisions(view)
         winners: NDArray[np.int64] = self.classifier.winners(decisions)
         probabilities = self.calibration.probabilities(

@@ -16,7 +16,6 @@ from gpu_ssl.runtime.files import atomic_path
 from gpu_ssl.runtime.optional import require
 
 INPUT = "images"
-RESIZED = "resized_images"
 OUTPUTS = ("class", "probabilities", "ood_score")
 
 
@@ -27,9 +26,16 @@ class ModelGraph(nn.Module):
     ----------
     model : FittedModel
         On the CPU.
+    resizes : bool
+        Whether each encoder gets images of its own shape, and not all of them those of the model's.
+
+    Attributes
+    ----------
+    shapes : list of tuple of int
+        Channels, height and width of the images that `forward` takes, one of each.
     """
 
-    def __init__(self, model: FittedModel) -> None:
+    def __init__(self, model: FittedModel, resizes: bool) -> None:
         super().__init__()
         self.encoder, self.classifier = model.classifier.encoder, model.classifier
         self.decisions, self.calibration, self.ood = model.classifier.module(), model.calibration, model.ood
@@ -37,16 +43,21 @@ class ModelGraph(nn.Module):
         self.encoders = nn.ModuleList(encoders)
         # By position: what traces the graph sees another object each time that it asks for a module.
         self.n_parts, self.of_ood = len(self.encoder.parts), encoders.index(model.ood.encoder)
+        channels, *sides = model.image_shape
+        wanted = [(channels, *(own.image_shape[1:] if resizes else sides)) for own in encoders]
+        self.shapes = list(dict.fromkeys(wanted))
+        self.places = [self.shapes.index(shape) for shape in wanted]
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return classes (n,), probabilities (n, n_classes) and scores (n,) of images (n, c, h, w), uint8."""
-        features = [encoder(images) for encoder in self.encoders]
+    def forward(self, images: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return classes (n,), probabilities (n, n_classes) and scores (n,) of uint8 images of `shapes`."""
+        own = [images[place] for place in self.places]
+        features = [encoder(some) for encoder, some in zip(self.encoders, own, strict=True)]
         decisions = self.decisions(self.encoder.join(features[: self.n_parts]))
         winners = self.classifier.winners(decisions)
         probabilities = self.calibration.probabilities(
             decisions, self.classifier.n_classes, self.classifier.pairwise
         )
-        scores = self.ood(images, features[self.of_ood])
+        scores = self.ood(own[self.of_ood], features[self.of_ood])
         return winners, most_likely_first(probabilities, winners), scores
 
 
@@ -141,20 +152,21 @@ def export(model: FittedModel, record: ModelRecord, path: Path) -> None:
     import onnx
 
     resizes = input_shape(record) != record.image_shape
-    batch = torch.zeros((2, *record.image_shape), dtype=torch.uint8)
+    whole = ModelGraph(model, resizes).eval()
+    n = torch.export.Dim("n")
     program = torch.onnx.export(
-        ModelGraph(model).eval(),
-        (batch,),
+        whole,
+        ([torch.zeros((2, *shape), dtype=torch.uint8) for shape in whole.shapes],),
         dynamo=True,
-        dynamic_shapes=({0: torch.export.Dim("n")},),
-        input_names=[RESIZED if resizes else INPUT],
+        dynamic_shapes=([{0: n} for _ in whole.shapes],),
+        input_names=[f"resized_{i}" for i in range(len(whole.shapes))] if resizes else [INPUT],
         output_names=list(OUTPUTS),
         verbose=False,
     )
     assert program is not None  # as it is with dynamo
     graph = program.model_proto
     if resizes:
-        graph = with_resizing(graph, record.image_shape, record.preparation.ground, INPUT)
+        graph = with_resizing(graph, whole.shapes, record.preparation.ground, INPUT)
     told = {
         "class_names": record.class_names,
         "image_shape": record.preparation.usual_shape or record.image_shape,

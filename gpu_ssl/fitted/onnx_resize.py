@@ -1,5 +1,6 @@
 """The first part of an ONNX graph: it brings images of any size to the model's, as `data.decoding` does."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gpu_ssl.data.preparation import STRIP, ImageShape
@@ -54,19 +55,21 @@ resize (uint8[n, {channels}, height, width] {name}) => (uint8[n, {channels}, {he
 """
 
 
-def with_resizing(model: "onnx.ModelProto", shape: ImageShape, ground: int, name: str) -> "onnx.ModelProto":
-    """Return a model that takes images of any one height and width, from one that takes those of `shape`.
+def with_resizing(
+    model: "onnx.ModelProto", shapes: Sequence[ImageShape], ground: int, name: str
+) -> "onnx.ModelProto":
+    """Return a model that takes images of any one height and width, from one that takes those of `shapes`.
 
     They are scaled to fit whole, with antialiasing, and placed in the middle of the grey level `ground`;
-    strips are squeezed. Images of `shape` are left as they are.
+    strips are squeezed. Images of a shape are left as they are.
 
     Parameters
     ----------
     model : onnx.ModelProto
-        Of one input (n, channels, height, width), uint8, and of opset 18 or later, where `Resize` learned
-        antialiasing.
-    shape : tuple of int
-        Channels, height and width of its input.
+        Its inputs are the same images (n, channels, height, width), uint8, in each of the shapes. Of opset 18
+        or later, where `Resize` learned antialiasing.
+    shapes : sequence of tuple of int
+        Channels, height and width of the inputs; all of as many channels.
     ground : int
         See `data.preparation.Preparation`.
     name : str
@@ -75,19 +78,16 @@ def with_resizing(model: "onnx.ModelProto", shape: ImageShape, ground: int, name
     import onnx.compose
     import onnx.parser
 
-    channels, height, width = shape
     (opset,) = (own.version for own in model.opset_import if own.domain == "")
-    text = _TEXT.format(
-        name=name,
-        channels=channels,
-        height=height,
-        width=width,
-        strip=STRIP,
-        ground=ground,
-        opset=opset,
-        ir_version=model.ir_version,
-    )
-    first = onnx.compose.add_prefix(onnx.parser.parse_model(text), "resize_", rename_inputs=False)
-    (resized,) = (own.name for own in first.graph.output)
-    (taken,) = (own.name for own in model.graph.input)
-    return onnx.compose.merge_models(first, model, [(resized, taken)])
+    own = {"name": name, "strip": STRIP, "ground": ground, "opset": opset, "ir_version": model.ir_version}
+    resizers = []
+    for number, (channels, height, width) in enumerate(shapes):
+        text = _TEXT.format(channels=channels, height=height, width=width, **own)
+        graph = onnx.parser.parse_model(text)
+        resizers.append(onnx.compose.add_prefix(graph, f"resize_{number}_", rename_inputs=False))
+    first, *others = resizers
+    for other in others:  # they have the input in common
+        for part in ("node", "initializer", "output"):
+            getattr(first.graph, part).extend(getattr(other.graph, part))
+    outputs, inputs = ([value.name for value in values] for values in (first.graph.output, model.graph.input))
+    return onnx.compose.merge_models(first, model, list(zip(outputs, inputs, strict=True)))

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from gpu_ssl.encoders.encoder import Encoder, encode
+from gpu_ssl.encoders.encoder import Encoder
+from gpu_ssl.methods.view import View
 from gpu_ssl.training.batches import blocks_of
 
 REFERENCES = 10_000
@@ -72,36 +72,38 @@ def nearest(features: Tensor, references: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def fit_ood_score(encoder: Encoder, pixels: NDArray[np.uint8], device: torch.device, seed: int) -> OODScore:
-    """Fit a score to training images on the host: to twice `REFERENCES` of them, where there are more.
+def fit_ood_score(view: View, encoder: Encoder, seed: int) -> OODScore:
+    """Fit a score to training images: to twice `REFERENCES` of them, where there are more.
 
     Some are references, and what is usual is measured on the others. Of few images half are references, so
     that there are others.
 
     Parameters
     ----------
+    view : View
+        The training images.
     encoder : Encoder
         Fitted; see `OODScore`.
-    pixels : ndarray of shape (n, channels, height, width), uint8
-        The training images.
-    device : torch.device
-        Where the encoder is.
     seed : int
         Of the choice of references.
     """
     rng = np.random.default_rng(seed)
-    some = np.arange(len(pixels))
-    if len(pixels) > 2 * REFERENCES:
-        some = np.sort(rng.choice(len(pixels), 2 * REFERENCES, replace=False))
-    parts, errors = [], []
-    for block in blocks_of(pixels, some, BLOCK, device):
-        parts.append(encode(encoder, block))
-        error = encoder.reconstruction_errors(block, parts[-1])
-        errors += [] if error is None else [error]
-    features = torch.cat(parts)
+    some = np.arange(len(view))
+    if len(view) > 2 * REFERENCES:
+        some = np.sort(rng.choice(len(view), 2 * REFERENCES, replace=False))
+    features = view.rows(encoder, some)
+    errors = []
+    blocks = blocks_of(view.pixels, some, BLOCK, view.device)
+    for block, own in zip(blocks, torch.split(features, BLOCK), strict=True):
+        error = encoder.reconstruction_errors(block, own)
+        if error is None:
+            break
+        errors.append(error)
     order = np.random.default_rng(seed).permutation(len(features))
     m = min(REFERENCES, (len(features) + 1) // 2)
-    chosen, others = (torch.from_numpy(rows).to(device) for rows in (order[:m], order[m : m + REFERENCES]))
+    chosen, others = (
+        torch.from_numpy(rows).to(view.device) for rows in (order[:m], order[m : m + REFERENCES])
+    )
     references = features[chosen].contiguous()
     apart = [nearest(part, references) for part in torch.split(features[others], BLOCK) if len(part)]
     reach = _typical(torch.cat(apart)) if apart else 1.0

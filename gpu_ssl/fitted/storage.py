@@ -101,7 +101,8 @@ def load(folder: Path, device: str = "auto", svm_backend: str = "auto") -> tuple
     for own in (*map(plain, classifier.encoder.parts), encoder):
         if isinstance(own, VAEEncoder):
             own.training_record = record.training
-    return FittedModel(classifier, calibration, ood, record.class_names, backend, place), record
+    names, shape = record.class_names, record.image_shape
+    return FittedModel(classifier, calibration, ood, names, backend, place, shape), record
 
 
 def _ood_encoder(record: ModelRecord, tensors: dict[str, Tensor], classifier: Classifier) -> Encoder:
@@ -114,7 +115,8 @@ def _check(record: ModelRecord, classifier: Classifier, calibration: Calibration
     """Check what would otherwise show in the answers only."""
     if classifier.n_classes != len(record.class_names):
         raise ValueError(f"{len(record.class_names)} classes, and a classifier of {classifier.n_classes}")
-    if {classifier.encoder.image_shape, ood.encoder.image_shape} != {record.image_shape}:
+    encoders = [*classifier.encoder.parts, ood.encoder]
+    if {own.image_shape for own in encoders if not own.own_shape} - {record.image_shape}:
         raise ValueError(f"images of shape {record.image_shape}, and encoders for others")
     if ood.references.ndim != 2 or ood.references.shape[1] != ood.encoder.width:
         raise ValueError(f"references of {ood.references.shape} for {ood.encoder.width} features")

@@ -67,7 +67,7 @@ def suggest(
     ----------
     model : FittedModel
         Judges the images.
-    blocks : iterable of (list of str, ndarray)
+    blocks : iterable of Block
         Images, a block at a time; the memory this takes does not grow with their number.
     n : int
         How many; fewer come back where there are fewer.
@@ -77,8 +77,8 @@ def suggest(
         Of k-means.
     """
     pool: Candidates | None = None
-    for names, images in blocks:
-        fresh = _candidates(model, names, images)
+    for block in blocks:
+        fresh = _candidates(model, block)
         pool = _least_sure(fresh if pool is None else _joined(pool, fresh), set(known), POOL * n)
     return pool if pool is None else pool.rows(np.sort(spread(pool.answers.features, n, seed)))
 
@@ -146,10 +146,10 @@ def margins_of(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     return two[:, 1] - two[:, 0]
 
 
-def _candidates(model: FittedModel, names: list[str], images: NDArray[np.uint8]) -> Candidates:
-    answers = model.predict(images)
-    keys = [image_key(image) for image in images]
-    return Candidates(names, keys, images, answers, margins_of(answers.probabilities))
+def _candidates(model: FittedModel, block: Block) -> Candidates:
+    answers = model.predict(block.images, block.others)
+    keys = [image_key(image) for image in block.images]
+    return Candidates(block.names, keys, block.images, answers, margins_of(answers.probabilities))
 
 
 def _joined(first: Candidates, second: Candidates) -> Candidates:

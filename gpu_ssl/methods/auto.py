@@ -17,7 +17,7 @@ QUICK = ("m1", "hybrid", "graph")
 """Methods that cost seconds: SVMs, the favourite last, and the graph."""
 
 QUICK_ON_ENCODER = ("svm", "graph")
-"""The same where an encoder is asked for."""
+"""The same where an encoder is asked for, and on that of a pretrained network."""
 
 FEW = 15
 """Labels a class below which the graph is the favourite, not the SVM: on held-out images of our data sets it
@@ -53,31 +53,46 @@ def choose(view: View, labelled: Labelled, options: Options) -> tuple[Options, C
         return dataclasses.replace(options, method="graph"), Chosen("graph", reason, {})
     some, compared_on = _sample(view, labelled, options.seed)
     divisions = _divisions(compared_on, options.seed)
-    names = QUICK_ON_ENCODER if options.encoder else tuple(name for name in QUICK if _works(name, view))
+    candidates = _candidates(view, options)
     checked = _times_checked(compared_on, divisions)
     right = {
-        name: _right(some, compared_on, dataclasses.replace(options, method=name), divisions)
-        for name in (names if divisions else ())
+        name: _right(some, compared_on, own, divisions)
+        for name, own in (candidates if divisions else {}).items()
     }
     groups = compared_on.groups
 
     def lead(one: str, other: str) -> float:
         return _lead(right[one], right[other], groups)
 
-    *svms, graph = names
-    favourite = graph if labelled.per_class < FEW else svms[-1]
+    *_, svm, graph = candidates
+    favourite = graph if labelled.per_class < FEW else svm
     best = favourite
     for name in right:
         if lead(name, favourite) > AHEAD and _total(right[name]) > _total(right[best]):
             best = name
     shares = {name: float(correct[checked > 0].mean()) for name, correct in right.items()}
     reason = _figures(shares, int(np.count_nonzero(checked)))
-    if options.effort == "best":
+    chosen = candidates[best]
+    if options.effort == "best" and chosen.encoder == options.encoder:  # and not a pretrained network's
         # The graph can only mislead a network where labels are few and it counts for much.
-        misleads = bool(right) and labelled.per_class < MANY and lead(svms[0], graph) > CLEARLY
+        quick, teacher = (next(iter(candidates)), "graph")
+        misleads = bool(right) and labelled.per_class < MANY and lead(quick, teacher) > CLEARLY
         why = "the graph would mislead a network" if misleads else "a network, whose teacher is sound"
-        best, reason = (best if misleads else NETWORK), f"{why} ({reason})"
-    return dataclasses.replace(options, method=best), Chosen(best, reason, shares)
+        chosen = chosen if misleads else dataclasses.replace(options, method=NETWORK)
+        reason = f"{why} ({reason})"
+    return chosen, Chosen(chosen.method, reason, shares)
+
+
+def _candidates(view: View, options: Options) -> dict[str, Options]:
+    """Return what is compared: SVMs and graphs, the favourites of both last."""
+    names = QUICK_ON_ENCODER if options.encoder else tuple(name for name in QUICK if _works(name, view))
+    candidates = {name: dataclasses.replace(options, method=name) for name in names}
+    if not options.encoder:
+        for encoder in (name for name, own in view.encoders.items() if own.own_shape):
+            for name in QUICK_ON_ENCODER:
+                own = dataclasses.replace(options, method=name, encoder=encoder)
+                candidates[f"{name} on {encoder}"] = own
+    return candidates
 
 
 def _figures(shares: dict[str, float], n: int) -> str:

@@ -114,5 +114,6 @@ def fit_network(
     encoder: Encoder = NetworkFeatures(trainer.average, view.mirror)
     if view.is_pictures:
         hog = HOG(view.image_shape).to(view.device)
-        encoder = fit_sum([encoder, hog], view.images[torch.from_numpy(labelled.rows).to(view.device)])
+        own = encoder, hog
+        encoder = fit_sum(own, [view.rows(part, labelled.rows) for part in own])
     return fit_on(encoder, view, labelled, options, curve)

@@ -1,13 +1,14 @@
 """What a method may see of a set of images: pixels, features by encoder, the graph of neighbours."""
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpu_ssl.encoders.encoder import BLOCK, Encoder, encode
+from gpu_ssl.encoders.encoder import BLOCK, Encoder, ImageShape, encode
 from gpu_ssl.errors import TrainingError, UsageError
 from gpu_ssl.graph.backend import graph_backend
 from gpu_ssl.graph.propagation import NeighbourGraph, Neighbourhood
@@ -36,6 +37,8 @@ class View:
         dtype of the matrix products of networks that methods train.
     images : Tensor, optional
         The same images on the device, where they lie there already.
+    others : mapping of tuple to ndarray
+        The same images in other shapes, which some encoders want.
     """
 
     def __init__(
@@ -47,10 +50,11 @@ class View:
         mirror: bool,
         precision: torch.dtype,
         images: Tensor | None = None,
+        others: Mapping[ImageShape, NDArray[np.uint8]] = MappingProxyType({}),
     ) -> None:
         self.pixels, self.encoders, self.backend, self.stopwatch = pixels, encoders, backend, stopwatch
         self.mirror, self.precision = mirror, precision
-        self._images = images
+        self._images, self._others = images, others
         self._own = {part for own in encoders.values() for part in (own, *own.parts)}
         self._features: dict[Encoder, Tensor] = {}
         self._remembered = np.empty(0, np.int64)
@@ -119,7 +123,7 @@ class View:
         if len(encoder.parts) > 1:
             features = encoder.join([self.features(part) for part in encoder.parts])
         else:
-            features = self._encode(encoder, self._blocks(None), len(self))
+            features = self._encode(encoder, self._blocks(encoder, None), len(self))
         if encoder in self._own:
             self._features[encoder] = features
         return features
@@ -136,10 +140,10 @@ class View:
         if len(encoder.parts) > 1:
             return encoder.join([self.rows(part, rows) for part in encoder.parts])
         if encoder not in self._own or not np.isin(rows, self._remembered).all():
-            return self._encode(encoder, self._blocks(rows), len(rows))
+            return self._encode(encoder, self._blocks(encoder, rows), len(rows))
         known = self._remembered
         if encoder not in self._of_remembered:
-            self._of_remembered[encoder] = self._encode(encoder, self._blocks(known), len(known))
+            self._of_remembered[encoder] = self._encode(encoder, self._blocks(encoder, known), len(known))
         places = torch.from_numpy(np.searchsorted(known, rows)).to(self.device)
         return self._of_remembered[encoder][places]
 
@@ -170,11 +174,13 @@ class View:
             some.keep(encoder, self.rows(encoder, rows))
         return some
 
-    def _blocks(self, rows: NDArray[np.int64] | None) -> Iterator[Tensor]:
-        """Give all images, or some rows of them, in blocks on the device."""
-        if self._images is None:
+    def _blocks(self, encoder: Encoder, rows: NDArray[np.int64] | None) -> Iterator[Tensor]:
+        """Give all images, or some rows of them, in blocks on the device, and as an encoder wants them."""
+        pixels = self._others.get(encoder.image_shape)
+        if self._images is None or pixels is not None:
             rows = np.arange(len(self)) if rows is None else rows
-            yield from blocks_of(self.pixels, rows, BLOCK, self.device)
+            pixels = self.pixels if pixels is None else pixels
+            yield from blocks_of(pixels, rows, BLOCK, self.device)
             return
         chosen = self.images if rows is None else self.images[torch.from_numpy(rows).to(self.device)]
         yield from torch.split(chosen, BLOCK)

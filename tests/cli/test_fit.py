@@ -336,7 +336,8 @@ def test_a_model_goes_out_as_onnx(home: Path, digits: Dataset) -> None:
     done = program(home, "export", "model", "--onnx", "model.onnx")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
-        "Written to model.onnx: images (n, 1, height, width) as uint8 in; class, probabilities, ood_score out\n"
+        "Written to model.onnx: images (n, 1, height, width) as uint8 in; "
+        "class, probabilities, ood_score out\n"
     )
     session = onnxruntime.InferenceSession(home / "model.onnx")
     names = json.loads(session.get_modelmeta().custom_metadata_map["class_names"])

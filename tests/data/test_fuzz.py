@@ -204,8 +204,8 @@ def try_data(path: Path, labels: tuple[Path, ...] = ()) -> None:
     stream = None
     with suppress(GpuSslError):
         stream = ImageStream(path, SHAPE)
-        for names, images in stream:
-            assert images.shape == (len(names), *SHAPE)
+        for block in stream:
+            assert block.images.shape == (len(block.names), *SHAPE)
 
 
 FOLDERS = ("", "cat/", "Dog/", "train/cat/", "test/", "unlabelled/", "a b/\u00e9/", "train/")

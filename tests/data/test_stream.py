@@ -25,7 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def gone_through(images: ImageStream) -> tuple[list[int], list[str], list[int]]:
     sizes, names, values = [], [], []
-    for block_names, pixels in images:
+    for block_names, pixels, _ in images:
         assert pixels.shape == (len(block_names), *SHAPE)
         sizes.append(len(block_names))
         names += block_names

@@ -30,11 +30,28 @@ from gpu_ssl.training.optimizers import build
 from tests.encoders import CONFIG, CPU, fitted, photographs
 from tests.training import fake_cuda
 
-NAMES = [*(spec.name for spec in catalog.ENCODERS), "vae+hog"]
+PRETRAINED = "pretrained:efficientnet_lite0@64"
+"""With real weights, and images of 64 pixels to be quick."""
+
+NAMES = [
+    *(PRETRAINED if spec.name == "pretrained" else spec.name for spec in catalog.ENCODERS),
+    "vae+hog",
+    f"hog+{PRETRAINED}",
+]
 CUDA = torch.device("cuda", 0)
 
 WIDTHS = {
-    "grey": {"vae": 16, "hog": 324, "pixels": 64, "pca": 50, "ranks": 64, "network": 128, "vae+hog": 340},
+    "grey": {
+        "vae": 16,
+        "hog": 324,
+        "pixels": 64,
+        "pca": 50,
+        "ranks": 64,
+        "network": 128,
+        "vae+hog": 340,
+        PRETRAINED: 1280,
+        f"hog+{PRETRAINED}": 1604,
+    },
     "colour": {
         "vae": 16,
         "hog": 1296,
@@ -43,6 +60,8 @@ WIDTHS = {
         "ranks": 2352,
         "network": 128,
         "vae+hog": 1312,
+        PRETRAINED: 1280,
+        f"hog+{PRETRAINED}": 2576,
     },
 }
 """Of digits of 8 x 8 pixels, and of photographs of 28 x 28, which sums average over shifts."""
@@ -98,7 +117,7 @@ def test_features_are_what_solvers_take_without_a_copy(kind: str, encoder: Encod
     """Of the width that is said, float32, column-major, and no part of a graph of gradients."""
     features = encode(encoder, some)
     assert encoder.width == WIDTHS[kind][encoder.name]
-    assert encoder.image_shape == tuple(some.shape[1:])
+    assert encoder.image_shape == ((3, 64, 64) if encoder.own_shape else tuple(some.shape[1:]))
     assert (features.shape, features.dtype) == ((60, encoder.width), torch.float32)
     assert features.stride() == (1, 60)
     assert not features.requires_grad

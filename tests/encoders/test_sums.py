@@ -45,7 +45,8 @@ def test_the_sum_is_the_join_of_its_parts(digits: Dataset, tmp_path: Path) -> No
 def test_parts_keep_their_order(digits: Dataset) -> None:
     images = torch.from_numpy(digits.test.images)
     hog, pixels = HOG((1, 8, 8)), Pixels((1, 8, 8))
-    one, other = fit_sum([hog, pixels], images), fit_sum([pixels, hog], images)
+    of_hog, of_pixels = encode(hog, images), encode(pixels, images)
+    one, other = fit_sum([hog, pixels], [of_hog, of_pixels]), fit_sum([pixels, hog], [of_pixels, of_hog])
     assert (one.name, other.name) == ("hog+pixels", "pixels+hog")
     features = encode(other, images)
     assert torch.equal(encode(one, images), torch.cat([features[:, 64:], features[:, :64]], dim=1))
@@ -54,7 +55,8 @@ def test_parts_keep_their_order(digits: Dataset) -> None:
 def test_a_part_that_sees_nothing_adds_nothing() -> None:
     """Black images have no edges; a scale of 0 would make what is no number of them."""
     images = torch.zeros(20, 1, 8, 8, dtype=torch.uint8)
-    encoder = fit_sum([HOG((1, 8, 8)), Pixels((1, 8, 8))], images)
+    parts = HOG((1, 8, 8)), Pixels((1, 8, 8))
+    encoder = fit_sum(parts, [encode(part, images) for part in parts])
     assert torch.equal(encode(encoder, images), torch.zeros(20, encoder.width))
 
 

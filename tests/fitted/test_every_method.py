@@ -13,6 +13,7 @@ from gpu_ssl import catalog
 from gpu_ssl.config import Effort
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.data.own import UNLABELLED, OwnImages, image_key
+from gpu_ssl.data.stream import Block
 from gpu_ssl.encoders import hog
 from gpu_ssl.fitted import storage
 from gpu_ssl.fitted.fitting import Fit, fit
@@ -105,7 +106,7 @@ def assert_sound(answers: Answers, n_classes: int) -> None:
 
 def suggestions(model: FittedModel, images: OwnImages) -> list[str]:
     known = {image_key(image) for image in images.images[images.labels != UNLABELLED]}
-    chosen = suggest(model, [(list(images.names), images.images)], 7, known)
+    chosen = suggest(model, [Block(list(images.names), images.images, {})], 7, known)
     assert chosen is not None
     assert not known & set(chosen.keys)
     assert len(set(chosen.names)) == 7

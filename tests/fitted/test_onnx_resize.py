@@ -22,7 +22,7 @@ def resizer(shape: ImageShape, ground: int, opset: int) -> onnxruntime.Inference
         f'<ir_version: 9, opset_import: ["" : {opset}]>'
         f"same (uint8[n, {sides}] taken) => (uint8[n, {sides}] given) {{ given = Identity (taken) }}"
     )
-    model = with_resizing(same, shape, ground, "images")
+    model = with_resizing(same, [shape], ground, "images")
     onnx.checker.check_model(model, full_check=True)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

@@ -18,9 +18,9 @@ from gpu_ssl.fitted.fitting import Fit
 from gpu_ssl.fitted.ood import OODScore, fit_ood_score, nearest, score_blocks
 from gpu_ssl.networks.vae import VAE
 from gpu_ssl.training.augmentation import canonical
+from tests.methods import view_of
 
 SHAPE = (1, 8, 8)
-HOST = torch.device("cpu")
 
 
 def scores(score: OODScore, images: np.ndarray) -> np.ndarray:
@@ -57,11 +57,11 @@ def test_one_in_twenty_scores_above_one_with_and_without_a_decoder(
     make: Callable[[], Encoder], digits: Dataset
 ) -> None:
     encoder = make()
-    score = fit_ood_score(encoder, digits.train.images, HOST, seed=0)
+    score = fit_ood_score(view_of(digits.train.images), encoder, seed=0)
     assert (score.usual_error is not None) == isinstance(encoder, VAEEncoder)
     # The test digits were written by others.
     assert 0.02 < (scores(score, digits.test.images) > 1).mean() < 0.2
-    half = scores(fit_ood_score(encoder, digits.train.images[::2], HOST, 0), digits.train.images[1::2])
+    half = scores(fit_ood_score(view_of(digits.train.images[::2]), encoder, 0), digits.train.images[1::2])
     assert 0.03 < (half > 1).mean() < 0.12
 
 
@@ -69,7 +69,7 @@ def test_one_in_twenty_scores_above_one_with_and_without_a_decoder(
 def test_an_encoder_without_a_decoder_tells_noise_from_digits(
     make: Callable[[], Encoder], digits: Dataset, noise: np.ndarray
 ) -> None:
-    score = fit_ood_score(make(), digits.train.images, HOST, seed=0)
+    score = fit_ood_score(view_of(digits.train.images), make(), seed=0)
     known, unknown = scores(score, digits.test.images), scores(score, noise)
     assert roc_auc_score(np.repeat([0, 1], 450), np.concatenate([known, unknown])) > 0.99
 
@@ -100,7 +100,7 @@ def test_references_are_bounded_and_few_images_still_give_a_score(
     digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ood, "REFERENCES", 100)
-    score = fit_ood_score(Pixels(SHAPE), digits.train.images, HOST, 0)
+    score = fit_ood_score(view_of(digits.train.images), Pixels(SHAPE), 0)
     assert len(score.references) == 100
     assert len(torch.unique(score.references, dim=0)) > 95
     for few in (
@@ -110,12 +110,12 @@ def test_references_are_bounded_and_few_images_still_give_a_score(
         np.zeros((9, *SHAPE), np.uint8),
     ):
         for encoder in (Pixels(SHAPE), untrained()):
-            score = fit_ood_score(encoder, few, HOST, 0)
+            score = fit_ood_score(view_of(few), encoder, 0)
             assert np.isfinite(scores(score, digits.test.images[:4])).all()
 
 
 def test_blocks_of_any_size_give_the_same(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    score = fit_ood_score(untrained(), digits.train.images[:100], HOST, 0)
+    score = fit_ood_score(view_of(digits.train.images[:100]), untrained(), 0)
     whole = scores(score, digits.test.images)
     monkeypatch.setattr(ood, "BLOCK", 7)
     np.testing.assert_allclose(scores(score, digits.test.images), whole, rtol=1e-5)

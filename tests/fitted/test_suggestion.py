@@ -11,7 +11,10 @@ from gpu_ssl.fitted.suggestion import POOL, margins_of, spread, suggest
 
 def blocks(images: np.ndarray, size: int) -> list[Block]:
     starts = range(0, len(images), size)
-    return [([str(i) for i in range(s, min(s + size, len(images)))], images[s : s + size]) for s in starts]
+    return [
+        Block([str(i) for i in range(s, min(s + size, len(images)))], images[s : s + size], {})
+        for s in starts
+    ]
 
 
 def test_they_are_of_the_least_sure_and_in_that_order(fitted: Fit, digits: Dataset) -> None:

@@ -265,7 +265,8 @@ def test_each_second_is_of_one_phase(
 
 def test_a_view_of_an_encoder_on_real_images_scales_like_the_encoder(digits: Dataset) -> None:
     """`fit_sum` scales by images of the training set; the view applies it to any."""
-    encoder = fit_sum([Pixels(SHAPE), HOG(SHAPE)], torch.from_numpy(digits.train.images[:1000]))
+    parts, images = (Pixels(SHAPE), HOG(SHAPE)), torch.from_numpy(digits.train.images[:1000])
+    encoder = fit_sum(parts, [encode(part, images) for part in parts])
     view = view_of(digits.test.images, [encoder])
     expected = encode(encoder, torch.from_numpy(digits.test.images))
     np.testing.assert_array_equal(view.points(encoder), expected)

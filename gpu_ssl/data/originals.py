@@ -1,0 +1,60 @@
+"""Images of the user's own at any size, decoded anew from their files."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpu_ssl.data.decoding import decode_all
+from gpu_ssl.data.encoded import EncodedImages
+from gpu_ssl.data.opening import Source
+from gpu_ssl.data.preparation import ImageShape, Preparation
+from gpu_ssl.errors import DataError
+
+
+@dataclass(frozen=True)
+class Originals:
+    """The readable ones of encoded images.
+
+    Parameters
+    ----------
+    encoded : EncodedImages
+        All of them.
+    how : Preparation
+        How they become arrays.
+    skipped : frozenset of str
+        Names of those that could not be read.
+    """
+
+    encoded: EncodedImages
+    how: Preparation
+    skipped: frozenset[str]
+
+    def blocks(self, shape: ImageShape, start: int = 0) -> Iterator[NDArray[np.uint8]]:
+        """Decode the images from number `start` on, in blocks (n, *shape).
+
+        Raises
+        ------
+        DataError
+            If one cannot be read any more.
+        """
+        pairs = zip(self.encoded.names, self.encoded.sources(), strict=True)
+        left = islice((pair for pair in pairs if pair[0] not in self.skipped), start, None)
+        waiting: deque[str] = deque()
+
+        def sources() -> Iterator[Source]:
+            for name, source in left:
+                waiting.append(name)
+                yield source
+
+        for block in decode_all(sources(), shape, self.how):
+            pixels = []
+            for outcome in block:
+                name = waiting.popleft()
+                if isinstance(outcome, DataError):
+                    raise DataError(f"{name} could be read before, and cannot now: {outcome}")
+                pixels.append(outcome.pixels)
+            yield np.stack(pixels)

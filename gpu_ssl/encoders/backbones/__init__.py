@@ -1,0 +1,99 @@
+"""Networks that others have trained on millions of images, and where their weights are to be had.
+
+The first module of `FAMILIES` that knows a name makes the network. A name may end with ``@`` and the side in
+pixels of the images that it is to see. Without a name the first of `USUAL` is taken whose weights are at hand
+or can be fetched.
+"""
+
+import difflib
+import importlib
+from typing import Any
+
+from gpu_ssl.encoders.backbones.backbone import Backbone
+from gpu_ssl.encoders.backbones.weights import NoWeightsError
+from gpu_ssl.errors import UsageError
+
+FAMILIES = ("efficientnet_lite0", "of_torchvision", "of_timm")
+"""Modules of this package. Each defines ``names() -> Sequence[str]`` and ``build(name, side) -> Backbone``,
+where `side` is None for the network's own."""
+
+USUAL = ("vit_small_patch14_dinov2.lvd142m@224", "efficientnet_b0", "efficientnet_lite0")
+"""What is taken without a name: DINOv2 (Oquab et al. 2023), then EfficientNets (Tan and Le 2019), the last of
+which comes as a package of Python."""
+
+SHOWN = 5
+"""Names like the one given that a message lists."""
+
+
+def build_backbone(name: str) -> Backbone:
+    """Make a network without its weights.
+
+    Parameters
+    ----------
+    name : str
+        See above; not empty.
+
+    Raises
+    ------
+    UsageError
+        If nobody knows it, or it cannot see images of that side.
+    """
+    plain, _, side = name.partition("@")
+    if side and not side.isdecimal():
+        raise UsageError(
+            f"`encoder=pretrained:{name}`: what follows the @ is a number of pixels, such as 224"
+        )
+    families = [importlib.import_module(f"{__name__}.{family}") for family in FAMILIES]
+    for family in families:
+        if plain in family.names():
+            try:
+                found: Backbone = family.build(plain, int(side) if side else None)
+            except (AssertionError, ValueError, RuntimeError) as error:  # of libraries, such as of a side
+                raise UsageError(f"`encoder=pretrained:{name}` cannot be made: {error}") from error
+            return found
+    raise _unknown(plain, families)
+
+
+def load_backbone(name: str, *, fetch: bool = True) -> tuple[Backbone, str]:
+    """Make a network with its weights.
+
+    Parameters
+    ----------
+    name : str
+        See above; empty for the first of `USUAL` that can be had.
+    fetch : bool
+        Whether weights may be fetched that are not at hand.
+
+    Returns
+    -------
+    Backbone, str
+        The network, and why it was chosen.
+
+    Raises
+    ------
+    GpuSslError
+        If it cannot be had; of no name, if none can.
+    """
+    if name:
+        backbone = build_backbone(name)
+        backbone.fill(fetch)
+        return backbone, "asked for"
+    missed = []
+    for usual in USUAL:
+        try:
+            backbone, _ = load_backbone(usual, fetch=fetch)
+        except (UsageError, NoWeightsError) as error:  # the former where timm, which knows it, is missing
+            missed.append(f"{usual}: {error}")
+        else:
+            return backbone, "; ".join(["the first whose weights can be had", *missed])
+    raise NoWeightsError(f"no pretrained network can be had; {'; '.join(missed)}")
+
+
+def _unknown(name: str, families: list[Any]) -> UsageError:
+    known = sorted({own for family in families for own in family.names()})
+    like = difflib.get_close_matches(name, known, SHOWN, cutoff=0.5) or list(USUAL)
+    without_timm = "" if families[-1].names() else "; timm has more: pip install 'gpu-ssl[pretrained]'"
+    return UsageError(
+        f"`encoder=pretrained:{name}`: there is no such network; there are {', '.join(like)} and "
+        f"{len(known):,} more, those of torchvision and timm{without_timm}"
+    )

@@ -1,0 +1,123 @@
+"""Features of encoders that are not trained but dear, kept in the cache: another fit finds them.
+
+They are worked out from images at the encoder's own size, which are decoded from their files beside the work
+of the encoder and never kept. What is interrupted goes on where it was.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import gpu_ssl
+from gpu_ssl.encoders.encoder import Encoder, encode
+from gpu_ssl.runtime.cache import cache_folder, cache_folders, forget_old, mark_used
+from gpu_ssl.runtime.progress import Progress
+
+if TYPE_CHECKING:
+    from gpu_ssl.encoders.fitting import TrainingImages
+
+KIND = "features"
+"""Folder of the cache."""
+
+VERSION = 2
+"""Of what becomes of images; features of an earlier one are not taken."""
+
+
+def features_of(encoder: Encoder, images: "TrainingImages", progress: Progress) -> Tensor:
+    """Return the features of all images, (n, width), float32, on their device.
+
+    Those of images whose content has no hash are not kept.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        One of `own_shape`, on the device of the images.
+    images : TrainingImages
+        The images.
+    progress : Progress
+        Shows how far it is.
+    """
+    if not images.sha256:
+        blocks = images.blocks(encoder.image_shape)
+        return torch.cat([encode(encoder, torch.from_numpy(block).to(images.device)) for block in blocks])
+    name = _file_name(encoder, images)
+    shape = len(images), encoder.width
+    for folder in cache_folders(KIND):
+        path = folder / name
+        if path.is_file() and path.stat().st_size == 4 * shape[0] * shape[1]:
+            mark_used(path)
+            return _read(path, shape, images.device)
+    folder = cache_folder(KIND)
+    forget_old(folder)
+    unfinished = folder / f"{name}.part"
+    with _alone(unfinished) as file:
+        if not (folder / name).is_file():  # another process may have been at it
+            _append(file, encoder, images, progress)
+            unfinished.rename(folder / name)
+    return _read(folder / name, shape, images.device)
+
+
+def _append(file: IO[bytes], encoder: Encoder, images: "TrainingImages", progress: Progress) -> None:
+    """Add the features of those images to a file that it does not hold yet."""
+    row = 4 * encoder.width
+    done = min(os.fstat(file.fileno()).st_size // row, len(images))
+    file.truncate(done * row)
+    file.seek(done * row)
+    with progress.task("encode", len(images)) as advance:
+        advance("", done)
+        for block in images.blocks(encoder.image_shape, done):
+            features = encode(encoder, torch.from_numpy(block).to(images.device))
+            file.write(np.ascontiguousarray(features.cpu().numpy()).data)
+            file.flush()
+            advance("", len(block))
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that no other process of ours is writing to, waiting for it where one is."""
+    with path.open("a+b") as file:
+        try:
+            import fcntl
+        except ImportError:  # no Unix
+            yield file
+            return
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+
+
+def _read(path: Path, shape: tuple[int, int], device: torch.device) -> Tensor:
+    # Copy on write: torch shares the memory of arrays that it may write to, and writes nothing.
+    features = torch.from_numpy(np.memmap(path, np.float32, "c", shape=shape))
+    if device.type == "cpu":
+        return features
+    return features.to(device).T.contiguous().T  # column-major, which cuML takes without a copy
+
+
+def _file_name(encoder: Encoder, images: "TrainingImages") -> str:
+    """Return a name made of all that decides the features."""
+    digest = hashlib.sha256()
+    for name, tensor in encoder.state_dict().items():
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(tensor.cpu().numpy()).data)
+    decided_by = {
+        "gpu_ssl": gpu_ssl.__version__,
+        "version": VERSION,
+        "encoder": [encoder.name, encoder.image_shape, encoder.settings()],
+        "state": digest.hexdigest(),
+        "images": images.sha256,
+        "shape": images.image_shape,
+        "originals": None if images.originals is None else str(images.originals.how),
+        "device": images.device.type,
+        "precision": str(encoder.precision),
+        "torch": torch.__version__,
+    }
+    whole = hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()
+    return f"{whole[:32]}.f32"
