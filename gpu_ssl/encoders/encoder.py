@@ -51,7 +51,8 @@ class Encoder(nn.Module):
         Whether `image_shape` is the encoder's own and not that of the data: files are decoded to it anew.
     precision : torch.dtype
         dtype of the matrix products, float32 unless changed. It is no part of what is saved: a saved encoder
-        computes in float32, so that its features depend little on the machine.
+        computes in float32, so that its features depend little on the machine; one of `own_shape`, which may
+        be hundreds of times as dear, as fast as the machine can.
     """
 
     own_shape = False

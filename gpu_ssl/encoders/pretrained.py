@@ -12,6 +12,7 @@ from gpu_ssl.encoders.backbones.weights import NoWeightsError
 from gpu_ssl.encoders.encoder import Encoder, ImageShape, intensities
 from gpu_ssl.encoders.fitting import Training, TrainingImages
 from gpu_ssl.encoders.resizing import fit_within
+from gpu_ssl.runtime.device import autocast, resolve_precision
 
 NAME = "pretrained"
 
@@ -56,12 +57,13 @@ class Pretrained(Encoder):
     def forward(self, images: Tensor) -> Tensor:
         """See `Encoder.forward`; the images may be of another shape than the encoder's."""
         if torch.compiler.is_exporting():
-            return self._features(images)
-        return torch.cat([self._features(some) for some in torch.split(images, BATCH)])
+            return self._features(images, torch.float32)
+        return torch.cat([self._features(some, self.precision) for some in torch.split(images, BATCH)])
 
-    def _features(self, images: Tensor) -> Tensor:
-        pixels = fit_within(intensities(images), self.image_shape)
-        features: Tensor = self.network((pixels - self.mean) / self.std).float()
+    def _features(self, images: Tensor, precision: torch.dtype) -> Tensor:
+        pixels = (fit_within(intensities(images), self.image_shape) - self.mean) / self.std
+        with autocast(images.device, precision):
+            features: Tensor = self.network(pixels.contiguous(memory_format=torch.channels_last)).float()
         return F.normalize(features.sign() * features.abs().sqrt())
 
     def settings(self) -> dict[str, Any]:
@@ -81,7 +83,9 @@ def usual_at_hand() -> tuple[str, ...]:
 def fit(images: TrainingImages, training: Training) -> Pretrained:
     """Make the encoder, with its weights; there is nothing to learn."""
     backbone, why = load_backbone(training.variant)
-    return Pretrained(f"{NAME}:{training.variant}" if training.variant else NAME, backbone, why)
+    encoder = Pretrained(f"{NAME}:{training.variant}" if training.variant else NAME, backbone, why)
+    encoder.precision = resolve_precision(training.config.train.precision, images.device)
+    return encoder
 
 
 def build(image_shape: ImageShape, settings: dict[str, Any]) -> Pretrained:

@@ -25,7 +25,7 @@ from gpu_ssl.fitted.records import KIND, SCHEMA, ModelRecord
 from gpu_ssl.methods.method import Classifier
 from gpu_ssl.methods.saving import below, build_classifier, describe_classifier, under
 from gpu_ssl.runtime import tensor_file
-from gpu_ssl.runtime.device import resolve_device
+from gpu_ssl.runtime.device import resolve_device, resolve_precision
 from gpu_ssl.svm.backend import resolve_backend
 
 MODEL = "model.json"
@@ -101,6 +101,8 @@ def load(folder: Path, device: str = "auto", svm_backend: str = "auto") -> tuple
     for own in (*map(plain, classifier.encoder.parts), encoder):
         if isinstance(own, VAEEncoder):
             own.training_record = record.training
+        if own.own_shape:
+            own.precision = resolve_precision(record.config.train.precision, place)
     names, shape = record.class_names, record.image_shape
     return FittedModel(classifier, calibration, ood, names, backend, place, shape), record
 

@@ -17,6 +17,7 @@ from gpu_ssl import catalog
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.encoders import encoder as encoder_module
 from gpu_ssl.encoders import network as network_module
+from gpu_ssl.encoders import pretrained as pretrained_module
 from gpu_ssl.encoders import vae as vae_module
 from gpu_ssl.encoders.encoder import Encoder, encode
 from gpu_ssl.encoders.fitting import Training, TrainingImages, fit_encoders
@@ -202,6 +203,7 @@ def on_fake_cuda() -> Iterator[None]:
     with (
         patch.object(vae_module, "autocast", fake_cuda.autocast),
         patch.object(network_module, "autocast", fake_cuda.autocast),
+        patch.object(pretrained_module, "autocast", fake_cuda.autocast),
         fake_cuda.fake_cuda(),
     ):
         yield
