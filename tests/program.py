@@ -54,15 +54,22 @@ def run_program(
     and there are some two hundred. So what Python and libraries read from the environment as they start is
     that of the tests, and not of `environment`.
     """
-    return _run(folder, _main, arguments, stdin, environment or {})
+    return _run(folder, _module, ("gpu_ssl", *arguments), stdin, environment or {})
 
 
-def run_ranks(folder: Path, torchrun: Sequence[str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run ``torchrun -m gpu_ssl`` with `arguments`; see `run_program`: torchrun is forked, and each rank.
+def run_module(folder: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m module`` with `arguments`; see `run_program`."""
+    return _run(folder, _module, (module, *arguments), "", {})
+
+
+def run_ranks(
+    folder: Path, torchrun: Sequence[str], *arguments: str, module: str = "gpu_ssl"
+) -> subprocess.CompletedProcess[str]:
+    """Run ``torchrun -m module`` with `arguments`; see `run_program`: torchrun is forked, and each rank.
 
     `torchrun` are its options. A rank is no child of torchrun, and cannot be found by its command line.
     """
-    return _run(folder, _torchrun, (*torchrun, "-m", "gpu_ssl", *arguments), "", {"OMP_NUM_THREADS": "1"})
+    return _run(folder, _torchrun, (*torchrun, "-m", module, *arguments), "", {"OMP_NUM_THREADS": "1"})
 
 
 def _run(
@@ -90,10 +97,13 @@ def _run(
     return subprocess.CompletedProcess(list(arguments), process.exitcode, stdout, stderr)
 
 
-def _main(folder: Path, arguments: tuple[str, ...], environment: dict[str, str], streams: list[Path]) -> None:
+def _module(
+    folder: Path, arguments: tuple[str, ...], environment: dict[str, str], streams: list[Path]
+) -> None:
     _begin(folder, environment, streams)
-    sys.argv = ["gpu-ssl", *arguments]
-    runpy.run_module("gpu_ssl", run_name="__main__", alter_sys=True)
+    module, *words = arguments
+    sys.argv = [module, *words]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def _torchrun(
@@ -107,8 +117,8 @@ def _torchrun(
         """What torchrun knows of a rank; `proc` is a Popen in all that it asks for."""
 
         def _popen(self, args: tuple[str, ...], env: dict[str, str]) -> Any:
-            words = args[args.index("gpu_ssl") + 1 :]
-            process: Any = SERVER.Process(target=_main, args=(folder, words, env, streams))
+            words = args[args.index("-m") + 1 :]
+            process: Any = SERVER.Process(target=_module, args=(folder, words, env, streams))
             process.start()
             process.poll = lambda: process.exitcode
             process.wait = process.join
