@@ -6,7 +6,8 @@ import runpy
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing import forkserver
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,6 +20,8 @@ PRELOADED = [
     "scipy.stats",
     "sklearn.decomposition",
     "sklearn.svm",
+    "torch._dynamo",  # a second of each start of ranks that train
+    "torch.distributed.run",
     *(f"gpu_ssl.cli.{name}" for name in ("bench", "data", "doctor", "fit", "predict", "run", "suggest")),
     "gpu_ssl.bench.plots",
     "gpu_ssl.experiment",
@@ -51,11 +54,36 @@ def run_program(
     and there are some two hundred. So what Python and libraries read from the environment as they start is
     that of the tests, and not of `environment`.
     """
+    return _run(folder, _module, ("gpu_ssl", *arguments), stdin, environment or {})
+
+
+def run_module(folder: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m module`` with `arguments`; see `run_program`."""
+    return _run(folder, _module, (module, *arguments), "", {})
+
+
+def run_ranks(
+    folder: Path, torchrun: Sequence[str], *arguments: str, module: str = "gpu_ssl"
+) -> subprocess.CompletedProcess[str]:
+    """Run ``torchrun -m module`` with `arguments`; see `run_program`: torchrun is forked, and each rank.
+
+    `torchrun` are its options. A rank is no child of torchrun, and cannot be found by its command line.
+    """
+    return _run(folder, _torchrun, (*torchrun, "-m", module, *arguments), "", {"OMP_NUM_THREADS": "1"})
+
+
+def _run(
+    folder: Path,
+    target: Callable[..., None],
+    arguments: tuple[str, ...],
+    stdin: str,
+    environment: Mapping[str, str],
+) -> subprocess.CompletedProcess[str]:
     with TemporaryDirectory() as streams:
         paths = [Path(streams, name) for name in ("stdin", "stdout", "stderr")]
         paths[0].write_text(stdin)
         process = SERVER.Process(
-            target=_main, args=(folder, arguments, {**os.environ, **(environment or {})}, paths)
+            target=target, args=(folder, arguments, {**os.environ, **environment}, paths)
         )
         process.start()
         process.join(300)
@@ -69,14 +97,49 @@ def run_program(
     return subprocess.CompletedProcess(list(arguments), process.exitcode, stdout, stderr)
 
 
-def _main(folder: Path, arguments: tuple[str, ...], environment: dict[str, str], streams: list[Path]) -> None:
+def _module(
+    folder: Path, arguments: tuple[str, ...], environment: dict[str, str], streams: list[Path]
+) -> None:
+    _begin(folder, environment, streams)
+    module, *words = arguments
+    sys.argv = [module, *words]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _torchrun(
+    folder: Path, arguments: tuple[str, ...], environment: dict[str, str], streams: list[Path]
+) -> None:
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing import api
+    from torch.distributed.elastic.multiprocessing.subprocess_handler import SubprocessHandler
+
+    class Rank(SubprocessHandler):
+        """What torchrun knows of a rank; `proc` is a Popen in all that it asks for."""
+
+        def _popen(self, args: tuple[str, ...], env: dict[str, str]) -> Any:
+            words = args[args.index("-m") + 1 :]
+            process: Any = SERVER.Process(target=_module, args=(folder, words, env, streams))
+            process.start()
+            process.poll = lambda: process.exitcode
+            process.wait = process.join
+            return process
+
+        def close(self, death_sig: signal.Signals | None = None) -> None:
+            os.kill(self.proc.pid, death_sig or signal.SIGTERM)
+
+    _begin(folder, environment, streams)
+    # The server that forked this process forks the ranks as well; one of its own would import all anew.
+    forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]
+    api.get_subprocess_handler = Rank
+    run.main(arguments)
+
+
+def _begin(folder: Path, environment: dict[str, str], streams: list[Path]) -> None:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    flags = (os.O_RDONLY, *2 * (os.O_WRONLY | os.O_CREAT,))
+    flags = (os.O_RDONLY, *2 * (os.O_WRONLY | os.O_CREAT | os.O_APPEND,))
     for number, (path, flag) in enumerate(zip(streams, flags, strict=True)):
         os.dup2(os.open(path, flag), number)
     sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
-    sys.argv = ["gpu-ssl", *arguments]
-    runpy.run_module("gpu_ssl", run_name="__main__", alter_sys=True)

@@ -101,7 +101,7 @@ def describe_preparation(record: ModelRecord) -> dict[str, Any]:
             "if there is an ICC profile of other colours, convert to sRGB",
             f"lay what is transparent on the grey level {how.ground}",
             f"convert to {'grey by ITU-R 601 luma' if channels == 1 else 'RGB'}",
-            "leave its size as it is: the graph does what `resizing` says",
+            'leave its size as it is: the graph does what "resizing" says',
         ],
         "resizing": [
             f"if width / height is more than {STRIP} times larger or smaller than {width} / {height}: resize "

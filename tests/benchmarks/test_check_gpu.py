@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from click.testing import CliRunner
 
 from benchmarks import check_gpu
 from gpu_ssl.runtime import environment
+from tests.program import run_module
 
 without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
 ROOT = Path(__file__).parent.parent.parent
@@ -21,8 +21,7 @@ ROOT = Path(__file__).parent.parent.parent
 @without_cuda
 def test_without_a_gpu_it_says_so_and_writes_nothing(tmp_path: Path) -> None:
     output = tmp_path / "gpu.json"
-    command = [sys.executable, "-m", "benchmarks.check_gpu", "--output", str(output)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run_module(ROOT, "benchmarks.check_gpu", "--output", str(output))
     assert done.returncode == 1
     assert "NVIDIA driver: no driver" in done.stderr
     assert not output.exists()
@@ -37,12 +36,10 @@ def test_the_script_stops_before_it_installs_anything() -> None:
 
 @without_cuda
 def test_a_required_gpu_that_is_not_there_fails_the_tests() -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/runtime/test_device.py"]
-    skipped = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    command = ("pytest", "-q", "-m", "gpu", "tests/runtime/test_device.py")
+    skipped = run_module(ROOT, *command)
     assert (skipped.returncode, "1 skipped" in skipped.stdout) == (0, True)
-    required = subprocess.run(
-        [*command, "--require-gpu"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    required = run_module(ROOT, *command, "--require-gpu")
     assert required.returncode == 1
     assert "--require-gpu was given, and the GPU cannot be used: " in required.stdout
 

@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,17 +9,16 @@ from click.testing import CliRunner
 
 from benchmarks import __main__ as suite
 from benchmarks.__main__ import CASES, growth, render
+from tests.program import run_module
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_case_is_a_program_that_takes_what_it_is_given(name: str) -> None:
     arguments = [part for part in CASES[name] if not part.startswith("{")]
-    done = subprocess.run(
-        [sys.executable, "-m", *(a for a in arguments if a != "--device"), "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_module(ROOT, *(a for a in arguments if a != "--device"), "--help")
+    assert done.returncode == 0, done.stderr
     for option in ("--repeats", "--output", *(a for a in arguments if a.startswith("--"))):
         assert option in done.stdout
 

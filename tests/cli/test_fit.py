@@ -291,7 +291,7 @@ def test_a_failed_prediction_leaves_no_file(home: Path) -> None:
 
 
 def test_an_interrupted_fit_resumes_where_it_was(home: Path) -> None:
-    command = ["fit", "train", "--labels", "labels.csv", "--output", "late", "--no-mirror", "--epochs", "60"]
+    command = ["fit", "train", "--labels", "labels.csv", "--output", "late", "--no-mirror", "--epochs", "25"]
     process = start_program(home, *command, env={**os.environ, "XDG_CACHE_HOME": str(home / "cache")})
     for _ in range(1200):
         if (home / "late" / "checkpoint.json").exists():

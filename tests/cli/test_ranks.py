@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,13 @@ from gpu_ssl.config import RunConfig
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.fitted.records import ModelRecord
 from gpu_ssl.records import Report
+from tests.program import run_program, run_ranks
 
 DIGITS = ["--dataset", "digits", "--labels", "50,100", "--no-baselines", "--no-plots", "--quiet", "--json"]
-DIGITS += ["--precision", "float32", "--device", "cpu"]
+DIGITS += ["--precision", "float32", "--device", "cpu", "--epochs", "6"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
-TWO = [*TORCHRUN, "--standalone", "--nproc-per-node=2", "-m", "gpu_ssl"]
+BOTH = ["--standalone", "--nproc-per-node=2"]
+TWO = [*TORCHRUN, *BOTH, "-m", "gpu_ssl"]
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 """What torchrun sets, too."""
 
@@ -46,15 +49,29 @@ def finish(process: subprocess.Popen[str], seconds: float = 120) -> tuple[str, l
         process.kill()
         raise
     print(stderr)  # for whoever reads of a failure
-    return stdout, [line for line in stderr.splitlines() if line.startswith("gpu-ssl:")]
+    return stdout, what_is_said(stderr)
 
 
-def report_of(command: list[str]) -> Report:
-    process = start(command)
-    stdout, said = finish(process)
-    assert process.returncode == 0, said
-    assert said == []
+def done_by_two(folder: Path, *arguments: str) -> tuple[int, str, list[str]]:
+    """Return how two ranks end, stdout, and what gpu-ssl says on stderr."""
+    done = run_ranks(folder, BOTH, *arguments)
+    print(done.stderr)
+    return done.returncode, done.stdout, what_is_said(done.stderr)
+
+
+def what_is_said(stderr: str) -> list[str]:
+    return [line for line in stderr.splitlines() if line.startswith("gpu-ssl:")]
+
+
+def report_of(done: tuple[int, str, list[str]]) -> Report:
+    code, stdout, said = done
+    assert (code, said) == (0, [])
     return Report.model_validate_json(stdout)
+
+
+def done_alone(folder: Path, *arguments: str) -> tuple[int, str, list[str]]:
+    done = run_program(folder, *arguments, environment=ONE_THREAD)
+    return done.returncode, done.stdout, done.stderr.splitlines()
 
 
 def assert_alike(one: Report, other: Report, within: float) -> None:
@@ -68,12 +85,11 @@ def assert_alike(one: Report, other: Report, within: float) -> None:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    folder = tmp_path_factory.mktemp("alone") / "run"
-    return report_of([sys.executable, "-m", "gpu_ssl", "run", *DIGITS, "--output", str(folder)])
+    return report_of(done_alone(tmp_path_factory.mktemp("alone"), "run", *DIGITS, "--output", "run"))
 
 
 def test_two_ranks_come_to_the_same_table(alone: Report, tmp_path: Path) -> None:
-    together = report_of([*TWO, "run", *DIGITS, "--output", str(tmp_path / "run")])
+    together = report_of(done_by_two(tmp_path, "run", *DIGITS, "--output", "run"))
     assert (alone.training.ranks, together.training.ranks) == (1, 2)
     assert_alike(alone, together, within=1)
     assert alone.training.steps == together.training.steps
@@ -86,10 +102,9 @@ def test_two_ranks_fit_images_of_ones_own_to_the_same_model(digits: Dataset, tmp
     fit = ["fit", "digits.npy", "--labels", "labels.csv", "--epochs", "3", "--no-mirror", "--json", "--quiet"]
     fit += ["--precision", "float32", "--device", "cpu", "--output"]
     records = []
-    for program, output in (([sys.executable, "-m", "gpu_ssl"], "one"), (TWO, "two")):
-        process = start([*program, *fit, output], cwd=tmp_path)
-        stdout, said = finish(process)
-        assert process.returncode == 0, said
+    for do, output in ((done_alone, "one"), (done_by_two, "two")):
+        code, stdout, said = do(tmp_path, *fit, output)
+        assert code == 0, said
         records.append(ModelRecord.model_validate_json(stdout))
     one, two = records
     assert (one.training.ranks, two.training.ranks) == (1, 2)
@@ -99,9 +114,8 @@ def test_two_ranks_fit_images_of_ones_own_to_the_same_model(digits: Dataset, tmp
     assert one.estimate is not None
     assert two.estimate is not None
     assert abs(one.estimate.right - two.estimate.right) <= 4
-    process = start([*TWO, *fit, "three", "--from", "two", "--method", "m1"], cwd=tmp_path)
-    stdout, said = finish(process)
-    assert process.returncode == 0, said
+    code, stdout, said = done_by_two(tmp_path, *fit, "three", "--from", "two", "--method", "m1")
+    assert code == 0, said
     three = ModelRecord.model_validate_json(stdout)
     assert three.training == two.training  # to the microsecond: the VAE was taken over
     assert (three.chosen.method, two.config.method) == ("m1", "auto")
@@ -138,7 +152,7 @@ def wait_for_epoch(folder: Path, number: int) -> None:
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_rank_ends_the_run_with_one_line_and_one_rank_goes_on(tmp_path: Path, victim: int) -> None:
     folder = tmp_path / "run"
-    long = [*DIGITS, "--epochs", "20", "--output", str(folder)]
+    long = [*DIGITS, "--epochs", "10", "--output", str(folder)]
     process = start([*TWO, "run", *long])
     wait_for_epoch(folder, 3)
     os.kill(ranks_of(folder)[victim], signal.SIGKILL)
@@ -151,11 +165,9 @@ def test_a_killed_rank_ends_the_run_with_one_line_and_one_rank_goes_on(tmp_path:
     assert "another rank end" in line
     assert f"gpu-ssl run --resume {folder}" in line
     done = len(json.loads((folder / "checkpoint.json").read_text())["history"])
-    assert 3 <= done < 20
-    resumed = report_of(
-        [sys.executable, "-m", "gpu_ssl", "run", "--resume", str(folder), "--json", "--quiet", "--no-plots"]
-    )
-    assert len(resumed.training.history) == 20
+    assert 3 <= done < 10
+    resumed = report_of(done_alone(tmp_path, "run", "--resume", "run", "--json", "--quiet", "--no-plots"))
+    assert len(resumed.training.history) == 10
     assert resumed.results[1].accuracy_mean > 0.85
 
 
@@ -163,7 +175,7 @@ def test_a_killed_rank_ends_the_run_with_one_line_and_one_rank_goes_on(tmp_path:
 def test_ctrl_c_is_told_once_and_two_ranks_go_on(tmp_path: Path, everybody: bool) -> None:
     """A terminal sends the signal to all processes; others send it to torchrun, which ends the ranks."""
     folder = tmp_path / "run"
-    process = start([*TWO, "run", *DIGITS, "--epochs", "20", "--output", str(folder)], start_new_session=True)
+    process = start([*TWO, "run", *DIGITS, "--epochs", "10", "--output", str(folder)], start_new_session=True)
     wait_for_epoch(folder, 2)
     (os.killpg if everybody else os.kill)(process.pid, signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)
@@ -172,8 +184,8 @@ def test_ctrl_c_is_told_once_and_two_ranks_go_on(tmp_path: Path, everybody: bool
     assert "terminate called" not in stderr
     (line,) = [line for line in stderr.splitlines() if line.startswith("gpu-ssl:")]
     assert line.endswith(f"gpu-ssl run --resume {folder}")
-    resumed = report_of([*TWO, "run", "--resume", str(folder), "--json", "--quiet", "--no-plots"])
-    assert (len(resumed.training.history), resumed.training.ranks) == (20, 2)
+    resumed = report_of(done_by_two(tmp_path, "run", "--resume", "run", "--json", "--quiet", "--no-plots"))
+    assert (len(resumed.training.history), resumed.training.ranks) == (10, 2)
 
 
 @pytest.mark.parametrize(
@@ -187,9 +199,8 @@ def test_ctrl_c_is_told_once_and_two_ranks_go_on(tmp_path: Path, everybody: bool
     ],
 )
 def test_what_goes_wrong_on_both_ranks_is_told_once(tmp_path: Path, arguments: list[str], told: str) -> None:
-    process = start([*TWO, *arguments], cwd=tmp_path)
-    stdout, said = finish(process)
-    assert process.returncode != 0
+    code, stdout, said = done_by_two(tmp_path, *arguments)
+    assert code != 0
     assert stdout == ""
     (line,) = said
     assert told in line
@@ -200,9 +211,8 @@ def test_a_run_that_one_rank_began_with_more_is_refused_on_two(tmp_path: Path) -
     """What only --resume brings is checked too."""
     config = RunConfig.of(data={"dataset": "digits"}, methods="consistency", labels="50", device="cpu")
     (tmp_path / "config.json").write_text(config.model_dump_json())
-    process = start([*TWO, "run", "--resume", str(tmp_path)])
-    _, said = finish(process)
-    assert process.returncode != 0
+    code, _, said = done_by_two(tmp_path, "run", "--resume", str(tmp_path))
+    assert code != 0
     (line,) = said
     assert "--method consistency takes more" in line
 
@@ -213,33 +223,36 @@ def test_few_images_leave_a_rank_without_one_now_and_then(digits: Dataset, tmp_p
     rows = "".join(f"{row},{digits.train.labels[row] % 2}\n" for row in range(20))
     (tmp_path / "labels.csv").write_text(f"path,label\n{rows}")
     fit = "fit few.npy --labels labels.csv --epochs 3 --device cpu --json --quiet --output model"
-    process = start([*TWO, *fit.split()], cwd=tmp_path)
-    stdout, said = finish(process)
-    assert (process.returncode, said) == (0, [])
+    code, stdout, said = done_by_two(tmp_path, *fit.split())
+    assert (code, said) == (0, [])
     assert ModelRecord.model_validate_json(stdout).training.steps == 60
 
 
-def start_hosts(commands: list[list[str]], folders: list[Path]) -> list[subprocess.Popen[str]]:
-    """Start both ranks by hand, each in a folder of its own, as on two machines."""
+def meetings(address: str, port: int) -> list[list[str]]:
+    """Return the options of torchrun on each of two machines, a rank on each."""
+    meeting = ["--nnodes=2", f"--master-addr={address}", f"--master-port={port}", "--nproc-per-node=1"]
+    return [[*meeting, f"--node-rank={number}"] for number in range(2)]
+
+
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes = []
-    for number, (command, folder) in enumerate(zip(commands, folders, strict=True)):
-        meeting = ["--nnodes=2", f"--node-rank={number}", "--master-addr=127.0.0.1", f"--master-port={port}"]
-        processes.append(
-            start([*TORCHRUN, *meeting, "--nproc-per-node=1", "-m", "gpu_ssl", *command], cwd=folder)
-        )
-    return processes
+        port: int = free.getsockname()[1]
+    return port
 
 
 def test_wrong_usage_on_one_machine_alone_is_told_there(tmp_path: Path) -> None:
-    commands = [["run", *DIGITS, "--output", "run"], ["run", "--labels", "few"]]
-    first, second = start_hosts(commands, [tmp_path, tmp_path])
+    folder = tmp_path / "run"
+    commands = [["run", *DIGITS, "--output", str(folder)], ["run", "--labels", "few"]]
+    first, second = (
+        start([*TORCHRUN, *meeting, "-m", "gpu_ssl", *command], cwd=tmp_path)
+        for meeting, command in zip(meetings("127.0.0.1", free_port()), commands, strict=True)
+    )
     try:
         _, said = finish(second)
     finally:
-        first.send_signal(signal.SIGINT)  # It would wait for the second for minutes.
+        # It would wait for the second for minutes, and heeds neither SIGINT nor SIGTERM as it does.
+        os.kill(ranks_of(folder)[0], signal.SIGKILL)
         _, silence = finish(first)
     (line,) = said
     assert "is not a label count" in line
@@ -258,8 +271,11 @@ def test_what_one_machine_lacks_is_told_once(digits: Dataset, tmp_path: Path, se
         rows = "".join(f"{row},{digits.train.labels[row] % 2}\n" for row in range(20))
         (folder / "labels.csv").write_text(f"path,label\n{rows}")
     fit = ["fit", "x.npy", "--labels", "labels.csv", "--device", "cpu", "--quiet", "--output", "model"]
-    told = [line for process in start_hosts([fit, fit], folders) for line in finish(process)[1]]
-    (line,) = told
+    with ThreadPoolExecutor() as hosts:
+        done = hosts.map(
+            run_ranks, folders, meetings("127.0.0.1", free_port()), *([word] * 2 for word in fit)
+        )
+        (line,) = what_is_said("".join(each.stderr for each in done))
     expected = "x.npy does not exist" if second == "nothing" else "rank 1 has other images (190 of shape"
     assert expected in line
     assert not (folders[0] / "model" / "model.json").exists()
@@ -298,10 +314,9 @@ def test_two_hosts_train_together_and_the_second_needs_no_folder(
 ) -> None:
     """Hosts that share nothing but a network: the run's folder lies on the first."""
     processes = []
-    for number in range(2):
+    for number, meeting in enumerate(meetings("10.9.0.1", 29500)):
         (tmp_path / str(number)).mkdir()
-        meeting = ["--nnodes=2", f"--node-rank={number}", "--master-addr=10.9.0.1", "--master-port=29500"]
-        command = [*TORCHRUN, *meeting, "--nproc-per-node=1", "-m", "gpu_ssl", "run", *DIGITS]
+        command = [*TORCHRUN, *meeting, "-m", "gpu_ssl", "run", *DIGITS]
         processes.append(start(two_hosts(number, [*command, "--output", "run"]), cwd=tmp_path / str(number)))
     (stdout, said), (nothing, silence) = map(finish, processes)
     assert (said, silence, nothing) == ([], [], "")

@@ -3,6 +3,7 @@
 import io
 import os
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -281,7 +282,11 @@ def hostile(tmp_path: Path, kind: str) -> Path:
     elif kind == "text":
         path.write_text("no image at all")
     elif kind == "bomb":
-        Image.new("1", (40_000, 40_000)).save(path)
+        Image.new("1", (40_000, 1)).save(path)
+        content = bytearray(path.read_bytes())
+        content[20:24] = (40_000).to_bytes(4, "big")  # the height, and the checksum of the header
+        content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+        path.write_bytes(content)
     elif kind == "folder":
         path.mkdir()
     elif kind == "loop":
@@ -298,6 +303,7 @@ def test_what_is_no_image_is_an_error_with_a_reason(tmp_path: Path, kind: str) -
         pixels_of(path, (1, 8, 8))
     assert str(caught.value)
     assert "\n" not in str(caught.value)
+    assert ("40,000 x 40,000 pixels take" in str(caught.value)) == (kind == "bomb")
 
 
 def test_a_format_that_takes_a_program_is_no_image(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
         (folder / name).write_bytes(content)
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
-        thread = threading.Thread(target=httpd.serve_forever, daemon=True)
+        thread = threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{httpd.server_port}/", folder
         httpd.shutdown()

@@ -30,7 +30,7 @@ QUICK = SemiSupervisedClassifier(latent_dim=16, mirror=False, epochs=5, random_s
 @parametrize_with_checks(
     [
         VAETransformer(latent_dim=2, epochs=2, random_state=0, device="cpu"),
-        SemiSupervisedClassifier(latent_dim=8, epochs=10, random_state=0, device="cpu"),
+        SemiSupervisedClassifier(latent_dim=8, epochs=4, random_state=0, device="cpu"),
     ],
     expected_failed_checks=lambda estimator: (
         EXPECTED if isinstance(estimator, SemiSupervisedClassifier) else {}

@@ -66,6 +66,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Fit:
     return fit(own, config, tmp_path_factory.mktemp("tiny") / "checkpoint.json", SILENT)
 
 
+@pytest.fixture(scope="module")
+def tiny_run(tiny: Fit, tmp_path_factory: pytest.TempPathFactory) -> onnxruntime.InferenceSession:
+    return session(tiny, tmp_path_factory.mktemp("tiny-onnx"))
+
+
 def prepared(path: Path, told: dict[str, Any]) -> np.ndarray:
     """Prepare an image by what the file tells, and nothing else."""
     image = ImageOps.exif_transpose(Image.open(path))
@@ -120,17 +125,26 @@ def test_the_file_tells_how_to_prepare_images(tiny: Fit, tmp_path: Path, shape: 
         assert np.abs(difference).max() <= (2 if path.suffix == ".jpg" else 0), path.name
 
 
-def test_the_metadata_hold_all_of_it(tiny: Fit, tmp_path: Path) -> None:
-    told = session(tiny, tmp_path).get_modelmeta().custom_metadata_map
+def test_the_metadata_hold_all_of_it(tiny: Fit, tiny_run: onnxruntime.InferenceSession) -> None:
+    told = tiny_run.get_modelmeta().custom_metadata_map
     assert json.loads(told["preparation"]) == json.loads(json.dumps(describe_preparation(tiny.record)))
 
 
+RESIZED = Preparation(usual_shape=(3, 60, 90), ground=200)
+
+
+@pytest.fixture(scope="module")
+def resizing_run(tiny: Fit, tmp_path_factory: pytest.TempPathFactory) -> onnxruntime.InferenceSession:
+    told = replace(tiny, record=tiny.record.model_copy(update={"preparation": RESIZED}))
+    return session(told, tmp_path_factory.mktemp("resizing"))
+
+
 @pytest.mark.parametrize("size", [(13, 9), (90, 60), (31, 8), (5, 200)])
-def test_images_of_any_size_are_resized(tiny: Fit, tmp_path: Path, size: tuple[int, int]) -> None:
+def test_images_of_any_size_are_resized(
+    tiny: Fit, resizing_run: onnxruntime.InferenceSession, tmp_path: Path, size: tuple[int, int]
+) -> None:
     """Whoever has nothing but the file does not resize, or pad, and so cannot do it in another way."""
-    how = Preparation(usual_shape=(3, 60, 90), ground=200)
-    told = replace(tiny, record=tiny.record.model_copy(update={"preparation": how}))
-    run = session(told, tmp_path)
+    run = resizing_run
     assert json.loads(run.get_modelmeta().custom_metadata_map["image_shape"]) == [3, 60, 90]
     smooth = np.random.default_rng(0).integers(0, 256, (8, 3, 4, 3), dtype=np.uint8)
     given, expected = [], []
@@ -138,7 +152,7 @@ def test_images_of_any_size_are_resized(tiny: Fit, tmp_path: Path, size: tuple[i
         image = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
         image.save(tmp_path / f"{number}.png")
         given.append(np.asarray(image).transpose(2, 0, 1))
-        expected.append(decode(tmp_path / f"{number}.png", (3, 9, 13), how).pixels)
+        expected.append(decode(tmp_path / f"{number}.png", (3, 9, 13), RESIZED).pixels)
     ours = tiny.model.predict(np.stack(expected))
     classes, probabilities, _ = run.run(None, {"images": np.stack(given)})
     assert np.array_equal(classes, ours.classes)
@@ -174,20 +188,19 @@ def test_classes_that_are_far_apart_have_probabilities(hybrid: Fit, digits: Data
     assert_same(sure, session(sure, tmp_path), digits.test.images, atol=1e-3)
 
 
-def test_two_classes_in_colour(tiny: Fit, tmp_path: Path) -> None:
+def test_two_classes_in_colour(tiny: Fit, tiny_run: onnxruntime.InferenceSession) -> None:
     images = np.random.default_rng(1).integers(0, 256, (30, 3, 9, 13), np.uint8)
-    assert_same(tiny, session(tiny, tmp_path), images)
+    assert_same(tiny, tiny_run, images)
 
 
-def test_the_file_tells_what_it_takes_and_gives(tiny: Fit, tmp_path: Path) -> None:
-    run = session(tiny, tmp_path)
-    told = run.get_modelmeta().custom_metadata_map
+def test_the_file_tells_what_it_takes_and_gives(tiny: Fit, tiny_run: onnxruntime.InferenceSession) -> None:
+    told = tiny_run.get_modelmeta().custom_metadata_map
     assert json.loads(told["class_names"]) == ["été", "winter"]
     assert json.loads(told["image_shape"]) == [3, 9, 13]
-    (images,) = run.get_inputs()
+    (images,) = tiny_run.get_inputs()
     assert (images.name, images.type) == ("images", "tensor(uint8)")
     assert images.shape[1:] == list(input_shape(tiny.record)) == [3, "height", "width"]
-    assert [output.name for output in run.get_outputs()] == ["class", "probabilities", "ood_score"]
+    assert [output.name for output in tiny_run.get_outputs()] == ["class", "probabilities", "ood_score"]
 
 
 def test_a_missing_package_is_named(tiny: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

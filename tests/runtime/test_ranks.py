@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,13 +11,12 @@ import torch
 from gpu_ssl.errors import RankError
 from gpu_ssl.runtime.process_group import Together, shard_of
 from gpu_ssl.runtime.ranks import ALONE, join_ranks
+from tests.program import run_ranks
 
 
 def test_three_ranks_exchange_what_one_has() -> None:
-    torchrun = "-m torch.distributed.run --standalone --nproc-per-node=3 -m tests.runtime.rank_work"
-    done = subprocess.run(
-        [sys.executable, *torchrun.split()], capture_output=True, text=True, timeout=120, check=False
-    )
+    torchrun = ["--standalone", "--nproc-per-node=3"]
+    done = run_ranks(Path.cwd(), torchrun, module="tests.runtime.rank_work")
     assert done.returncode == 0, done.stderr[-3000:]
     assert all(f"rank {n} is content" in done.stdout for n in range(3))  # lines may run into one another
 
