@@ -27,6 +27,10 @@ BLOCK = 64
 ORIENTATION = 0x0112
 """Tag of EXIF."""
 
+SMALL = 128
+"""Pixels of the longest side wanted up to which JPEGs are decoded at twice the size or more; to larger shapes
+they are decoded at that size or more, which takes half the time and shows no less to a network."""
+
 LARGE = 2**24
 """Pixels of an image beyond which it is the only one of its kind that is being decoded."""
 
@@ -87,7 +91,9 @@ def decode(source: Source, shape: ImageShape, how: Preparation = AS_IS) -> Decod
 
 def _content(image: Image.Image, mode: str, size: tuple[int, int], how: Preparation) -> Image.Image:
     """Return an image as its camera held it, of 8 bits a channel, and not much larger than it needs to be."""
-    image.draft(mode, (2 * size[0], 2 * size[1]))
+    finer = 2 if max(size) <= SMALL else 1
+    least = size if _is_strip(image.size, size) else _within(image.size, size)
+    image.draft(mode, (finer * least[0], finer * least[1]))
     profile = image.info.get("icc_profile")
     factor = _reduction(image.size, size)
     if image.width * image.height > LARGE and max(factor) > 1 and image.mode not in ("P", "PA"):
@@ -158,12 +164,22 @@ def _is_blank(image: Image.Image) -> bool:
     return all(low == high for low, high in channels)
 
 
+def _is_strip(old: tuple[int, int], new: tuple[int, int]) -> bool:
+    wider = (old[0] / old[1]) / (new[0] / new[1])
+    return max(wider, 1 / wider) > STRIP
+
+
+def _within(old: tuple[int, int], new: tuple[int, int]) -> tuple[int, int]:
+    """Return the largest size of the same proportions as `old` within `new`."""
+    scale = min(new[0] / old[0], new[1] / old[1])
+    return max(1, round(scale * old[0])), max(1, round(scale * old[1]))
+
+
 def _fitted(image: Image.Image, size: tuple[int, int], ground: int) -> tuple[Image.Image, bool]:
     """Return an image of this size, and whether it was squeezed."""
     if image.size == size:
         return image, False
-    wider = (image.width / image.height) / (size[0] / size[1])
-    if max(wider, 1 / wider) > STRIP:
+    if _is_strip(image.size, size):
         return image.resize(size, Image.Resampling.BILINEAR), True
     colour = ground if image.mode == "L" else (ground, ground, ground)
     return ImageOps.pad(image, size, Image.Resampling.BILINEAR, color=colour), False

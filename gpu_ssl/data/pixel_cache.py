@@ -28,7 +28,7 @@ from gpu_ssl.runtime.files import atomic_path, write_text
 from gpu_ssl.runtime.memory_map import release
 from gpu_ssl.runtime.progress import Progress
 
-READER = 4
+READER = 5
 """Version of what becomes of a file; part of the name that its pixels are kept under."""
 
 KIND = "decoded"

@@ -397,3 +397,17 @@ def test_bytes_are_decoded_as_their_file_is(tmp_path: Path) -> None:
 def test_the_usual_endings_are_images() -> None:
     assert {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".webp"} <= suffixes()
     assert not {".txt", ".csv", ".npy", ".pdf"} & suffixes()
+
+
+@pytest.mark.parametrize("size", [(500, 400), (400, 500), (2000, 60), (60, 2000)])
+@pytest.mark.parametrize("side", [32, 224])
+def test_jpegs_are_decoded_at_no_less_than_they_need(
+    tmp_path: Path, size: tuple[int, int], side: int
+) -> None:
+    """At part of their size where that is enough, in less time, but strips keep their short side."""
+    across, down = (np.sin(60 * np.arange(length) / length) for length in size)
+    image = Image.fromarray((127 + 60 * (across[None] + down[:, None])).astype(np.uint8))
+    image.save(tmp_path / "a.jpg", quality=95)
+    image.save(tmp_path / "a.png")
+    jpeg, png = (pixels_of(tmp_path / name, (1, side, side)).astype(float) for name in ("a.jpg", "a.png"))
+    assert np.abs(jpeg - png).mean() < 2
