@@ -87,6 +87,8 @@ def represent(
         view(dataset.train.images, here if ranks.size == 1 else None),
         view(dataset.test.images, None),
     )
+    for encoder, known in images.known.items():
+        train.keep(encoder, known)
     for encoder, features in found.items():
         for whole, rows in zip((train, test), features, strict=True):
             if rows is not None:
