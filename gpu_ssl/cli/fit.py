@@ -113,6 +113,7 @@ def command(
     """
     from gpu_ssl.cli.display import make_progress
     from gpu_ssl.data.own import load_own, require_classes
+    from gpu_ssl.encoders.pretrained import require_weights
     from gpu_ssl.fitted.storage import MODEL, UNFINISHED
     from gpu_ssl.runtime.ranks import join_ranks
 
@@ -125,6 +126,8 @@ def command(
         progress = make_progress(quiet or not ranks.leads)
         if ranks.leads:
             _check_output(output, data, MODEL, output / UNFINISHED)
+            if config.encoder and base is None:
+                require_weights(config.encoder)
             images = load_own(data, label_files, reading, progress)
             require_classes(images, data)
             tell_problems(images.problems)

@@ -71,6 +71,25 @@ class Pretrained(Encoder):
         return self._settings
 
 
+def require_weights(encoder: str) -> None:
+    """Make sure, before long work, that the networks of an encoder can be had, and fetch their weights.
+
+    Parameters
+    ----------
+    encoder : str
+        Its name, or that of a sum; those of other encoders pass.
+
+    Raises
+    ------
+    GpuSslError
+        If there is no such network, or its weights cannot be had.
+    """
+    for part in encoder.split("+"):
+        name, _, variant = part.partition(":")
+        if name == NAME:
+            load_backbone(variant)
+
+
 def usual_at_hand() -> tuple[str, ...]:
     """Return the name of the encoder that is best of those whose weights are on this machine, if any are."""
     try:

@@ -53,7 +53,7 @@ def find_or_fetch(
         if path.is_file():
             return path
     if not fetch:
-        raise NoWeightsError("its weights are not on this machine")
+        raise NoWeightsError(f"the weights {name} are not on this machine")
     path = cache_folder(KIND) / name
     try:
         _reach(url)
@@ -61,8 +61,8 @@ def find_or_fetch(
     except (OSError, URLError, RuntimeError) as error:  # the last where the hash is another
         reason = getattr(error, "reason", None) or error
         raise NoWeightsError(
-            f"its weights are not on this machine and cannot be fetched ({reason}); fetch {url} elsewhere, "
-            f"and save it as {path}"
+            f"the weights {name} are not on this machine and cannot be fetched ({reason}); fetch {url} "
+            f"elsewhere, and save it as {path}"
         ) from error
     return path
 
