@@ -27,7 +27,8 @@ ROWS = 256
 """Images that are read at a time."""
 
 BUFFER = 2**20
-"""Bytes of a column that are read at a time; without it a whole row group would be."""
+"""Bytes of a column that are read at a time; without it a whole row group would be, and with Arrow's
+pre-buffering all that was read stays in memory."""
 
 GROUPS = 10
 """Row groups that are looked at to choose a shape."""
@@ -223,7 +224,7 @@ def opened(path: Path) -> Iterator["pyarrow.parquet.ParquetFile"]:
     import pyarrow.parquet
 
     try:
-        with pyarrow.parquet.ParquetFile(path, buffer_size=BUFFER) as file:
+        with pyarrow.parquet.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False) as file:
             yield file
     except (GpuSslError, MemoryError):
         raise
