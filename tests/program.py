@@ -22,7 +22,10 @@ PRELOADED = [
     "sklearn.svm",
     "torch._dynamo",  # a second of each start of ranks that train
     "torch.distributed.run",
-    *(f"gpu_ssl.cli.{name}" for name in ("bench", "data", "doctor", "fit", "predict", "run", "suggest")),
+    *(
+        f"gpu_ssl.cli.{name}"
+        for name in ("bench", "data", "doctor", "encode", "fit", "predict", "run", "suggest")
+    ),
     "gpu_ssl.bench.plots",
     "gpu_ssl.experiment",
     "gpu_ssl.fitted.fitting",

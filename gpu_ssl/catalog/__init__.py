@@ -25,6 +25,7 @@ __all__ = [
     "load_module",
     "method",
     "network",
+    "takes_embeddings",
     "title",
 ]
 
@@ -81,7 +82,15 @@ def encoder_parts(name: str) -> tuple[str, ...]:
             raise UsageError(f"the encoder {part!r} is made by methods and cannot be asked for")
     if len(set(parts)) < len(parts):
         raise UsageError(f"the encoder {name!r} names a part twice")
+    alone = [part for part in parts if encoder(part).embeddings]
+    if alone and len(parts) > 1:
+        raise UsageError(f"the encoder {alone[0]!r} is for embeddings, and cannot be joined with others")
     return parts
+
+
+def takes_embeddings(name: str) -> bool:
+    """Whether an encoder of this name, or one of its parts, takes embeddings in place of images."""
+    return any(encoder(part).embeddings for part in name.split("+"))
 
 
 def load_module(spec: _Named) -> Any:

@@ -19,6 +19,10 @@ class EncoderSpec:
         Whether several ranks train it together, and encode together.
     internal : bool
         Whether only methods make it, and no user asks for it.
+    learns : bool
+        Whether it learns from images: there is none before a fit.
+    embeddings : bool
+        Whether it takes embeddings of another program in place of images; no other does.
     variants : bool
         Whether a colon and one name of many may follow its own, as in ``pretrained:resnet50``.
     """
@@ -30,10 +34,12 @@ class EncoderSpec:
     shared: bool = False
     internal: bool = False
     variants: bool = False
+    learns: bool = False
+    embeddings: bool = False
 
 
 ENCODERS: tuple[EncoderSpec, ...] = (
-    EncoderSpec("vae", "posterior means of the VAE", "gpu_ssl.encoders.vae", shared=True),
+    EncoderSpec("vae", "posterior means of the VAE", "gpu_ssl.encoders.vae", shared=True, learns=True),
     EncoderSpec(
         "hog",
         "histograms of oriented gradients (Dalal and Triggs 2005)",
@@ -41,7 +47,7 @@ ENCODERS: tuple[EncoderSpec, ...] = (
         pictures=True,
     ),
     EncoderSpec("pixels", "pixel intensities", "gpu_ssl.encoders.pixels"),
-    EncoderSpec("pca", "50 principal components of the pixels", "gpu_ssl.encoders.pca"),
+    EncoderSpec("pca", "50 principal components of the pixels", "gpu_ssl.encoders.pca", learns=True),
     EncoderSpec("ranks", "ranks of the pixel intensities within an image", "gpu_ssl.encoders.ranks"),
     EncoderSpec(
         "pretrained",
@@ -51,5 +57,13 @@ ENCODERS: tuple[EncoderSpec, ...] = (
         pictures=True,
         variants=True,
     ),
-    EncoderSpec("network", "features of a trained classifier", "gpu_ssl.encoders.network", internal=True),
+    EncoderSpec(
+        "given",
+        "the numbers themselves: embeddings of another program",
+        "gpu_ssl.encoders.given",
+        embeddings=True,
+    ),
+    EncoderSpec(
+        "network", "features of a trained classifier", "gpu_ssl.encoders.network", internal=True, learns=True
+    ),
 )

@@ -28,6 +28,7 @@ COMMANDS = {
     "fit": ("gpu_ssl.cli.fit", "Fit a model to images of your own, of which a few carry a label."),
     "predict": ("gpu_ssl.cli.predict", "Name the classes of images by a fitted model."),
     "suggest": ("gpu_ssl.cli.suggest", "Tell which images to label next."),
+    "encode": ("gpu_ssl.cli.encode", "Turn images into embeddings, by a model or an encoder."),
     "export": ("gpu_ssl.cli.export", "Write a fitted model as an ONNX file."),
     "bench": ("gpu_ssl.cli.bench", "Time every phase at growing sizes; compare two records."),
     "doctor": ("gpu_ssl.cli.doctor", "Check the GPU and its libraries, and tell what to mend."),

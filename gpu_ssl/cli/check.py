@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def command(data: Path, label_files: tuple[Path, ...], as_json: bool, quiet: bool, **options: Any) -> None:
     """Look at images and labels before a model is fitted to them: seconds, and nothing is trained.
 
-    DATA is what gpu-ssl fit takes: a folder of images, an .npy, .npz or .parquet file, or a folder of these.
+    DATA is what gpu-ssl fit takes: a folder of images, an .npy, .npz or .parquet file, or embeddings.
     It reports the images and classes that fit would use and, on stderr, what is skipped and problems of these
     kinds:
 
@@ -36,6 +36,8 @@ def command(data: Path, label_files: tuple[Path, ...], as_json: bool, quiet: boo
       extreme-shape       long strips, which are squeezed
       pages               files of several pages or frames
       value-range         numbers of more than 8 bits, and what becomes black and white
+      constant-columns    columns of embeddings that hold one number
+      scales              columns of embeddings that are spread a hundred times as far as others
       duplicate           copies; near-duplicate: nearly copies
       conflicting-labels  an image, or its copies, under different labels
       suspicious-class    1 beside 1.0, Cat beside cat, -1, "unlabelled"
@@ -71,14 +73,11 @@ def _tell(images: "OwnImages") -> None:
     from rich.text import Text
 
     from gpu_ssl.cli.display import make_console
+    from gpu_ssl.data.summary import sizes
 
     found = described(images)
-    channels, height, width = images.image_shape
-    colours = "grey" if channels == 1 else "in colour"
-    click.echo(
-        f"{len(images):,} images of {width} x {height} pixels, {colours}; {found['labelled']:,} labelled, "
-        f"{len(images.class_names)} classes"
-    )
+    what = sizes(len(images), images.image_shape, images.are_embeddings)
+    click.echo(f"{what}; {found['labelled']:,} labelled, {len(images.class_names)} classes")
     if not images.class_names:
         return
     table = Table(box=None)

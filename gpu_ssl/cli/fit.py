@@ -97,17 +97,21 @@ def command(
     """Fit a classifier to images of your own, of which a few carry a label.
 
     DATA is a folder of images of any size and format, an .npy or .npz file, or a .parquet file of encoded
-    images, or a folder of these, as Hugging Face has them (which may hold labels, too). Encoders learn from
-    all images, the method from those with a label; cross-validation on these chooses the method and estimates
-    its accuracy. What encoders learned is kept: with more labels for the same images a fit takes seconds.
-    DATA may be larger than memory: what does not fit is read as it is needed. An interrupted fit resumes when
-    the same command is given again.
+    images, or a folder of these, as Hugging Face has them (which may hold labels, too). Or it holds
+    embeddings of another program: a float array of shape (n, d) as .npy, .npz or .safetensors, or lists of
+    numbers in a Parquet column; gpu-ssl encode makes such files, too.
+
+    Encoders learn from all images, the method from those with a label; cross-validation on these chooses the
+    method and estimates its accuracy. What encoders learned is kept: with more labels for the same images a
+    fit takes seconds. DATA may be larger than memory: what does not fit is read as it is needed. An
+    interrupted fit resumes when the same command is given again.
 
     \b
       gpu-ssl check photos --labels labels.csv
       gpu-ssl fit photos --labels labels.csv --output model
       gpu-ssl fit sorted-into-folders --output model --effort best
       gpu-ssl fit photos --labels more.csv --from model --output model-2
+      gpu-ssl fit embeddings.npy --labels labels.csv --output model
       torchrun --nproc-per-node=4 -m gpu_ssl fit many.npy --labels labels.csv --output model
       gpu-ssl predict model photos > answers.csv
     """
@@ -212,16 +216,13 @@ def tell_skipped(count: int, lines: list[str]) -> None:
 
 
 def _tell(fitted: "Fit", output: Path) -> None:
+    from gpu_ssl.data.summary import sizes
     from gpu_ssl.report.card import expectation, warning
 
     record = fitted.record
     labelled = sum(record.n_labelled.values())
-    channels, height, width = record.image_shape
-    colours = "grey" if channels == 1 else "in colour"
-    click.echo(
-        f"{record.n_images:,} images of {width} x {height} pixels, {colours}; {labelled:,} labelled, "
-        f"{len(record.class_names)} classes"
-    )
+    what = sizes(record.n_images, record.image_shape, record.takes_embeddings)
+    click.echo(f"{what}; {labelled:,} labelled, {len(record.class_names)} classes")
     if fitted.reused:
         click.echo(f"Not trained anew, as an earlier fit to these images did: {', '.join(fitted.reused)}")
     click.echo(f"Method: {catalog.title(record.chosen.method)}")

@@ -126,7 +126,8 @@ def open_stream(
     pages = {} if asked.pages is None else {"pages": asked.pages}
     how = record.preparation.model_copy(update={**pages, "large_images": asked.large_images})
     columns = Columns(path=asked.path_column)
-    stream = ImageStream(data, record.image_shape, how, columns, fitted.other_shapes)
+    shape, others = record.image_shape, fitted.other_shapes
+    stream = ImageStream(data, shape, how, columns, others, fitted.takes_embeddings)
     tell_problems(stream.problems)
     return stream
 

@@ -80,7 +80,8 @@ def command(
     """Name the classes of images by a model that gpu-ssl fit made.
 
     DATA is a folder of images, one image, an .npy, .npz or .parquet file, or - for paths on stdin, one a
-    line. A million images take no more memory than a thousand, but for their names.
+    line. A million images take no more memory than a thousand, but for their names. For a model of
+    embeddings it is a file of these.
 
     confidence is the probability of the label, calibrated on the labelled images. ood_score tells how
     unlike all that the model has learned from an image is: above 1 it is farther from the training images, or
@@ -183,7 +184,7 @@ def second_best(answers: "Answers") -> "NDArray[np.int64]":
     return best
 
 
-def _known(images: "NDArray[np.uint8]", record: "ModelRecord") -> int:
+def _known(images: "NDArray[Any]", record: "ModelRecord") -> int:
     """Count the images whose label the model was given."""
     from gpu_ssl.data.own import image_key
 

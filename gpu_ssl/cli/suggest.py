@@ -103,6 +103,8 @@ def command(
         chosen = _first(data, count, seed, asked, device, progress)
     if not chosen.names:
         raise DataError(f"there is no image in {data} that could be read and carries no label yet")
+    if sheet is not None and chosen.images.dtype != np.uint8:
+        raise UsageError("--sheet draws images, and these are embeddings; leave it out")
     _write(chosen, output)
     if sheet is not None:
         _draw(chosen, sheet)
@@ -114,7 +116,7 @@ class Chosen(NamedTuple):
     """Images to label: their names, pixels, and what a model says of them, where there is one."""
 
     names: list[str]
-    images: "NDArray[np.uint8]"
+    images: "NDArray[Any]"
     guesses: "list[tuple[str, float, str]] | None" = None
 
 

@@ -1,17 +1,18 @@
-"""Images, and labels where there are some, from files of NumPy."""
+"""Images or embeddings, and labels where there are some, from files of NumPy and safetensors."""
 
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gpu_ssl.data.embeddings import ArrayEmbeddings, Embeddings, in_npz, in_safetensors, may_be
 from gpu_ssl.data.encoded import SURVEYED, spread_over
 from gpu_ssl.data.labels import clean, named
 from gpu_ssl.data.preparation import LEAST_SIDE, NO_DATA, range_of
@@ -21,40 +22,9 @@ from gpu_ssl.runtime.memory_map import release
 IMAGES = frozenset(("x", "image", "images", "img", "imgs", "data"))
 LABELS = frozenset(("y", "label", "labels", "target", "targets"))
 NAMES = frozenset(("names", "filenames", "paths", "files"))
+SAFETENSORS = ".safetensors"
 PARTS = ("train", "val", "test", "dev")
 """Words in the names of arrays."""
-
-
-class Positions(Sequence[str]):
-    """Names of the images of an array: their positions. Of millions it takes no memory.
-
-    Parameters
-    ----------
-    n : int
-        Number of images.
-    """
-
-    def __init__(self, n: int) -> None:
-        self._range = range(n)
-
-    def __len__(self) -> int:
-        return len(self._range)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[str, ...]: ...
-    def __getitem__(self, index: int | slice) -> str | tuple[str, ...]:
-        if isinstance(index, slice):
-            return tuple(map(str, self._range[index]))
-        return str(self._range[index])
-
-    def __contains__(self, name: object) -> bool:
-        try:
-            position = int(name)  # type: ignore[call-overload]
-        except (TypeError, ValueError):
-            return False
-        return position in self._range and str(position) == name
 
 
 @dataclass(frozen=True)
@@ -63,7 +33,7 @@ class ArrayImages:
 
     Parameters
     ----------
-    pixels : ndarray of shape (n, channels, height, width)
+    pixels : ndarray of shape (n, channels, height, width), or Embeddings
         Numbers of any kind, as they lie in the file.
     labels : dict of str to str
         Label of each position that has one.
@@ -73,18 +43,18 @@ class ArrayImages:
         Names of arrays that are left out.
     """
 
-    pixels: NDArray[Any]
+    pixels: NDArray[Any] | Embeddings
     labels: dict[str, str]
     taken_as_none: Mapping[str, int] = field(default_factory=Counter)
     unused: tuple[str, ...] = ()
 
 
 def read_arrays(path: Path) -> ArrayImages:
-    """Read images, and labels where there are some, from an ``.npy`` or ``.npz`` file.
+    """Read images or embeddings, and labels where there are some, from a file of NumPy or safetensors.
 
     An ``.npz`` file holds arrays of images, and of their labels: numbers or words, of shape (n,) or (n, 1).
     Of several, those whose names say that they are for training count, as ``x_train`` and ``y_train`` or
-    ``train_images`` and ``train_labels`` do.
+    ``train_images`` and ``train_labels`` do. Where there are none, a float array (n, d) holds embeddings.
 
     Raises
     ------
@@ -93,6 +63,8 @@ def read_arrays(path: Path) -> ArrayImages:
     """
     arrays = _arrays_in(path)
     pictures = {name: array for name, array in arrays.items() if _is_images(array)}
+    if not pictures:
+        pictures = {name: array for name, array in arrays.items() if isinstance(array, Embeddings)}
     if len(pictures) > 1:
         pictures = {name: array for name, array in pictures.items() if "train" in name.lower()}
     if len(pictures) > 1:
@@ -101,11 +73,12 @@ def read_arrays(path: Path) -> ArrayImages:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         raise DataError(
             f"{path} must hold one array of images, or one whose name says train, and at most one of their "
-            f"labels; it holds {shapes}"
+            f"labels; it holds {shapes}{_advice(arrays)}"
         )
     ((name, found),) = pictures.items()
-    images = _channels_first(found, path)
+    images = found if isinstance(found, Embeddings) else _channels_first(found, path)
     others = {key: a for key, a in arrays.items() if key != name and not _is_images(a)}
+    others = {key: a for key, a in others.items() if not isinstance(a, Embeddings)}
     # What belongs to another part, or names files or classes, is not the labels of these images.
     own = _part(name)
     others = {key: a for key, a in others.items() if _part(key) in ("", own or _part(key))}
@@ -119,22 +92,43 @@ def read_arrays(path: Path) -> ArrayImages:
     return ArrayImages(images, *_labels_of(labels, len(images), path), unused=unused)
 
 
-def _arrays_in(path: Path) -> dict[str, NDArray[Any]]:
+def _arrays_in(path: Path) -> dict[str, Any]:
+    """Return the arrays of a file; what may be embeddings is not read yet."""
+    if path.suffix.lower() == SAFETENSORS:
+        return in_safetensors(path)
     with suppress(OSError), path.open("rb") as file:
         if file.read(6) != b"\x93NUMPY" and not zipfile.is_zipfile(path):
-            raise DataError(f"{path} is neither an image nor an .npy, .npz or .parquet file")
+            raise DataError(f"{path} is neither an image nor an .npy, .npz, .parquet or {SAFETENSORS} file")
+    arrays: dict[str, Any]
     try:
         content = np.load(path, mmap_mode="c", allow_pickle=False)
-        arrays = dict(content) if isinstance(content, np.lib.npyio.NpzFile) else {"images": content}
+        if isinstance(content, np.lib.npyio.NpzFile):
+            rows = in_npz(path)
+            arrays = {name: rows[name] if name in rows else content[name] for name in content.files}
+        else:
+            arrays = {"images": content}
     except Exception as error:  # NumPy meets hostile bytes, and raises whatever it likes
         raise DataError(f"{path} is not a readable .npy or .npz file: {error}") from error
-    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+    if not all(isinstance(array, np.ndarray | Embeddings) for array in arrays.values()):
         raise DataError(f"{path} holds something that is no array")
-    return arrays
+    return {
+        name: ArrayEmbeddings(path, name, array)
+        if isinstance(array, np.ndarray) and may_be(array.shape, array.dtype)
+        else array
+        for name, array in arrays.items()
+    }
 
 
-def _is_images(array: NDArray[Any]) -> bool:
+def _is_images(array: Any) -> bool:
     return array.ndim in (3, 4)
+
+
+def _advice(arrays: Mapping[str, Any]) -> str:
+    """Return what to do with rows of whole numbers, where there are some."""
+    found = [array for array in arrays.values() if isinstance(array, np.ndarray)]
+    if any(array.ndim == 2 and array.dtype.kind in "iub" for array in found):
+        return "; rows of pixels are taken in the shape (n, height, width), and embeddings as float numbers"
+    return ""
 
 
 def _words(name: str) -> list[str]:

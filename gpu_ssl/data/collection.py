@@ -4,19 +4,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gpu_ssl.data.arrays import Positions, blank_rows, range_in, read_arrays
+from gpu_ssl.data.arrays import blank_rows, range_in, read_arrays
+from gpu_ssl.data.embedding_map import mapped
+from gpu_ssl.data.embeddings import Embeddings
 from gpu_ssl.data.encoded import EncodedImages, image_files
 from gpu_ssl.data.folder import found_problems
 from gpu_ssl.data.folder_classes import folder_classes
 from gpu_ssl.data.label_file import NO_COLUMNS, Columns
 from gpu_ssl.data.opening import is_image_file
 from gpu_ssl.data.parquet import ParquetImages, holds_parquet
-from gpu_ssl.data.pixel_cache import Decoding, decoded, scaled
-from gpu_ssl.data.preparation import AS_IS, Preparation
+from gpu_ssl.data.parquet_embeddings import parquet_embeddings
+from gpu_ssl.data.pixel_cache import Decoding, decoded, scaled, surveyed
+from gpu_ssl.data.positions import Positions
+from gpu_ssl.data.preparation import AS_IS, ImageShape, Preparation
 from gpu_ssl.data.problems import Problem, examples
 from gpu_ssl.errors import DataError, UsageError
 from gpu_ssl.runtime.progress import SILENT, Progress
@@ -95,7 +100,7 @@ class Collection:
 
 
 def open_collection(data: Path, reading: Reading = USUAL, progress: Progress = SILENT) -> Collection:
-    """Look for images in a folder, an ``.npy``, ``.npz`` or ``.parquet`` file, or a folder of the latter.
+    """Look for images or embeddings in a folder, a file of arrays or Parquet, or a folder of the latter.
 
     Raises
     ------
@@ -107,12 +112,49 @@ def open_collection(data: Path, reading: Reading = USUAL, progress: Progress = S
     except OSError as error:
         raise DataError(f"cannot read {data}: {error.strerror}") from error
     if not is_folder and not is_file:
-        raise UsageError(f"{data} does not exist; give a folder of images, or an .npy, .npz or .parquet file")
+        raise UsageError(
+            f"{data} does not exist; give a folder of images, or an .npy, .npz, .parquet or .safetensors file"
+        )
     if holds_parquet(data):
         return _parquet(data, reading)
     if is_file and is_image_file(data):
         raise UsageError(f"{data} is a single image; give the folder it lies in")
     return _folder(data, reading, progress) if is_folder else _arrays(data)
+
+
+def embeddings_in(data: Path, columns: Columns = NO_COLUMNS) -> Embeddings | None:
+    """Return the embeddings that a file, or a folder of Parquet files, holds; None where it holds others.
+
+    Raises
+    ------
+    UsageError, DataError
+        If there is no such file, or it cannot be read.
+    """
+    if not data.exists():
+        raise UsageError(f"{data} does not exist")
+    if holds_parquet(data):
+        return parquet_embeddings(data, columns)
+    if data.is_dir() or is_image_file(data):
+        return None
+    found = read_arrays(data).pixels
+    return found if isinstance(found, Embeddings) else None
+
+
+def look_at(data: Path, reading: Reading = USUAL) -> tuple[ImageShape, Preparation]:
+    """Return the shape that all images in a folder or file are brought to, and how; none is kept.
+
+    Raises
+    ------
+    UsageError, DataError
+        If there are none.
+    """
+    collection = open_collection(data, reading)
+    if collection.encoded is not None:
+        return surveyed(collection.encoded, reading.image_size, reading.how)
+    if embeddings_in(data, reading.columns) is not None:
+        raise UsageError(f"{data} holds embeddings already, and no images")
+    channels, height, width = read_arrays(data).pixels.shape[1:]
+    return (channels, height, width), reading.how
 
 
 def _folder(data: Path, reading: Reading, progress: Progress) -> Collection:
@@ -136,8 +178,12 @@ def _folder(data: Path, reading: Reading, progress: Progress) -> Collection:
 
 
 def _parquet(data: Path, reading: Reading) -> Collection:
-    rows = ParquetImages(data, reading.columns)
-    decode = partial(decoded, rows, reading.image_size, reading.how)
+    embeddings = parquet_embeddings(data, reading.columns)
+    images = ParquetImages(data, reading.columns)
+    rows = images if embeddings is None else embeddings
+    decode: _Decode = partial(decoded, images, reading.image_size, reading.how)
+    if embeddings is not None:
+        decode = partial(mapped, embeddings)
     if not rows.names:
         raise DataError(f"{data} holds no rows")
     labels, nothing = rows.labels()
@@ -146,30 +192,31 @@ def _parquet(data: Path, reading: Reading) -> Collection:
     if len(columns) > 1 and not reading.columns.label:
         message = f"columns that could be labels: {', '.join(columns)}; `label_column` names one"
         problems.append(Problem("columns", len(columns), tuple(columns), message))
+    encoded = images if embeddings is None else None
     return Collection(
-        data, rows.names, labels, decode, problems=problems, taken_as_none=nothing, encoded=rows
+        data, rows.names, labels, decode, problems=problems, taken_as_none=nothing, encoded=encoded
     )
 
 
 def _arrays(data: Path) -> Collection:
     found = read_arrays(data)
-    low, high = range_in(found.pixels, data)
+    numbers = found.pixels
     problems = []
     if found.unused:
         message = f"arrays that are not used: {examples(found.unused)}"
         problems.append(Problem("unused-arrays", len(found.unused), found.unused, message))
 
-    def decode(progress: Progress) -> Decoding:
-        # What a model is applied to later is scaled by the same numbers.
-        how = Preparation() if found.pixels.dtype == np.uint8 else Preparation(low=low, high=high)
-        pixels = scaled(found.pixels, data, low, high, progress)
-        return Decoding(pixels, how, {}, tuple(map(str, blank_rows(pixels))))
+    if isinstance(numbers, Embeddings):
+        names, decode = numbers.names, partial(mapped, numbers)
+        labels = {names[int(row)]: label for row, label in found.labels.items()}
+    else:
+        names, decode = Positions(len(numbers)), partial(_as_pixels, numbers, data, *range_in(numbers, data))
+        labels = found.labels
+    return Collection(data, names, labels, decode, problems=problems, taken_as_none=found.taken_as_none)
 
-    return Collection(
-        data,
-        Positions(len(found.pixels)),
-        found.labels,
-        decode,
-        problems=problems,
-        taken_as_none=found.taken_as_none,
-    )
+
+def _as_pixels(images: NDArray[Any], data: Path, low: float, high: float, progress: Progress) -> Decoding:
+    # What a model is applied to later is scaled by the same numbers.
+    how = Preparation() if images.dtype == np.uint8 else Preparation(low=low, high=high)
+    pixels = scaled(images, data, low, high, progress)
+    return Decoding(pixels, how, {}, tuple(map(str, blank_rows(pixels))))

@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gpu_ssl.data.embeddings import are_embeddings
 from gpu_ssl.data.near_duplicates import near_duplicates
 from gpu_ssl.data.pixel_cache import Decoding
 from gpu_ssl.data.problems import Problem, counted, examples
@@ -18,7 +20,8 @@ def of_decoding(decoding: Decoding) -> Iterator[Problem]:
     """Give what was found when images were decoded."""
     if skipped := decoding.skipped:
         listed = [f"{name} ({reason})" for name, reason in skipped.items()]
-        message = f"{counted(len(skipped), 'image')} cannot be read: {examples(listed)}"
+        noun = "row" if are_embeddings(decoding.pixels) else "image"
+        message = f"{counted(len(skipped), noun)} cannot be read: {examples(listed)}"
         yield Problem("unreadable", len(skipped), tuple(skipped), message)
     if names := decoding.blank:
         message = f"{counted(len(names), 'image is', 'images are')} of a single colour: {examples(names)}"
@@ -39,6 +42,7 @@ def of_decoding(decoding: Decoding) -> Iterator[Problem]:
     if low is not None and high is not None and (low, high) not in ((0, 65535), (0, 255)):
         message = f"numbers from {low:g} to {high:g} become grey levels from 0 to 255"
         yield Problem("value-range", 1, (), message)
+    yield from decoding.problems
 
 
 def of_labels(counts: Mapping[str, int], lost: Mapping[str, str]) -> Iterator[Problem]:
@@ -111,7 +115,7 @@ def of_folders(overruled: Sequence[str], others: Mapping[str, str], count: bool)
 
 def of_copies(
     names: Sequence[str],
-    images: NDArray[np.uint8],
+    images: NDArray[Any],
     keys: Sequence[str],
     rows: NDArray[np.int64],
     labels: NDArray[np.int64],
@@ -142,7 +146,8 @@ def of_copies(
         yield _of_groups("duplicate", "is a copy of another", "are copies of another", copies, names)
     yield from _contradicting("the same image", copies, names, labels)
     first = np.array(sorted(dict(zip(reversed(keys), rows[::-1].tolist(), strict=True)).values()))
-    near = near_duplicates(images, first, labels)
+    # Embeddings that look alike may be all that tells two images apart.
+    near = [] if are_embeddings(images) else near_duplicates(images, first, labels)
     if near:
         yield _of_groups(
             "near-duplicate", "is nearly a copy of another", "are nearly copies of another", near, names

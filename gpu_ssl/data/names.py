@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from gpu_ssl.data.arrays import Positions
 from gpu_ssl.data.label_tables import text_of
 from gpu_ssl.data.opening import suffixes
+from gpu_ssl.data.positions import Positions
 from gpu_ssl.data.problems import printable
 
 UPLOADED = re.compile(r"^[0-9a-f]{6,8}-(?=.)")

@@ -7,18 +7,20 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_ssl.data.arrays import Positions
 from gpu_ssl.data.collection import USUAL, Collection, Reading, open_collection
+from gpu_ssl.data.embeddings import are_embeddings
 from gpu_ssl.data.findings import of_copies, of_decoding, of_folders, of_labels, of_tables
 from gpu_ssl.data.label_file import read_labels, settle
 from gpu_ssl.data.labels import class_problems as of_classes
 from gpu_ssl.data.matching import match
 from gpu_ssl.data.names import AmbiguousNameError, NameIndex
 from gpu_ssl.data.originals import Originals
+from gpu_ssl.data.positions import Positions
 from gpu_ssl.data.preparation import AS_IS, ImageShape, Preparation
 from gpu_ssl.data.problems import Problem
 from gpu_ssl.errors import UsageError
@@ -38,8 +40,8 @@ class OwnImages:
     ----------
     names : sequence of str
         Path of each image below its folder, or its position in its array.
-    images : ndarray of shape (n, channels, height, width), uint8
-        Their pixels; those of files lie in a memory map.
+    images : ndarray of shape (n, channels, height, width), uint8; or (n, 1, 1, width), float32
+        Their pixels, or embeddings of another program; those of files lie in a memory map.
     labels : ndarray of shape (n,), int64
         Index into `class_names`, -1 where there is none.
     class_names : tuple of str
@@ -58,7 +60,7 @@ class OwnImages:
     """
 
     names: Sequence[str]
-    images: NDArray[np.uint8]
+    images: NDArray[Any]
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
     skipped: dict[str, str]
@@ -75,6 +77,11 @@ class OwnImages:
         """Channels, height and width of every image."""
         channels, height, width = self.images.shape[1:]
         return channels, height, width
+
+    @property
+    def are_embeddings(self) -> bool:
+        """Whether they are embeddings, not pixels."""
+        return are_embeddings(self.images)
 
     @cached_property
     def sha256(self) -> str:
@@ -108,8 +115,8 @@ def load_own(
     Parameters
     ----------
     data : Path
-        A folder of images; an ``.npy`` or ``.npz`` file, see `read_arrays`; or a ``.parquet`` file or a
-        folder of some, see `ParquetImages`.
+        A folder of images; a file of arrays, see `read_arrays`; or a ``.parquet`` file or a folder of some,
+        see `ParquetImages` and `ParquetEmbeddings`.
     label_files : sequence of Path
         See `read_labels`; the paths in them are those below `data`, or positions in the file. Without one
         folders name the classes of what is in them (see `folder_classes`), or labels lie in the file. With
@@ -232,6 +239,6 @@ def _labels(
     )
 
 
-def image_key(image: NDArray[np.uint8]) -> str:
-    """Return a short hash of the pixels of an image."""
+def image_key(image: NDArray[Any]) -> str:
+    """Return a short hash of the pixels of an image, or of the numbers of an embedding."""
     return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8).hexdigest()

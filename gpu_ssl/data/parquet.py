@@ -3,19 +3,19 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gpu_ssl.data.arrays import Positions
 from gpu_ssl.data.encoded import SURVEYED, spread_over
 from gpu_ssl.data.folder import find_images
 from gpu_ssl.data.label_file import LABELS, NO_COLUMNS, PATHS, Columns, first_of
 from gpu_ssl.data.labels import clean, named
 from gpu_ssl.data.opening import Source
+from gpu_ssl.data.positions import Positions
 from gpu_ssl.errors import DataError, GpuSslError
 from gpu_ssl.runtime.optional import require
 
@@ -27,7 +27,8 @@ ROWS = 256
 """Images that are read at a time."""
 
 BUFFER = 2**20
-"""Bytes of a column that are read at a time; without it a whole row group would be."""
+"""Bytes of a column that are read at a time; without it a whole row group would be, and with Arrow's
+pre-buffering all that was read stays in memory."""
 
 GROUPS = 10
 """Row groups that are looked at to choose a shape."""
@@ -53,27 +54,27 @@ class ParquetImages:
     columns: Columns = NO_COLUMNS
 
     @cached_property
-    def _shards(self) -> list[tuple[Path, int]]:
+    def shards(self) -> list[tuple[Path, int]]:
         """The files, with the number of their rows."""
         counted = []
         for path in [self.place] if self.place.is_file() else shards_in(self.place):
-            with _opened(path) as file:
+            with opened(path) as file:
                 counted.append((path, file.metadata.num_rows))
         return counted
 
     @cached_property
     def names(self) -> Sequence[str]:
         """The numbers of the rows, from 0, through all files."""
-        return Positions(sum(rows for _, rows in self._shards))
+        return Positions(sum(rows for _, rows in self.shards))
 
     @property
     def files(self) -> Sequence[str]:
         """See `EncodedImages`; with the files that rows name."""
-        shards = [""] if self.place.is_file() else [path.name for path, _ in self._shards]
-        return [*shards, *(name for path, _ in self._shards for name in self._named_by(path))]
+        shards = [""] if self.place.is_file() else [path.name for path, _ in self.shards]
+        return [*shards, *(name for path, _ in self.shards for name in self._named_by(path))]
 
     def _named_by(self, path: Path) -> Iterator[str]:
-        with _opened(path) as file:
+        with opened(path) as file:
             column = _image_column(file.schema_arrow, path, self.columns.path)
             if column.path is None:
                 return
@@ -83,8 +84,8 @@ class ParquetImages:
 
     def sources(self) -> Iterator[Source]:
         """See `EncodedImages`; what holds neither bytes nor a path gives no bytes."""
-        for path, rows in self._shards:
-            with _opened(path) as file:
+        for path, rows in self.shards:
+            with opened(path) as file:
                 found = self._rows(file, path, list(range(file.num_row_groups)))
                 # Of a damaged file, its head and its columns may differ in that.
                 for _ in range(rows):
@@ -93,13 +94,13 @@ class ParquetImages:
     def survey(self) -> list[Source]:
         """See `EncodedImages`."""
         groups = []
-        for path, _ in self._shards:
-            with _opened(path) as file:
+        for path, _ in self.shards:
+            with opened(path) as file:
                 groups += [(path, group) for group in range(file.num_row_groups)]
         found: list[Source] = []
         chosen = [groups[i] for i in spread_over(len(groups), GROUPS)]
         for path, group in chosen:
-            with _opened(path) as file:
+            with opened(path) as file:
                 wanted = set(spread_over(file.metadata.row_group(group).num_rows, SURVEYED // len(chosen)))
                 found += [s for i, s in enumerate(self._rows(file, path, [group])) if i in wanted]
         return found
@@ -124,7 +125,7 @@ class ParquetImages:
         labels: dict[str, str] = {}
         nothing: Counter[str] = Counter()
         start = 0
-        for path, rows in self._shards:
+        for path, rows in self.shards:
             values, names = _label_column(path, self.columns.label)
             numbers = (v for v in values if isinstance(v, float) and not math.isnan(v))
             if wrong := next((v for v in numbers if not v.is_integer()), None):
@@ -135,12 +136,12 @@ class ParquetImages:
             start += rows
         return labels, nothing
 
-    def could_be_labels(self) -> list[str]:
-        """Return the columns of the first file that hold words or whole numbers."""
-        for path, _ in self._shards:
-            with _opened(path) as file:
-                images = _image_column(file.schema_arrow, path, self.columns.path).read
-                return [f.name for f in file.schema_arrow if _is_label(f.type) and f.name not in images]
+    def could_be_labels(self, but: Collection[str] | None = None) -> list[str]:
+        """Return the columns of the first file, but for some or those of images, of words or numbers."""
+        for path, _ in self.shards:
+            with opened(path) as file:
+                but = _image_column(file.schema_arrow, path, self.columns.path).read if but is None else but
+                return [f.name for f in file.schema_arrow if _is_label(f.type) and f.name not in but]
         return []
 
 
@@ -180,7 +181,7 @@ def _begins_as_parquet(path: Path) -> bool:
 
 def _label_column(path: Path, asked: str | None) -> tuple[list[Any], list[str]]:
     """Return the labels of all rows, and the names of the classes that numbers stand for; or nothing."""
-    with _opened(path) as file:
+    with opened(path) as file:
         schema = file.schema_arrow
         column = asked or first_of(LABELS, schema.names)
         if column is None:
@@ -203,11 +204,12 @@ def _is_label(kind: Any) -> bool:
         or types.is_floating(kind)
         or types.is_boolean(kind)
         or types.is_null(kind)
-        or _is_text(kind)
+        or is_text(kind)
     )
 
 
-def _is_text(kind: Any) -> bool:
+def is_text(kind: Any) -> bool:
+    """Whether a type of Arrow is text."""
     return str(kind) in ("string", "large_string", "string_view")
 
 
@@ -216,12 +218,13 @@ def _is_binary(kind: Any) -> bool:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator["pyarrow.parquet.ParquetFile"]:
+def opened(path: Path) -> Iterator["pyarrow.parquet.ParquetFile"]:
+    """Open a Parquet file; whatever is wrong with it is a DataError."""
     require("a Parquet file", "pyarrow")
     import pyarrow.parquet
 
     try:
-        with pyarrow.parquet.ParquetFile(path, buffer_size=BUFFER) as file:
+        with pyarrow.parquet.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False) as file:
             yield file
     except (GpuSslError, MemoryError):
         raise
@@ -237,30 +240,34 @@ class _ImageColumn(NamedTuple):
     path: str | None
 
 
-def _image_column(schema: "pyarrow.Schema", path: Path, asked: str | None) -> _ImageColumn:
+def encoded_columns(schema: "pyarrow.Schema") -> dict[str, _ImageColumn]:
+    """Return those columns of a file that hold encoded images, or structs of their paths."""
     import pyarrow.types as types
 
-    def of(name: str, kind: Any) -> _ImageColumn | None:
+    found = {}
+    for name, kind in ((field.name, field.type) for field in schema):
         if _is_binary(kind):
-            return _ImageColumn([name], "", None)
-        if types.is_struct(kind):
+            found[name] = _ImageColumn([name], "", None)
+        elif types.is_struct(kind):
             parts = {f.name for f in kind if (f.name == "bytes" and _is_binary(f.type)) or f.name == "path"}
             if parts:
-                return _ImageColumn(
+                found[name] = _ImageColumn(
                     [f"{name}.{part}" for part in sorted(parts)],
                     "bytes" if "bytes" in parts else None,
                     "path" if "path" in parts else None,
                 )
-        return None
+    return found
 
+
+def _image_column(schema: "pyarrow.Schema", path: Path, asked: str | None) -> _ImageColumn:
     kinds = {field.name: field.type for field in schema}
-    found = {name: column for name, kind in kinds.items() if (column := of(name, kind))}
-    text = asked if asked in kinds and _is_text(kinds[asked]) else first_of(PATHS, list(kinds))
+    found = encoded_columns(schema)
+    text = asked if asked in kinds and is_text(kinds[asked]) else first_of(PATHS, list(kinds))
     if asked in found:
         return found[asked]
     if len(found) == 1 and asked is None:
         return next(iter(found.values()))
-    if text is not None and _is_text(kinds[text]) and (not found or asked):
+    if text is not None and is_text(kinds[text]) and (not found or asked):
         return _ImageColumn([text], None, "")
     listed = ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
     raise DataError(

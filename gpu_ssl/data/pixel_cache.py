@@ -22,6 +22,7 @@ from gpu_ssl.data.preparation import (
     choose_shape,
     usual_shape,
 )
+from gpu_ssl.data.problems import Problem
 from gpu_ssl.errors import DataError
 from gpu_ssl.runtime.cache import cache_folder, cache_folders, forget_old, mark_used
 from gpu_ssl.runtime.files import atomic_path, write_text
@@ -41,22 +42,25 @@ class Decoding:
 
     Parameters
     ----------
-    pixels : ndarray of shape (n, channels, height, width), uint8
-        A memory map; in the order of those names that were not skipped.
+    pixels : ndarray of shape (n, channels, height, width), uint8; or (n, 1, 1, width), float32
+        A memory map, of images or of embeddings; in the order of those names that were not skipped.
     how : Preparation
         How images became pixels.
     skipped : dict of str to str
         The images that cannot be read, and why.
     blank, squeezed, paged : tuple of str
         Images of which `data.decoding.Decoded` says so.
+    problems : tuple of Problem
+        What else the user should know of them.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[Any]
     how: Preparation
     skipped: dict[str, str]
     blank: tuple[str, ...] = ()
     squeezed: tuple[str, ...] = ()
     paged: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
 
 def decoded(images: EncodedImages, side: int | None, asked: Preparation, progress: Progress) -> Decoding:
@@ -78,14 +82,7 @@ def decoded(images: EncodedImages, side: int | None, asked: Preparation, progres
     DataError
         If none can be read.
     """
-    some = images.survey()
-    try:
-        usual = usual_shape(some, asked.large_images)
-    except DataError as error:
-        raise DataError(_none_readable(images, _why_not(images, asked))) from error
-    shape = choose_shape(usual, side)
-    how = choose_preparation(some, asked).model_copy(update={"usual_shape": usual})
-    del some
+    shape, how = surveyed(images, side, asked)
     file = f"{_fingerprint(images, shape, how)}.npy"
     whole = (len(images.names), *shape)
     found = (_kept(folder / file, whole) for folder in cache_folders(KIND))
@@ -102,6 +99,17 @@ def decoded(images: EncodedImages, side: int | None, asked: Preparation, progres
     if not len(pixels):
         raise DataError(_none_readable(images, next(iter(notes.skipped.items()))))
     return Decoding(pixels, how, notes.skipped, tuple(notes.blank), tuple(notes.squeezed), tuple(notes.paged))
+
+
+def surveyed(images: EncodedImages, side: int | None, asked: Preparation) -> tuple[ImageShape, Preparation]:
+    """Look at some of the images, and return the shape that all are brought to, and how; see `decoded`."""
+    some = images.survey()
+    try:
+        usual = usual_shape(some, asked.large_images)
+    except DataError as error:
+        raise DataError(_none_readable(images, _why_not(images, asked))) from error
+    how = choose_preparation(some, asked).model_copy(update={"usual_shape": usual})
+    return choose_shape(usual, side), how
 
 
 def _none_readable(images: EncodedImages, example: tuple[str, str]) -> str:
@@ -151,7 +159,7 @@ def _decode(
     lasting = True
     with atomic_path(cached) as temporary:
         begin = np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(images.names), *shape)).offset
-        _reserve(temporary)
+        reserve(temporary)
         names = iter(images.names)
         # Written, not mapped: what is written to a map counts as memory of the process.
         with temporary.open("r+b") as file, progress.task("decode", len(images.names)) as advance:
@@ -202,7 +210,7 @@ def scaled(
     forget_old(folder)
     with atomic_path(folder / name) as temporary:
         begin = np.lib.format.open_memmap(temporary, "w+", np.uint8, images.shape).offset
-        _reserve(temporary)
+        reserve(temporary)
         with temporary.open("r+b") as file, progress.task("scale", len(images)) as advance:
             file.seek(begin)
             for start in range(0, len(images), BLOCK):
@@ -215,7 +223,7 @@ def scaled(
     return whole
 
 
-def _reserve(path: Path) -> None:
+def reserve(path: Path) -> None:
     """Take the space for a file with holes, so that a full disk is noticed before the work."""
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:

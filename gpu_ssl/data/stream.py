@@ -9,13 +9,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_ssl.data.arrays import Positions, range_in, read_arrays, scale
+from gpu_ssl.data.arrays import range_in, read_arrays, scale
+from gpu_ssl.data.collection import embeddings_in
 from gpu_ssl.data.decoding import Decoded, decode_all
+from gpu_ssl.data.embedding_map import wrong_row
+from gpu_ssl.data.embeddings import Embeddings
 from gpu_ssl.data.encoded import image_files, page_names
 from gpu_ssl.data.folder import found_problems
 from gpu_ssl.data.label_file import NO_COLUMNS, Columns
 from gpu_ssl.data.opening import Page, Source, count_pages, is_image_file
 from gpu_ssl.data.parquet import ParquetImages, holds_parquet
+from gpu_ssl.data.parquet_embeddings import parquet_embeddings
+from gpu_ssl.data.positions import Positions
 from gpu_ssl.data.preparation import AS_IS, ImageShape, Preparation
 from gpu_ssl.data.problems import Problem
 from gpu_ssl.errors import DataError, UsageError
@@ -24,15 +29,20 @@ from gpu_ssl.runtime.memory_map import release
 BLOCK = 1024
 """Images that are in memory at a time."""
 
+NO_IMAGES = "{data} holds embeddings, and the model takes images"
+
 REMEMBERED = 20
 """Unreadable files whose names and reasons are kept."""
 
 
 class Block(NamedTuple):
-    """Some images: their names, their pixels (n, channels, height, width), and these in other shapes."""
+    """Some images: their names, their pixels (n, channels, height, width), and these in other shapes.
+
+    Of embeddings, `images` are these: (n, 1, 1, width), float32.
+    """
 
     names: list[str]
-    images: NDArray[np.uint8]
+    images: NDArray[Any]
     others: dict[ImageShape, NDArray[np.uint8]]
 
 
@@ -52,6 +62,8 @@ class ImageStream:
         Column of a Parquet file with the images, where the user names it.
     also : sequence of tuple of int
         Other shapes that images are brought to, too; arrays are not.
+    embeddings : bool
+        Whether embeddings are wanted, (1, 1, width) of shape, and not images.
 
     Attributes
     ----------
@@ -77,13 +89,14 @@ class ImageStream:
         how: Preparation = AS_IS,
         columns: Columns = NO_COLUMNS,
         also: Sequence[ImageShape] = (),
+        embeddings: bool = False,
     ) -> None:
         self.shape, self.how, self.also = shape, how, also
         self.total: int | None = None
         self.n_read = self.n_skipped = 0
         self.skipped: list[str] = []
         self.problems: list[Problem] = []
-        self._blocks = self._open(data, columns)
+        self._blocks = self._embeddings(data, columns) if embeddings else self._open(data, columns)
 
     def __iter__(self) -> Iterator[Block]:
         for block in self._blocks:
@@ -94,6 +107,8 @@ class ImageStream:
         if not isinstance(data, Path):
             return self._files(page for name in data for page in self._pages(name))
         if holds_parquet(data):
+            if parquet_embeddings(data, columns) is not None:
+                raise UsageError(NO_IMAGES.format(data=data))
             rows = ParquetImages(data, columns)
             self.total = len(rows.names)
             return self._files(zip(rows.names, rows.sources(), strict=True))
@@ -120,6 +135,8 @@ class ImageStream:
 
     def _array(self, path: Path) -> Iterator[Block]:
         images = read_arrays(path).pixels
+        if isinstance(images, Embeddings):
+            raise UsageError(NO_IMAGES.format(data=path))
         self.total = len(images)
         if images.shape[1:] != self.shape:
             raise UsageError(f"{path} holds images of shape {images.shape[1:]}; the model takes {self.shape}")
@@ -135,6 +152,33 @@ class ImageStream:
             rows = slice(start, start + BLOCK)
             yield Block(list(names[rows]), np.ascontiguousarray(scale(images[rows], low, high)), {})
             release(images)
+
+    def _embeddings(self, data: Path | Iterable[str], columns: Columns) -> Iterator[Block]:
+        width = self.shape[2]
+        wanted = f"the model takes embeddings of {width} numbers"
+        rows = embeddings_in(data, columns) if isinstance(data, Path) else None
+        if rows is None:
+            what = data if isinstance(data, Path) else "stdin"
+            raise UsageError(
+                f"{what} holds no embeddings, and {wanted}: give an .npy, .npz, .parquet or .safetensors file"
+            )
+        if rows.shape[1] != width:
+            raise UsageError(f"{data} holds embeddings of {rows.shape[1]} numbers; {wanted}")
+        self.total = len(rows)
+        return self._finite(rows)
+
+    def _finite(self, rows: Embeddings) -> Iterator[Block]:
+        start, wrong = 0, DataError(wrong_row(rows.shape[1]))
+        for numbers in rows.blocks():
+            names = list(rows.names[start : start + len(numbers)])
+            start += len(numbers)
+            good = np.flatnonzero(np.isfinite(numbers).all(axis=1))
+            if len(good) < len(names):
+                for i in np.setdiff1d(np.arange(len(names)), good):
+                    self._skip(names[i], wrong)
+                names, numbers = [names[i] for i in good], numbers[good]
+            if names:
+                yield Block(names, numbers.reshape(-1, *self.shape), {})
 
     def _files(self, files: Iterable[tuple[str, Source]]) -> Iterator[Block]:
         waiting: deque[str] = deque()

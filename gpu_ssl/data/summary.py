@@ -5,6 +5,15 @@ from typing import Any
 import numpy as np
 
 from gpu_ssl.data.own import UNLABELLED, OwnImages
+from gpu_ssl.data.preparation import ImageShape
+
+
+def sizes(n: int, shape: ImageShape, are_embeddings: bool) -> str:
+    """Say how many images there are, and of which size; or embeddings."""
+    channels, height, width = shape
+    if are_embeddings:
+        return f"{n:,} embeddings of {width} numbers"
+    return f"{n:,} images of {width} x {height} pixels, {'grey' if channels == 1 else 'in colour'}"
 
 
 def summarize(images: OwnImages) -> dict[str, Any]:
@@ -14,6 +23,7 @@ def summarize(images: OwnImages) -> dict[str, Any]:
     return {
         "images": len(images),
         "image_shape": list(images.image_shape),
+        "are_embeddings": images.are_embeddings,
         "labelled": len(labelled),
         "classes": dict(zip(images.class_names, counts, strict=True)),
         "preparation": images.how.model_dump(),

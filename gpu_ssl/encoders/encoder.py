@@ -64,7 +64,10 @@ class Encoder(nn.Module):
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
-        """Return features (n, width), float32, of images (n, channels, height, width), uint8."""
+        """Return features (n, width), float32, of images (n, channels, height, width), uint8.
+
+        An encoder for embeddings (`catalog.EncoderSpec`) gets these instead: (n, 1, 1, width), float32.
+        """
 
     @property
     def parts(self) -> Sequence["Encoder"]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gpu_ssl import catalog
 from gpu_ssl.config import LearningConfig
+from gpu_ssl.data.embeddings import are_embeddings
 from gpu_ssl.data.preparation import Preparation
 from gpu_ssl.encoders.averaged import averaged
 from gpu_ssl.encoders.encoder import BLOCK, Encoder, ImageShape, encode
@@ -40,8 +41,8 @@ class TrainingImages:
 
     Parameters
     ----------
-    pixels : ndarray of shape (n, channels, height, width), uint8
-        All of them, on the host; may be a memory map.
+    pixels : ndarray of shape (n, channels, height, width), uint8; or (n, 1, 1, width), float32
+        All of them, on the host; may be a memory map. float32 are embeddings of another program.
     device : torch.device
         Where to compute.
     mirrored : bool
@@ -59,7 +60,7 @@ class TrainingImages:
         Features (n, width) of all images, of encoders with a shape of their own.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[Any]
     device: torch.device
     mirrored: bool
     sha256: str
@@ -69,6 +70,11 @@ class TrainingImages:
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    @property
+    def are_embeddings(self) -> bool:
+        """Whether they are embeddings, not pixels."""
+        return are_embeddings(self.pixels)
 
     @property
     def image_shape(self) -> ImageShape:

@@ -50,9 +50,16 @@ class PixelFormat:
         return cls(shape, X.shape[1:], low, np.where(high > low, high, low + 1))
 
     @classmethod
+    def of_embeddings(cls, width: int) -> Self:
+        """Make it for embeddings (n, width), which are taken as they are."""
+        return cls((1, 1, width), (width,), np.array(0.0), np.array(255.0))
+
+    @classmethod
     def of_record(cls, record: ModelRecord) -> Self:
         """Make it anew of what is recorded of a model; of one that was fitted to files, for uint8 images."""
         channels, height, width = record.image_shape
+        if record.takes_embeddings:
+            return cls.of_embeddings(width)
         if record.pixels is None:
             sample_shape = (height, width) if channels == 1 else (height, width, channels)
             return cls(record.image_shape, sample_shape, np.array(0.0), np.array(255.0))

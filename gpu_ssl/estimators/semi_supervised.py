@@ -9,16 +9,19 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from torch import Tensor
 
 from gpu_ssl.config import FitConfig, SVMConfig
 from gpu_ssl.data.labels import is_no_label
 from gpu_ssl.data.own import UNLABELLED, OwnImages
+from gpu_ssl.data.positions import Positions
+from gpu_ssl.encoders import given
 from gpu_ssl.encoders.encoder import BLOCK
 from gpu_ssl.errors import UsageError
+from gpu_ssl.estimators.embeddings import labels_on_host, on_host, take_embeddings
 from gpu_ssl.estimators.images import ImageShape, PixelFormat, learning_settings
 from gpu_ssl.fitted import storage
 from gpu_ssl.fitted.fitting import fit
-from gpu_ssl.fitted.model import Answers
 from gpu_ssl.report.card import write_card
 from gpu_ssl.runtime.progress import SILENT
 
@@ -31,7 +34,9 @@ class SemiSupervisedClassifier(
 ):
     """Classify images of which a few carry a label; an encoder learns from all of them.
 
-    X is what `VAETransformer` takes. In `y`, -1, NaN, None, an empty word or one like "unlabelled" stands
+    X is what `VAETransformer` takes; with ``encoder="given"`` it holds embeddings of another program (n, d),
+    of NumPy, torch, CuPy or another library with DLPack, which are not copied where they are float32 and lie
+    on the right device. In `y`, -1, NaN, None, an empty word or one like "unlabelled" stands
     for no label. Probabilities are calibrated by cross-validation on the labelled images.
 
     Parameters
@@ -42,6 +47,7 @@ class SemiSupervisedClassifier(
         How to use the labels; see ``gpu-ssl fit --help``. ``auto`` chooses by cross-validation.
     encoder : str, optional
         Features to work on, such as ``vae``, ``hog`` or ``vae+hog``; by default those the method is made for.
+        ``given``: X holds features already.
     class_weight : {"balanced"}, optional
         ``balanced`` multiplies the penalty of each class by n_labelled / (n_classes * count of the class).
     effort : {"quick", "best", "auto"}, default="quick"
@@ -119,10 +125,11 @@ class SemiSupervisedClassifier(
         UsageError
             A ValueError: X, `y` or a parameter that cannot be.
         """
-        X = validate_data(self, X, allow_nd=True)
+        are_embeddings = self.encoder == given.NAME
+        X = take_embeddings(self, X, reset=True) if are_embeddings else validate_data(self, X, allow_nd=True)
         if y is None:
             raise UsageError("this classifier requires y to be passed, but the target y is None")
-        labels = column_or_1d(y, warn=True)
+        labels = column_or_1d(labels_on_host(y), warn=True)
         if len(labels) != len(X):
             raise UsageError(f"y holds {len(labels)} labels; X has {len(X)} samples")
         known = is_labelled(labels)
@@ -131,20 +138,25 @@ class SemiSupervisedClassifier(
         if len(self.classes_) < 2:
             found = "1 class" if len(self.classes_) else "no class"
             raise UsageError(f"the labels of y hold {found}; a classifier needs at least 2")
-        self.pixels_ = PixelFormat.of(X, self.image_shape)
+        if are_embeddings:
+            self.pixels_, images = PixelFormat.of_embeddings(X.shape[3]), on_host(X)
+        else:
+            self.pixels_ = PixelFormat.of(X, self.image_shape)
+            images = self.pixels_.to_images(X)
         classes = np.full(len(X), UNLABELLED)
         classes[known] = codes
-        names = tuple(str(number) for number in range(len(X)))
         class_names = tuple(str(name) for name in self.classes_)
-        images = OwnImages(names, self.pixels_.to_images(X), classes, class_names, {})
+        own = OwnImages(Positions(len(X)), images, classes, class_names, {})
+        placed = X if isinstance(X, Tensor) else None
         with tempfile.TemporaryDirectory() as folder:
-            fitted = fit(images, self._config(), Path(folder) / "checkpoint.json", SILENT)
+            checkpoint = Path(folder) / "checkpoint.json"
+            fitted = fit(own, self._config(), checkpoint, SILENT, placed=placed)
         self.model_, self.record_, self.suspects_ = fitted.model, fitted.record, fitted.suspects
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the class of each sample, of shape (n,)."""
-        codes = self._ask(X).classes
+        codes = self._ask(X, "classes")
         classes: NDArray[Any] = self.classes_[codes]
         return classes
 
@@ -153,15 +165,15 @@ class SemiSupervisedClassifier(
 
         In float32, as the network computes: further digits would depend on which images came with them.
         """
-        return self._ask(X).probabilities.astype(np.float32)
+        return self._ask(X, "probabilities").astype(np.float32)
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Return features of X, of shape (n, n_features), float32: the latents, where there is a VAE."""
-        return self._ask(X).features
+        return self._ask(X, "features")
 
     def ood_score(self, X: Any) -> NDArray[np.float32]:
         """Return how unlike each sample is to all that were fitted, (n,); see `fitted.ood.OODScore`."""
-        return self._ask(X).ood_scores
+        return self._ask(X, "ood_scores")
 
     def save(self, folder: Path | str) -> None:
         """Write a model that `gpu_ssl.load` and ``gpu-ssl predict`` read.
@@ -177,7 +189,8 @@ class SemiSupervisedClassifier(
         if (Path(folder) / storage.MODEL).exists():
             raise UsageError(f"{folder} holds a model already; name another folder, or delete it")
         labels = tuple(self.classes_.tolist())
-        record = self.record_.model_copy(update={"pixels": self.pixels_.record(), "class_labels": labels})
+        pixels = None if self.record_.takes_embeddings else self.pixels_.record()
+        record = self.record_.model_copy(update={"pixels": pixels, "class_labels": labels})
         write_card(Path(folder), record, self.suspects_)
         storage.save(Path(folder), self.model_, record)
 
@@ -220,13 +233,16 @@ class SemiSupervisedClassifier(
         known.n_features_in_ = known.pixels_.sample_shape[0]
         return known
 
-    def _ask(self, X: Any) -> Answers:
+    def _ask(self, X: Any, part: str) -> NDArray[Any]:
+        """Return a part of the `Answers` for all samples; the others are kept for no more than a block."""
         check_is_fitted(self)
-        images = self.pixels_.to_images(validate_data(self, X, allow_nd=True, reset=False))
-        answers = self.model_.predict(images[:BLOCK])
-        for start in range(BLOCK, len(images), BLOCK):
-            answers = answers.followed_by(self.model_.predict(images[start : start + BLOCK]))
-        return answers
+        images: NDArray[Any] | Tensor
+        if self.model_.takes_embeddings:
+            images = take_embeddings(self, X, reset=False)
+        else:
+            images = self.pixels_.to_images(validate_data(self, X, allow_nd=True, reset=False))
+        blocks = (images[start : start + BLOCK] for start in range(0, max(len(images), 1), BLOCK))
+        return np.concatenate([getattr(self.model_.predict(block), part) for block in blocks])
 
     def _config(self) -> FitConfig:
         learning = learning_settings(

@@ -201,7 +201,9 @@ def _suspects(
 
 
 def with_baseline(estimate: Estimate, images: OwnImages, labelled: Labelled, config: FitConfig) -> Estimate:
-    """Add what an SVM on the pixels reaches on the same folds."""
+    """Add what an SVM on the pixels reaches on the same folds; of embeddings there are none."""
+    if images.are_embeddings:
+        return estimate
     most = int((BASELINE_WORK / math.prod(images.image_shape)) ** 0.5)
     some = np.sort(labelling_order(labelled.classes, config.seed, 0)[:most])
     host, _ = resolve_backend("sklearn", resolve_device("cpu"))

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 import gpu_ssl
 from gpu_ssl import catalog
 from gpu_ssl.config import FitConfig
 from gpu_ssl.data.own import UNLABELLED, OwnImages
+from gpu_ssl.encoders import given
 from gpu_ssl.encoders.averaged import plain
 from gpu_ssl.encoders.encoder import Encoder
 from gpu_ssl.encoders.fitting import Training, TrainingImages, fit_encoders
+from gpu_ssl.encoders.given import not_given
 from gpu_ssl.encoders.pretrained import usual_at_hand
 from gpu_ssl.encoders.vae import VAEEncoder
 from gpu_ssl.errors import DataError, UsageError
@@ -69,6 +72,7 @@ def fit(
     base: tuple[FittedModel, ModelRecord] | None = None,
     *,
     keep_encoders: bool = False,
+    placed: Tensor | None = None,
 ) -> Fit:
     """Fit encoders to all images, and a method to those with a label.
 
@@ -89,6 +93,8 @@ def fit(
     keep_encoders : bool
         Whether trained encoders are kept in the cache, and taken from there when they were fitted to the same
         images before. Several ranks do neither.
+    placed : Tensor, optional
+        The images, where they lie on the device already.
 
     Raises
     ------
@@ -97,6 +103,7 @@ def fit(
     """
     if len(images) < FEWEST:
         raise DataError(f"{len(images)} images are too few to learn from; give at least {FEWEST}")
+    config = _settled(config, images.are_embeddings)
     device_choice = ranks.device(config.device)
     backend, _ = resolve_backend(config.svm_backend, device_choice)
     device = torch.device(device_choice.used)
@@ -110,11 +117,29 @@ def fit(
             config, to_learn, training, base, keep_encoders, _are_large_colours(images)
         )
         precision = resolve_precision(config.train.precision, device)
-        view = View(images.images, encoders, backend, Stopwatch(device), config.mirror, precision)
+        here = None if placed is None else placed.to(device)
+        view = View(images.images, encoders, backend, Stopwatch(device), config.mirror, precision, here)
         for encoder, features in to_learn.known.items():
             view.keep(encoder, features)
         fitted = _fit_method(view, images, config, progress)
     return replace(fitted, reused=reused)
+
+
+def _settled(config: FitConfig, are_embeddings: bool) -> FitConfig:
+    """Return the settings with the one encoder that embeddings have, and refuse it for images."""
+    asked = config.encoder
+    if not are_embeddings:
+        if asked is not None and catalog.takes_embeddings(asked):
+            raise not_given()
+        return config
+    methods = [spec.name for spec in catalog.METHODS if spec.free and not spec.trains]
+    if config.method not in methods or asked not in (None, given.NAME):
+        raise UsageError(
+            "these are embeddings, and features already: leave `encoder` out; the methods that work on them "
+            f"are {', '.join(methods)}"
+        )
+    # No network is trained on them, whatever the effort.
+    return config.model_copy(update={"encoder": given.NAME, "effort": "quick"})
 
 
 def _are_large_colours(images: OwnImages) -> bool:

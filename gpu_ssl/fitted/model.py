@@ -3,18 +3,21 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from gpu_ssl import catalog
 from gpu_ssl.encoders.encoder import Encoder, ImageShape
 from gpu_ssl.errors import UsageError
 from gpu_ssl.fitted.calibration import Calibration, most_likely_first
 from gpu_ssl.fitted.ood import OODScore, score_blocks
 from gpu_ssl.methods.method import Classifier
 from gpu_ssl.methods.view import View
+from gpu_ssl.runtime.interop import OnHost, borrow
 from gpu_ssl.runtime.timing import Stopwatch
 from gpu_ssl.svm.backend import SVMBackend
 
@@ -81,17 +84,29 @@ class FittedModel:
         """Shapes in which some of its encoders want the images, too, where these are decoded from files."""
         return list(dict.fromkeys(own.image_shape for own in self.encoders if own.own_shape))
 
+    @property
+    def takes_embeddings(self) -> bool:
+        """Whether it takes embeddings of another program in place of images."""
+        return catalog.takes_embeddings(self.classifier.encoder.name)
+
+    def encode(
+        self, images: NDArray[Any], others: Mapping[ImageShape, NDArray[np.uint8]] = MappingProxyType({})
+    ) -> NDArray[np.float32]:
+        """Return the features that the classifier works on, (n, d), float32; see `predict`."""
+        view = self._view(images, others)
+        return view.features(self.classifier.encoder).cpu().numpy()
+
     def predict(
         self,
-        images: NDArray[np.uint8],
+        images: NDArray[Any] | Tensor,
         others: Mapping[ImageShape, NDArray[np.uint8]] = MappingProxyType({}),
     ) -> Answers:
-        """Answer for images (n, channels, height, width), uint8.
+        """Answer for images (n, channels, height, width), uint8, or embeddings.
 
         Parameters
         ----------
-        images : ndarray of shape (n, channels, height, width), uint8
-            Of `image_shape`.
+        images : ndarray or Tensor of shape (n, channels, height, width), uint8
+            Of `image_shape`; embeddings are float32. Those that lie on the device are not copied.
         others : mapping of tuple to ndarray
             The same in `other_shapes`; left out, encoders scale `images` to these.
 
@@ -100,20 +115,27 @@ class FittedModel:
         UsageError
             If the images are not of the shape that the model was fitted on.
         """
-        if images.shape[1:] != self.image_shape or images.dtype != np.uint8:
-            raise UsageError(
-                f"the model takes uint8 images of shape {self.image_shape}, "
-                f"not {images.dtype} of shape {images.shape[1:]}"
-            )
-        encoders = {str(number): encoder for number, encoder in enumerate(self.encoders)}
-        pixels = torch.from_numpy(images).to(self.device)
-        stopwatch = Stopwatch(self.device)
-        view = View(images, encoders, self.backend, stopwatch, False, torch.float32, pixels, others)
+        view = self._view(images, others)
         decisions = self.classifier.decisions(view)
         winners: NDArray[np.int64] = self.classifier.winners(decisions)
         probabilities = self.calibration.probabilities(
             decisions.astype(np.float64), len(self.class_names), self.classifier.pairwise
         )
         features = view.features(self.ood.encoder)
-        scores: NDArray[np.float32] = score_blocks(self.ood, pixels, features).cpu().numpy()
+        scores: NDArray[np.float32] = score_blocks(self.ood, view.images, features).cpu().numpy()
         return Answers(winners, most_likely_first(probabilities, winners), scores, features.cpu().numpy())
+
+    def _view(self, images: NDArray[Any] | Tensor, others: Mapping[ImageShape, NDArray[np.uint8]]) -> View:
+        here = images if isinstance(images, Tensor) else borrow(images)
+        kind = torch.float32 if self.takes_embeddings else torch.uint8
+        if tuple(images.shape[1:]) != self.image_shape or here.dtype != kind:
+            what = "float32 embeddings" if self.takes_embeddings else "uint8 images"
+            raise UsageError(
+                f"the model takes {what} of shape {self.image_shape}, "
+                f"not {images.dtype} of shape {tuple(images.shape[1:])}"
+            )
+        here = here.to(self.device)
+        on_host: Any = OnHost(here) if isinstance(images, Tensor) else images
+        encoders = {str(number): encoder for number, encoder in enumerate(self.encoders)}
+        stopwatch = Stopwatch(self.device)
+        return View(on_host, encoders, self.backend, stopwatch, False, torch.float32, here, others)

@@ -15,7 +15,7 @@ from gpu_ssl.fitted.records import ModelRecord, PixelScale
 from gpu_ssl.runtime.files import atomic_path
 from gpu_ssl.runtime.optional import require
 
-INPUT = "images"
+INPUT, EMBEDDINGS = "images", "embeddings"
 OUTPUTS = ("class", "probabilities", "ood_score")
 
 
@@ -32,7 +32,7 @@ class ModelGraph(nn.Module):
     Attributes
     ----------
     shapes : list of tuple of int
-        Channels, height and width of the images that `forward` takes, one of each.
+        Channels, height and width of the images that `forward` takes, one of each; of embeddings their width.
     """
 
     def __init__(self, model: FittedModel, resizes: bool) -> None:
@@ -44,7 +44,9 @@ class ModelGraph(nn.Module):
         # By position: what traces the graph sees another object each time that it asks for a module.
         self.n_parts, self.of_ood = len(self.encoder.parts), encoders.index(model.ood.encoder)
         channels, *sides = model.image_shape
-        wanted = [(channels, *(own.image_shape[1:] if resizes else sides)) for own in encoders]
+        wanted: list[Any] = [(channels, *(own.image_shape[1:] if resizes else sides)) for own in encoders]
+        if model.takes_embeddings:
+            wanted = [(own.width,) for own in encoders]
         self.shapes = list(dict.fromkeys(wanted))
         self.places = [self.shapes.index(shape) for shape in wanted]
 
@@ -68,6 +70,8 @@ def describe_preparation(record: ModelRecord) -> dict[str, Any]:
     size need no `resizing`; those of several that are to go into one batch do, and are left as they are then.
     """
     how = record.preparation
+    if record.takes_embeddings:
+        return {"input": "float32, embeddings as the model was fitted to", "steps": []}
     if input_shape(record) == record.image_shape:
         low, high = (0.0, 255.0) if how.low is None or how.high is None else (how.low, how.high)
         of_rows = PixelScale(sample_shape=record.image_shape[2:], low=(low,), high=(high,))
@@ -117,11 +121,19 @@ def describe_preparation(record: ModelRecord) -> dict[str, Any]:
 def input_shape(record: ModelRecord) -> tuple[int | str, ...]:
     """Return channels, height and width of the images that the graph takes; words for those that are free.
 
-    Images of any size are taken, but not arrays that were given in Python, or rows of numbers.
+    Of embeddings it is their width. Images of any size are taken, but not arrays that were given in Python,
+    or rows of numbers.
     """
+    if record.takes_embeddings:
+        return record.image_shape[2:]
     if record.pixels is not None or record.image_shape[1] == 1:
         return record.image_shape
     return record.image_shape[0], "height", "width"
+
+
+def input_name(record: ModelRecord) -> str:
+    """Return what the input of the graph is called."""
+    return EMBEDDINGS if record.takes_embeddings else INPUT
 
 
 def export(model: FittedModel, record: ModelRecord, path: Path) -> None:
@@ -130,7 +142,8 @@ def export(model: FittedModel, record: ModelRecord, path: Path) -> None:
     The graph takes `images` (n, channels, height, width), uint8, of the `input_shape`, resizes them as
     `decode` does, and gives `class` (n,), int64, `probabilities` (n, n_classes), float32, and `ood_score`
     (n,), float32. The metadata hold `class_names`, `image_shape` and `preparation` as JSON: all that is
-    needed to use it. `image_shape` is the usual shape of images that nobody has resized.
+    needed to use it. `image_shape` is the usual shape of images that nobody has resized. Of a model of
+    embeddings the graph takes `embeddings` (n, width), float32.
 
     Parameters
     ----------
@@ -151,15 +164,16 @@ def export(model: FittedModel, record: ModelRecord, path: Path) -> None:
     require("an ONNX file", "onnx", "onnxscript")
     import onnx
 
-    resizes = input_shape(record) != record.image_shape
+    resizes = not record.takes_embeddings and input_shape(record) != record.image_shape
     whole = ModelGraph(model, resizes).eval()
+    kind = torch.float32 if record.takes_embeddings else torch.uint8
     n = torch.export.Dim("n")
     program = torch.onnx.export(
         whole,
-        ([torch.zeros((2, *shape), dtype=torch.uint8) for shape in whole.shapes],),
+        ([torch.zeros((2, *shape), dtype=kind) for shape in whole.shapes],),
         dynamo=True,
         dynamic_shapes=([{0: n} for _ in whole.shapes],),
-        input_names=[f"resized_{i}" for i in range(len(whole.shapes))] if resizes else [INPUT],
+        input_names=[f"resized_{i}" for i in range(len(whole.shapes))] if resizes else [input_name(record)],
         output_names=list(OUTPUTS),
         verbose=False,
     )

@@ -65,9 +65,10 @@ def score_blocks(score: OODScore, images: Tensor, features: Tensor) -> Tensor:
 
 def nearest(features: Tensor, references: Tensor) -> Tensor:
     """Return the Euclidean distance of each of `features` (n, d) to the nearest of `references` (m, d)."""
-    squares = features.square().sum(dim=1, keepdim=True) + references.square().sum(dim=1)
-    # These are differences of large numbers: they tell which is the nearest, but not that it is the same.
-    found = references[(squares - 2 * features @ references.T).argmin(dim=1)]
+    # Squares but for those of the features, which are the same for each reference: they tell which is the
+    # nearest, but not how far it is, and are differences of large numbers.
+    squares = torch.addmm(references.square().sum(dim=1), features, references.T, alpha=-2)
+    found = references[squares.argmin(dim=1)]
     return (features - found).square().sum(dim=1).sqrt()
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from gpu_ssl import catalog
 from gpu_ssl.config import FitConfig
 from gpu_ssl.data.preparation import AS_IS, Preparation
 from gpu_ssl.records import Record, TrainingRecord
@@ -146,3 +147,8 @@ class ModelRecord(Record):
     calibration: dict[str, float]
     ood: dict[str, float | None]
     ood_encoder: str | dict[str, Any]
+
+    @property
+    def takes_embeddings(self) -> bool:
+        """Whether the model takes embeddings of another program in place of images."""
+        return catalog.takes_embeddings(self.encoder["name"])

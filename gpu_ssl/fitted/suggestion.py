@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +37,7 @@ class Candidates:
 
     names: list[str]
     keys: list[str]
-    images: NDArray[np.uint8]
+    images: NDArray[Any]
     answers: Answers
     margins: NDArray[np.float64]
 
@@ -87,9 +88,10 @@ def suggest_first(images: OwnImages, n: int, device: torch.device, seed: int = 0
     """Choose `n` images to label first, before there is a model: typical ones, and unlike each other.
 
     Those nearest to the centres of k-means over 50 principal components of histograms of oriented gradients,
-    or of the pixels of rows that are no pictures, of a random part of the images (as TypiClust chooses:
-    Hacohen et al. 2022, *Active Learning on a Budget*, though over features that need no training). Twenty
-    such labels were 10 to 25 points better than random ones (docs/experiments/own-images.md).
+    of the pixels of rows that are no pictures, or of embeddings themselves, of a random part of the images
+    (as TypiClust chooses: Hacohen et al. 2022, *Active Learning on a Budget*, though over features that need
+    no training). Twenty such labels were 10 to 25 points better than random ones
+    (docs/experiments/own-images.md).
 
     Parameters
     ----------
@@ -116,7 +118,7 @@ def suggest_first(images: OwnImages, n: int, device: torch.device, seed: int = 0
         rows = np.sort(np.random.default_rng(seed).choice(rows, LOOKED_AT, replace=False))
     if len(rows) <= n:
         return rows
-    name = "hog" if images.image_shape[1] > 1 else "pixels"
+    name = "given" if images.are_embeddings else "hog" if images.image_shape[1] > 1 else "pixels"
     module = catalog.load_module(catalog.encoder(name))
     learn_from = TrainingImages(images.images, device, False, "")
     encoder = module.fit(learn_from, Training(FitConfig(), Path())).to(device)

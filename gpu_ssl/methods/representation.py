@@ -14,6 +14,7 @@ from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.encoders import vae
 from gpu_ssl.encoders.encoder import Encoder
 from gpu_ssl.encoders.fitting import Training, TrainingImages, fit_encoders
+from gpu_ssl.encoders.given import not_given
 from gpu_ssl.encoders.saving import describe_encoder
 from gpu_ssl.methods.method import encoders_of
 from gpu_ssl.methods.view import View
@@ -51,6 +52,8 @@ def represent(
     """
     device, parts = stopwatch.device, (dataset.train, dataset.test)
     names = dict.fromkeys(name for method in methods for name in encoders_of(method, config.encoder))
+    if any(map(catalog.takes_embeddings, names)):
+        raise not_given()
     single = dict.fromkeys(part for name in names for part in catalog.encoder_parts(name))
     shared = [part for part in single if catalog.encoder(part).shared]
     shards = [ranks.shard(len(part)) for part in parts]

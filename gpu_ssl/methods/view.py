@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,8 +24,8 @@ class View:
 
     Parameters
     ----------
-    pixels : ndarray of shape (n, channels, height, width), uint8
-        The images on the host; may be a memory map.
+    pixels : ndarray of shape (n, channels, height, width), uint8; or (n, 1, 1, width), float32
+        The images on the host, or embeddings of another program; may be a memory map.
     encoders : mapping of str to Encoder
         Fitted encoders by name, on the device to compute on.
     backend : SVMBackend
@@ -43,7 +44,7 @@ class View:
 
     def __init__(
         self,
-        pixels: NDArray[np.uint8],
+        pixels: NDArray[Any],
         encoders: Mapping[str, Encoder],
         backend: SVMBackend,
         stopwatch: Stopwatch,
@@ -83,7 +84,7 @@ class View:
 
     @property
     def images(self) -> Tensor:
-        """All images, uint8, on the device."""
+        """All images, or embeddings, on the device."""
         if self._images is None:
             with self.stopwatch.phase("upload"):
                 # torch shares the memory of arrays on a CPU; nothing is written to it.
@@ -167,8 +168,9 @@ class View:
 
     def subset(self, rows: NDArray[np.int64]) -> "View":
         """Return a view of some of the images; it takes over what is known of them."""
+        here = None if self._images is None else self._images[torch.from_numpy(rows).to(self.device)]
         some = View(
-            self.pixels[rows], self.encoders, self.backend, self.stopwatch, self.mirror, self.precision
+            self.pixels[rows], self.encoders, self.backend, self.stopwatch, self.mirror, self.precision, here
         )
         for encoder in {**self._features, **self._of_remembered}:
             some.keep(encoder, self.rows(encoder, rows))

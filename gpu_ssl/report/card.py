@@ -179,7 +179,6 @@ def _write_suspects(path: Path, suspects: Sequence[SuspectLabel]) -> None:
 
 
 def _card(record: ModelRecord) -> str:
-    channels, height, width = record.image_shape
     n_labelled = sum(record.n_labelled.values())
     more = "".join(f"- {line[0].upper()}{line[1:]}.\n" for line in notes(record))
     return f"""{TITLE} {len(record.class_names)} classes
@@ -188,7 +187,7 @@ Made by gpu-ssl {record.gpu_ssl} on {record.created} from {record.n_images:,} im
 {n_labelled:,} of them with a label. Method: {catalog.title(record.chosen.method)}.{_why(record)}
 Encoder: {record.encoder["name"]}.
 
-- Images are scaled to {width} x {height} pixels, {"grey" if channels == 1 else "in colour"}.
+- {_input(record)}.
 - What to expect on images like the labelled ones: {expectation(record)}.{_beside(record.estimate)}
 {more}- It always answers with one of its classes. An image unlike all it has seen shows in `ood_score`: above
   1 it is farther from the training images, or worse reconstructed, than 95 % of them are.
@@ -197,6 +196,13 @@ Encoder: {record.encoder["name"]}.
 
 Use it: `gpu-ssl predict THIS_FOLDER IMAGES`. All settings and versions are in `model.json`.
 """
+
+
+def _input(record: ModelRecord) -> str:
+    channels, height, width = record.image_shape
+    if record.takes_embeddings:
+        return f"It takes embeddings of {width} numbers, from the program that made those it was fitted to"
+    return f"Images are scaled to {width} x {height} pixels, {'grey' if channels == 1 else 'in colour'}"
 
 
 def _table(record: ModelRecord) -> str:

@@ -4,6 +4,7 @@ The one copy that a pipeline may need (latents of a GPU to scikit-learn on the h
 which says what it does.
 """
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -88,8 +89,54 @@ def to_torch(array: Any, device: torch.device) -> torch.Tensor:
 
     What CuPy still works on is waited for, on the device. Only a NumPy array for another device is copied.
     """
-    tensor: torch.Tensor = torch.utils.dlpack.from_dlpack(array)
-    return tensor.to(device)
+    return receive(array).to(device)
+
+
+def receive(array: Any) -> torch.Tensor:
+    """Take over an array of any library that has DLPack as a tensor, where it lies: the same memory.
+
+    Raises
+    ------
+    InteropError
+        If torch cannot take it.
+    """
+    if isinstance(array, torch.Tensor):
+        return array.detach()
+    try:
+        tensor: torch.Tensor = torch.utils.dlpack.from_dlpack(array)
+    except (BufferError, RuntimeError, TypeError) as error:
+        raise InteropError(f"torch cannot share an array of {type(array).__module__}: {error}") from error
+    return tensor
+
+
+def borrow(array: np.ndarray[Any, Any]) -> torch.Tensor:
+    """View an array of NumPy as a tensor, where the array may be read-only; nothing may be written to it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(array)
+
+
+class OnHost:
+    """Rows of a tensor on any device, as an array of NumPy gives them; only what is asked for is copied.
+
+    Parameters
+    ----------
+    tensor : Tensor of shape (n, ...), float32
+        The rows.
+    """
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self._tensor, self.shape = tensor, tuple(tensor.shape)
+
+    def __len__(self) -> int:
+        return len(self._tensor)
+
+    def __getitem__(self, rows: Any) -> np.ndarray[Any, Any]:
+        if isinstance(rows, np.ndarray):
+            rows = torch.from_numpy(rows).to(self._tensor.device)
+        return to_numpy(copy_to_host(self._tensor[rows]))
 
 
 def copy_to_host(tensor: torch.Tensor) -> torch.Tensor:

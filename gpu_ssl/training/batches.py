@@ -7,7 +7,7 @@ of a batch come from everywhere. What fits in one chunk (Fashion-MNIST does) is 
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -254,7 +254,7 @@ def place(pixels: NDArray[np.uint8], device: torch.device, own: range | None = N
 
 
 def blocks_of(
-    pixels: NDArray[np.uint8], rows: NDArray[np.int64], size: int, device: torch.device
+    pixels: NDArray[Any], rows: NDArray[np.int64], size: int, device: torch.device
 ) -> Iterator[Tensor]:
     """Give the images in some rows of `pixels`, `size` at a time, on the device."""
     for start in range(0, len(rows), size):

@@ -233,7 +233,7 @@ def test_images_that_were_labelled_are_told(home: Path) -> None:
     [
         (("predict", "none", "test"), 2, "none holds no model; make one with: gpu-ssl fit"),
         (("predict", "model", "none"), 2, "none does not exist"),
-        (("predict", "model", "labels.csv"), 1, "labels.csv is neither an image nor an .npy, .npz or .par"),
+        (("predict", "model", "labels.csv"), 1, "labels.csv is neither an image nor an .npy, .npz, .par"),
         (("suggest", "model", "test", "--output", "labels.csv"), 2, "labels.csv exists, and may hold labels"),
         (("predict", "model", "empty"), 1, "there is no image in empty"),
         (("predict", "model", "test", "--output", "/dev/null/x.csv"), 1, "cannot write"),

@@ -5,6 +5,7 @@
 
 import io
 import json
+import math
 import os
 import random
 import signal
@@ -23,6 +24,7 @@ from PIL import Image
 from gpu_ssl.data.arrays import read_arrays
 from gpu_ssl.data.collection import Reading
 from gpu_ssl.data.decoding import decode
+from gpu_ssl.data.embeddings import Embeddings
 from gpu_ssl.data.label_file import NO_COLUMNS, read_labels
 from gpu_ssl.data.opening import formats
 from gpu_ssl.data.own import load_own
@@ -197,15 +199,17 @@ def try_data(path: Path, labels: tuple[Path, ...] = ()) -> None:
             found = load_own(path, labels, reading)
             n = len(found)
             assert len(found.images) == len(found.labels) == n
-            assert found.images.dtype == np.uint8
+            if found.are_embeddings:
+                assert np.isfinite(found.images).all()
+            else:
+                assert found.images.dtype == np.uint8
             assert found.labels.min() >= -1
             assert found.labels.max() < max(1, len(found.class_names))
             json.dumps([problem.message for problem in found.problems])
-    stream = None
-    with suppress(GpuSslError):
-        stream = ImageStream(path, SHAPE)
-        for block in stream:
-            assert block.images.shape == (len(block.names), *SHAPE)
+    for shape, embeddings in ((SHAPE, False), ((1, 1, 8), True)):
+        with suppress(GpuSslError):
+            for block in ImageStream(path, shape, embeddings=embeddings):
+                assert block.images.shape == (len(block.names), *shape)
 
 
 FOLDERS = ("", "cat/", "Dog/", "train/cat/", "test/", "unlabelled/", "a b/\u00e9/", "train/")
@@ -271,8 +275,11 @@ def test_damaged_files_of_arrays(number: int, tmp_path: Path) -> None:
     with in_time(f"arrays {number}"):
         with suppress(GpuSslError):
             found = read_arrays(path)
-            assert found.pixels.ndim == 4
-            assert found.pixels.shape[1] in (1, 3)
+            if isinstance(found.pixels, Embeddings):
+                assert sum(map(len, found.pixels.blocks())) == len(found.pixels)
+            else:
+                assert found.pixels.ndim == 4
+                assert found.pixels.shape[1] in (1, 3)
             assert set(found.labels) <= set(map(str, range(len(found.pixels))))
         try_data(path)
     path.unlink()
@@ -290,6 +297,7 @@ def parquet(rng: random.Random) -> bytes:
             pa.array([{"bytes": None, "path": path} for path in ("/no", "x\0y", "", None)]),
             pa.array(["a.png", "", None, "../x"]),
             pa.array([[1, 2], None, [], [3]]),
+            pa.array([[1.0] * 8, None, [math.nan] * 8, rng.choice(([], [2.0] * 7, [3.0] * 8, [None] * 8))]),
         )
     )
     labels = rng.choice(

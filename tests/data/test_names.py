@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_ssl.data.arrays import Positions
 from gpu_ssl.data.names import AmbiguousNameError, NameIndex
+from gpu_ssl.data.positions import Positions
 
 PLACE = Path("/data/photos")
 NAMES = (

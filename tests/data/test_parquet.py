@@ -91,7 +91,7 @@ def test_a_stream_gives_all_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(parquet, "ROWS", 3)
     stream = ImageStream(hugging_face(tmp_path / "x.parquet", [None] * 10), SHAPE)
     assert stream.total == 10
-    ((names, pixels),) = list(stream)
+    ((names, pixels, _),) = list(stream)
     assert names == list(map(str, range(10)))
     assert pixels[:, 0, 0, 0].tolist() == [10 * i for i in range(10)]
 
@@ -163,7 +163,7 @@ def test_a_folder_of_shards_is_one_data_set(tmp_path: Path) -> None:
     assert images.images[:, 0, 0, 0].tolist() == [0, 10, 20, 30, 40, 0, 10, 20]
     stream = ImageStream(folder, SHAPE)
     assert stream.total == 8
-    ((names, pixels),) = stream
+    ((names, pixels, _),) = stream
     assert names == list(images.names)
     assert np.array_equal(pixels, images.images)
     hugging_face(folder / "train-00001-of-00002.parquet", [0, 0, 0], ["cat", "dog"])

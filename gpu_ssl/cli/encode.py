@@ -1,0 +1,125 @@
+"""``gpu-ssl encode``: images in, embeddings out."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpu_ssl.cli.fit import tell_skipped
+from gpu_ssl.cli.options import CACHE_DIR, DEVICE, QUIET
+from gpu_ssl.cli.own_options import Asked, image_options, open_stream, tell_problems
+from gpu_ssl.cli.paths import GivenPath
+from gpu_ssl.cli.predict import read_paths
+from gpu_ssl.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from gpu_ssl.data.stream import ImageStream
+    from gpu_ssl.fitted.encoding import BlockEncoder
+
+
+@click.command()
+@click.argument("what", metavar="MODEL|ENCODER")
+@click.argument("data", type=GivenPath(allow_dash=True))
+@click.option(
+    "--output",
+    type=GivenPath(),
+    required=True,
+    metavar="FILE",
+    help="An .npy or .parquet file for the embeddings; written whole or not at all.",
+)
+@click.option(
+    "--image-size",
+    type=int,
+    metavar="PIXELS",
+    help="With ENCODER, longest side that images are scaled to.  [default: their own, at most 64; pretrained "
+    "takes its own]",
+)
+@image_options
+@DEVICE
+@CACHE_DIR
+@QUIET
+def command(
+    what: str,
+    data: Path,
+    output: Path,
+    image_size: int | None,
+    device: str,
+    quiet: bool,
+    **asked: Any,
+) -> None:
+    """Turn images into embeddings: the numbers that a classifier works on, for other programs or for fit.
+
+    MODEL is a folder that gpu-ssl fit made, and gives the features of its classifier. ENCODER is one that
+    needs no training: hog, pixels, ranks, pretrained or pretrained:NAME (see gpu-ssl fit --help). DATA is
+    what gpu-ssl predict takes. A million images take no more memory than a thousand, but for their names.
+
+    A .parquet file gets the columns path and embedding, a list of float32. An .npy file holds float32 of
+    shape (images, numbers), in the order of the images; their paths stand beside it, one a line: those of
+    z.npy in z.paths.txt. gpu-ssl fit takes both, and labels by these paths.
+
+    \b
+      gpu-ssl encode pretrained photos --output z.parquet
+      gpu-ssl fit z.parquet --labels labels.csv --output model
+      gpu-ssl encode pretrained new-photos --output new.parquet
+      gpu-ssl predict model new.parquet > answers.csv
+      gpu-ssl encode model-of-photos photos --output z.npy
+    """
+    import torch
+
+    from gpu_ssl.cli.display import make_progress
+    from gpu_ssl.data.embedding_file import check_ending, embedding_file
+    from gpu_ssl.fitted.storage import MODEL
+    from gpu_ssl.runtime.device import memory_errors, resolve_device
+
+    check_ending(output)
+    place = torch.device(resolve_device(device).used)
+    if (Path(what) / MODEL).is_file():
+        encoder, stream = _of_model(Path(what), data, device, Asked(**asked))
+    else:
+        encoder, stream = _of_encoder(what, data, image_size, place, Asked(**asked))
+    with (
+        make_progress(quiet).task("encode", stream.total or 0) as advance,
+        embedding_file(output, encoder.width) as write,
+    ):
+        for block in stream:
+            with memory_errors(place, "give `device=cpu`"):
+                write(block.names, encoder.encode(block))
+            advance("", len(block.names))
+        if not stream.n_read:
+            raise DataError(f"there was no readable image in {data}")
+    tell_skipped(stream.n_skipped, stream.skipped)
+    click.echo(f"{stream.n_read:,} embeddings of {encoder.width:,} numbers, written to {output}")
+
+
+def _of_model(folder: Path, data: Path, device: str, asked: Asked) -> "tuple[BlockEncoder, ImageStream]":
+    from gpu_ssl.fitted.encoding import of_model
+    from gpu_ssl.fitted.storage import load
+
+    fitted, record = load(folder, device)
+    stream = open_stream(read_paths() if str(data) == "-" else data, fitted, record, asked)
+    return of_model(fitted), stream
+
+
+def _of_encoder(
+    name: str, data: Path, image_size: int | None, device: "torch.device", asked: Asked
+) -> "tuple[BlockEncoder, ImageStream]":
+    from gpu_ssl.config import FitConfig
+    from gpu_ssl.data.collection import Reading, look_at
+    from gpu_ssl.data.label_file import Columns
+    from gpu_ssl.data.preparation import Preparation
+    from gpu_ssl.data.stream import ImageStream
+    from gpu_ssl.fitted.encoding import check_name, of_encoder
+
+    check_name(name)
+    FitConfig.of(image_size=image_size)  # refuses one that cannot be
+    if str(data) == "-":
+        raise UsageError("paths on stdin need a model; give a folder of images")
+    columns = Columns(path=asked.path_column)
+    how = Preparation(pages=asked.pages or "first", large_images=asked.large_images)
+    shape, how = look_at(data, Reading(image_size, how, columns))
+    encoder = of_encoder(name, shape, device)
+    stream = ImageStream(data, shape, how, columns, encoder.other_shapes)
+    tell_problems(stream.problems)
+    return encoder, stream

@@ -1,0 +1,225 @@
+"""Embeddings of another program in files: rows of float numbers, read a block at a time."""
+
+import math
+import zipfile
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpu_ssl.data.positions import Positions
+from gpu_ssl.errors import DataError
+from gpu_ssl.runtime.memory_map import release
+
+BLOCK = 1024
+"""Rows that are read at a time."""
+
+LEAST_WIDTH = 2
+"""Numbers that a row must have: a single column may be labels."""
+
+NAMES = ".paths.txt"
+"""Ending, in place of their own, of the file beside embeddings that names their rows, one a line."""
+
+
+class Embeddings(ABC):
+    """Rows of float numbers in a file.
+
+    Attributes
+    ----------
+    place : Path
+        The file, or the folder of files.
+    part : str
+        Which array or column of it.
+    shape : tuple of int
+        Number of rows, and of numbers in each.
+    """
+
+    ndim = 2
+    place: Path
+    part: str
+    shape: tuple[int, int]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @cached_property
+    def names(self) -> Sequence[str]:
+        """One name a row: what a file beside it says, or the positions."""
+        listed = _names_beside(self.place)
+        return listed if len(listed) == len(self) == len(set(listed)) else Positions(len(self))
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """The files that hold the numbers."""
+        return (self.place,)
+
+    @property
+    def whole(self) -> NDArray[np.float32] | None:
+        """All of it, where it lies on disk as float32, row by row: a memory map."""
+        return None
+
+    @abstractmethod
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Give all rows in blocks (m, width); a row that is not as wide holds NaN.
+
+        Raises
+        ------
+        DataError
+            If the file cannot be read.
+        """
+
+
+@dataclass(frozen=True)
+class ArrayEmbeddings(Embeddings):
+    """Those of an array, such as a memory map."""
+
+    place: Path
+    part: str
+    array: NDArray[Any]
+
+    @property
+    def shape(self) -> tuple[int, int]:  # type: ignore[override]
+        """See `Embeddings`."""
+        n, width = self.array.shape
+        return n, width
+
+    @property
+    def whole(self) -> NDArray[np.float32] | None:
+        """See `Embeddings.whole`."""
+        as_it_is = self.array.dtype == np.float32 and self.array.flags.c_contiguous
+        return self.array if as_it_is and self.array.flags.writeable else None
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """See `Embeddings.blocks`."""
+        for start in range(0, len(self), BLOCK):
+            yield to_float32(self.array[start : start + BLOCK])
+            release(self.array)
+
+
+@dataclass(frozen=True)
+class NpzEmbeddings(Embeddings):
+    """Those of an array in an ``.npz`` file, which is never whole in memory."""
+
+    place: Path
+    part: str
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """See `Embeddings.blocks`."""
+        n, width = self.shape
+        try:
+            with zipfile.ZipFile(self.place) as archive, archive.open(f"{self.part}.npy") as file:
+                _read_header(file)
+                for start in range(0, n, BLOCK):
+                    m = min(BLOCK, n - start)
+                    content = file.read(m * width * self.dtype.itemsize)
+                    yield to_float32(np.frombuffer(content, self.dtype).reshape(m, width))
+        except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+            raise DataError(f"{self.place} is damaged: {error}") from error
+
+
+@dataclass(frozen=True)
+class TensorEmbeddings(Embeddings):
+    """Those of a tensor in a ``.safetensors`` file, of any float type."""
+
+    place: Path
+    part: str
+    shape: tuple[int, int]
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """See `Embeddings.blocks`."""
+        from safetensors import safe_open
+
+        with safe_open(self.place, framework="pt") as file:
+            rows = file.get_slice(self.part)
+            for start in range(0, len(self), BLOCK):
+                yield rows[start : start + BLOCK].float().numpy()
+
+
+def in_npz(path: Path) -> dict[str, Embeddings]:
+    """Return what may be embeddings in an ``.npz`` file, by name, without reading it.
+
+    What cannot be read row by row is left out.
+    """
+    found: dict[str, Embeddings] = {}
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.namelist():
+            if member.endswith(".npy"):
+                with archive.open(member) as file, suppress(ValueError):
+                    shape, by_columns, dtype = _read_header(file)
+                    size = archive.getinfo(member).file_size
+                    if may_be(shape, dtype) and not by_columns and size >= math.prod(shape) * dtype.itemsize:
+                        name = member.removesuffix(".npy")
+                        found[name] = NpzEmbeddings(path, name, (shape[0], shape[1]), dtype)
+    return found
+
+
+def in_safetensors(path: Path) -> dict[str, Any]:
+    """Return what may be embeddings in a ``.safetensors`` file, by name, and its whole numbers as arrays.
+
+    Raises
+    ------
+    DataError
+        If it is no such file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    found: dict[str, Any] = {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 (it is no mapping)
+                rows = file.get_slice(name)
+                shape, kind = rows.get_shape(), rows.get_dtype()
+                if kind.startswith(("F", "BF")) and len(shape) == 2 and shape[1] >= LEAST_WIDTH:
+                    found[name] = TensorEmbeddings(path, name, (shape[0], shape[1]))
+                elif len(shape) <= 2 and not kind.startswith("BF"):
+                    found[name] = file.get_tensor(name).numpy()
+    except (OSError, SafetensorError, TypeError) as error:
+        raise DataError(f"{path} is not a readable .safetensors file: {error}") from error
+    return found
+
+
+def may_be(shape: Sequence[int], dtype: np.dtype[Any]) -> bool:
+    """Whether an array may be embeddings: a row for each image, of float numbers."""
+    return len(shape) == 2 and dtype.kind == "f" and shape[1] >= LEAST_WIDTH
+
+
+def are_embeddings(images: NDArray[Any]) -> bool:
+    """Whether what is handled as images (n, 1, 1, width) are embeddings, not pixels."""
+    return images.dtype == np.float32
+
+
+def to_float32(rows: NDArray[Any]) -> NDArray[np.float32]:
+    """Return rows as float32; what is too large for it is infinite."""
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(rows, np.float32)
+
+
+def names_beside(path: Path) -> Path:
+    """Return the file that names the rows of a file of embeddings, whether there is one or not."""
+    return path.with_name(path.stem + NAMES)
+
+
+def _names_beside(path: Path) -> Sequence[str]:
+    with suppress(OSError):
+        lines = names_beside(path).read_text(encoding="utf-8", errors="surrogateescape").split("\n")
+        return tuple(lines[:-1])
+    return ()
+
+
+def _read_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, whether it lies by columns, and dtype of an ``.npy`` file, and go to its numbers."""
+    version = np.lib.format.read_magic(file)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in read:
+        raise ValueError(f"it is an .npy file of version {version}")
+    shape, by_columns, dtype = read[version](file)
+    return shape, by_columns, dtype

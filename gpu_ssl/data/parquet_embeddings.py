@@ -1,0 +1,142 @@
+"""Embeddings in a column of lists of Parquet files, beside names and labels."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpu_ssl.data.embeddings import BLOCK, LEAST_WIDTH, Embeddings, to_float32
+from gpu_ssl.data.label_file import PATHS, Columns, first_of
+from gpu_ssl.data.parquet import ParquetImages, encoded_columns, is_text, opened
+from gpu_ssl.data.positions import Positions
+from gpu_ssl.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow
+
+
+class ParquetEmbeddings(Embeddings):
+    """Those of a Parquet file, or of all that lie in a folder.
+
+    Parameters
+    ----------
+    files : ParquetImages
+        The files, and their labels.
+    part : str
+        The column.
+    named_by : str, optional
+        Column of text that names the rows.
+    """
+
+    def __init__(self, rows: ParquetImages, part: str, named_by: str | None) -> None:
+        self.place, self.part, self._rows, self.named_by = rows.place, part, rows, named_by
+        self.shape = sum(n for _, n in rows.shards), self._width()
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """See `Embeddings`."""
+        return [path for path, _ in self._rows.shards]
+
+    @cached_property
+    def names(self) -> Sequence[str]:
+        """See `Embeddings`; what the column of names says, where all differ."""
+        names: list[str | None] = []
+        for path in self.files if self.named_by else ():
+            with opened(path) as file:
+                if self.named_by in file.schema_arrow.names:
+                    names += file.read([self.named_by]).column(0).to_pylist()
+        listed = tuple(name for name in names if name)
+        return listed if len(listed) == len(self) == len(set(listed)) else Positions(len(self))
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """See `Embeddings.blocks`."""
+        for path in self.files:
+            with opened(path) as file:
+                if self.part not in file.schema_arrow.names:
+                    raise DataError(f"{path} has no column {self.part!r}")
+                for batch in file.iter_batches(BLOCK, columns=[self.part]):
+                    yield self._as_rows(batch.column(0))
+
+    def labels(self) -> tuple[dict[str, str], Counter[str]]:
+        """Return the label of each row that has one, and how often words stand for no label."""
+        labels, nothing = self._rows.labels()
+        return {self.names[int(row)]: label for row, label in labels.items()}, nothing
+
+    def could_be_labels(self) -> list[str]:
+        """Return the columns of the first file that hold words or whole numbers."""
+        return self._rows.could_be_labels([self.part, self.named_by or ""])
+
+    def _width(self) -> int:
+        """Return how many numbers the first row has that holds any."""
+        for path in self.files:
+            with opened(path) as file:
+                for batch in file.iter_batches(BLOCK, columns=[self.part]):
+                    found = _lengths(batch.column(0))
+                    if (found >= LEAST_WIDTH).any():
+                        return int(found[found >= LEAST_WIDTH][0])
+        raise DataError(f"{self.place}: no row of column {self.part} holds {LEAST_WIDTH} numbers or more")
+
+    def _as_rows(self, lists: "pyarrow.Array") -> NDArray[np.float32]:
+        import pyarrow
+
+        n, width = len(lists), self.shape[1]
+        good = _lengths(lists) == width
+        chosen = lists if good.all() else lists.filter(pyarrow.array(good))
+        numbers = to_float32(chosen.flatten().to_numpy(zero_copy_only=False)).reshape(-1, width)
+        if good.all():
+            return numbers
+        rows = np.full((n, width), np.nan, np.float32)
+        rows[good] = numbers
+        return rows
+
+
+def parquet_embeddings(data: Path, columns: Columns) -> ParquetEmbeddings | None:
+    """Return the embeddings of a Parquet file or a folder of some; None where its rows are images.
+
+    A column of encoded images comes first, unless `columns.path` names one of lists of float numbers.
+
+    Raises
+    ------
+    DataError
+        If several columns may be embeddings.
+    """
+    rows = ParquetImages(data, columns)
+    if not rows.shards:
+        return None
+    path = rows.shards[0][0]
+    with opened(path) as file:
+        schema = file.schema_arrow
+        lists = [field.name for field in schema if _is_list(field.type)]
+        texts = [field.name for field in schema if is_text(field.type)]
+        images = encoded_columns(schema)
+    asked = columns.path
+    if not lists or (asked not in lists and (images or asked in images)):
+        return None
+    if asked not in lists and len(lists) > 1:
+        raise DataError(
+            f"{path} has several columns of embeddings: {', '.join(lists)}; name one by `path_column`"
+        )
+    column = asked if asked is not None and asked in lists else lists[0]
+    named_by = asked if asked in texts else first_of(PATHS, texts)
+    return ParquetEmbeddings(rows, column, named_by)
+
+
+def _is_list(kind: Any) -> bool:
+    import pyarrow.types as types
+
+    is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    return bool(is_list and types.is_floating(kind.value_type))
+
+
+def _lengths(lists: "pyarrow.Array") -> NDArray[np.int64]:
+    """Return how many values each list holds; -1 for what is no list."""
+    import pyarrow.compute
+
+    lengths: NDArray[np.int64] = (
+        pyarrow.compute.list_value_length(lists).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    )
+    return lengths

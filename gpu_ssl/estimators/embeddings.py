@@ -1,0 +1,66 @@
+"""What scikit-learn calls X, where it holds embeddings: arrays of any library, taken where they lie."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.utils.validation import validate_data
+from torch import Tensor
+
+from gpu_ssl.encoders.encoder import BLOCK
+from gpu_ssl.errors import UsageError
+from gpu_ssl.runtime.interop import OnHost, copy_to_host, receive, to_numpy
+
+
+def take_embeddings(estimator: Any, X: Any, *, reset: bool) -> NDArray[np.float32] | Tensor:
+    """Return X (n, d) as embeddings (n, 1, 1, d), float32: a tensor where it lies on a GPU, else an array.
+
+    float32 is not copied, whether NumPy, torch, CuPy or another library with DLPack holds it.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+        Remembers the number of features.
+    X : array of shape (n, d)
+        Real numbers.
+    reset : bool
+        Whether it is to be fitted, and takes any number of features.
+
+    Raises
+    ------
+    UsageError, ValueError
+        If X holds something else.
+    """
+    if isinstance(X, np.ndarray) or not hasattr(X, "__dlpack__"):
+        array: NDArray[np.float32] = validate_data(estimator, X, dtype=np.float32, order="C", reset=reset)
+        return array.reshape(-1, 1, 1, array.shape[1])
+    tensor = receive(X)
+    if tensor.ndim != 2 or not len(tensor) or tensor.is_complex():
+        raise UsageError(
+            f"X must hold rows of real numbers, not {tensor.dtype} of shape {tuple(tensor.shape)}"
+        )
+    if reset:
+        estimator.n_features_in_ = tensor.shape[1]
+    elif tensor.shape[1] != estimator.n_features_in_:
+        raise UsageError(
+            f"X has {tensor.shape[1]} features, but {type(estimator).__name__} is expecting "
+            f"{estimator.n_features_in_} features as input"
+        )
+    rows = tensor.to(torch.float32).contiguous()
+    if not all(bool(block.isfinite().all()) for block in torch.split(rows, BLOCK)):
+        raise UsageError("X holds NaN or infinity")
+    images = rows.reshape(-1, 1, 1, rows.shape[1])
+    return to_numpy(images) if images.device.type == "cpu" else images
+
+
+def on_host(images: NDArray[Any] | Tensor) -> Any:
+    """Return what gives rows as NumPy does; of a tensor only those asked for are copied."""
+    return OnHost(images) if isinstance(images, Tensor) else images
+
+
+def labels_on_host(y: Any) -> Any:
+    """Return y, copied to the host where it is no array of NumPy but has DLPack."""
+    if isinstance(y, np.ndarray) or not hasattr(y, "__dlpack__"):
+        return y
+    return to_numpy(copy_to_host(receive(y)))
