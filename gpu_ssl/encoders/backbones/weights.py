@@ -1,33 +1,51 @@
 """Files of weights: found on the disk, or fetched."""
 
-import os
-import socket
-import sys
-from collections.abc import Mapping
+import hashlib
+import threading
+from collections.abc import Iterator
+from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
-from urllib.parse import urlsplit
-from urllib.request import getproxies
+from queue import Empty, Queue
+from typing import Any
+from urllib.request import Request, urlopen
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+import gpu_ssl
 from gpu_ssl.errors import GpuSslError, StorageError
 from gpu_ssl.runtime.cache import cache_folder, cache_folders
+from gpu_ssl.runtime.files import atomic_path
+from gpu_ssl.runtime.progress import SILENT, Progress
 
 KIND = "weights"
 """Folder of the cache."""
 
-PATIENCE = 3.0
+PATIENCE = 4.0
 """Seconds to wait for a server to answer, before weights count as out of reach."""
+
+SILENCE = 30.0
+"""Seconds that a server may fall silent for once it answers."""
+
+BLOCK_BYTES = 2**20
 
 
 class NoWeightsError(GpuSslError):
     """Weights that are not at hand and cannot be fetched; the message says what to do."""
 
 
+class _FetchError(Exception):
+    """Why a file did not come."""
+
+
 def find_or_fetch(
-    url: str, name: str, elsewhere: tuple[Path, ...] = (), sha256: str = "", *, fetch: bool = True
+    url: str,
+    name: str,
+    elsewhere: tuple[Path, ...] = (),
+    sha256: str = "",
+    *,
+    fetch: bool = True,
+    progress: Progress = SILENT,
 ) -> Path:
     """Return a file of weights.
 
@@ -43,11 +61,15 @@ def find_or_fetch(
         With what the SHA-256 of a fetched file begins, where that is known.
     fetch : bool
         Whether it may be fetched.
+    progress : Progress
+        Shows how far that is.
 
     Raises
     ------
     NoWeightsError
         If it is not at hand, and may or can not be fetched.
+    StorageError
+        If what is fetched cannot be written.
     """
     for path in (*(folder / name for folder in cache_folders(KIND)), *elsewhere):
         if path.is_file():
@@ -56,26 +78,71 @@ def find_or_fetch(
         raise NoWeightsError(f"the weights {name} are not on this machine")
     path = cache_folder(KIND) / name
     try:
-        _reach(url)
-        torch.hub.download_url_to_file(url, str(path), sha256 or None, progress=sys.stderr.isatty())
-    except (OSError, URLError, RuntimeError) as error:  # the last where the hash is another
-        reason = getattr(error, "reason", None) or error
+        _fetch(url, path, sha256, progress)
+    except _FetchError as error:
         raise NoWeightsError(
-            f"the weights {name} are not on this machine and cannot be fetched ({reason}); fetch {url} "
+            f"the weights {name} are not on this machine and cannot be fetched ({error}); fetch {url} "
             f"elsewhere, and save it as {path}"
         ) from error
     return path
 
 
-def _reach(url: str) -> None:
-    """Fail soon where there is no network, and not after the many tries of whoever fetches."""
-    parts = urlsplit(url)
-    if parts.hostname and parts.scheme not in getproxies() and not os.environ.get("ALL_PROXY"):
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        socket.create_connection((parts.hostname, port), PATIENCE).close()
+def _fetch(url: str, path: Path, sha256: str, progress: Progress) -> None:
+    digest, size = hashlib.sha256(), 0
+    with _answer(url) as response, atomic_path(path) as temporary:
+        whole = int(response.headers.get("Content-Length") or 0)
+        task = progress.task(f"Fetching {path.name} (MiB)", whole // BLOCK_BYTES + 1)
+        with temporary.open("wb") as file, task as advance:
+            for block in _blocks(response):
+                digest.update(block)
+                size += len(block)
+                file.write(block)
+                advance("", len(block) / BLOCK_BYTES)
+        if whole and size != whole:
+            raise _FetchError(f"it ended after {size:,} of {whole:,} bytes")
+        if not digest.hexdigest().startswith(sha256):
+            raise _FetchError(f"its SHA-256 does not begin with {sha256}, so it is not the published file")
 
 
-def read_weights(path: Path) -> Mapping[str, Tensor]:
+def _answer(url: str) -> Any:
+    """Return what a server answers, if it does so soon.
+
+    The limits of libraries are those of a single step; names are looked up, several addresses tried, and
+    proxies asked without an end.
+    """
+    outcome: Queue[Any] = Queue()
+
+    def ask() -> None:
+        request = Request(url, headers={"User-Agent": f"gpu-ssl/{gpu_ssl.__version__}"})
+        try:
+            outcome.put(urlopen(request, timeout=SILENCE))
+        except (OSError, HTTPException) as error:
+            outcome.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = outcome.get(timeout=PATIENCE)
+    except Empty:
+        raise _FetchError(f"no answer within {PATIENCE:g} seconds") from None
+    if isinstance(answer, Exception):
+        raise _FetchError(_reason(answer)) from answer
+    return answer
+
+
+def _blocks(response: Any) -> Iterator[bytes]:
+    try:
+        while block := response.read(BLOCK_BYTES):
+            yield block
+    except (OSError, HTTPException) as error:
+        raise _FetchError(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    reason = getattr(error, "reason", None) or error
+    return " ".join(str(reason).split()) or type(error).__name__
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a file that holds nothing else.
 
     Raises
@@ -84,7 +151,35 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
         If it is damaged, or holds something else.
     """
     try:
-        tensors: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        if not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+            raise TypeError("not all that it holds are tensors")
     except Exception as error:  # unpickling raises whatever it meets
-        raise StorageError(f"{path} holds no weights: {error}; delete it, and it is fetched anew") from error
+        raise StorageError(f"{path} holds no weights: {_first_line(error)}; {_ANEW}") from error
     return tensors
+
+
+def give(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Give a network the weights that were read from a file.
+
+    Raises
+    ------
+    StorageError
+        If they are another network's.
+    """
+    try:
+        network.load_state_dict(tensors)
+    except (RuntimeError, ValueError) as error:
+        raise not_its_weights(path, error) from error
+
+
+def not_its_weights(path: Path, error: Exception) -> StorageError:
+    """Return what tells that a file holds no weights of the network that it is named after."""
+    return StorageError(f"{path} does not hold the weights of this network: {_first_line(error)}; {_ANEW}")
+
+
+_ANEW = "delete it, and it is fetched anew"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(" .:")
