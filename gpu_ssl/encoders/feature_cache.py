@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 
 import gpu_ssl
+from gpu_ssl.data.decoding import BLOCK
 from gpu_ssl.encoders.encoder import Encoder, encode
+from gpu_ssl.errors import StorageError
 from gpu_ssl.runtime.cache import cache_folder, cache_folders, forget_old, mark_used
 from gpu_ssl.runtime.progress import Progress
 
@@ -27,8 +29,10 @@ if TYPE_CHECKING:
 KIND = "features"
 """Folder of the cache."""
 
-VERSION = 2
+VERSION = 3
 """Of what becomes of images; features of an earlier one are not taken."""
+
+ADVICE = "free some space, or name a cache elsewhere (`cache_dir`); what is done so far is kept"
 
 
 def features_of(encoder: Encoder, images: "TrainingImages", progress: Progress) -> Tensor:
@@ -44,6 +48,11 @@ def features_of(encoder: Encoder, images: "TrainingImages", progress: Progress) 
         The images.
     progress : Progress
         Shows how far it is.
+
+    Raises
+    ------
+    StorageError
+        If they cannot be written.
     """
     if not images.sha256:
         blocks = images.blocks(encoder.image_shape)
@@ -52,23 +61,34 @@ def features_of(encoder: Encoder, images: "TrainingImages", progress: Progress) 
     shape = len(images), encoder.width
     for folder in cache_folders(KIND):
         path = folder / name
-        if path.is_file() and path.stat().st_size == 4 * shape[0] * shape[1]:
+        if _is_whole(path, shape):
             mark_used(path)
             return _read(path, shape, images.device)
     folder = cache_folder(KIND)
     forget_old(folder)
-    unfinished = folder / f"{name}.part"
-    with _alone(unfinished) as file:
-        if not (folder / name).is_file():  # another process may have been at it
-            _append(file, encoder, images, progress)
-            unfinished.rename(folder / name)
-    return _read(folder / name, shape, images.device)
+    path, unfinished = folder / name, folder / f"{name}.part"
+    try:
+        with _alone(unfinished) as file:
+            if _is_whole(path, shape):  # another process was at it
+                unfinished.unlink(missing_ok=True)
+            else:
+                _append(file, encoder, images, progress)
+                unfinished.replace(path)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or error}; {ADVICE}") from error
+    return _read(path, shape, images.device)
+
+
+def _is_whole(path: Path, shape: tuple[int, int]) -> bool:
+    return path.is_file() and path.stat().st_size == 4 * shape[0] * shape[1]
 
 
 def _append(file: IO[bytes], encoder: Encoder, images: "TrainingImages", progress: Progress) -> None:
     """Add the features of those images to a file that it does not hold yet."""
     row = 4 * encoder.width
     done = min(os.fstat(file.fileno()).st_size // row, len(images))
+    if done < len(images):
+        done -= done % BLOCK  # The last bits of features may depend on what is in a block with an image.
     file.truncate(done * row)
     file.seek(done * row)
     with progress.task("encode", len(images)) as advance:
@@ -107,10 +127,11 @@ def _file_name(encoder: Encoder, images: "TrainingImages") -> str:
     for name, tensor in encoder.state_dict().items():
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(tensor.cpu().numpy()).data)
+    settings = {name: value for name, value in encoder.settings().items() if name != "why"}
     decided_by = {
         "gpu_ssl": gpu_ssl.__version__,
         "version": VERSION,
-        "encoder": [encoder.name, encoder.image_shape, encoder.settings()],
+        "encoder": [encoder.name.partition(":")[0], encoder.image_shape, settings],
         "state": digest.hexdigest(),
         "images": images.sha256,
         "shape": images.image_shape,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gpu_ssl import catalog
 from gpu_ssl.config import LearningConfig
+from gpu_ssl.data import decoding
 from gpu_ssl.data.embeddings import are_embeddings
 from gpu_ssl.data.preparation import Preparation
 from gpu_ssl.encoders.averaged import averaged
@@ -87,8 +88,8 @@ class TrainingImages:
         if self.originals is not None:
             yield from self.originals.blocks(shape, start)
             return
-        for first in range(start, len(self), BLOCK):
-            yield np.ascontiguousarray(self.pixels[first : first + BLOCK])
+        for first in range(start, len(self), decoding.BLOCK):
+            yield np.ascontiguousarray(self.pixels[first : first + decoding.BLOCK])
 
     def some_features(self, encoder: Encoder) -> Tensor:
         """Return the features of some of the images."""
