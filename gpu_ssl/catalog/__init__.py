@@ -48,10 +48,14 @@ def method(name: str) -> MethodSpec:
 
 def encoder(name: str) -> EncoderSpec:
     """Return the encoder of this name, which is not a sum."""
-    plain, colon, _ = name.partition(":")
+    plain, colon, variant = name.partition(":")
     found = _find("encoder", ENCODERS, plain)
     if colon and not found.variants:
         raise UsageError(f"the encoder {plain!r} is of one kind only; give {plain!r}, not {name!r}")
+    if colon and not variant:
+        raise UsageError(
+            f"the encoder {name!r} names nothing after the colon; give {plain!r} or {plain}:NAME"
+        )
     return found
 
 

@@ -217,7 +217,7 @@ def tell_skipped(count: int, lines: list[str]) -> None:
 
 def _tell(fitted: "Fit", output: Path) -> None:
     from gpu_ssl.data.summary import sizes
-    from gpu_ssl.report.card import expectation, warning
+    from gpu_ssl.report.card import encoder_of, expectation, warning
 
     record = fitted.record
     labelled = sum(record.n_labelled.values())
@@ -226,6 +226,8 @@ def _tell(fitted: "Fit", output: Path) -> None:
     if fitted.reused:
         click.echo(f"Not trained anew, as an earlier fit to these images did: {', '.join(fitted.reused)}")
     click.echo(f"Method: {catalog.title(record.chosen.method)}")
+    if (usual := catalog.method(record.chosen.method).encoder) and record.encoder["name"] != usual:
+        click.echo(f"Encoder: {encoder_of(record)}")
     if record.chosen.reason:
         click.echo(f"Chosen by cross-validation: {record.chosen.reason}")
     click.echo(f"On images like the labelled ones: {expectation(record)}")

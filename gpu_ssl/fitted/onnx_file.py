@@ -1,6 +1,7 @@
 """A fitted model as one ONNX graph: uint8 images of any size in; classes, probabilities and scores out."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -168,15 +169,19 @@ def export(model: FittedModel, record: ModelRecord, path: Path) -> None:
     whole = ModelGraph(model, resizes).eval()
     kind = torch.float32 if record.takes_embeddings else torch.uint8
     n = torch.export.Dim("n")
-    program = torch.onnx.export(
-        whole,
-        ([torch.zeros((2, *shape), dtype=kind) for shape in whole.shapes],),
-        dynamo=True,
-        dynamic_shapes=([{0: n} for _ in whole.shapes],),
-        input_names=[f"resized_{i}" for i in range(len(whole.shapes))] if resizes else [input_name(record)],
-        output_names=list(OUTPUTS),
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "# The axis name")  # is that of several inputs, as is meant
+        program = torch.onnx.export(
+            whole,
+            ([torch.zeros((2, *shape), dtype=kind) for shape in whole.shapes],),
+            dynamo=True,
+            dynamic_shapes=([{0: n} for _ in whole.shapes],),
+            input_names=[f"resized_{i}" for i in range(len(whole.shapes))]
+            if resizes
+            else [input_name(record)],
+            output_names=list(OUTPUTS),
+            verbose=False,
+        )
     assert program is not None  # as it is with dynamo
     graph = program.model_proto
     if resizes:

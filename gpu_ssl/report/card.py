@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -33,6 +34,9 @@ MANY_COPIES = 0.2
 SUSPECTS = "suspect-labels.csv"
 """File beside a model: labels that look wrong."""
 
+PRETRAINED = "pretrained"
+"""Encoder whose weights others have published."""
+
 CARD = "README.md"
 TITLE = "# A classifier of images into"
 
@@ -57,6 +61,18 @@ def expectation(record: ModelRecord) -> str:
     if worth < FEW:
         line += f"; {worth} are too few to rely on, label {enough} or more"
     return line
+
+
+def encoder_of(record: ModelRecord) -> str:
+    """Say which encoder it is, and of which pretrained network where its name leaves that open."""
+    taken = [own["backbone"] for name, own in _pretrained(record) if name == PRETRAINED]
+    return f"{record.encoder['name']}{f' ({taken[0]})' if taken else ''}"
+
+
+def _pretrained(record: ModelRecord) -> list[tuple[str, dict[str, Any]]]:
+    """Return name and settings of those parts of the encoder whose weights others have published."""
+    parts = [(part["name"], part["settings"]) for part in record.encoder["parts"]]
+    return [(name, settings) for name, settings in parts if name.partition(":")[0] == PRETRAINED]
 
 
 def _why_not_known(record: ModelRecord) -> str:
@@ -181,11 +197,15 @@ def _write_suspects(path: Path, suspects: Sequence[SuspectLabel]) -> None:
 def _card(record: ModelRecord) -> str:
     n_labelled = sum(record.n_labelled.values())
     more = "".join(f"- {line[0].upper()}{line[1:]}.\n" for line in notes(record))
+    more += "".join(
+        f"- The weights of {own['backbone']} are those of {own['source']}; licence: {own['licence']}.\n"
+        for _, own in _pretrained(record)
+    )
     return f"""{TITLE} {len(record.class_names)} classes
 
 Made by gpu-ssl {record.gpu_ssl} on {record.created} from {record.n_images:,} images,
 {n_labelled:,} of them with a label. Method: {catalog.title(record.chosen.method)}.{_why(record)}
-Encoder: {record.encoder["name"]}.
+Encoder: {encoder_of(record)}.
 
 - {_input(record)}.
 - What to expect on images like the labelled ones: {expectation(record)}.{_beside(record.estimate)}

@@ -110,6 +110,33 @@ def test_it_says_how_images_were_judged_and_how_many_would_do(method: str, of: i
     assert expectation(record).endswith(words)
 
 
+def test_weights_of_others_are_named_with_their_licence(tmp_path: Path) -> None:
+    """One line for each network; and the name of the encoder says which it is."""
+    parts = [
+        {"name": "hog", "settings": {}, "averaged": False},
+        {
+            "name": "pretrained",
+            "settings": {"backbone": "net_a", "why": "", "source": "https://a", "licence": "MIT"},
+            "averaged": False,
+        },
+        {
+            "name": "pretrained:net_b@96",
+            "settings": {"backbone": "net_b@96", "why": "", "source": "b.org", "licence": "none stated"},
+            "averaged": False,
+        },
+    ]
+    encoder = {"name": "hog+pretrained+pretrained:net_b@96", "image_shape": [3, 20, 30], "parts": parts}
+    write_card(tmp_path, RECORD.model_copy(update={"encoder": encoder}))
+    text = (tmp_path / "README.md").read_text()
+    assert "Encoder: hog+pretrained+pretrained:net_b@96 (net_a)." in text
+    assert [line for line in text.splitlines() if "weights" in line] == [
+        "- The weights of net_a are those of https://a; licence: MIT.",
+        "- The weights of net_b@96 are those of b.org; licence: none stated.",
+    ]
+    write_card(tmp_path, RECORD)
+    assert "weights" not in (tmp_path / "README.md").read_text()
+
+
 def test_where_a_class_has_one_label_nothing_is_promised(tmp_path: Path) -> None:
     single = RECORD.model_copy(update={"estimate": None, "n_labelled": {"cat": 1, "dog": 9}})
     assert expectation(single).startswith("accuracy not known: class 'cat' has a single labelled image")
