@@ -61,7 +61,9 @@ def test_weights_out_of_reach_are_one_line(pictures: Path, run_cli: RunCli, tmp_
     command = ("fit", "pictures", "--output", "model", "--method", "svm", "--encoder", "pretrained:resnet18")
     done = run_cli(*command, **environment)
     assert done.returncode == 1
-    assert done.stderr.startswith("gpu-ssl: error: its weights are not on this machine and cannot be fetched")
+    assert done.stderr.startswith(
+        "gpu-ssl: error: the weights resnet18-f37072fd.pth are not on this machine and cannot be"
+    )
     assert done.stderr.endswith(
         "; fetch https://download.pytorch.org/models/resnet18-f37072fd.pth elsewhere, and save it as "
         f"{tmp_path / 'c' / 'weights' / 'resnet18-f37072fd.pth'}\n"

@@ -458,8 +458,9 @@ def test_without_a_name_the_first_at_hand_is_taken_and_why_not_the_others() -> N
     backbone, why = load_backbone("", fetch=False)
     assert backbone.name == "efficientnet_lite0"
     assert why == (
-        "the first whose weights can be had; vit_small_patch14_dinov2.lvd142m@224: its weights are not on "
-        "this machine; efficientnet_b0: its weights are not on this machine"
+        "the first whose weights can be had; vit_small_patch14_dinov2.lvd142m@224: the weights "
+        "vit_small_patch14_dinov2.lvd142m.safetensors are not on this machine; efficientnet_b0: the weights "
+        "efficientnet_b0_rwightman-7f5810bc.pth are not on this machine"
     )
     assert usual_at_hand() == ("pretrained:efficientnet_lite0",)
 
@@ -544,7 +545,7 @@ def test_what_is_not_the_file_leaves_none(
     with pytest.raises(NoWeightsError) as told:
         find_or_fetch(f"{server}/{page}", "file.pth", sha256=sha256)
     assert str(told.value) == (
-        f"its weights are not on this machine and cannot be fetched ({reason}); fetch {server}/{page} "
+        f"the weights file.pth are not on this machine and cannot be fetched ({reason}); fetch {server}/{page} "
         f"elsewhere, and save it as {places / 'file.pth'}"
     )
     assert list(places.iterdir()) == []
@@ -635,6 +636,7 @@ def test_a_name_that_is_asked_for_names_url_and_place(places: Path, monkeypatch:
     backbone, why = load_backbone("")
     assert backbone.name == "efficientnet_lite0"
     assert why.count("no net") == 2
+    assert str(places) not in why  # it goes into the model, which may go to others
 
 
 def test_weights_that_come_are_loaded(

@@ -3,6 +3,7 @@
 import copy
 import errno
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -48,12 +49,14 @@ class Counted(Encoder):
         self.register_buffer("weight", torch.full((5,), weight))
         self.seen = 0
         self.most = 10**9
+        self.seconds = 0.0
         self._settings = {"backbone": "counted", "why": why}
 
     def forward(self, images: Tensor) -> Tensor:
         self.seen += len(images)
         if self.seen > self.most:
             raise KeyboardInterrupt
+        time.sleep(self.seconds)
         small = images.float().mean(dim=(2, 3))
         return torch.cat([small, small[:, :2] ** 2], dim=1) * self.weight
 
@@ -227,6 +230,7 @@ def _in_a_process(cache: str, answers: Any, start: Any) -> None:
     os.environ["GPU_SSL_CACHE_DIR"] = cache
     torch.set_num_threads(1)
     encoder = Counted()
+    encoder.seconds = 0.1  # so that they meet
     start.wait(60)
     features = features_of(encoder, training_images(), SILENT)
     answers.put((encoder.seen, features.numpy().tobytes()))

@@ -16,6 +16,7 @@ from sklearn.datasets import load_sample_images
 from torch import Tensor
 
 from gpu_ssl.config import FitConfig
+from gpu_ssl.data.collection import Reading
 from gpu_ssl.data.decoding import decode
 from gpu_ssl.data.own import UNLABELLED, OwnImages, load_own
 from gpu_ssl.data.stream import ImageStream
@@ -146,9 +147,9 @@ def test_images_reach_the_network_at_its_own_size(
     monkeypatch.setenv("GPU_SSL_CACHE_DIR", str(tmp_path / "cache"))
     honest, seen = Pretrained._features, []
 
-    def spied(self: Pretrained, some: Tensor) -> Tensor:
+    def spied(self: Pretrained, some: Tensor, precision: torch.dtype) -> Tensor:
         seen.append(some.clone())
-        return honest(self, some)
+        return honest(self, some, precision)
 
     monkeypatch.setattr(Pretrained, "_features", spied)
     fitted = fit(images, config("svm", NET), tmp_path / "checkpoint.json", SILENT)
@@ -359,10 +360,13 @@ def test_auto_leaves_it_alone_elsewhere(
 
 
 def test_auto_asks_for_it_where_images_are_large_and_in_colour(
-    images: OwnImages, at_hand: list[str], asked: list[str], tmp_path: Path
+    images: OwnImages, folder: Path, at_hand: list[str], asked: list[str], tmp_path: Path
 ) -> None:
     """As large as their files are, however small the model's own are; arrays are as they are."""
     ask(images, None, tmp_path)
+    assert NET in asked
+    asked.clear()
+    ask(load_own(folder, reading=Reading(image_size=32)), None, tmp_path)
     assert NET in asked
     asked.clear()
     ask(OwnImages(images.names, images.images, images.labels, images.class_names, {}), None, tmp_path)

