@@ -189,7 +189,8 @@ def _fit_encoders(
         keep({name: encoders[name] for name in shared if name not in reused}, images, config)
     training.ranks.part()
     for encoder in encoders.values():
-        encoder.precision = torch.float32  # See `FittedModel`; the scales in a sum follow from it, too.
+        if not encoder.own_shape:
+            encoder.precision = torch.float32  # See `FittedModel`; the scales in a sum follow from it, too.
     return fit_encoders([*parts, *names], images, training, encoders.values()), reused
 
 

@@ -545,8 +545,8 @@ def test_what_is_not_the_file_leaves_none(
     with pytest.raises(NoWeightsError) as told:
         find_or_fetch(f"{server}/{page}", "file.pth", sha256=sha256)
     assert str(told.value) == (
-        f"the weights file.pth are not on this machine and cannot be fetched ({reason}); fetch {server}/{page} "
-        f"elsewhere, and save it as {places / 'file.pth'}"
+        f"the weights file.pth are not on this machine and cannot be fetched ({reason}); "
+        f"fetch {server}/{page} elsewhere, and save it as {places / 'file.pth'}"
     )
     assert list(places.iterdir()) == []
 
