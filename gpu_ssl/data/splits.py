@@ -90,7 +90,7 @@ def labelled_indices(labels: NDArray[np.int64], n: int, seed: int, split: int) -
 
 
 def stratified_folds(
-    classes: NDArray[np.int64], seed: int, groups: NDArray[np.int64] | None = None
+    classes: NDArray[np.int64], seed: int, groups: NDArray[np.int64] | None = None, most: int = FOLDS
 ) -> list[Fold]:
     """Split labelled images so that no group lies on both sides, and models learn from every class.
 
@@ -107,11 +107,13 @@ def stratified_folds(
         Of the division.
     groups : ndarray of shape (n,), int64, optional
         Group of each image; left out, each is alone.
+    most : int
+        Number of folds, where there are images enough.
 
     Returns
     -------
     list of Fold
-        At most `FOLDS`, of the classes' numbers of groups divided as evenly as can be; none where fewer than
+        At most `most`, of the classes' numbers of groups divided as evenly as can be; none where fewer than
         two classes could be checked.
     """
     from sklearn.model_selection import StratifiedKFold
@@ -128,7 +130,7 @@ def stratified_folds(
     kinds = class_of[order][np.unique(group_of[order], return_index=True)[1]][divided]
     counts = np.bincount(kinds)
     kinds[counts[kinds] == 1] = counts.argmax()
-    n_folds = min(FOLDS, int(np.bincount(kinds)[kinds].min()))
+    n_folds = min(most, int(np.bincount(kinds)[kinds].min()))
     folds = []
     for _, part in StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(kinds, kinds):
         checked = np.isin(groups, divided[part])

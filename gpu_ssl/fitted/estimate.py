@@ -20,7 +20,6 @@ from gpu_ssl.fitted.calibration import (
     most_likely_first,
     reliability,
 )
-from gpu_ssl.fitted.near_copies import feature_encoder
 from gpu_ssl.fitted.records import ClassScores, Estimate
 from gpu_ssl.methods.auto import MOST_CLASSES
 from gpu_ssl.methods.method import Labelled, Options
@@ -110,8 +109,9 @@ def difficulty_weights(
 ) -> NDArray[np.float64] | float:
     """Weigh judged images, where not all labelled ones are, so that they are as hard as all of them.
 
-    A fifth of the images may by chance be easy, and confidences would be too high. How hard they are an SVM
-    tells, which costs seconds: it is to be right on the same share of these as of all (poststratification).
+    A third of the images may by chance be easy, and confidences would be too high. How hard they are an SVM
+    tells, on the features that the method's teacher has, which costs seconds: it is to be right on the same
+    share of these as of all (poststratification).
 
     Parameters
     ----------
@@ -126,10 +126,11 @@ def difficulty_weights(
         One for each judged image, or 1 where all are judged or the SVM cannot tell.
     """
     folds = stratified_folds(labelled.classes, options.seed, labelled.groups)
-    encoder = feature_encoder(view).name
-    all_judged = len(folds) == len(folds_of(labelled, options))
-    if all_judged or encoder not in view.encoders or labelled.n_classes > MANY_CLASSES:
+    all_judged = folds == [] or not options.spec.trains
+    if all_judged or not view.encoders or labelled.n_classes > MANY_CLASSES:
         return 1.0
+    teacher = options.teacher_name
+    encoder = teacher if teacher in view.encoders else next(iter(view.encoders))
     quick = Options("svm", encoder, options.svm, seed=options.seed)
     every = cross_validate(view, labelled, quick, folds)
     right = np.zeros(len(labelled.rows), dtype=bool)

@@ -41,7 +41,7 @@ class ClassScores(Record):
 class Estimate(Record):
     """What to expect of a model: labelled images are judged by models that did not see their labels.
 
-    `of` images were judged: all by cross-validation; of a method that trains networks a fifth, held out once.
+    `of` images were judged: all by cross-validation; of a method that trains networks a third, held out once.
     Images of one group (near copies, and what the user says) are not on both sides of a fold; only where
     `copies_apart` they are, since nothing could be judged otherwise. `low` and `high` bound the accuracy with
     95 % confidence: Wilson's interval for `independent` judgements, a group counting as one.

@@ -9,8 +9,9 @@ from gpu_ssl.data.splits import Fold, stratified_folds
 from gpu_ssl.methods.method import Labelled, Options, fit_method
 from gpu_ssl.methods.view import View
 
-FOLDS_OF_NETWORKS = 1
-"""Folds of a method that trains networks: it is judged on a fifth of the labelled images, by one training."""
+FOLDS_OF_NETWORKS = 3
+"""A method that trains networks is judged by one training, on one of so many folds. With five, chance decided
+whether probabilities were right (docs/experiments/own-images.md)."""
 
 ENOUGH = 500
 """Judgements that a comparison should rest on."""
@@ -34,8 +35,9 @@ class Judged(NamedTuple):
 
 def folds_of(labelled: Labelled, options: Options) -> list[Fold]:
     """Return the folds in which a method is judged; none where fewer than two classes could be checked."""
-    folds = stratified_folds(labelled.classes, options.seed, labelled.groups)
-    return folds[:FOLDS_OF_NETWORKS] if options.spec.trains else folds
+    if options.spec.trains:
+        return stratified_folds(labelled.classes, options.seed, labelled.groups, FOLDS_OF_NETWORKS)[:1]
+    return stratified_folds(labelled.classes, options.seed, labelled.groups)
 
 
 def folds_to_compare(folds: list[Fold], n_classes: int) -> list[Fold]:

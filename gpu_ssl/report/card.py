@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gpu_ssl import catalog
-from gpu_ssl.data.splits import FOLDS
 from gpu_ssl.fitted.records import Estimate, ModelRecord, SuspectLabel
+from gpu_ssl.methods.validation import FOLDS_OF_NETWORKS
 from gpu_ssl.report.confusion import confusion_figure
 from gpu_ssl.runtime.figures import new_figure
 from gpu_ssl.runtime.files import atomic_path, write_text
@@ -50,7 +50,7 @@ def expectation(record: ModelRecord) -> str:
     if estimate is None:
         return f"accuracy not known: {_why_not_known(record)}"
     held_out = catalog.method(record.chosen.method).trains
-    enough, how = (FOLDS * FEW, "held out once") if held_out else (FEW, "each left out in turn")
+    enough, how = (FOLDS_OF_NETWORKS * FEW, "held out once") if held_out else (FEW, "each left out in turn")
     line = (
         f"accuracy about {estimate.accuracy:.1%} (95 % interval {estimate.low:.1%} to "
         f"{estimate.high:.1%}), from {estimate.of} labelled images, {how}"

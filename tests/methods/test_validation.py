@@ -46,12 +46,12 @@ def test_every_fold_learns_from_every_class_and_each_label_is_checked_once(sizes
 
 
 def test_a_method_that_trains_networks_is_judged_once(digits: Dataset) -> None:
-    """On a fifth of the labelled images: each fold is a training."""
+    """On a third of the labelled images: each fold is a training."""
     labelled = choose(digits, 100)
     assert len(folds_of(labelled, Options("m1"))) == FOLDS == 5
     ((learn, check),) = folds_of(labelled, Options("consistency"))
-    assert FOLDS_OF_NETWORKS == 1
-    assert (len(learn), len(check)) == (80, 20)
+    assert FOLDS_OF_NETWORKS == 3
+    assert (len(learn), len(check)) == (66, 34)
     assert folds_of(labelled.take(np.array([0])), Options("m1")) == []
 
 

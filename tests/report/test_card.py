@@ -96,11 +96,11 @@ def test_a_method_that_was_asked_for_has_no_reason(tmp_path: Path) -> None:
         ("hybrid", 300, "from 300 labelled images, each left out in turn"),
         ("hybrid", 40, "each left out in turn; 40 are too few to rely on, label 100 or more"),
         ("consistency", 100, "from 100 labelled images, held out once"),
-        ("consistency", 40, "held out once; 40 are too few to rely on, label 500 or more"),
+        ("consistency", 40, "held out once; 40 are too few to rely on, label 300 or more"),
     ],
 )
 def test_it_says_how_images_were_judged_and_how_many_would_do(method: str, of: int, words: str) -> None:
-    """A method that trains networks is judged on a fifth of the labelled images, which is held out once."""
+    """A method that trains networks is judged on a third of the labelled images, which is held out once."""
     record = RECORD.model_copy(
         update={
             "chosen": ChoiceOfMethod(method=method),
