@@ -125,5 +125,5 @@ def test_a_model_of_the_toys_is_fitted_saved_and_loaded(
 def test_the_toys_are_offered_where_a_name_is_wrong() -> None:
     with pytest.raises(UsageError, match=r"allowed are m1, .*, rank-svc, means"):
         RunConfig.of(methods="mean")
-    with pytest.raises(UsageError, match=r"allowed are vae, .*, pretrained, profiles"):
+    with pytest.raises(UsageError, match=r"allowed are vae, .*, given, profiles"):
         RunConfig.of(encoder="profile")
