@@ -114,7 +114,7 @@ def fit(
         ranks.meet()
         training = Training(config, checkpoint, progress, ranks)
         encoders, reused = _fit_encoders(
-            config, to_learn, training, base, keep_encoders, _are_large_colours(images)
+            config, to_learn, training, base, keep_encoders, are_large_colours(images)
         )
         precision = resolve_precision(config.train.precision, device)
         here = None if placed is None else placed.to(device)
@@ -142,7 +142,8 @@ def _settled(config: FitConfig, are_embeddings: bool) -> FitConfig:
     return config.model_copy(update={"encoder": given.NAME, "effort": "quick"})
 
 
-def _are_large_colours(images: OwnImages) -> bool:
+def are_large_colours(images: OwnImages) -> bool:
+    """Return whether images may be photographs: in colour, and of more than `LARGE` pixels in their files."""
     channels, height, width = images.how.usual_shape or images.image_shape
     return channels == 3 and max(height, width) > LARGE
 
