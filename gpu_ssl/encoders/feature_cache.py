@@ -19,7 +19,7 @@ from torch import Tensor
 import gpu_ssl
 from gpu_ssl.data.decoding import BLOCK
 from gpu_ssl.encoders.encoder import Encoder, encode
-from gpu_ssl.errors import StorageError
+from gpu_ssl.errors import StorageError, TrainingError
 from gpu_ssl.runtime.cache import cache_folder, cache_folders, forget_old, mark_used
 from gpu_ssl.runtime.progress import Progress
 
@@ -38,7 +38,8 @@ ADVICE = "free some space, or name a cache elsewhere (`cache_dir`); what is done
 def features_of(encoder: Encoder, images: "TrainingImages", progress: Progress) -> Tensor:
     """Return the features of all images, (n, width), float32, on their device.
 
-    Those of images whose content has no hash are not kept.
+    Those of images whose content has no hash are not kept. On a CPU they are a map of the file, which may be
+    larger than memory; on a GPU those that are worked out stay there, column-major, and a copy is written.
 
     Parameters
     ----------
@@ -53,12 +54,16 @@ def features_of(encoder: Encoder, images: "TrainingImages", progress: Progress) 
     ------
     StorageError
         If they cannot be written.
+    TrainingError
+        If one is not a finite number.
     """
-    if not images.sha256:
-        blocks = images.blocks(encoder.image_shape)
-        return torch.cat([encode(encoder, torch.from_numpy(block).to(images.device)) for block in blocks])
-    name = _file_name(encoder, images)
     shape = len(images), encoder.width
+    if not images.sha256:
+        features = _empty(shape, images.device)
+        for start, block in _encoded(encoder, images, 0):
+            features[start : start + len(block)] = block
+        return features
+    name = _file_name(encoder, images)
     for folder in cache_folders(KIND):
         path = folder / name
         if _is_whole(path, shape):
@@ -67,35 +72,71 @@ def features_of(encoder: Encoder, images: "TrainingImages", progress: Progress) 
     folder = cache_folder(KIND)
     forget_old(folder)
     path, unfinished = folder / name, folder / f"{name}.part"
+    features = None if _maps(images.device) else _empty(shape, images.device)
     try:
         with _alone(unfinished) as file:
             if _is_whole(path, shape):  # another process was at it
                 unfinished.unlink(missing_ok=True)
+                features = None
             else:
-                _append(file, encoder, images, progress)
+                _append(file, encoder, images, progress, features)
                 unfinished.replace(path)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror or error}; {ADVICE}") from error
-    return _read(path, shape, images.device)
+    return _read(path, shape, images.device) if features is None else features
+
+
+def _maps(device: torch.device) -> bool:
+    """Whether features are a map of the file."""
+    return device.type == "cpu"
+
+
+def _empty(shape: tuple[int, int], device: torch.device) -> Tensor:
+    """Return room for features, column-major, which cuML takes without a copy."""
+    return torch.empty(shape[::-1], device=device).T
+
+
+def _encoded(encoder: Encoder, images: "TrainingImages", start: int) -> Iterator[tuple[int, Tensor]]:
+    """Give the features of the images from number `start` on in blocks, with the number of the first."""
+    for block in images.blocks(encoder.image_shape, start):
+        features = encode(encoder, torch.from_numpy(block).to(images.device))
+        if not bool(features.isfinite().all()):
+            raise TrainingError(
+                f"the encoder {encoder.name} gives features that are not finite numbers; try "
+                "`precision=float32`"
+            )
+        yield start, features
+        start += len(block)
 
 
 def _is_whole(path: Path, shape: tuple[int, int]) -> bool:
     return path.is_file() and path.stat().st_size == 4 * shape[0] * shape[1]
 
 
-def _append(file: IO[bytes], encoder: Encoder, images: "TrainingImages", progress: Progress) -> None:
-    """Add the features of those images to a file that it does not hold yet."""
+def _append(
+    file: IO[bytes],
+    encoder: Encoder,
+    images: "TrainingImages",
+    progress: Progress,
+    features: Tensor | None = None,
+) -> None:
+    """Add the features of those images to a file that it does not hold yet, and fill `features` with all."""
     row = 4 * encoder.width
     done = min(os.fstat(file.fileno()).st_size // row, len(images))
     if done < len(images):
         done -= done % BLOCK  # The last bits of features may depend on what is in a block with an image.
     file.truncate(done * row)
+    if features is not None:
+        file.seek(0)
+        known = np.frombuffer(file.read(done * row), np.float32).reshape(done, encoder.width)
+        features[:done] = torch.from_numpy(known.copy()).to(features.device)
     file.seek(done * row)
     with progress.task("encode", len(images)) as advance:
         advance("", done)
-        for block in images.blocks(encoder.image_shape, done):
-            features = encode(encoder, torch.from_numpy(block).to(images.device))
-            file.write(np.ascontiguousarray(features.cpu().numpy()).data)
+        for start, block in _encoded(encoder, images, done):
+            if features is not None:
+                features[start : start + len(block)] = block
+            file.write(np.ascontiguousarray(block.cpu().numpy()).data)
             file.flush()
             advance("", len(block))
 
@@ -116,7 +157,7 @@ def _alone(path: Path) -> Iterator[IO[bytes]]:
 def _read(path: Path, shape: tuple[int, int], device: torch.device) -> Tensor:
     # Copy on write: torch shares the memory of arrays that it may write to, and writes nothing.
     features = torch.from_numpy(np.memmap(path, np.float32, "c", shape=shape))
-    if device.type == "cpu":
+    if _maps(device):
         return features
     return features.to(device).T.contiguous().T  # column-major, which cuML takes without a copy
 

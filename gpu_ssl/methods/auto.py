@@ -45,6 +45,10 @@ MOST_CLASSES = 2000
 MOST_IMAGES = 10_000
 """Images that candidates are compared on, where there are more: a graph takes time with their square."""
 
+MOST_IN_GRAPH = 200_000
+"""Images of which a CPU makes a graph unasked. The time grows with the square: 40,000 of 64 features take 6
+seconds of one core, so this many 140, and a million an hour."""
+
 
 def choose(view: View, labelled: Labelled, options: Options) -> tuple[Options, Chosen]:
     """Return the options of the method to use, and why it is this one; see `methods.method`."""
@@ -64,14 +68,19 @@ def choose(view: View, labelled: Labelled, options: Options) -> tuple[Options, C
     def lead(one: str, other: str) -> float:
         return _lead(right[one], right[other], groups)
 
-    *_, svm, graph = candidates
-    favourite = graph if labelled.per_class < FEW else svm
+    favourite = next(
+        name
+        for name, own in reversed(candidates.items())
+        if (own.method == "graph") == (labelled.per_class < FEW and not _is_too_large(view))
+    )
     best = favourite
     for name in right:
         if lead(name, favourite) > AHEAD and _total(right[name]) > _total(right[best]):
             best = name
     shares = {name: float(correct[checked > 0].mean()) for name, correct in right.items()}
     reason = _figures(shares, int(np.count_nonzero(checked)))
+    if _is_too_large(view):
+        reason = f"{reason}; no graph of more than {MOST_IN_GRAPH:,} images, unless asked for"
     chosen = candidates[best]
     if options.effort == "best" and chosen.encoder == options.encoder:  # and not a pretrained network's
         # The graph can only mislead a network where labels are few and it counts for much.
@@ -92,7 +101,14 @@ def _candidates(view: View, options: Options) -> dict[str, Options]:
             for name in QUICK_ON_ENCODER:
                 own = dataclasses.replace(options, method=name, encoder=encoder)
                 candidates[f"{name} on {encoder}"] = own
+    if _is_too_large(view):
+        return {name: own for name, own in candidates.items() if own.method != "graph"}
     return candidates
+
+
+def _is_too_large(view: View) -> bool:
+    """Whether a graph of the images would take minutes or hours."""
+    return view.device.type == "cpu" and len(view) > MOST_IN_GRAPH
 
 
 def _figures(shares: dict[str, float], n: int) -> str:

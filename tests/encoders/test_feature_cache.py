@@ -21,7 +21,7 @@ from gpu_ssl.encoders.encoder import Encoder, encode
 from gpu_ssl.encoders.feature_cache import features_of
 from gpu_ssl.encoders.fitting import Training, TrainingImages, fit_encoders
 from gpu_ssl.encoders.pretrained import Pretrained, build
-from gpu_ssl.errors import StorageError, UsageError
+from gpu_ssl.errors import StorageError, TrainingError, UsageError
 from gpu_ssl.runtime.progress import SILENT
 from tests.encoders import CONFIG, CPU, photographs
 from tests.program import SERVER
@@ -345,6 +345,39 @@ def test_what_is_given_out_may_be_changed(kept: Path) -> None:
     features = features_of(encoder, training_images(), SILENT)
     features.zero_()
     assert torch.equal(features_of(encoder, training_images(), SILENT), expected)
+
+
+@pytest.mark.parametrize("done", [0, 1, 2])
+def test_on_a_gpu_what_is_worked_out_stays_there(
+    done: int, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what an interrupted fit has left comes from the file; column-major, which cuML takes as it is."""
+    expected = features_of(Counted(), training_images("other"), SILENT).clone()
+    monkeypatch.setattr(feature_cache, "_maps", lambda device: False)
+    encoder = Counted()
+    if done:
+        encoder.most = done * 64
+        with pytest.raises(KeyboardInterrupt):
+            features_of(encoder, training_images(), SILENT)
+    encoder.seen, encoder.most = 0, N
+    with monkeypatch.context() as within:
+        within.setattr(feature_cache, "_read", None)  # it would be called in vain
+        found = features_of(encoder, training_images(), SILENT)
+    assert encoder.seen == N - 64 * done
+    assert found.T.is_contiguous()
+    assert torch.equal(found, expected)
+    again = features_of(encoder, training_images(), SILENT)
+    assert encoder.seen == N - 64 * done
+    assert again.T.is_contiguous()
+    assert torch.equal(again, expected)
+
+
+@pytest.mark.parametrize("sha256", ["a", ""])
+def test_what_is_no_number_is_told_and_not_kept(sha256: str, kept: Path) -> None:
+    """Of a network that overflows in half the precision, say."""
+    with pytest.raises(TrainingError, match=r"pretrained:counted gives features that are not finite numbers"):
+        features_of(Counted(float("inf")), training_images(sha256), SILENT)
+    assert not list(kept.glob("*.f32"))
 
 
 def test_what_is_used_stays_and_what_is_not_is_forgotten(kept: Path) -> None:

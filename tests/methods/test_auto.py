@@ -321,6 +321,20 @@ def test_candidates_are_compared_on_some_of_very_many_images(
     assert len(fit_method(view, labelled, replace(OPTIONS, method=one.method)).predict(view)) == len(view)
 
 
+def test_no_graph_of_very_many_images_is_made_unasked(
+    view: View, judge: Callable[[Right], list[tuple[str, int]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU, where it would take hours; with few labels a class the favourite, too, is an SVM then."""
+    monkeypatch.setattr(auto, "MOST_IN_GRAPH", len(view) - 1)
+    asked = judge({"m1": first(20), "hybrid": first(20), "graph": first(30)})
+    options, chosen = choose(view, LABELLED, OPTIONS)
+    assert options.method == chosen.method == "hybrid"
+    assert "graph" not in {method for method, _ in asked} | set(chosen.shares)
+    assert f"no graph of more than {len(view) - 1:,} images, unless asked for" in chosen.reason
+    monkeypatch.setattr(auto, "MOST_IN_GRAPH", len(view))
+    assert choose(view, LABELLED, OPTIONS)[0].method == "graph"
+
+
 def test_a_choice_is_a_matter_of_the_seed_and_the_labels_alone(digits: Dataset, view: View) -> None:
     labelled = choose_labelled(digits, 50)
     one: Chosen = choose(view, labelled, OPTIONS)[1]
