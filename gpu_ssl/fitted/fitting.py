@@ -18,7 +18,6 @@ from gpu_ssl.encoders.averaged import plain
 from gpu_ssl.encoders.encoder import Encoder
 from gpu_ssl.encoders.fitting import Training, TrainingImages, fit_encoders
 from gpu_ssl.encoders.given import not_given
-from gpu_ssl.encoders.pretrained import usual_at_hand
 from gpu_ssl.encoders.vae import VAEEncoder
 from gpu_ssl.errors import DataError, UsageError
 from gpu_ssl.fitted.estimate import Suspect, judge, with_baseline
@@ -26,6 +25,7 @@ from gpu_ssl.fitted.kept_encoders import keep, load_kept
 from gpu_ssl.fitted.model import FittedModel
 from gpu_ssl.fitted.near_copies import find_groups
 from gpu_ssl.fitted.ood import fit_ood_score
+from gpu_ssl.fitted.pretrained_candidate import network_to_try
 from gpu_ssl.fitted.records import ChoiceOfMethod, ModelRecord, SuspectLabel
 from gpu_ssl.fitted.storage import describe_model
 from gpu_ssl.methods.method import (
@@ -48,9 +48,6 @@ from gpu_ssl.svm.backend import resolve_backend
 
 FEWEST = 8
 """Images: fewer make no VAE."""
-
-LARGE = 48
-"""Pixels of a side from which on images in colour may be photographs."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +110,9 @@ def fit(
         to_learn = TrainingImages(images.images, device, config.mirror, sha256, shard, images.originals)
         ranks.meet()
         training = Training(config, checkpoint, progress, ranks)
-        encoders, reused = _fit_encoders(
-            config, to_learn, training, base, keep_encoders, are_large_colours(images)
-        )
+        tries = chooses(catalog.method(config.method)) and not config.encoder and ranks.leads
+        networks = network_to_try(images, config, training, device, backend) if tries else ()
+        encoders, reused = _fit_encoders(config, to_learn, training, base, keep_encoders, networks)
         precision = resolve_precision(config.train.precision, device)
         here = None if placed is None else placed.to(device)
         view = View(images.images, encoders, backend, Stopwatch(device), config.mirror, precision, here)
@@ -142,32 +139,22 @@ def _settled(config: FitConfig, are_embeddings: bool) -> FitConfig:
     return config.model_copy(update={"encoder": given.NAME, "effort": "quick"})
 
 
-def are_large_colours(images: OwnImages) -> bool:
-    """Return whether images may be photographs: in colour, and of more than `LARGE` pixels in their files."""
-    channels, height, width = images.how.usual_shape or images.image_shape
-    return channels == 3 and max(height, width) > LARGE
-
-
 def _fit_encoders(
     config: FitConfig,
     images: TrainingImages,
     training: Training,
     base: tuple[FittedModel, ModelRecord] | None,
     keep_encoders: bool,
-    large_colours: bool,
+    networks: tuple[str, ...],
 ) -> tuple[dict[str, Encoder], tuple[str, ...]]:
     """Fit the encoders that the method needs: those that ranks share on all of them, the others on rank 0.
 
-    A method that chooses gets a pretrained network, too, where images are large and in colour.
-
-    Also return the names of those that need not be trained.
+    Those of pretrained `networks` come on top. Also return the names of those that need not be trained.
     """
     method = catalog.method(config.method)
     if config.encoder and not method.free:
         raise fixed_encoder(method, config.encoder)
-    names = encoders_of(method, config.encoder)
-    if chooses(method) and not config.encoder and large_colours:
-        names = (*names, *usual_at_hand())
+    names = (*encoders_of(method, config.encoder), *networks)
     parts = dict.fromkeys(part for name in names for part in catalog.encoder_parts(name))
     if images.image_shape[1] == 1:
         for_pictures = [part for part in parts if catalog.encoder(part).pictures]

@@ -10,9 +10,6 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from gpu_ssl.cli.fit import _tell_of_networks
-from gpu_ssl.config import FitConfig
-from gpu_ssl.data.own import OwnImages
 from tests.conftest import RunCli
 from tests.program import run_program
 
@@ -109,22 +106,3 @@ def test_the_experiment_takes_it_too(run_cli: RunCli) -> None:
     assert done.returncode == 0, done.stderr
     assert "SVM on the encoder asked for" in done.stdout
     assert "graph" in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("side", "at_hand", "told"), [(64, (), True), (64, ("pretrained:x",), False), (24, (), False)]
-)
-def test_whoever_has_photographs_and_no_network_is_told_how_to_get_one(
-    side: int,
-    at_hand: tuple[str, ...],
-    told: bool,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr("gpu_ssl.encoders.pretrained.usual_at_hand", lambda: at_hand)
-    pixels = np.zeros((4, 3, side, side), np.uint8)
-    images = OwnImages(tuple("0123"), pixels, np.array([0, 0, 1, 1]), ("a", "b"), {})
-    _tell_of_networks(images, FitConfig())
-    assert ("efficientnet-lite0" in capsys.readouterr().err) == told
-    _tell_of_networks(images, FitConfig(encoder="hog"))
-    assert capsys.readouterr().err == ""

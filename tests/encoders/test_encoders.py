@@ -122,7 +122,8 @@ def test_features_are_what_solvers_take_without_a_copy(kind: str, encoder: Encod
     """Of the width that is said, float32, column-major, and no part of a graph of gradients."""
     features = encode(encoder, some)
     assert encoder.width == WIDTHS[kind][encoder.name]
-    assert encoder.image_shape == ((3, 64, 64) if encoder.own_shape else tuple(some.shape[1:]))
+    channels, *sides = some.shape[1:]
+    assert encoder.image_shape == (channels, *((64, 64) if encoder.own_shape else sides))
     assert (features.shape, features.dtype) == ((60, encoder.width), torch.float32)
     assert features.stride() == (1, 60)
     assert not features.requires_grad
