@@ -50,9 +50,8 @@ def make(folder: Path, n: int) -> None:
     for number in range(n):
         source = sources[number % 2]
         width, height = (int(rng.uniform(0.4, 1) * side) for side in source.size)
-        left, top = (
-            int(rng.integers(0, whole - side + 1)) for whole, side in zip(source.size, (width, height))
-        )
+        left = int(rng.integers(0, source.width - width + 1))
+        top = int(rng.integers(0, source.height - height + 1))
         cut = source.crop((left, top, left + width, top + height)).resize(SIZE, Image.Resampling.BICUBIC)
         noisy = np.asarray(cut).astype(np.int16) + rng.integers(-12, 13, (SIZE[1], SIZE[0], 1))
         image = Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
