@@ -15,7 +15,11 @@ from gpu_ssl import OneVsOneSVC, experiment
 from gpu_ssl.catalog import METHODS, MethodSpec
 from gpu_ssl.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from gpu_ssl.data.image_set import Dataset
+from gpu_ssl.encoders import feature_cache
 from gpu_ssl.encoders.encoder import encode
+from gpu_ssl.encoders.feature_cache import features_of
+from gpu_ssl.encoders.fitting import TrainingImages
+from gpu_ssl.encoders.pretrained import build as build_pretrained
 from gpu_ssl.encoders.vae import VAEEncoder
 from gpu_ssl.graph.backend import graph_backend
 from gpu_ssl.graph.propagation import NeighbourGraph
@@ -164,6 +168,26 @@ def test_cupy_gets_the_same_memory(column_major: bool) -> None:
     assert array.flags.f_contiguous == column_major
     array += 1
     assert tensor.sum().item() == sum(range(24)) + 24
+
+
+def test_features_of_a_pretrained_network_stay_on_the_gpu_and_reach_cupy_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As latents do; only a copy goes into the cache, from where another fit takes it."""
+    monkeypatch.setenv("GPU_SSL_CACHE_DIR", str(tmp_path))
+    encoder = build_pretrained((3, 32, 32), {"backbone": "efficientnet_lite0@32", "why": ""}).cuda().eval()
+    pixels = np.random.default_rng(0).integers(0, 256, (150, 3, 40, 40), dtype=np.uint8)
+    images = TrainingImages(pixels, torch.device("cuda"), mirrored=False, sha256="pixels")
+    with monkeypatch.context() as within:
+        within.setattr(feature_cache, "_read", None)  # would be called in vain
+        features = features_of(encoder, images, Silent())
+    array = resolve_backend("cuml", resolve_device("cuda"))[0].receive(features)
+    assert array.data.ptr == features.data_ptr()
+    assert array.flags.f_contiguous
+    again = features_of(encoder, images, Silent())
+    assert again.is_cuda
+    assert again.T.is_contiguous()
+    assert torch.equal(again, features)
 
 
 def test_cupy_waits_for_work_on_a_side_stream_that_is_current() -> None:
