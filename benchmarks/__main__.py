@@ -28,6 +28,7 @@ from gpu_ssl.runtime.files import write_text
 CASES = {
     "recipe": ("benchmarks.recipe",),
     "svm": ("benchmarks.svm", "--device", "{device}"),
+    "cells": ("benchmarks.cells", "--device", "{device}"),
     "roofline": ("benchmarks.roofline", "--device", "{device}"),
     "phases": ("gpu_ssl", "bench", "--images", "10000,100000,1000000", "--labels", "100,1000,3000,60000"),
     "elbo": ("benchmarks.elbo",),

@@ -17,7 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gpu_ssl.bench.worker import MOST_BATCHED
 from gpu_ssl.config import RunConfig
 from gpu_ssl.data.loading import load_dataset
 from gpu_ssl.data.splits import labelled_indices
@@ -51,11 +52,13 @@ class Contender:
     """Who takes part: `prepare` brings points to where they are used, which is not timed.
 
     `fit` takes prepared points, labels and a gamma, and returns the function that predicts prepared points.
+    One that is slow on many points takes part up to `most` labels.
     """
 
     dtype: type[np.floating[Any]]
     prepare: Callable[[NDArray[Any]], Any]
     fit: Callable[[Any, NDArray[np.int64], float], Predict]
+    most: int = 10**9
 
 
 def scikit_learn(module: str, dtype: type[np.floating[Any]]) -> Contender:
@@ -88,19 +91,22 @@ def ours(backend: SVMBackend, device: torch.device, dtype: type[np.floating[Any]
 def contenders(device: str) -> dict[str, Contender]:
     """Return who takes part, by name."""
     host, _ = resolve_backend("sklearn", resolve_device("cpu"))
+    batched, _ = resolve_backend("batched", choice := resolve_device(device))
     cpu = torch.device("cpu")
     taking_part = {
         "scikit-learn float64": scikit_learn("sklearn.svm", np.float64),
         "gpu-ssl float32": ours(host, cpu, np.float32),
         "gpu-ssl float64": ours(host, cpu, np.float64),
     }
+    on_device = ours(batched, torch.device(choice.used), np.float32)
+    most = MOST_BATCHED[device]
+    taking_part[f"gpu-ssl batched float32, {device}"] = replace(on_device, most=most)
     if library_version("scikit-learn-intelex"):
         taking_part |= {
             "scikit-learn-intelex float32": scikit_learn("sklearnex.svm", np.float32),
             "scikit-learn-intelex float64": scikit_learn("sklearnex.svm", np.float64),
         }
     if device == "cuda":
-        choice = resolve_device("cuda")
         gpu, _ = resolve_backend("cuml", choice)
         taking_part["gpu-ssl cuML float32"] = ours(gpu, torch.device(choice.used), np.float32)
     return taking_part
@@ -134,6 +140,7 @@ def measure(
 ) -> dict[str, Any]:
     """Fit and score everyone in turn, `repeats` times; the first fit and score of each warms it up."""
     train, test, labels = data
+    taking_part = {name: who for name, who in taking_part.items() if n <= who.most}
     chosen = labelled_indices(labels, n, seed=0, split=0)
     points, own_labels = train[chosen], labels[chosen]
     gamma = scale_gamma(points)

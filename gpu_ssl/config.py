@@ -28,6 +28,7 @@ Effort = Literal["auto", "quick", "best"]
 """What the method ``auto`` may spend: seconds, or the training of a network."""
 
 ClassWeight = Literal["none", "balanced"]
+SVMBackendName = Literal["auto", "sklearn", "cuml", "batched"]
 
 LabelCount = int | Literal["full"]
 LabelCounts = tuple[LabelCount, ...] | Literal["all"]
@@ -218,7 +219,7 @@ class LearningConfig(Settings):
     svm: SVMConfig = SVMConfig()
     seed: int = Field(default=0, ge=0, lt=2**32)
     device: Annotated[str, AfterValidator(_device)] = "auto"
-    svm_backend: Literal["auto", "sklearn", "cuml"] = "auto"
+    svm_backend: SVMBackendName = "auto"
 
 
 class MethodConfig(LearningConfig):

@@ -11,7 +11,7 @@ from gpu_ssl.bench.records import BenchRecord
 from gpu_ssl.runtime.figures import new_figure
 from gpu_ssl.runtime.files import atomic_path
 
-GROWING = {"encode": "images", "fit": "labels", "score": "images"}
+GROWING = {"encode": "images", "fit": "labels", "fit batched": "labels", "score": "images"}
 """Phases that are measured at several sizes, and what their sizes are."""
 
 FORMATS = ("png", "svg")

@@ -9,8 +9,9 @@ from gpu_ssl.config import DataConfig, Settings
 from gpu_ssl.errors import UsageError
 from gpu_ssl.records import Record
 
-Phase = Literal["load", "upload", "train epoch", "encode", "handoff", "fit", "score"]
-"""What is timed. Sizes are images, but for ``fit``, whose sizes are labels."""
+Phase = Literal["load", "upload", "train epoch", "encode", "handoff", "fit", "fit batched", "score"]
+"""What is timed. Sizes are images, but for fits, whose sizes are labels: ``fit`` is by cuML on a GPU and by
+scikit-learn on a CPU, ``fit batched`` by the batched solver on the same device."""
 
 
 class BenchConfig(Settings):

@@ -41,6 +41,9 @@ WARM_UP_STEPS = 20
 SCORED_LABELS = 3000
 """Scoring is timed with the SVM of so many labels, or of the most labels below that were fitted."""
 
+MOST_BATCHED = {"cpu": 3000, "cuda": 60_000}
+"""Most labels that the batched solver is timed with: on a CPU more take it minutes."""
+
 NOISE = 8
 """Images beyond those there are, are copies with each intensity up to this much brighter or darker."""
 
@@ -117,13 +120,24 @@ def measure(config: BenchConfig, device_name: str) -> list[Sample]:
     encoded = encode(encoder, images)
     with probe.sample("handoff", len(dataset.train)):
         points = backend.receive(encoded)
-    test = backend.receive(encode(encoder, torch.from_numpy(dataset.test.images).to(device)))
-    model = _fit_all(probe, backend, dataset, points, test, config)
+    test = backend.receive(encode(encoder, _test_images(dataset, device)))
+    model = _fit_all(probe, backend, "fit", dataset, points, test, config)
+    few = config.model_copy(
+        update={"labels": tuple(n for n in config.labels if n <= MOST_BATCHED[device.type])}
+    )
+    if few.labels:
+        batched, _ = resolve_backend("batched", choice)
+        both = batched.receive(encoded), batched.receive(encode(encoder, _test_images(dataset, device)))
+        _fit_all(probe, batched, "fit batched", dataset, *both, few)
     for n, tensor in latents.items():
         own = backend.receive(tensor)
         with probe.sample("score", n):
             backend.to_host(model.predict(own))
     return probe.samples
+
+
+def _test_images(dataset: Dataset, device: torch.device) -> Tensor:
+    return torch.from_numpy(dataset.test.images).to(device)
 
 
 def _warmed_up_trainer(dataset: Dataset, images: Tensor, seed: int) -> Trainer:
@@ -156,7 +170,13 @@ def _encode_all(
 
 
 def _fit_all(
-    probe: Probe, backend: SVMBackend, dataset: Dataset, points: Array, test: Array, config: BenchConfig
+    probe: Probe,
+    backend: SVMBackend,
+    phase: Phase,
+    dataset: Dataset,
+    points: Array,
+    test: Array,
+    config: BenchConfig,
 ) -> OneVsOneModel:
     """Fit at every number of labels; return the model that scoring is timed with."""
     labels = dataset.train.labels
@@ -176,7 +196,7 @@ def _fit_all(
     for n in config.labels:
         rows = labelled_indices(labels, n, config.seed, split=0)
         own = take(rows)
-        with probe.sample("fit", n):
+        with probe.sample(phase, n):
             model = fit(rows, own)
         probe.with_accuracy(float(np.mean(backend.to_host(model.predict(test)) == dataset.test.labels)))
         if n <= SCORED_LABELS:

@@ -2,13 +2,13 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from gpu_ssl import catalog
 from gpu_ssl.cli.paths import GivenPath
-from gpu_ssl.config import ModelConfig, SVMConfig, TrainConfig
+from gpu_ssl.config import ModelConfig, SVMBackendName, SVMConfig, TrainConfig
 from gpu_ssl.runtime.cache import VARIABLE
 
 
@@ -58,10 +58,12 @@ DEVICE = click.option(
 SVM = click.option(
     "--svm",
     "svm_backend",
-    type=click.Choice(["auto", "sklearn", "cuml"]),
+    type=click.Choice(get_args(SVMBackendName)),
     default="auto",
     show_default=True,
-    help="SVM library.",
+    help="What solves the SVMs: auto (cuml where latents are on a GPU and cuML works, else sklearn), sklearn "
+    "(LIBSVM on the CPU), cuml (one pair of classes at a time on the GPU), or batched (LIBSVM's algorithm in "
+    "torch on any device, all pairs of all splits at once).",
 )
 SVM_C = click.option("--svm-c", type=float, help=f"Penalty C of the SVM.  [default: {SVMConfig().C:g}]")
 CLASS_WEIGHT = click.option(

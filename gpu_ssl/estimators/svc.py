@@ -12,11 +12,13 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
+from gpu_ssl.config import SVMBackendName
 from gpu_ssl.errors import UsageError
 from gpu_ssl.estimators.arrays import like, on_host
 from gpu_ssl.estimators.svc_parameters import check_parameters
 from gpu_ssl.runtime.arrays import Array
 from gpu_ssl.runtime.device import resolve_device
+from gpu_ssl.runtime.interop import receive
 from gpu_ssl.svm._sklearn import pack_coefficients
 from gpu_ssl.svm.backend import resolve_backend
 from gpu_ssl.svm.kernels import Kernel, KernelName, scale_gamma
@@ -28,8 +30,8 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """C-support vector classification, one-vs-one, on the GPU or the CPU, in place of scikit-learn's SVC.
 
     Every pair of classes is a binary problem, solved by cuML on the GPU or by scikit-learn's LIBSVM on the
-    CPU, several at a time. All pairs are scored together, from one kernel matrix. On a GPU the points never
-    come to the host.
+    CPU, several at a time, or all at once in torch (see `solver`). All pairs are scored together, from one
+    kernel matrix. On a GPU the points never come to the host.
 
     Parameters
     ----------
@@ -56,6 +58,8 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Most iterations of the solver for each pair; -1 for no limit.
     device : {"auto", "cpu", "cuda"}, default="auto"
         Where to compute. ``auto`` takes the GPU where cuML works, else the CPU; ``cuda`` never falls back.
+    solver : {"auto", "sklearn", "cuml", "batched"}, default="auto"
+        LIBSVM on the CPU, cuML on the GPU, or LIBSVM's algorithm in torch on either, for all pairs at once.
 
     Attributes
     ----------
@@ -120,6 +124,7 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         decision_function_shape: Literal["ovo", "ovr"] = "ovr",
         max_iter: int = -1,
         device: str = "auto",
+        solver: SVMBackendName = "auto",
     ) -> None:
         self.C = C
         self.kernel = kernel
@@ -132,6 +137,7 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.decision_function_shape = decision_function_shape
         self.max_iter = max_iter
         self.device = device
+        self.solver = solver
 
     def fit(self, X: Array, y: Array, sample_weight: Array | None = None) -> Self:
         """Fit one binary SVM for every pair of classes.
@@ -159,9 +165,8 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_parameters(self)
         self.device_ = resolve_device(self.device)
-        self._backend, self.backend_ = resolve_backend(
-            "cuml" if self.device.startswith("cuda") else "auto", self.device_
-        )
+        solver = "cuml" if self.solver == "auto" and self.device.startswith("cuda") else self.solver
+        self._backend, self.backend_ = resolve_backend(solver, self.device_)
         y = column_or_1d(on_host(y), warn=True)
         points, y = self._points(X, y)
         check_classification_targets(y)
@@ -251,8 +256,10 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _points(self, X: Array, *y: NDArray[Any]) -> Any:
         """Bring X to the backend as a checked float array; with y (when fitting), return both."""
         on_gpu = is_cupy_array(X) or (is_torch_array(X) and X.device.type == "cuda")
-        if on_gpu and self.backend_.used == "cuml":
+        if on_gpu and self.backend_.used != "sklearn":
             points = self._check_device_array(X.detach() if is_torch_array(X) else X, *y)
+            if self.backend_.used == "batched":
+                points = receive(points)
             points = self._backend.receive(points) if is_torch_array(points) else points
         else:
             checked = validate_data(
@@ -269,7 +276,7 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         index = getattr(place, "index", getattr(place, "id", 0))
         if index:
             raise UsageError(
-                f"X is on GPU {index}; cuML uses the first visible GPU alone (CUDA_VISIBLE_DEVICES)"
+                f"X is on GPU {index}; this estimator uses the first visible GPU alone (CUDA_VISIBLE_DEVICES)"
             )
         if points.ndim != 2 or 0 in points.shape:
             raise UsageError(f"X has shape {tuple(points.shape)}; (n_samples, n_features) is needed")

@@ -1,10 +1,11 @@
 """What the parameters of `OneVsOneSVC` may be."""
 
 import numbers
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
+from gpu_ssl.config import SVMBackendName
 from gpu_ssl.errors import UsageError
 from gpu_ssl.svm.kernels import KERNEL_NAMES
 
@@ -34,7 +35,11 @@ def check_parameters(svc: Any) -> None:
     number("coef0", -np.inf)
     if svc.gamma not in ("scale", "auto"):
         number("gamma", 0, strict=False)
-    for name, allowed in (("kernel", KERNEL_NAMES), ("decision_function_shape", ("ovr", "ovo"))):
+    for name, allowed in (
+        ("kernel", KERNEL_NAMES),
+        ("decision_function_shape", ("ovr", "ovo")),
+        ("solver", get_args(SVMBackendName)),
+    ):
         if getattr(svc, name) not in allowed:
             raise UsageError(f"{name}={getattr(svc, name)!r}: allowed are {', '.join(allowed)}")
     if svc.device not in ("auto", "cpu", "cuda", "cuda:0"):

@@ -26,3 +26,6 @@ class CumlGraphBackend:
     def sparse(self, values: Array, rows: Array, columns: Array, n: int) -> Sparse:
         """Make a CSR matrix; going through COO, CuPy sums what falls on the same place."""
         return cupyx.scipy.sparse.coo_matrix((values, (rows, columns)), shape=(n, n)).tocsr()
+
+
+make = CumlGraphBackend

@@ -30,3 +30,6 @@ class SklearnGraphBackend:
         from scipy.sparse import csr_matrix
 
         return csr_matrix((values, (rows, columns)), shape=(n, n))
+
+
+make = SklearnGraphBackend

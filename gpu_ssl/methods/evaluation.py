@@ -3,6 +3,7 @@
 No test label is read here.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from gpu_ssl.data.splits import labelled_indices
 from gpu_ssl.errors import StorageError
-from gpu_ssl.methods.method import Classifier, Labelled, Options, fit_method
+from gpu_ssl.methods.method import Classifier, Labelled, Options, fit_each
 from gpu_ssl.methods.view import View
 from gpu_ssl.runtime import tensor_file
 from gpu_ssl.runtime.progress import Advance
@@ -164,23 +165,32 @@ def predict_cells(
         Called with each fitted classifier.
     """
     predictions: Predictions = {}
-    for cell in cells:
-        bar = _CellProgress(advance, f"{cell.labels} labels, split {cell.split + 1}")
-        done = store.load(options.method, cell)
-        if done is None:
+    for count, group in itertools.groupby(cells, key=lambda cell: cell.labels):
+        bars = {
+            cell: _CellProgress(advance, f"{cell.labels} labels, split {cell.split + 1}") for cell in group
+        }
+        found = {cell: store.load(options.method, cell) for cell in bars}
+        missing = [cell for cell, prediction in found.items() if prediction is None]
+        choices, own = [], []
+        for cell in missing:
             rows = labelled_indices(labels, cell.labels, options.seed, cell.split)
-            own = replace(options, seed=cell_seed(options.seed, cell), advance=bar)
-            start = time.perf_counter()
-            classifier = fit_method(train, Labelled(rows, labels[rows]), own)
-            classes = classifier.predict(test)
-            seconds = time.perf_counter() - start
-            chosen = classifier.chosen
-            why = f"{chosen.method}: {chosen.reason}" if chosen else ""
-            done = Prediction(classes, seconds, why, classifier.curve)
-            keep(cell, classifier)
-            store.save(options.method, cell, done)
-        predictions.setdefault(cell.labels, []).append(done)
-        bar.finish()
+            choices.append(Labelled(rows, labels[rows]))
+            own.append(replace(options, seed=cell_seed(options.seed, cell), advance=bars[cell]))
+        fitted = fit_each(train, choices, own)  # begins with the first that is missing
+        for cell, bar in bars.items():
+            done = found[cell]
+            if done is None:
+                classifier, seconds = next(fitted)
+                start = time.perf_counter()
+                classes = classifier.predict(test)
+                seconds += time.perf_counter() - start
+                chosen = classifier.chosen
+                why = f"{chosen.method}: {chosen.reason}" if chosen else ""
+                done = Prediction(classes, seconds, why, classifier.curve)
+                keep(cell, classifier)
+                store.save(options.method, cell, done)
+            predictions.setdefault(count, []).append(done)
+            bar.finish()
     return predictions
 
 

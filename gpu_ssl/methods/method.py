@@ -7,10 +7,13 @@ The module of a method defines two functions::
 
 The first learns from the labelled images of a view, and may look at all others. The second makes the
 classifier anew of what `Classifier.tensors` and `Classifier.settings` returned. One that chooses among
-others defines ``choose(view, labelled, options) -> tuple[Options, Chosen]`` and no ``load``.
+others defines ``choose(view, labelled, options) -> tuple[Options, Chosen]`` and no ``load``. One whose work
+for several choices of labelled images can be done at once defines ``fit_all``, too; see `fit_each`.
 """
 
+import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -195,6 +198,29 @@ def fit_method(view: View, labelled: Labelled, options: Options) -> Classifier:
     """Fit the method that `options` names to the labelled images of a view."""
     classifier: Classifier = catalog.load_module(options.spec).fit(view, labelled, options)
     return classifier
+
+
+def fit_each(
+    view: View, choices: Sequence[Labelled], options: Sequence[Options]
+) -> Iterator[tuple[Classifier, float]]:
+    """Fit a method to several choices of labelled images of a view, at once where it and the SVMs can.
+
+    Yields
+    ------
+    tuple of (Classifier, float)
+        With the seconds that it took: an equal share of them all, where they are fitted at once.
+    """
+    module = catalog.load_module(options[0].spec)
+    if view.backend.at_once and hasattr(module, "fit_all"):
+        start = time.perf_counter()
+        classifiers = module.fit_all(view, choices, options)
+        share = (time.perf_counter() - start) / len(choices)
+        yield from ((classifier, share) for classifier in classifiers)
+        return
+    for labelled, own in zip(choices, options, strict=True):
+        start = time.perf_counter()
+        classifier = fit_method(view, labelled, own)
+        yield classifier, time.perf_counter() - start
 
 
 def chooses(method: MethodSpec) -> bool:

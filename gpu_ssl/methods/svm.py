@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,12 @@ from gpu_ssl.errors import UsageError
 from gpu_ssl.methods.method import Classifier, Labelled, Options, Saved
 from gpu_ssl.methods.view import View
 from gpu_ssl.runtime.arrays import Array
+from gpu_ssl.svm import one_vs_one
 from gpu_ssl.svm.backend import SVMBackend
 from gpu_ssl.svm.kernels import KERNEL_NAMES, Kernel, scale_gamma
 from gpu_ssl.svm.many_classes import ClassScores
 from gpu_ssl.svm.model import OneVsOneModel
-from gpu_ssl.svm.one_vs_one import fit_one_vs_one
+from gpu_ssl.svm.one_vs_one import Task
 from gpu_ssl.svm.pairs import Penalty
 
 ARRAYS = ("support", "support_vectors", "duals", "intercepts")
@@ -110,16 +111,30 @@ def fit_svm(
     UsageError
         If there are more than `MOST_CLASSES` classes.
     """
+    return fit_svms(config, backend, [points], [classes])[0]
+
+
+def fit_svms(
+    config: SVMConfig, backend: SVMBackend, points: Sequence[Array], classes: Sequence[NDArray[np.int64]]
+) -> list[OneVsOneModel]:
+    """Fit several SVMs, at once where the backend can; see `fit_svm`."""
+    tasks = []
+    for own, labels in zip(points, classes, strict=True):
+        n_classes = _checked_count(labels)
+        gamma = scale_gamma(own) if config.gamma == "scale" else config.gamma
+        weights = balanced_weights(labels) if config.class_weight == "balanced" else None
+        tasks.append(Task(own, labels, n_classes, Penalty(config.C, Kernel(gamma=gamma)), weights))
+    return one_vs_one.fit_all(backend, tasks)
+
+
+def _checked_count(classes: NDArray[np.int64]) -> int:
     n_classes = int(classes.max()) + 1
     if n_classes > MOST_CLASSES:
         raise UsageError(
             f"an SVM of {n_classes:,} classes would have {n_classes * (n_classes - 1) // 2:,} pairs, and "
             f"{MOST_CLASSES:,} classes are the most for it; take `method=graph`, which has no pairs"
         )
-    gamma = scale_gamma(points) if config.gamma == "scale" else config.gamma
-    penalty = Penalty(config.C, Kernel(gamma=gamma))
-    weights = balanced_weights(classes) if config.class_weight == "balanced" else None
-    return fit_one_vs_one(backend, points, classes, n_classes, penalty, weights)
+    return n_classes
 
 
 def balanced_weights(classes: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -137,6 +152,16 @@ def fit_on(
     with view.stopwatch.phase("fit"):
         model = fit_svm(options.svm, view.backend, points, labelled.classes)
     return SVMClassifier(options.method, encoder, model, view.backend, curve)
+
+
+def fit_all(view: View, choices: Sequence[Labelled], options: Sequence[Options]) -> list[SVMClassifier]:
+    """Fit SVMs to several choices of labelled images; see `methods.method`."""
+    own = options[0]
+    encoder = view.encoder(own.encoder_name)
+    points = [view.points(encoder, labelled.rows) for labelled in choices]
+    with view.stopwatch.phase("fit"):
+        models = fit_svms(own.svm, view.backend, points, [labelled.classes for labelled in choices])
+    return [SVMClassifier(own.method, encoder, model, view.backend) for model in models]
 
 
 def fit(view: View, labelled: Labelled, options: Options) -> SVMClassifier:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_ssl.data.splits import Fold, stratified_folds
-from gpu_ssl.methods.method import Labelled, Options, fit_method
+from gpu_ssl.methods.method import Labelled, Options, fit_each
 from gpu_ssl.methods.view import View
 
 FOLDS_OF_NETWORKS = 3
@@ -63,8 +63,8 @@ def cross_validate(view: View, labelled: Labelled, options: Options, folds: list
     positions, decisions, predicted = [], [], []
     pairwise = False
     view.remember(labelled.rows)
-    for learn, check in folds:
-        classifier = fit_method(view, labelled.take(learn), options)
+    fitted = fit_each(view, [labelled.take(learn) for learn, _ in folds], [options] * len(folds))
+    for (_, check), (classifier, _) in zip(folds, fitted, strict=True):
         left_out = view.subset(labelled.rows[check])
         positions.append(check)
         decisions.append(classifier.decisions(left_out))

@@ -106,3 +106,9 @@ def synchronize(device: torch.device) -> None:
     """Wait until all work queued on `device` is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return how much of a GPU's memory a new tensor may take: what is free, and what torch keeps unused."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

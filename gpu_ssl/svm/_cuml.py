@@ -33,6 +33,7 @@ from gpu_ssl.runtime.arrays import Array
 from gpu_ssl.svm._sklearn import ALONE, SklearnBackend
 from gpu_ssl.svm.pairs import (
     BinarySVM,
+    PairByPair,
     PairSolutions,
     Penalty,
     class_slices,
@@ -51,7 +52,7 @@ LARGEST_CACHE_MIB = 1024
 """cuML's default. It allocates the whole of its kernel cache in every fit, however few points there are."""
 
 
-class CumlBackend:
+class CumlBackend(PairByPair):
     """Fits on the first visible GPU; cuML 26.10 supports no other (its documentation, "Advanced Topics")."""
 
     name = "cuml"

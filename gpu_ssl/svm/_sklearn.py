@@ -16,6 +16,7 @@ from gpu_ssl.runtime import interop
 from gpu_ssl.svm.kernels import Kernel
 from gpu_ssl.svm.pairs import (
     BinarySVM,
+    PairByPair,
     PairSolutions,
     Penalty,
     class_slices,
@@ -42,7 +43,7 @@ more, matrices of the pairs, made by the threads that solve them, were slower at
 _FILTERS = threading.Lock()
 
 
-class SklearnBackend:
+class SklearnBackend(PairByPair):
     """Fits on the host.
 
     Both ways of going through the pairs solve the same problems with the points in the same order, so they

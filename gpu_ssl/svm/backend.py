@@ -1,19 +1,19 @@
 """The seam between the pipeline and whoever fits the SVMs, and the one place that chooses."""
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from gpu_ssl.errors import DeviceError
 from gpu_ssl.records import Choice
 from gpu_ssl.runtime.arrays import Array
-from gpu_ssl.svm._sklearn import SklearnBackend
-from gpu_ssl.svm.pairs import PairSolutions, Penalty
+from gpu_ssl.svm.pairs import PairSolutions, Penalty, Problem
 
 
 class SVMBackend(Protocol):
@@ -22,10 +22,13 @@ class SVMBackend(Protocol):
     Attributes
     ----------
     name : str
-        ``sklearn`` or ``cuml``.
+        ``sklearn``, ``cuml`` or ``batched``.
+    at_once : bool
+        Whether it solves several problems at once.
     """
 
     name: str
+    at_once: bool
 
     def receive(self, latents: Tensor) -> Array:
         """Take over latents of shape (n, d) from torch as an array of this backend's library."""
@@ -58,6 +61,9 @@ class SVMBackend(Protocol):
             With arrays on the device of `grouped`.
         """
 
+    def solve_all(self, problems: Sequence[Problem]) -> list[PairSolutions]:
+        """Solve several one-vs-one problems."""
+
 
 INSTALL = "on a machine with an NVIDIA GPU: pip install 'gpu-ssl[gpu]'"
 
@@ -86,13 +92,35 @@ def cuml_backend(device: str = "cuda:0") -> SVMBackend:
     return backend
 
 
+def sklearn_backend(device: str = "cpu") -> SVMBackend:
+    """Make scikit-learn's backend, which works on the host wherever latents lie."""
+    from gpu_ssl.svm._sklearn import SklearnBackend
+
+    return SklearnBackend()
+
+
+def batched_backend(device: str = "cpu") -> SVMBackend:
+    """Make the backend that solves all pairs as one batch in torch, for arrays on `device`."""
+    from gpu_ssl.svm._batched import BatchedBackend
+
+    return BatchedBackend(torch.device(device))
+
+
+BACKENDS: dict[str, Callable[[str], SVMBackend]] = {
+    "sklearn": sklearn_backend,
+    "cuml": cuml_backend,
+    "batched": batched_backend,
+}
+"""What makes each backend, given the device that latents are on; nothing is imported before."""
+
+
 def resolve_backend(requested: str, device: Choice) -> tuple[SVMBackend, Choice]:
     """Decide once who fits the SVMs.
 
     Parameters
     ----------
     requested : str
-        ``auto``, ``sklearn`` or ``cuml``. Only ``auto`` may fall back.
+        ``auto``, or one of `BACKENDS`. Only ``auto`` may fall back.
     device : Choice
         The device the latents are on.
 
@@ -105,17 +133,17 @@ def resolve_backend(requested: str, device: Choice) -> tuple[SVMBackend, Choice]
     def chosen(used: str, reason: str) -> Choice:
         return Choice(requested=requested, used=used, reason=reason)
 
-    if requested == "sklearn":
-        return SklearnBackend(), chosen("sklearn", "asked for")
+    if requested in ("sklearn", "batched"):
+        return BACKENDS[requested](device.used), chosen(requested, "asked for")
     if device.used == "cpu":
         if requested == "cuml":
             raise DeviceError(
                 f"`svm=cuml` needs a CUDA device, and the device is cpu ({device.reason}); {INSTALL}"
             )
-        return SklearnBackend(), chosen("sklearn", "the latents are on the CPU")
+        return sklearn_backend(), chosen("sklearn", "the latents are on the CPU")
     try:
         return cuml_backend(device.used), chosen("cuml", f"the latents are on {device.used}")
     except DeviceError as problem:
         if requested == "cuml":
             raise DeviceError(f"`svm=cuml`: {problem}") from problem
-        return SklearnBackend(), chosen("sklearn", f"{problem}; the latents are copied to the host")
+        return sklearn_backend(), chosen("sklearn", f"{problem}; the latents are copied to the host")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 from gpu_ssl.runtime.arrays import Array
 
@@ -37,15 +37,18 @@ class Kernel:
     coef0: float = 0.0
 
     def against(self, vectors: Array) -> Callable[[Array], Array]:
-        """Return the function from points (n, d) to their kernel matrix (n, m) with `vectors` (m, d)."""
+        """Return the function from points (n, d) to their kernel matrix (n, m) with `vectors` (m, d).
+
+        All three may have further axes in front: of many problems, each with points of its own.
+        """
         if self.name == "rbf":
             return _rbf(vectors, self.gamma)
-        transposed = vectors.T
+        xp = array_namespace(vectors)
+        transposed = xp.matrix_transpose(vectors)
         if self.name == "linear":
             return lambda points: points @ transposed
         if self.name == "poly":
             return lambda points: (self.gamma * (points @ transposed) + self.coef0) ** self.degree
-        xp = array_namespace(vectors)
         return lambda points: xp.tanh(self.gamma * (points @ transposed) + self.coef0)
 
 
@@ -59,18 +62,16 @@ def _rbf(vectors: Array, gamma: float) -> Callable[[Array], Array]:
     """
     xp = array_namespace(vectors)
 
-    def ones(n: int) -> Array:
-        return xp.ones((n, 1), dtype=vectors.dtype, device=device(vectors))
-
-    centre = xp.mean(vectors, axis=0)
+    centre = xp.mean(vectors, axis=-2, keepdims=True)
     centred = vectors - centre
-    squares = xp.sum(centred * centred, axis=1)[:, None]
-    augmented = xp.concat([2 * gamma * centred, -gamma * ones(vectors.shape[0]), -gamma * squares], axis=1).T
+    squares = xp.sum(centred * centred, axis=-1, keepdims=True)
+    parts = [2 * gamma * centred, -gamma * xp.ones_like(squares), -gamma * squares]
+    augmented = xp.matrix_transpose(xp.concat(parts, axis=-1))
 
     def matrix(points: Array) -> Array:
         block = points - centre
-        lengths = xp.sum(block * block, axis=1)[:, None]
-        return xp.exp(xp.concat([block, lengths, ones(points.shape[0])], axis=1) @ augmented)
+        lengths = xp.sum(block * block, axis=-1, keepdims=True)
+        return xp.exp(xp.concat([block, lengths, xp.ones_like(lengths)], axis=-1) @ augmented)
 
     return matrix
 

@@ -2,18 +2,27 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
 
 from gpu_ssl.errors import UsageError
 from gpu_ssl.runtime.arrays import Array
 from gpu_ssl.svm.backend import SVMBackend
 from gpu_ssl.svm.model import OneVsOneModel
-from gpu_ssl.svm.pairs import PairSolutions, Penalty, class_slices
+from gpu_ssl.svm.pairs import PairSolutions, Penalty, Problem, class_slices
+
+
+class Task(NamedTuple):
+    """Points (n, d) with labels (n,), 0 to n_classes - 1, and what to solve; see `fit_one_vs_one`."""
+
+    points: Array
+    labels: NDArray[np.int64]
+    n_classes: int
+    penalty: Penalty
+    weights: NDArray[np.float64] | None = None
 
 
 def fit_one_vs_one(
@@ -52,6 +61,22 @@ def fit_one_vs_one(
     UsageError
         If a class has no point of positive weight.
     """
+    return fit_all(backend, [Task(points, labels, n_classes, penalty, weights)])[0]
+
+
+def fit_all(backend: SVMBackend, tasks: Sequence[Task]) -> list[OneVsOneModel]:
+    """Fit several models, at once where the backend can; see `fit_one_vs_one`."""
+    indices, problems = zip(*map(_grouped, tasks), strict=True)
+    models = []
+    for index, problem, solutions in zip(indices, problems, backend.solve_all(problems), strict=True):
+        _warn_of_unconverged(solutions.n_iter, problem.penalty)
+        models.append(_model(solutions, problem.grouped, index, problem.sizes, problem.penalty))
+    return models
+
+
+def _grouped(task: Task) -> tuple[Array, Problem]:
+    """Group the points that take part by class; return their positions and the problem."""
+    labels, weights, n_classes = task.labels, task.weights, task.n_classes
     taking_part = np.arange(len(labels)) if weights is None else np.flatnonzero(weights > 0)
     # Grouped by class, each class is a slice; and it is the order in which LIBSVM lists support vectors.
     rows = taking_part[np.argsort(labels[taking_part], kind="stable")]
@@ -61,24 +86,23 @@ def fit_one_vs_one(
             f"class {int(np.flatnonzero(sizes == 0)[0])} has no labelled point (of positive weight), and "
             f"every class from 0 to {n_classes - 1} needs one; label one, or leave that class out"
         )
-    xp = array_namespace(points)
-    index = xp.asarray(rows, device=device(points))
-    grouped = xp.take(points, index, axis=0)
-    solutions = backend.solve_pairs(
-        grouped, sizes.tolist(), penalty, None if weights is None else weights[rows]
-    )
-    _warn_of_unconverged(solutions.n_iter, penalty)
-    return _model(solutions, grouped, index, sizes.tolist(), penalty)
+    xp = array_namespace(task.points)
+    index = xp.asarray(rows, device=device(task.points))
+    grouped = xp.take(task.points, index, axis=0)
+    own = None if weights is None else weights[rows]
+    return index, Problem(grouped, sizes.tolist(), task.penalty, own)
 
 
 def _warn_of_unconverged(n_iter: NDArray[np.integer[Any]], penalty: Penalty) -> None:
     stopped = int((n_iter >= penalty.max_iter).sum())
     if penalty.max_iter >= 0 and stopped:
+        from sklearn.exceptions import ConvergenceWarning
+
         warnings.warn(
             f"the solver stopped before it converged in {stopped} of {len(n_iter)} pairs of classes "
             f"(max_iter={penalty.max_iter}, tol={penalty.tol:g}); give it more iterations, or scale the data",
             ConvergenceWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

@@ -49,6 +49,31 @@ class Penalty:
     max_iter: int = -1
 
 
+class Problem(NamedTuple):
+    """A one-vs-one problem; see `svm.backend.SVMBackend.solve_pairs` for its parts."""
+
+    grouped: Array
+    sizes: Sequence[int]
+    penalty: Penalty
+    weights: NDArray[np.float64] | None
+
+
+class PairByPair:
+    """A backend that goes through problems one by one."""
+
+    at_once = False
+
+    def solve_pairs(
+        self, grouped: Array, sizes: Sequence[int], penalty: Penalty, weights: NDArray[np.float64] | None
+    ) -> "PairSolutions":
+        """Solve the binary problem of every pair; see `svm.backend.SVMBackend`."""
+        raise NotImplementedError
+
+    def solve_all(self, problems: Sequence[Problem]) -> list["PairSolutions"]:
+        """Solve several one-vs-one problems."""
+        return [self.solve_pairs(*problem) for problem in problems]
+
+
 class BinarySVM(NamedTuple):
     """The solution of one pair (i, j): positive decision values are for class j.
 

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gpu_ssl.runtime.recording import Recording, record
+
 
 class Replay:
     """Does the same work on one batch after another, as a CUDA graph from the second on if it `records`.
@@ -17,6 +19,8 @@ class Replay:
     The first time it is done piece by piece: that makes the momenta, and libraries choose their kernels. What
     the work reads and writes besides its arguments (weights, momenta, gradients) must stay where it is, and
     nothing in it may wait for the GPU.
+
+    Where it cannot be recorded, a warning says so, and it is done piece by piece for good.
 
     Parameters
     ----------
@@ -33,12 +37,12 @@ class Replay:
     def forget(self) -> None:
         """Begin anew: the weights or momenta are not where they were."""
         self._begun = False
-        self._graph: torch.cuda.CUDAGraph | None = None
+        self._recording: Recording | None = None
 
     @property
     def recorded(self) -> bool:
         """Whether there is a graph."""
-        return self._graph is not None
+        return self._recording is not None
 
     def __call__(self, work: Callable[..., Any], inputs: Sequence[Tensor], numbers: Sequence[float]) -> Any:
         """Do `work`, and return what it returns, which the next call may overwrite.
@@ -53,28 +57,19 @@ class Replay:
         numbers : sequence of float
             What else does, such as learning rates.
         """
-        if not (self.records and self._begun):
+        if self.records and self._begun and self._recording is None:
+            self._recording = self._record(work, inputs, len(numbers))
+            self.records = self._recording is not None
+        if self._recording is None:
             self._begun = True
             return work(*inputs, *numbers)
-        if self._graph is None:
-            self._graph = self._record(work, inputs, len(numbers))
         for place, value in zip(self._inputs, inputs, strict=True):
             place.copy_(value)
         self._numbers.copy_(torch.tensor(numbers).pin_memory(), non_blocking=True)
-        self._graph.replay()
-        return self._result
+        self._recording.replay()
+        return self._recording.result
 
-    def _record(self, work: Callable[..., Any], inputs: Sequence[Tensor], n: int) -> torch.cuda.CUDAGraph:
+    def _record(self, work: Callable[..., Any], inputs: Sequence[Tensor], n: int) -> Recording | None:
         self._inputs = [torch.empty_like(value) for value in inputs]
         self._numbers = torch.zeros(n, device=inputs[0].device)
-        graph = torch.cuda.CUDAGraph()
-        graph.register_generator_state(self._generator)
-        device = inputs[0].device
-        # torch's own stream for recording is on the first GPU. Another thread may read images meanwhile.
-        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        with (
-            torch.cuda.device(device),
-            torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"),
-        ):
-            self._result = work(*self._inputs, *self._numbers.unbind())
-        return graph
+        return record(lambda: work(*self._inputs, *self._numbers.unbind()), inputs[0].device, self._generator)

@@ -25,13 +25,17 @@ def test_every_phase_is_measured_at_every_size() -> None:
         ("handoff", 1347),
         ("fit", 20),
         ("fit", 200),
+        ("fit batched", 20),
+        ("fit batched", 200),
         ("score", 50),
         ("score", 3000),
     ]
     assert all(s.seconds > 0 for s in samples)
     accuracies = {s.size: s.accuracy for s in samples if s.phase == "fit"}
     assert accuracies[200] > accuracies[20] > 0.3  # type: ignore[operator]
-    assert {s.accuracy for s in samples if s.phase != "fit"} == {None}
+    batched = {s.size: s.accuracy for s in samples if s.phase == "fit batched"}
+    assert batched == pytest.approx(accuracies, abs=0.01)
+    assert {s.accuracy for s in samples if not s.phase.startswith("fit")} == {None}
 
 
 def test_a_sample_tells_the_time_and_the_memory_of_its_block_alone() -> None:

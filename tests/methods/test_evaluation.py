@@ -15,6 +15,7 @@ from gpu_ssl.data.splits import labelled_indices
 from gpu_ssl.encoders.encoder import Encoder
 from gpu_ssl.errors import StorageError
 from gpu_ssl.methods import evaluation
+from gpu_ssl.methods import method as method_module
 from gpu_ssl.methods.evaluation import Cell, Predictions, Store, cell_seed, cells_of_run, predict_cells
 from gpu_ssl.methods.method import Chosen, Classifier, Labelled, Options
 from gpu_ssl.methods.view import View
@@ -164,7 +165,7 @@ def counted(
     digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[Counts, list[Cell], Store], Predictions]:
     def run(method: Counts, cells: list[Cell], store: Store, advance: Any = silent) -> Predictions:
-        monkeypatch.setattr(evaluation, "fit_method", method.fit_method)
+        monkeypatch.setattr(method_module, "fit_method", method.fit_method)
         view = view_of(digits.train.images)
         labels = digits.train.labels
         return predict_cells(view, labels, view, cells, Options("m1"), advance, store, forget)

@@ -176,10 +176,10 @@ PLANTS: list[tuple[Any, str, Callable[..., Any], str, str]] = [
     ),
     (
         svm_module,
-        "fit_svm",
-        svm_module.fit_svm,
-        "fit_one_vs_one(backend, points",
-        "fit_one_vs_one(backend, np.asarray(points)",
+        "fit_svms",
+        svm_module.fit_svms,
+        "Task(own, labels",
+        "Task(np.asarray(own), labels",
     ),
     (
         GraphClassifier,

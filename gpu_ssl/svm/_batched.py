@@ -1,0 +1,200 @@
+"""All pairs of classes, of several choices of labelled points if need be, as one batch on the points' device.
+
+cuML solves one pair after the other, each in some milliseconds whatever its size; here one step of all of
+them is one set of kernels (see `svm.smo`). Nothing comes to the host but whether the problems have converged.
+
+Problems of like size are padded to the largest of them and solved together, as many as fit in a part of the
+memory. Where the kernel matrix of a single one does not fit, its rows are worked out as they are needed.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gpu_ssl.runtime import interop
+from gpu_ssl.runtime.device import free_bytes
+from gpu_ssl.svm.kernels import Kernel
+from gpu_ssl.svm.pairs import PairSolutions, Penalty, Problem
+from gpu_ssl.svm.smo import Rows, Solver
+
+HOST_BYTES = 2**29
+"""Memory that the problems of a batch may take on a CPU."""
+
+DEVICE_SHARE = 0.5
+"""Part of a GPU's free memory that they may take there."""
+
+STATE = 12
+"""Numbers of float64 a point that the solver holds at a time."""
+
+
+class BatchedBackend:
+    """Solves pairs on tensors, wherever they lie.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where to.
+    room : int, optional
+        Bytes that a batch may take, in place of `HOST_BYTES` or of what is free.
+    """
+
+    name = "batched"
+    at_once = True
+
+    def __init__(self, device: torch.device, room: int | None = None) -> None:
+        self.device, self._room = device, room
+
+    @property
+    def room(self) -> int:
+        """Bytes that a batch may take."""
+        if self._room is not None:
+            return self._room
+        return int(DEVICE_SHARE * free_bytes(self.device)) if self.device.type == "cuda" else HOST_BYTES
+
+    def receive(self, latents: Tensor) -> Tensor:
+        """Return the latents themselves."""
+        return latents.detach()
+
+    def from_host(self, array: NDArray[Any]) -> Tensor:
+        """Copy an array to the device; on a CPU view it."""
+        return interop.borrow(np.ascontiguousarray(array)).to(self.device)
+
+    def to_host(self, array: Tensor) -> NDArray[Any]:
+        """Copy a tensor to the host; view one that is there."""
+        return interop.to_numpy(interop.copy_to_host(array))
+
+    def solve_pairs(
+        self, grouped: Tensor, sizes: Sequence[int], penalty: Penalty, weights: NDArray[np.float64] | None
+    ) -> PairSolutions:
+        """Solve the binary problem of every pair; see `svm.backend.SVMBackend`."""
+        return self.solve_all([Problem(grouped, sizes, penalty, weights)])[0]
+
+    def solve_all(self, problems: Sequence[Problem]) -> list[PairSolutions]:
+        """Solve several one-vs-one problems, whose penalties may differ in C and the kernel's gamma alone."""
+        pairs = _Pairs(problems)
+        kernel, penalty = pairs.kernel, pairs.penalty
+        duals = torch.zeros(len(pairs.points) * pairs.width, dtype=torch.float64, device=self.device)
+        constants = torch.zeros(len(pairs.sizes), dtype=torch.float64, device=self.device)
+        n_iter = torch.zeros(len(pairs.sizes), dtype=torch.int64, device=self.device)
+        room = self.room
+        for chosen, fits in _batches(pairs.sizes, pairs.points.shape[1], room):
+            batch = pairs.take(chosen)
+            points = pairs.points[batch.members]
+            if fits:
+                rows, diagonal = _all_values(points, kernel)
+            else:
+                rows, diagonal = _values_on_demand(points[0], kernel)
+            solver = Solver(rows, diagonal, batch.y, batch.C, penalty.tol, penalty.max_iter)
+            solved = solver.solve(as_graph=self.device.type == "cuda")
+            # Padding adds 0 to the first point.
+            duals.scatter_add_(0, batch.places.flatten(), solved.b.abs().flatten())
+            at = torch.from_numpy(chosen).to(self.device)
+            constants[at], n_iter[at] = -solved.constants, solved.n_iter
+        return pairs.apart(duals.reshape(-1, pairs.width), constants, n_iter.cpu().numpy())
+
+
+class _Batch(NamedTuple):
+    """Some pairs, padded to N points: rows of the points, labels, penalties, and places of duals, (B, N)."""
+
+    members: Tensor
+    y: Tensor
+    C: Tensor
+    places: Tensor
+
+
+class _Pairs:
+    """The pairs of all problems, one after the other, over the points of all of them."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = problems
+        self.penalty = problems[0].penalty
+        # Points times the root of gamma make kernels whose gamma is 1, the same for all problems.
+        self.kernel = dataclasses.replace(self.penalty.kernel, gamma=1.0)
+        gammas = [1.0 if self.kernel.name == "linear" else p.penalty.kernel.gamma for p in problems]
+        scaled = [p.grouped * math.sqrt(gamma) for p, gamma in zip(problems, gammas, strict=True)]
+        self.points = torch.cat(scaled)
+        self.weights = torch.cat([_penalties(p) for p in problems])
+        self.width = max(len(p.sizes) for p in problems)
+        columns, start = [], 0
+        for problem in problems:
+            if dataclasses.replace(problem.penalty.kernel, gamma=1.0) != self.kernel:
+                raise ValueError("problems that are solved together must have kernels of one kind")
+            counts = np.asarray(problem.sizes)
+            starts = start + np.cumsum(counts) - counts
+            first, second = np.triu_indices(len(counts), 1)
+            columns.append(
+                np.stack([starts[first], counts[first], starts[second], counts[second], first, second])
+            )
+            start += int(counts.sum())
+        self._columns = np.concatenate(columns, axis=1)
+        self.sizes = self._columns[1] + self._columns[3]
+
+    def take(self, chosen: NDArray[np.int64]) -> _Batch:
+        """Return some pairs; the first class of each is the positive one, as in LIBSVM."""
+        columns = torch.from_numpy(self._columns[:, chosen]).to(self.points.device)
+        start, n_first, other_start, n_other, first, second = columns[:, :, None]
+        # The last point comes first: of points that are equally far off LIBSVM takes the last.
+        place = n_first + n_other - 1 - torch.arange(int(self.sizes[chosen].max()), device=columns.device)
+        is_first, is_there = place < n_first, place >= 0
+        members = torch.where(is_first, start + place, other_start + place - n_first)
+        members = torch.where(is_there, members, start)
+        y = torch.where(is_first, 1.0, -1.0).to(torch.float64) * is_there
+        places = members * self.width + torch.where(is_first | ~is_there, second, first)
+        return _Batch(members, y, self.weights[members], places)
+
+    def apart(self, duals: Tensor, constants: Tensor, n_iter: NDArray[np.int64]) -> list[PairSolutions]:
+        """Return the solutions of each problem."""
+        solutions, point, pair = [], 0, 0
+        for problem in self.problems:
+            k = len(problem.sizes)
+            points = slice(point, point + sum(problem.sizes))
+            pairs = slice(pair, pair + k * (k - 1) // 2)
+            solutions.append(PairSolutions(duals[points, :k], constants[pairs], n_iter[pairs]))
+            point, pair = points.stop, pairs.stop
+        return solutions
+
+
+def _penalties(problem: Problem) -> Tensor:
+    """Return the penalty C of each point, (n,), float64."""
+    if problem.weights is None:
+        shape, place = (len(problem.grouped),), problem.grouped.device
+        return torch.full(shape, problem.penalty.C, dtype=torch.float64, device=place)
+    weights: Tensor = torch.from_numpy(problem.penalty.C * problem.weights)
+    return weights.to(problem.grouped.device)
+
+
+def _batches(sizes: NDArray[np.int64], width: int, room: int) -> Iterator[tuple[NDArray[np.int64], bool]]:
+    """Cut pairs, largest first, into batches of like size that fit in `room` bytes; tell whether each does.
+
+    One that does not fit is a batch of its own.
+    """
+    order = np.argsort(-sizes, kind="stable")
+    start = 0
+    while start < len(order):
+        n = int(sizes[order[start]])
+        # Kernel values twice over while they are made, and points thrice; then the solver's state.
+        needed = 4 * n * (2 * n + 3 * (width + 2)) + 8 * n * STATE
+        like = int(np.searchsorted(-sizes[order], -(n // 2), side="right"))
+        stop = max(start + 1, min(like, start + room // needed))
+        yield order[start:stop], needed <= room
+        start = stop
+
+
+def _all_values(points: Tensor, kernel: Kernel) -> tuple[Rows, Tensor]:
+    """Work out the kernel values of all points (B, N, d) of each problem with each other."""
+    values = kernel.against(points)(points).to(torch.float32)
+    return lambda problems, which: values[problems, which], values.diagonal(dim1=1, dim2=2)
+
+
+def _values_on_demand(points: Tensor, kernel: Kernel) -> tuple[Rows, Tensor]:
+    """Work out kernel values of the points (N, d) of a single problem as they are asked for."""
+    against = kernel.against(points)
+    alone = points[:, None, :]
+    diagonal = kernel.against(alone)(alone).to(torch.float32)
+    return lambda _, which: against(points[which]).to(torch.float32), diagonal.reshape(1, -1)

@@ -1,0 +1,143 @@
+"""LIBSVM's solver for many binary problems at once, in torch: one step of all of them is one set of kernels.
+
+Sequential minimal optimization with second-order working sets (Fan, Chen and Lin 2005, *Working Set
+Selection Using Second Order Information for Training SVM*, algorithm 2), and LIBSVM's stopping rule. In each
+iteration a problem moves two of its dual variables; those that have converged move none. As in LIBSVM kernel
+values are float32 and all else is float64, so that the iterations are LIBSVM's, but for rounding. Shrinking
+is left out: it spares LIBSVM kernel values, and here would spare nothing.
+
+A problem has N points of labels y, 1 or -1; one with fewer is padded by points of label 0, which never move.
+The dual variables are kept with their sign, b = y alpha, so that both classes follow one rule: b may go from
+lo = min(y, 0) C to hi = max(y, 0) C. v = y - K b, the negative gradient with its sign, is what the decision
+function lacks at each point, but for the constant.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gpu_ssl.runtime.recording import Recording, record
+
+LOOK = 32
+"""Iterations between two looks at whether all have converged, each of which waits for the GPU."""
+
+LEAST_CURVATURE = 1e-12
+"""LIBSVM's tau: what stands for the curvature along a pair where it is not positive."""
+
+MOST_ITERATIONS = 10_000_000
+"""For a `max_iter` of -1. LIBSVM itself stops there where there are no more than 100,000 points."""
+
+Rows = Callable[[Tensor, Tensor], Tensor]
+"""Returns kernel values (B, N), float32, of one point with all of its problem, from the numbers of problems
+(B,) and of the point in each (B,)."""
+
+
+class Solutions(NamedTuple):
+    """Of B problems: signed dual variables `b` (B, N), constants (B,), both float64, and iterations (B,)."""
+
+    b: Tensor
+    constants: Tensor
+    n_iter: Tensor
+
+
+class Solver:
+    """B problems on their way; all tensors stay where they are, so that steps can be recorded.
+
+    Parameters
+    ----------
+    rows : Rows
+        Gives kernel values.
+    diagonal : Tensor of shape (B, N), float32
+        Kernel value of each point with itself.
+    y : Tensor of shape (B, N), float64
+        1, -1, or 0 for padding.
+    C : Tensor of shape (B, N), float64
+        Penalty of each point.
+    tol : float
+        Tolerance of the stopping rule.
+    max_iter : int
+        Most iterations of a problem; -1 for no limit.
+    """
+
+    def __init__(
+        self, rows: Rows, diagonal: Tensor, y: Tensor, C: Tensor, tol: float, max_iter: int = -1
+    ) -> None:
+        self.rows, self.diagonal, self.tol = rows, diagonal.to(torch.float64), tol
+        self.hi, self.lo = y.clamp(min=0) * C, y.clamp(max=0) * C
+        self.b, self.v = torch.zeros_like(y), y.clone()
+        self.problems = torch.arange(len(y), device=y.device)
+        self.n_iter = torch.zeros_like(self.problems)
+        self.max_iter = MOST_ITERATIONS if max_iter < 0 else max_iter
+        self.moves = torch.ones_like(self.problems, dtype=torch.bool)
+
+    def iterate(self) -> None:
+        """Move two dual variables of every problem that has not converged."""
+        b, v = self.b, self.v
+        can_fall = b > self.lo
+        highest, first = torch.where(b < self.hi, v, -torch.inf).max(dim=1, keepdim=True)
+        gap = highest - torch.where(can_fall, v, torch.inf).amin(dim=1, keepdim=True)
+        self.moves = ((gap >= self.tol) & (self.n_iter < self.max_iter)[:, None])[:, 0]
+        values = self.rows(self.problems, first[:, 0])
+        # The gain of moving a pair is the square of how far it violates optimality, by its curvature.
+        curvature = self.diagonal.gather(1, first) + self.diagonal - 2 * values
+        curvature = curvature.clamp_(min=LEAST_CURVATURE)
+        violation = highest - v
+        gain = torch.where(can_fall & (violation > 0), violation.square() / curvature, -torch.inf)
+        second = gain.argmax(dim=1, keepdim=True)
+        step = violation.gather(1, second) / curvature.gather(1, second)
+        b_first, b_second = b.gather(1, first), b.gather(1, second)
+        top, bottom = self.hi.gather(1, first), self.lo.gather(1, second)
+        room_up, room_down = top - b_first, b_second - bottom
+        step = torch.where(self.moves[:, None], torch.minimum(step, torch.minimum(room_up, room_down)), 0.0)
+        # A bound that is reached is written as it is: a sum that rounding leaves beside it could stall.
+        b.scatter_(1, first, torch.where(step == room_up, top, b_first + step))
+        b.scatter_(1, second, torch.where(step == room_down, bottom, b_second - step))
+        v.addcmul_(step, values, value=-1).addcmul_(step, self.rows(self.problems, second[:, 0]))
+        self.n_iter += self.moves
+
+    def solve(self, as_graph: bool) -> Solutions:
+        """Iterate until every problem has converged, where asked for as a CUDA graph of `LOOK` iterations.
+
+        As a graph all go on until the last has converged: that costs a GPU next to nothing, and a graph of
+        fewer would have to be recorded anew. Otherwise those that are left go on alone.
+        """
+        b, n_iter = torch.empty_like(self.b), torch.empty_like(self.n_iter)
+        constants = torch.empty_like(b[:, 0])
+        recording: Recording | None = None
+        while len(self.problems):
+            if recording is None:
+                self._some()
+            else:
+                recording.replay()
+            moving = self.moves.nonzero()[:, 0]  # waits for the GPU
+            if not len(moving) or (not as_graph and 2 * len(moving) <= len(self.problems)):
+                at = self.problems
+                b[at], constants[at], n_iter[at] = self.b, self._constants(), self.n_iter
+                self._keep(moving)
+            elif as_graph and recording is None:
+                recording = record(self._some, b.device)
+                as_graph = recording is not None
+        return Solutions(b, constants, n_iter)
+
+    def _some(self) -> None:
+        for _ in range(LOOK):
+            self.iterate()
+
+    def _keep(self, positions: Tensor) -> None:
+        for name in ("diagonal", "hi", "lo", "b", "v", "problems", "n_iter", "moves"):
+            setattr(self, name, getattr(self, name)[positions])
+
+    def _constants(self) -> Tensor:
+        """Return the constants (B,): what points between their bounds lack, whose decision value is y.
+
+        Where there is none, it lies midway between what those at their bounds allow.
+        """
+        can_rise, can_fall = self.b < self.hi, self.b > self.lo
+        free = can_rise & can_fall
+        n_free = free.sum(dim=1)
+        least = torch.where(can_rise, self.v, -torch.inf).amax(dim=1)
+        most = torch.where(can_fall, self.v, torch.inf).amin(dim=1)
+        mean = torch.where(free, self.v, 0.0).sum(dim=1) / n_free.clamp(min=1)
+        return torch.where(n_free > 0, mean, (least + most) / 2)
