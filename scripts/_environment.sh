@@ -75,3 +75,21 @@ install_environment() {
     fi
     for extra in base "$@"; do : >"$VENV/.gpu-ssl-$extra-$stamp"; done
 }
+
+# ensure_browser: installs chromium, which the tests of pages drive, where there is none and apt-get can.
+ensure_browser() {
+    local name log=$VENV/browser.log
+    for name in chromium chromium-browser google-chrome; do
+        if command -v "$name" >/dev/null; then return; fi
+    done
+    if ! command -v apt-get >/dev/null || [[ $(id -u) != 0 ]]; then
+        echo "No chromium is here and it cannot be installed: tests of pages are skipped" \
+            "(as root, on Debian: apt-get install chromium)" >&2
+        return
+    fi
+    echo "Installing chromium, which the tests of pages drive" >&2
+    if ! { apt-get update && DEBIAN_FRONTEND=noninteractive \
+        apt-get install --yes --no-install-recommends chromium; } >"$log" 2>&1; then
+        echo "chromium could not be installed (all of it is in $log): tests of pages are skipped" >&2
+    fi
+}

@@ -25,6 +25,7 @@ COMMANDS = {
         "gpu_ssl.cli.check",
         "Look at images of your own and their labels, before anything is trained.",
     ),
+    "label": ("gpu_ssl.cli.label", "Label images on a page in the browser, while models learn from it."),
     "fit": ("gpu_ssl.cli.fit", "Fit a model to images of your own, of which a few carry a label."),
     "predict": ("gpu_ssl.cli.predict", "Name the classes of images by a fitted model."),
     "suggest": ("gpu_ssl.cli.suggest", "Tell which images to label next."),

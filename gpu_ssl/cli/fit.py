@@ -1,6 +1,5 @@
 """``gpu-ssl fit``: images of the user's own and a few labels in, a model out."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,9 +37,6 @@ if TYPE_CHECKING:
 
 LISTED = 5
 """Files that a message names."""
-
-FOUND = "data.json"
-"""File in a model's folder: what was found in images and labels, as ``gpu-ssl check --json`` prints it."""
 
 
 @click.command()
@@ -118,7 +114,6 @@ def command(
     from gpu_ssl.cli.display import make_progress
     from gpu_ssl.data.own import load_own, require_classes
     from gpu_ssl.encoders.pretrained import require_weights
-    from gpu_ssl.fitted.storage import MODEL, UNFINISHED
     from gpu_ssl.runtime.ranks import join_ranks
 
     model, train = take_vae_settings(options)
@@ -129,7 +124,7 @@ def command(
     with one_tells(ranks):
         progress = make_progress(quiet or not ranks.leads)
         if ranks.leads:
-            _check_output(output, data, MODEL, output / UNFINISHED)
+            _check_output(output, data)
             if config.encoder and base is None:
                 require_weights(config.encoder)
             images = load_own(data, label_files, reading, progress)
@@ -155,10 +150,10 @@ def _fit(
 ) -> "Fit":
     """Fit, and write the model; other ranks than the first help, and end within."""
     from gpu_ssl.fitted.fitting import fit
-    from gpu_ssl.fitted.storage import UNFINISHED, load, save
-    from gpu_ssl.report.card import notes, write_card
+    from gpu_ssl.fitted.storage import UNFINISHED, load
+    from gpu_ssl.report.card import notes
+    from gpu_ssl.report.model_folder import write_model
     from gpu_ssl.runtime import tensor_file
-    from gpu_ssl.runtime.files import write_text
 
     unfinished = output / UNFINISHED
     try:
@@ -168,38 +163,20 @@ def _fit(
         raise RankError(f"{error}; the same command resumes, on any number of ranks") from None
     except KeyboardInterrupt:
         raise InterruptError("interrupted; the same command resumes") from None
-    # The model last: without it a folder holds none, and the same command goes on.
-    write_text(output / FOUND, json.dumps(described(images), indent=1))
-    write_card(output, fitted.record, fitted.suspects)
-    save(output, fitted.model, fitted.record)
+    write_model(output, fitted, described(images))
     tensor_file.remove(unfinished)
     for note in notes(fitted.record, output):
         click.echo(f"gpu-ssl: {note}", err=True)
     return fitted
 
 
-def _check_output(output: Path, data: Path, model: str, unfinished: Path) -> None:
-    if output.resolve().is_relative_to(data.resolve()):
-        raise UsageError(
-            f"--output {output} lies in {data}, whose images it would join; name a folder elsewhere"
-        )
-    if (output / model).exists():
+def _check_output(output: Path, data: Path) -> None:
+    from gpu_ssl.fitted.storage import MODEL
+    from gpu_ssl.report.model_folder import check_folder
+
+    check_folder(output, data)
+    if (output / MODEL).exists():
         raise UsageError(f"--output {output} holds a model already; name another folder, or delete it")
-    if output.exists() and not (output.is_dir() and all(map(_is_of_fit, output.iterdir()))):
-        raise UsageError(f"--output {output} exists and is not an empty folder; name another")
-
-
-def _is_of_fit(path: Path) -> bool:
-    """Whether `path` is what an interrupted fit leaves, wherever it was stopped."""
-    name = path.name.lstrip(".")
-    if name.startswith(("checkpoint.json", "checkpoint-", "model-")):
-        return True
-    from gpu_ssl.report.card import CARD, FILES, TITLE
-
-    if path.name == CARD:  # people's own files may be called so, too
-        return path.is_file() and path.read_text(encoding="utf-8", errors="replace").startswith(TITLE)
-    # Half-written files have a dot before their name, and letters after it.
-    return any(name.startswith(known.partition(".")[0]) for known in (*FILES, FOUND))
 
 
 def tell_skipped(count: int, lines: list[str]) -> None:

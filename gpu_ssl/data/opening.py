@@ -17,9 +17,9 @@ from gpu_ssl.errors import DataError
 
 
 class Page(NamedTuple):
-    """A page of a file, counted from 0."""
+    """A page of a file, or of its content, counted from 0."""
 
-    source: Path
+    source: Path | bytes
     number: int
 
 

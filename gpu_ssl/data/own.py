@@ -170,6 +170,21 @@ def load_own(
     return replace(images, problems=tuple(found))
 
 
+def with_labels(images: OwnImages, labels: Mapping[str, str]) -> OwnImages:
+    """Return the same images with other labels.
+
+    Parameters
+    ----------
+    images : OwnImages
+        The images; their groups stay, and what is to be told of them does not change.
+    labels : mapping of str to str
+        Classes by the name of an image.
+    """
+    class_names = tuple(sorted(set(labels.values())))
+    codes = _codes(images.names, labels, {name: i for i, name in enumerate(class_names)})
+    return replace(images, labels=codes, class_names=class_names)
+
+
 def require_classes(images: OwnImages, data: Path) -> None:
     """Refuse images of fewer than two classes.
 

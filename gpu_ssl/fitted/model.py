@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpu_ssl import catalog
+from gpu_ssl.data.stream import Block
 from gpu_ssl.encoders.encoder import Encoder, ImageShape
 from gpu_ssl.errors import UsageError
 from gpu_ssl.fitted.calibration import Calibration, most_likely_first
@@ -100,6 +101,7 @@ class FittedModel:
         self,
         images: NDArray[Any] | Tensor,
         others: Mapping[ImageShape, NDArray[np.uint8]] = MappingProxyType({}),
+        known: Mapping[Encoder, Tensor] = MappingProxyType({}),
     ) -> Answers:
         """Answer for images (n, channels, height, width), uint8, or embeddings.
 
@@ -109,6 +111,8 @@ class FittedModel:
             Of `image_shape`; embeddings are float32. Those that lie on the device are not copied.
         others : mapping of tuple to ndarray
             The same in `other_shapes`; left out, encoders scale `images` to these.
+        known : mapping of Encoder to Tensor
+            Their features (n, width) of some of `encoders`, where these were worked out already.
 
         Raises
         ------
@@ -116,6 +120,8 @@ class FittedModel:
             If the images are not of the shape that the model was fitted on.
         """
         view = self._view(images, others)
+        for encoder, features_of_images in known.items():
+            view.keep(encoder, features_of_images)
         decisions = self.classifier.decisions(view)
         winners: NDArray[np.int64] = self.classifier.winners(decisions)
         probabilities = self.calibration.probabilities(
@@ -124,6 +130,10 @@ class FittedModel:
         features = view.features(self.ood.encoder)
         scores: NDArray[np.float32] = score_blocks(self.ood, view.images, features).cpu().numpy()
         return Answers(winners, most_likely_first(probabilities, winners), scores, features.cpu().numpy())
+
+    def answer(self, block: Block) -> Answers:
+        """Answer for a block of images in a stream."""
+        return self.predict(block.images, block.others)
 
     def _view(self, images: NDArray[Any] | Tensor, others: Mapping[ImageShape, NDArray[np.uint8]]) -> View:
         here = images if isinstance(images, Tensor) else borrow(images)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from gpu_ssl.data.own import UNLABELLED, OwnImages, image_key
 from gpu_ssl.data.stream import Block
 from gpu_ssl.encoders.encoder import BLOCK, encode
 from gpu_ssl.encoders.fitting import Training, TrainingImages
-from gpu_ssl.fitted.model import Answers, FittedModel
+from gpu_ssl.fitted.model import Answers
 from gpu_ssl.training.batches import blocks_of
 
 POOL = 10
@@ -55,8 +55,15 @@ class Candidates:
         )
 
 
+class Answering(Protocol):
+    """What answers for images, such as a `FittedModel`."""
+
+    def answer(self, block: Block) -> Answers:
+        """Answer for the images of a block."""
+
+
 def suggest(
-    model: FittedModel, blocks: Iterable[Block], n: int, known: Collection[str], seed: int = 0
+    model: Answering, blocks: Iterable[Block], n: int, known: Collection[str], seed: int = 0
 ) -> Candidates | None:
     """Choose `n` images to label next, the least sure first; None where there is no image at all.
 
@@ -66,7 +73,7 @@ def suggest(
 
     Parameters
     ----------
-    model : FittedModel
+    model : Answering
         Judges the images.
     blocks : iterable of Block
         Images, a block at a time; the memory this takes does not grow with their number.
@@ -148,8 +155,8 @@ def margins_of(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     return two[:, 1] - two[:, 0]
 
 
-def _candidates(model: FittedModel, block: Block) -> Candidates:
-    answers = model.predict(block.images, block.others)
+def _candidates(model: Answering, block: Block) -> Candidates:
+    answers = model.answer(block)
     keys = [image_key(image) for image in block.images]
     return Candidates(block.names, keys, block.images, answers, margins_of(answers.probabilities))
 

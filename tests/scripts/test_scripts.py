@@ -186,6 +186,23 @@ def test_no_test_is_a_failure(sandbox: Sandbox) -> None:
     assert sandbox.run("test", "-k", "nothing").returncode == 5
 
 
+def test_the_tests_install_a_browser_once_where_they_can(sandbox: Sandbox) -> None:
+    for name in ("ruff", "mypy", "lint-imports"):
+        sandbox.stand_in(sandbox.root / ".venv" / "bin" / name, "exit 0")
+    assert "chromium" in sandbox.run("test").stderr  # no apt-get
+    sandbox.stand_in(sandbox.bin / "id", "echo 1000")
+    sandbox.stand_in(sandbox.bin / "apt-get", f'echo "apt-get $*" >> {sandbox.log}')
+    assert "cannot be installed" in sandbox.run("test").stderr
+    assert "apt-get" not in sandbox.log.read_text()
+    sandbox.stand_in(sandbox.bin / "id", "echo 0")
+    assert sandbox.run("test").returncode == 0
+    asked = [line for line in sandbox.log.read_text().splitlines() if line.startswith("apt-get")]
+    assert asked == ["apt-get update", "apt-get install --yes --no-install-recommends chromium"]
+    sandbox.stand_in(sandbox.bin / "chromium", "exit 0")
+    sandbox.run("test")
+    assert sandbox.log.read_text().count("apt-get update") == 1
+
+
 def test_the_gate_calls_the_test_command() -> None:
     gate = ROOT / ".ci" / "run"
     assert os.access(gate, os.X_OK)

@@ -1,0 +1,188 @@
+"""``gpu-ssl label``: a page to label images on, with models that learn from it meanwhile."""
+
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpu_ssl.cli.options import CACHE_DIR, DEVICE, QUIET, SEED
+from gpu_ssl.cli.own_options import described, tell_problems
+from gpu_ssl.cli.paths import GivenPath
+from gpu_ssl.config import FitConfig
+from gpu_ssl.errors import UsageError
+
+if TYPE_CHECKING:
+    from gpu_ssl.data.own import OwnImages
+    from gpu_ssl.fitted.fitting import Fit
+    from gpu_ssl.fitted.model import FittedModel
+    from gpu_ssl.runtime.progress import Progress
+
+
+@click.command()
+@click.argument("data", type=GivenPath())
+@click.option(
+    "--labels",
+    type=GivenPath(),
+    default=Path("labels.csv"),
+    show_default=True,
+    metavar="FILE",
+    help="CSV file with the columns path and label, that labels are added to; made where there is none.",
+)
+@click.option(
+    "--model",
+    "folder",
+    type=GivenPath(),
+    default=Path("model"),
+    show_default=True,
+    metavar="MODEL",
+    help="Folder that the page writes the model to. One of the same images that is there already makes the "
+    "first suggestions, and is replaced when the page is asked to write.",
+)
+@click.option(
+    "--classes",
+    default="",
+    metavar="A,B,C",
+    help="Classes to begin with, in the order of their keys; the page adds others.",
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port.  [default: a free one]")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="ADDRESS",
+    help="Address to serve on. Any other than 127.0.0.1 lets other machines ask, unencrypted: whoever reads "
+    "the traffic sees pictures and token. From afar rather use ssh -L (docs/labelling.md).",
+)
+@click.option(
+    "--open/--no-open", "opens", default=True, show_default=True, help="Open the page in a browser."
+)
+@click.option(
+    "--mirror/--no-mirror",
+    default=True,
+    show_default=True,
+    help="Whether a mirror image is of the same class. It is not for writing, or for left and right hands.",
+)
+@click.option(
+    "--image-size",
+    type=int,
+    metavar="PIXELS",
+    help="Longest side that models see images at.  [default: their own, at most 64]",
+)
+@click.option(
+    "--pages",
+    type=click.Choice(["first", "all"]),
+    default="first",
+    show_default=True,
+    help="Of files of several pages or frames, take the first or all of them.",
+)
+@click.option(
+    "--large-images", is_flag=True, help="Read images, too, that take more than 1 GiB of memory each."
+)
+@click.option("--path-column", metavar="NAME", help="Column of images in a Parquet file.")
+@SEED
+@DEVICE
+@CACHE_DIR
+@QUIET
+def command(
+    data: Path,
+    labels: Path,
+    folder: Path,
+    classes: str,
+    port: int,
+    host: str,
+    opens: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Label images on a page in your browser, while models learn from what you said.
+
+    DATA is a folder of images, an .npy or .npz file of images, or .parquet files of encoded ones. The page
+    shows typical pictures first, and then those that gain the model most. Keys 1 to 9 or a click give the
+    class; every label is in --labels before the page says so, and Ctrl-C loses none. A model is fitted anew
+    in the background within seconds; the page shows what to expect of it, and writes it to --model.
+
+    \b
+      gpu-ssl label photos --classes cat,dog,other
+      gpu-ssl label photos --labels pets.csv --model pets
+      gpu-ssl predict pets photos > answers.csv
+    """
+    from gpu_ssl.runtime.optional import require
+
+    require("gpu-ssl label", "starlette", "uvicorn")
+    from gpu_ssl.cli.display import make_progress
+    from gpu_ssl.label.server import bind, make_app, serve
+    from gpu_ssl.label.session import Session
+    from gpu_ssl.report.model_folder import check_folder, write_model
+
+    config = FitConfig.of(**{name: options[name] for name in ("mirror", "image_size", "seed", "device")})
+    _check_labels(labels, folder)
+    check_folder(folder, data, "model")
+    images = _load(data, labels, options, make_progress(quiet))
+    model = _begin_with(folder, images, config)
+
+    def write(fitted: "Fit") -> Path:
+        write_model(folder, fitted, described(images))
+        return folder
+
+    named = [name for name in classes.split(",") if name.strip()]
+    session = Session(images, data, labels, named, config, write, model)
+    listening = bind(host, port)
+    token = secrets.token_urlsafe(24)
+    shown = f"[{host}]" if ":" in host else host
+    address = f"http://{shown}:{listening.getsockname()[1]}/?token={token}"
+
+    def ready() -> None:
+        click.echo(f"{len(images):,} images, {len(session.said()):,} of them labelled in {labels}", err=True)
+        click.echo(address)
+        click.echo("Open this address in a browser; Ctrl-C ends it, and loses no label", err=True)
+        if opens:
+            click.launch(address)
+
+    session.learner.start()
+    try:
+        serve(make_app(session, token, [host]), listening, ready)
+    finally:
+        session.learner.stop()
+    click.echo(f"{len(session.said()):,} images are labelled in {labels}", err=True)
+
+
+def _check_labels(labels: Path, folder: Path) -> None:
+    if labels.is_dir():
+        raise UsageError(f"--labels {labels} is a folder; name a file")
+    if labels.resolve().is_relative_to(folder.resolve()):
+        raise UsageError(f"--labels {labels} lies in --model {folder}; name another file")
+
+
+def _load(data: Path, labels: Path, options: dict[str, Any], progress: "Progress") -> "OwnImages":
+    """Read the images, and what the file of labels says of them; folders name no classes."""
+    from gpu_ssl.data.collection import Reading
+    from gpu_ssl.data.label_file import Columns
+    from gpu_ssl.data.own import load_own, with_labels
+    from gpu_ssl.data.preparation import Preparation
+    from gpu_ssl.label.store import LabelStore
+
+    how = Preparation(pages=options["pages"], large_images=options["large_images"])
+    # The column is one of a Parquet file; the file of labels names its own.
+    begun = bool(LabelStore(labels).labels())
+    columns = Columns(path=None if begun else options["path_column"])
+    images = load_own(data, [labels] if begun else (), Reading(options["image_size"], how, columns), progress)
+    if images.are_embeddings or images.image_shape[1] == 1:
+        raise UsageError(f"{data} holds numbers, and no pictures that could be looked at; give images")
+    tell_problems([own for own in images.problems if begun or own.kind != "few-labels"])
+    return images if begun else with_labels(images, {})
+
+
+def _begin_with(folder: Path, images: "OwnImages", config: FitConfig) -> "FittedModel | None":
+    """Load the model that is there already, if it is one of these images."""
+    from gpu_ssl.fitted.storage import MODEL, load
+
+    if not (folder / MODEL).is_file():
+        return None
+    model, record = load(folder, config.device)
+    if record.images_sha256 != images.sha256:
+        raise UsageError(
+            f"--model {folder} holds a model of other images (other files, or another --image-size), which "
+            "would be replaced; name another folder"
+        )
+    return model

@@ -1,0 +1,31 @@
+"""What a model says of pictures that are known by their numbers."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from gpu_ssl.data.stream import Block
+from gpu_ssl.fitted.model import Answers, FittedModel
+
+
+class ByNumber:
+    """A model that answers for pictures whose names are their numbers, by features that are known already.
+
+    Parameters
+    ----------
+    model : FittedModel
+        The model.
+    features : mapping of str to Tensor
+        Features (n, width) of all pictures, by the name of the encoder.
+    """
+
+    def __init__(self, model: FittedModel, features: Mapping[str, Tensor]) -> None:
+        self._model, self._features = model, features
+
+    def answer(self, block: Block) -> Answers:
+        """See `FittedModel.answer`."""
+        rows = torch.tensor([int(name) for name in block.names])
+        own = {own: self._features[own.name] for own in self._model.encoders if own.name in self._features}
+        known = {encoder: features[rows.to(features.device)] for encoder, features in own.items()}
+        return self._model.predict(block.images, known=known)

@@ -1,0 +1,300 @@
+"""Fits models in the background while labels come in, and says which pictures to label next."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Condition, Thread
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gpu_ssl.config import FitConfig
+from gpu_ssl.data.own import UNLABELLED, OwnImages, with_labels
+from gpu_ssl.data.stream import Block
+from gpu_ssl.encoders.fitting import Training, TrainingImages, fit_encoders
+from gpu_ssl.encoders.pretrained import usual_at_hand
+from gpu_ssl.errors import GpuSslError
+from gpu_ssl.fitted.fitting import Fit, are_large_colours, fit
+from gpu_ssl.fitted.kept_encoders import keep, load_kept
+from gpu_ssl.fitted.model import FittedModel
+from gpu_ssl.fitted.suggestion import suggest, suggest_first
+from gpu_ssl.label.answers import ByNumber
+from gpu_ssl.label.status import Point, Status, StoppedError, Watched
+from gpu_ssl.runtime import tensor_file
+from gpu_ssl.runtime.cache import cache_folder, forget_old
+from gpu_ssl.runtime.device import memory_errors, resolve_device
+
+logger = logging.getLogger(__name__)
+
+KIND: Final = "labelling"
+"""Folder of the cache, for checkpoints of the VAE that trains meanwhile."""
+
+SUGGESTED: Final = 72
+"""Pictures that are suggested at a time: some pages full, so that a page need not wait for a fit."""
+
+LOOKED_AT: Final = 5000
+"""Pictures without a label, chosen at random, that suggestions come from."""
+
+PATIENCE: Final = 1.0
+"""Seconds without a new label after which a model is fitted to few new ones, too."""
+
+AUTO_UP_TO: Final = 20_000
+"""Pictures up to which the final method, which may look at all of them, is fitted in seconds."""
+
+ENOUGH: Final = 10
+"""New labels to which a model is fitted without waiting."""
+
+
+class Learner:
+    """Models of the labels so far, fitted in threads of their own.
+
+    Until the encoder is there that the final model will have (the VAE, or a pretrained network), an SVM on
+    HOG takes its place, which needs no training.
+
+    Parameters
+    ----------
+    images : OwnImages
+        The images.
+    config : FitConfig
+        Settings of the model that is written; those in between are quicker to fit.
+    labels : callable
+        Returns the labels of now, by the name of an image, without those that name no class.
+    suggested : callable
+        Takes the rows to label next.
+    write : callable
+        Takes a fit, and writes it as a model; returns the folder.
+    model : FittedModel, optional
+        One to begin with.
+    """
+
+    def __init__(
+        self,
+        images: OwnImages,
+        config: FitConfig,
+        labels: Callable[[], dict[str, str]],
+        suggested: Callable[[list[int]], None],
+        write: Callable[[Fit], Path],
+        model: FittedModel | None = None,
+    ) -> None:
+        self.status = Status()
+        self._images, self._config = images, config
+        self._labels, self._suggested, self._write = labels, suggested, write
+        self._model = model
+        self._device = torch.device(resolve_device(config.device).used)
+        self._wake = Condition()
+        self._stopped = self._wanted = self._better = False
+        self._changes, self._changed_at = 0, 0.0
+        self._photographs = usual_at_hand() if are_large_colours(images) else ()
+        self._features: dict[str, Tensor] = {}
+        self._threads = [
+            Thread(target=self._guarded, args=(work,), name=work.__name__, daemon=True)
+            for work in (self._learn, self._prepare)
+        ]
+
+    def start(self) -> None:
+        """Begin; labels that there are already count as new."""
+        self.changed(ENOUGH)
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End as soon as possible; a half-trained encoder goes on from its checkpoint next time."""
+        with self._wake:
+            self._stopped = True
+            self._wake.notify_all()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(20)
+
+    def changed(self, count: int = 1) -> None:
+        """Tell that so many labels are new."""
+        with self._wake:
+            self._changes += count
+            self._changed_at = time.monotonic()
+            self._wake.notify_all()
+
+    def write(self) -> None:
+        """Fit and write a model of the labels of now, as soon as nothing else is being done."""
+        with self._wake:
+            self._wanted = True
+            self.status.written = self.status.problem = ""
+            self._wake.notify_all()
+
+    @property
+    def writing(self) -> bool:
+        """Whether a model is to be written, or being written."""
+        return self._wanted
+
+    def guesses(self, rows: NDArray[np.int64]) -> list[tuple[str, float]]:
+        """Return the likeliest class of each picture, and its probability; nothing without a model."""
+        model = self._model
+        if model is None or not self._can_answer(model) or not len(rows):
+            return []
+        answers = ByNumber(model, self._features).answer(next(self._blocks(rows)))
+        best = answers.probabilities.max(axis=1).tolist()
+        return [(model.class_names[c], p) for c, p in zip(answers.classes.tolist(), best, strict=True)]
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except StoppedError:
+            return
+        except Exception as error:
+            logger.exception("gpu-ssl label: the background has failed")
+            self.status.problem = f"the background has failed, and labels are still kept: {error}"
+
+    def _learn(self) -> None:
+        """Fit again and again, to what was said meanwhile."""
+        self._begin()
+        while True:
+            with self._wake:
+                while not (self._stopped or self._wanted or self._due()):
+                    self._wake.wait(PATIENCE / 4 if self._changes else None)
+                if self._stopped:
+                    return
+                wanted, self._changes = self._wanted, 0
+            self._attempt(self._final if wanted else self._quick)
+            if wanted:
+                self._wanted = False
+
+    def _due(self) -> bool:
+        quiet = time.monotonic() - self._changed_at
+        return self._changes >= ENOUGH or (self._changes > 0 and quiet > PATIENCE)
+
+    def _begin(self) -> None:
+        """Suggest what is typical, or what a model that there is already is unsure of."""
+        with self._doing("Looking for pictures to begin with"):
+            if self._model is not None and self._can_answer(self._model):
+                self._suggest(self._model, self._labelled())
+            elif not self._labelled().class_names:
+                with memory_errors(self._device, "give `device=cpu`"):
+                    rows = suggest_first(self._images, SUGGESTED, self._device, self._config.seed)
+                self._suggested(np.random.default_rng(self._config.seed).permutation(rows).tolist())
+
+    def _prepare(self) -> None:
+        """Train, or find in the cache, what a better model needs than HOG."""
+        learn_from = TrainingImages(
+            self._images.images,
+            self._device,
+            self._config.mirror,
+            self._images.sha256,
+            originals=self._images.originals,
+        )
+        progress = Watched(self.status, self._check, "training", "trained")
+        try:
+            with memory_errors(self._device, "give `device=cpu`"):
+                if self._photographs:
+                    fit_encoders(self._photographs, learn_from, Training(self._config, Path(), progress))
+                    self._features = {own.name: features for own, features in learn_from.known.items()}
+                elif not load_kept(["vae"], learn_from, self._config):
+                    folder = cache_folder(KIND)
+                    forget_old(folder)
+                    checkpoint = folder / f"{self._images.sha256[:32]}.json"
+                    trained = fit_encoders(["vae"], learn_from, Training(self._config, checkpoint, progress))
+                    keep(trained, learn_from, self._config)
+                    tensor_file.remove(checkpoint)
+                    if not load_kept(["vae"], learn_from, self._config):
+                        return  # nowhere to keep it: each fit would train it anew
+        except GpuSslError as error:
+            self.status.problem = f"the encoder could not be trained, so HOG is used: {error}"
+            return
+        finally:
+            self.status.training = ""
+        self._better = True
+        self.changed(ENOUGH)
+
+    def _attempt(self, work: Callable[[OwnImages], None]) -> None:
+        labelled = self._labelled()
+        try:
+            if len(labelled.class_names) >= 2:
+                work(labelled)
+            elif self._model is not None and self._can_answer(self._model):
+                self._suggest(self._model, labelled)
+        except GpuSslError as error:
+            self.status.problem = " ".join(str(error).split())
+        finally:
+            self.status.working = ""
+
+    def _quick(self, labelled: OwnImages) -> None:
+        """Fit what takes seconds, and suggest by it."""
+        config = self._config
+        if self._better and self._photographs:
+            config = config.model_copy(update={"method": "svm", "encoder": self._photographs[0]})
+        elif self._better and len(self._images) > AUTO_UP_TO:
+            config = config.model_copy(update={"method": "hybrid"})
+        elif not self._better:
+            config = config.model_copy(update={"method": "svm", "encoder": "hog"})
+        with self._doing("Fitting a model"):
+            self._suggest(self._fit(labelled, config).model, labelled)
+
+    def _final(self, labelled: OwnImages) -> None:
+        """Fit as ``gpu-ssl fit`` does, and write the model."""
+        with self._doing("Fitting the model to write"):
+            fitted = self._fit(labelled, self._config)
+            self.status.written = str(self._write(fitted))
+
+    def _fit(self, labelled: OwnImages, config: FitConfig) -> Fit:
+        started = time.monotonic()
+        folder = cache_folder(KIND)
+        checkpoint = folder / f"{self._images.sha256[:32]}-fit.json"
+        progress = Watched(self.status, self._check, "working", "done")
+        fitted = fit(labelled, config, checkpoint, progress, keep_encoders=True)
+        tensor_file.remove(checkpoint)
+        self._take(fitted, int((labelled.labels != UNLABELLED).sum()), time.monotonic() - started)
+        return fitted
+
+    def _take(self, fitted: Fit, labels: int, seconds: float) -> None:
+        status, estimate = self.status, fitted.record.estimate
+        self._model = fitted.model
+        status.method, status.encoder = fitted.record.chosen.method, fitted.record.encoder["name"]
+        status.seconds, status.labels = seconds, labels
+        status.estimate, status.suspects, status.problem = estimate, fitted.suspects, ""
+        if estimate is not None:
+            point = Point(labels, estimate.accuracy, estimate.low, estimate.high)
+            status.points = [own for own in status.points if own.labels != labels] + [point]
+            status.points.sort()
+        status.version += 1
+
+    def _suggest(self, model: FittedModel, labelled: OwnImages) -> None:
+        """Suggest pictures by a model, of some at random that have no label."""
+        free = np.flatnonzero(labelled.labels == UNLABELLED)
+        if len(free) > LOOKED_AT:
+            rng = np.random.default_rng([self._config.seed, self.status.version])
+            free = np.sort(rng.choice(free, LOOKED_AT, replace=False))
+        known = labelled.labelled_keys
+        with memory_errors(self._device, "give `device=cpu`"):
+            answering = ByNumber(model, self._features)
+            chosen = suggest(answering, self._blocks(free), SUGGESTED, known, self._config.seed)
+        if chosen is not None:
+            self._suggested([int(name) for name in chosen.names])
+
+    def _blocks(self, rows: NDArray[np.int64]) -> Iterator[Block]:
+        """Give pictures by their numbers."""
+        for start in range(0, len(rows), 1000):
+            self._check()
+            some = rows[start : start + 1000]
+            yield Block([str(row) for row in some], np.ascontiguousarray(self._images.images[some]), {})
+
+    def _can_answer(self, model: FittedModel) -> bool:
+        """Whether the features are known that take images at another size than they are kept in."""
+        return all(own.name in self._features for own in model.encoders if own.own_shape)
+
+    def _labelled(self) -> OwnImages:
+        return with_labels(self._images, self._labels())
+
+    def _check(self) -> None:
+        if self._stopped:
+            raise StoppedError
+
+    @contextmanager
+    def _doing(self, what: str) -> Iterator[None]:
+        self.status.working, self.status.done = what, 0.0
+        try:
+            yield
+        finally:
+            self.status.working = ""

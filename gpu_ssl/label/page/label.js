@@ -1,0 +1,441 @@
+// The page of gpu-ssl label. Text goes into the page as text only: names and classes are strangers'.
+import { chart } from "./chart.js";
+
+const SHOWN = 24;
+const NONE = "unknown"; // what is written for a picture of none of the classes
+const $ = (id) => document.getElementById(id);
+const page = (sessionStorage.page ??= crypto.randomUUID());
+
+let state = null;
+let tab = "next";
+let ofClass = null; // the class that the tab of labelled pictures shows
+let pictures = [];
+let current = 0;
+let anchor = 0;
+const selected = new Set();
+let busy = Promise.resolve();
+
+// -- asking --------------------------------------------------------------------------------------------
+
+async function ask(what, body = {}) {
+  let answer;
+  try {
+    const response = await fetch(`/api/${what}`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(body),
+    });
+    const text = await response.text();
+    answer = response.headers.get("content-type")?.includes("json") ? JSON.parse(text) : { problem: text };
+  } catch {
+    answer = { problem: "gpu-ssl label does not answer: was it ended? Labels shown here are on disk." };
+  }
+  if (answer.problem) {
+    tell(answer.problem);
+    throw new Error(answer.problem);
+  }
+  const before = state;
+  state = answer.state;
+  showState(before);
+  return answer.found;
+}
+
+// One change at a time, in the order of the keys.
+function later(work) {
+  busy = busy.then(work, work).catch(() => {});
+  return busy;
+}
+
+function tell(problem) {
+  $("problem").textContent = problem;
+  $("problem").hidden = !problem;
+}
+
+function say(text) {
+  $("said").textContent = text;
+}
+
+// -- what is shown -------------------------------------------------------------------------------------
+
+function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name === "onclick") made.addEventListener("click", value);
+    else if (value !== null && value !== false) made.setAttribute(name, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+const percent = (share) => `${(100 * share).toFixed(1)} %`;
+const shownLabel = (label) => (label === NONE ? "not one of these" : label);
+
+function showState(before) {
+  $("data").textContent = state.data;
+  $("file").textContent = state.file;
+  const none = state.none ? `, ${state.none.toLocaleString("en")} not one of the classes` : "";
+  $("progress").textContent =
+    `${state.labelled.toLocaleString("en")} of ${state.total.toLocaleString("en")} pictures labelled${none}`;
+  $("suspects").textContent = state.suspects;
+  tell(state.problem);
+  showEstimate();
+  const doing = [state.working, state.training].filter(Boolean).join("; ");
+  $("working").textContent = doing ? `${doing} …` : "";
+  $("training").hidden = !state.training;
+  $("training").value = state.trained;
+  $("write").disabled = state.writing;
+  $("write").textContent = state.writing ? "Writing the model …" : "Write the model";
+  $("written").replaceChildren(
+    ...(state.written ? ["Written. Use it: ", element("code", {}, `gpu-ssl predict ${state.written} ${state.data}`)] : []),
+  );
+  if (JSON.stringify(before?.classes) !== JSON.stringify(state.classes)) showClasses();
+  if (before && before.version !== state.version) later(renewGuesses);
+}
+
+function showEstimate() {
+  const estimate = state.estimate;
+  if (!estimate) {
+    $("estimate").textContent = state.version
+      ? "Label two or more pictures of each class to see what to expect of the model."
+      : "Label some pictures of at least two classes, and a model is fitted to them.";
+    $("chart").replaceChildren();
+    return;
+  }
+  $("estimate").replaceChildren(
+    element("strong", {}, percent(estimate.accuracy)),
+    ` accuracy expected (95 % interval ${percent(estimate.low)} to ${percent(estimate.high)}), from ` +
+      `${state.of} labels (${state.method} on ${state.encoder}), fitted in ${state.seconds} s. The pictures to label are chosen to be hard: ` +
+      "on all of them it usually does better.",
+  );
+  $("chart").replaceChildren(chart(state.points));
+}
+
+function showClasses() {
+  $("classes").replaceChildren(
+    ...state.classes.map((own, i) =>
+      element(
+        "button",
+        { "data-class": own.name, title: own.name, onclick: () => give(own.name), "aria-keyshortcuts": i < 9 ? `${i + 1}` : null },
+        element("span", { class: "class-name" }, own.name),
+        ...(i < 9 ? [" ", element("kbd", {}, `${i + 1}`)] : []),
+      ),
+    ),
+    element("button", { id: "new", onclick: newClass, "aria-keyshortcuts": "c" }, "New class ", element("kbd", {}, "C")),
+  );
+  const rows = [...state.classes, ...(state.none ? [{ name: "not one of these", count: state.none }] : [])];
+  $("counts").replaceChildren(
+    ...rows.map((own) => element("tr", {}, element("td", {}, own.name), element("td", {}, own.count.toLocaleString("en")))),
+  );
+  showChoice();
+}
+
+function showChoice() {
+  const names = state.classes.map((own) => own.name).concat(state.none ? [NONE] : []);
+  if (ofClass === null || !names.includes(ofClass)) ofClass = names[0] ?? null;
+  $("of-class").replaceChildren(
+    ...names.map((name) =>
+      element(
+        "button",
+        { "aria-pressed": String(name === ofClass), onclick: () => { ofClass = name; showChoice(); later(load); } },
+        element("span", { class: "class-name" }, shownLabel(name)),
+      ),
+    ),
+  );
+}
+
+function showPictures() {
+  $("grid").replaceChildren(...pictures.map(tile));
+  $("grid").setAttribute("aria-activedescendant", pictures.length ? `picture-${pictures[current]?.number}` : "");
+  $("empty").hidden = pictures.length > 0;
+  $("empty").textContent = {
+    next: "Every picture is labelled.",
+    labelled: "No picture has this label yet.",
+    suspects: "No label looks wrong. Labels are checked by models that did not see them, each time a model is fitted.",
+  }[tab];
+  $("heading").textContent = {
+    next: "What the model learns most from, when there is one; else typical pictures.",
+    labelled: "Give a picture another class, or take its label back with Backspace.",
+    suspects: "Another class is far more likely: accept it, give one, or keep the label.",
+  }[tab];
+  $("of-class").hidden = tab !== "labelled";
+  $("keep").hidden = tab !== "suspects";
+  $("skip").hidden = tab !== "next";
+  $("more").hidden = tab === "suspects";
+}
+
+function tile(picture, i) {
+  const image = element("img", { src: `/picture/${picture.number}`, alt: "", loading: "lazy" });
+  image.addEventListener("load", () => image.classList.toggle("tiny", image.naturalWidth < 128));
+  const lines = [element("p", { class: "name", title: picture.name }, picture.name)];
+  if (picture.label) lines.push(element("p", { class: "label" }, `✓ ${shownLabel(picture.label)}`));
+  if (picture.guess && (tab === "suspects" || !picture.label)) {
+    lines.push(element("p", { class: "guess" }, `${picture.guess}? ${Math.round(100 * picture.confidence)} %`));
+  }
+  const chosen = selected.has(picture.number);
+  const made = element(
+    "div",
+    {
+      class: `picture${i === current ? " current" : ""}${picture.label && tab === "next" ? " labelled" : ""}`,
+      role: "option",
+      id: `picture-${picture.number}`,
+      "aria-selected": String(chosen),
+      "aria-label": `${picture.name}${picture.label ? `, labelled ${shownLabel(picture.label)}` : ""}${picture.guess ? `, guess ${picture.guess}` : ""}`,
+    },
+    image,
+    ...lines,
+    ...(chosen ? [element("span", { class: "tick", "aria-hidden": "true" }, "✓")] : []),
+  );
+  made.addEventListener("click", (event) => { choose(i, event.shiftKey); $("grid").focus({ preventScroll: true }); });
+  made.addEventListener("dblclick", () => { current = i; zoom(); });
+  return made;
+}
+
+// -- what pictures there are ---------------------------------------------------------------------------
+
+async function load() {
+  const asked = tab;
+  const found =
+    asked === "suspects" ? await ask("suspects")
+    : asked === "labelled" ? (ofClass === null ? [] : await ask("labelled", { name: ofClass, count: 500 }))
+    : await ask("next", { page, count: SHOWN });
+  if (asked !== tab) return;
+  pictures = found;
+  selected.clear();
+  current = anchor = Math.max(0, pictures.findIndex((own) => asked !== "next" || !own.label));
+  showPictures();
+}
+
+async function renewGuesses() {
+  if (tab === "suspects") return load();
+  if (tab !== "next" || !pictures.length) return;
+  const found = await ask("describe", { rows: pictures.map((own) => own.number) });
+  const renewed = new Map(found.map((own) => [own.number, own]));
+  pictures = pictures.map((own) => ({ ...own, ...renewed.get(own.number) }));
+  showPictures();
+}
+
+// -- what is said --------------------------------------------------------------------------------------
+
+function chosen() {
+  if (selected.size) return pictures.filter((own) => selected.has(own.number));
+  return pictures[current] ? [pictures[current]] : [];
+}
+
+function give(label) {
+  return said(chosen().map((own) => [own.number, label]));
+}
+
+function accept() {
+  return said(chosen().filter((own) => own.guess).map((own) => [own.number, own.guess]));
+}
+
+function said(pairs) {
+  if (!pairs.length) return Promise.resolve();
+  const labels = Object.fromEntries(pairs);
+  const shown = tab;
+  const place = current;
+  const wasSelected = selected.size > 0;
+  // The next key is for the next picture, whether or not the disk has answered.
+  if (!wasSelected && shown === "next") move(nextWithout(place, labels) - current);
+  selected.clear();
+  showPictures();
+  return later(async () => {
+    await ask("label", { page, labels });
+    say(pairs.length === 1 ? `Labelled ${shownLabel(pairs[0][1]) ?? "nothing"}` : `${pairs.length} pictures labelled`);
+    if (shown !== tab) return;
+    if (shown === "next") {
+      pictures = pictures.map((own) => (own.number in labels ? { ...own, label: labels[own.number] } : own));
+      if (pictures.every((own) => own.label)) return load();
+      if (pictures[current]?.label) current = anchor = nextWithout(current, {});
+    } else {
+      pictures = pictures.filter((own) => !(own.number in labels));
+      current = anchor = Math.min(current, Math.max(0, pictures.length - 1));
+    }
+    showPictures();
+  });
+}
+
+function nextWithout(start, labels) {
+  const order = [...pictures.keys()];
+  const round = [...order.slice(start + 1), ...order.slice(0, start + 1)];
+  return round.find((i) => !pictures[i].label && !(pictures[i].number in labels)) ?? start;
+}
+
+function skip() {
+  const rows = chosen().map((own) => own.number);
+  if (!rows.length) return Promise.resolve();
+  return later(async () => {
+    await ask(tab === "suspects" ? "keep" : "skip", { rows });
+    pictures = pictures.filter((own) => !rows.includes(own.number));
+    selected.clear();
+    current = anchor = Math.min(current, Math.max(0, pictures.length - 1));
+    if (tab === "next" && pictures.every((own) => own.label)) return load();
+    showPictures();
+  });
+}
+
+function undo() {
+  return later(async () => {
+    const back = await ask("undo", { page });
+    if (!back.length) return say("Nothing to undo");
+    say(`Undone for ${back.length} ${back.length === 1 ? "picture" : "pictures"}`);
+    if (tab !== "next") return load();
+    const numbers = new Set(back.map((own) => own.number));
+    const shown = new Set(pictures.map((own) => own.number));
+    const byNumber = new Map(back.map((own) => [own.number, own]));
+    pictures = [
+      ...back.filter((own) => !shown.has(own.number)),
+      ...pictures.map((own) => byNumber.get(own.number) ?? own),
+    ];
+    current = anchor = Math.max(0, pictures.findIndex((own) => numbers.has(own.number)));
+    showPictures();
+  });
+}
+
+// -- moving and selecting ------------------------------------------------------------------------------
+
+function move(by) {
+  if (!pictures.length) return;
+  current = Math.min(Math.max(0, current + by), pictures.length - 1);
+  showPictures();
+  $(`picture-${pictures[current].number}`)?.scrollIntoView({ block: "nearest" });
+}
+
+function choose(i, upTo = false) {
+  const number = pictures[i]?.number;
+  if (number === undefined) return;
+  if (upTo) {
+    const [low, high] = [Math.min(anchor, i), Math.max(anchor, i)];
+    for (const own of pictures.slice(low, high + 1)) selected.add(own.number);
+  } else {
+    anchor = i;
+    if (!selected.delete(number)) selected.add(number);
+  }
+  current = i;
+  showPictures();
+}
+
+function chooseAll() {
+  const all = pictures.filter((own) => tab !== "next" || !own.label).map((own) => own.number);
+  const every = all.every((number) => selected.has(number));
+  selected.clear();
+  if (!every) for (const number of all) selected.add(number);
+  showPictures();
+}
+
+const columns = () => getComputedStyle($("grid")).gridTemplateColumns.split(" ").length;
+
+// -- dialogs -------------------------------------------------------------------------------------------
+
+function zoom() {
+  const picture = pictures[current];
+  if (!picture) return;
+  const image = $("closely-image");
+  image.onload = () => image.classList.toggle("tiny", image.naturalWidth < 300);
+  image.src = `/picture/${picture.number}?size=large`;
+  image.alt = picture.name;
+  const guess = picture.guess ? ` · ${picture.guess}? ${Math.round(100 * picture.confidence)} %` : "";
+  $("closely-name").textContent = picture.name + (picture.label ? ` · ${shownLabel(picture.label)}` : "") + guess;
+  if (!$("closely").open) $("closely").showModal();
+}
+
+function newClass() {
+  $("new-class-name").value = "";
+  $("new-class-problem").textContent = "";
+  $("new-class").showModal();
+}
+
+async function addClass() {
+  const name = $("new-class-name").value;
+  try {
+    await ask("class", { name });
+    $("new-class").close();
+  } catch (error) {
+    $("new-class-problem").textContent = error.message;
+    tell("");
+  }
+}
+
+// -- keys ----------------------------------------------------------------------------------------------
+
+const KEYS = {
+  0: () => give(NONE), y: accept, s: skip, u: undo, z: zoom, c: newClass, a: chooseAll,
+  n: () => later(load), Enter: zoom, Backspace: () => give(null), Delete: () => give(null),
+  Escape: () => { selected.clear(); showPictures(); },
+  ArrowLeft: () => move(-1), ArrowRight: () => move(1),
+  ArrowUp: () => move(-columns()), ArrowDown: () => move(columns()),
+};
+
+document.addEventListener("keydown", (event) => {
+  if (event.altKey || event.metaKey || (event.ctrlKey && event.key !== "z")) return;
+  if ($("new-class").open) {
+    if (event.key === "Enter" && event.target === $("new-class-name")) { event.preventDefault(); addClass(); }
+    return;
+  }
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  if ($("closely").open) {
+    if (key === "ArrowLeft" || key === "ArrowRight") { KEYS[key](); zoom(); event.preventDefault(); return; }
+    if (!/^[0-9]$/.test(key)) return;
+    $("closely").close();
+  }
+  const onButton = event.target instanceof HTMLButtonElement || event.target instanceof HTMLElement && event.target.tagName === "SUMMARY";
+  if (event.target.getAttribute?.("role") === "tab" && key.startsWith("Arrow")) return;
+  if (onButton && (key === "Enter" || key === " ")) return;
+  if (event.ctrlKey) { event.preventDefault(); undo(); return; }
+  if (key === " ") { event.preventDefault(); choose(current, event.shiftKey); return; }
+  if (/^[1-9]$/.test(key)) {
+    const own = state?.classes[Number(key) - 1];
+    if (own) { event.preventDefault(); give(own.name); }
+    return;
+  }
+  if (Object.hasOwn(KEYS, key)) { event.preventDefault(); KEYS[key](); }
+});
+
+// -- tabs and buttons ----------------------------------------------------------------------------------
+
+const TABS = ["next", "labelled", "suspects"];
+
+function show(name) {
+  tab = name;
+  for (const each of TABS) {
+    $(`tab-${each}`).setAttribute("aria-selected", String(each === name));
+    $(`tab-${each}`).tabIndex = each === name ? 0 : -1;
+  }
+  pictures = [];
+  selected.clear();
+  $("of-class").hidden = name !== "labelled";
+  later(load);
+}
+
+for (const [i, name] of TABS.entries()) {
+  $(`tab-${name}`).addEventListener("click", () => show(name));
+  $(`tab-${name}`).addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    const other = TABS[(i + step + TABS.length) % TABS.length];
+    $(`tab-${other}`).focus();
+    show(other);
+  });
+}
+const BUTTONS = {
+  none: () => give(NONE), accept, skip, keep: skip, undo, zoom, all: chooseAll, more: () => later(load),
+  write: () => later(() => ask("write")),
+  "closely-close": () => $("closely").close(),
+  "new-class-add": addClass, "new-class-cancel": () => $("new-class").close(),
+};
+for (const [id, work] of Object.entries(BUTTONS)) $(id).addEventListener("click", work);
+$("closely").addEventListener("close", () => $("grid").focus({ preventScroll: true }));
+
+// -- beginning -----------------------------------------------------------------------------------------
+
+await later(async () => {
+  await ask("state");
+  while (state.working.startsWith("Looking")) {
+    $("heading").textContent = "Looking for pictures to begin with …";
+    await new Promise((done) => setTimeout(done, 300));
+    await ask("state");
+  }
+  await load();
+  $("grid").focus({ preventScroll: true });
+});
+setInterval(() => { if (!document.hidden) ask("state").catch(() => {}); }, 1500);

@@ -1,0 +1,78 @@
+"""Which pictures are shown next: those that a model suggests, or clusters, and no picture on two pages."""
+
+import time
+from collections.abc import Collection, Iterable
+from threading import Lock
+
+import numpy as np
+
+HELD = 900.0
+"""Seconds that a page may keep pictures to itself."""
+
+
+class Queue:
+    """Numbers of pictures in the order in which they are shown.
+
+    Parameters
+    ----------
+    n : int
+        Number of pictures.
+    seed : int
+        Of the order of pictures that nobody has suggested.
+    """
+
+    def __init__(self, n: int, seed: int = 0) -> None:
+        self._n = n
+        self._rng = np.random.default_rng(seed)
+        self._lock = Lock()
+        self._order: list[int] = []
+        self._held: dict[int, tuple[str, float]] = {}
+        self._skipped: set[int] = set()
+
+    def suggest(self, rows: Iterable[int]) -> None:
+        """Show these next, the first first, in place of what was suggested before."""
+        with self._lock:
+            self._order = list(rows)
+
+    def skip(self, rows: Iterable[int]) -> None:
+        """Show pictures no more, unless nothing else is left."""
+        with self._lock:
+            self._skipped.update(rows)
+
+    def first(self, rows: Iterable[int]) -> None:
+        """Show these before all others, such as those whose label was taken back."""
+        with self._lock:
+            rows = list(rows)
+            self._skipped.difference_update(rows)
+            for row in rows:
+                self._held.pop(row, None)
+            self._order = [*rows, *(row for row in self._order if row not in set(rows))]
+
+    def take(self, count: int, page: str, done: Collection[int]) -> list[int]:
+        """Return up to `count` pictures for a page, none of them labelled (`done`) or on another page."""
+        with self._lock:
+            now = time.monotonic()
+            self._held = {
+                row: held for row, held in self._held.items() if held[0] != page and now - held[1] < HELD
+            }
+            taken: dict[int, None] = {}
+            for pool in (self._order, self._others(count, done), sorted(self._skipped)):
+                usable = (row for row in pool if row not in done and row not in self._held)
+                for row in usable:
+                    if len(taken) == count:
+                        break
+                    if pool is self._order and row in self._skipped:
+                        continue
+                    taken[row] = None
+            self._skipped.difference_update(taken)
+            self._held |= dict.fromkeys(taken, (page, now))
+            return list(taken)
+
+    def _others(self, count: int, done: Collection[int]) -> list[int]:
+        """Return pictures at random: what is shown while there is no better suggestion."""
+        free = self._n - len(done)
+        if free <= 4 * (count + len(self._skipped) + len(self._held)):
+            rows = self._rng.permutation(self._n).tolist()
+        else:
+            rows = self._rng.integers(self._n, size=16 * (count + len(self._held))).tolist()
+        return [row for row in dict.fromkeys(rows) if row not in self._skipped]

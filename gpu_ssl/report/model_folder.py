@@ -1,0 +1,64 @@
+"""The folder of a model: what ``gpu-ssl fit`` leaves, all that people read of it first and the model last."""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from gpu_ssl.errors import UsageError
+from gpu_ssl.fitted.fitting import Fit
+from gpu_ssl.fitted.storage import MODEL, save
+from gpu_ssl.report.card import CARD, FILES, TITLE, write_card
+from gpu_ssl.runtime.files import write_text
+
+FOUND: Final = "data.json"
+"""File in a model's folder: what was found in images and labels, as ``gpu-ssl check --json`` prints it."""
+
+
+def write_model(folder: Path, fitted: Fit, found: dict[str, Any]) -> None:
+    """Write a model, its card and what was found in its images into `folder`.
+
+    Raises
+    ------
+    StorageError
+        If a file cannot be written; without ``model.json``, which is written last, there is no model.
+    """
+    write_text(folder / FOUND, json.dumps(found, indent=1))
+    write_card(folder, fitted.record, fitted.suspects)
+    save(folder, fitted.model, fitted.record)
+
+
+def check_folder(folder: Path, data: Path, setting: str = "output") -> None:
+    """Refuse what is no place for a model of the images in `data`; one that holds a model is.
+
+    Parameters
+    ----------
+    folder : Path
+        The place.
+    data : Path
+        Where the images lie.
+    setting : str
+        What the user named the place by.
+
+    Raises
+    ------
+    UsageError
+        If it lies among the images, or holds something else.
+    """
+    if folder.resolve().is_relative_to(data.resolve()):
+        raise UsageError(
+            f"`{setting}` {folder} lies in {data}, whose images it would join; name a folder elsewhere"
+        )
+    whole = (folder / MODEL).is_file()
+    if folder.exists() and not whole and not (folder.is_dir() and all(map(_is_of_fit, folder.iterdir()))):
+        raise UsageError(f"`{setting}` {folder} exists and is not an empty folder; name another")
+
+
+def _is_of_fit(path: Path) -> bool:
+    """Whether `path` is what an interrupted fit leaves, wherever it was stopped."""
+    name = path.name.lstrip(".")
+    if name.startswith(("checkpoint.json", "checkpoint-", "model-")):
+        return True
+    if path.name == CARD:  # people's own files may be called so, too
+        return path.is_file() and path.read_text(encoding="utf-8", errors="replace").startswith(TITLE)
+    # Half-written files have a dot before their name, and letters after it.
+    return any(name.startswith(known.partition(".")[0]) for known in (*FILES, FOUND))

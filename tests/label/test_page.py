@@ -1,0 +1,206 @@
+"""The page in a real browser: what is said by keys is on disk, through reloads, undo and kill -9."""
+
+import csv
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from gpu_ssl.data.image_set import Dataset
+from tests.browser import faults, started
+from tests.label.hostile import HOSTILE, SCRIPT
+from tests.program import run_program, start_program
+
+CLASSES = [SCRIPT, *(f"digit {i}" for i in range(1, 9))]
+"""Of the digits 0 to 8; a 9 is none of these."""
+
+MOVED = "name => document.querySelector('.picture.current .name').textContent !== name"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with started() as browser:
+        yield browser
+
+
+@contextmanager
+def served(folder: Path, photos: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    command = ("label", str(photos), "--no-open", "--no-mirror", "--classes", ",".join(CLASSES))
+    program = start_program(folder, *command, stdout=subprocess.PIPE)
+    try:
+        assert program.stdout is not None
+        address = program.stdout.readline().strip()
+        assert address, program.communicate()[1]
+        yield program, address
+    finally:
+        program.kill()
+        program.wait()
+
+
+def on_disk(folder: Path) -> dict[str, str]:
+    with (folder / "labels.csv").open(newline="") as file:
+        return {row["path"]: row["label"] for row in csv.DictReader(file)}
+
+
+def current(page: Page) -> str:
+    return page.locator(".picture.current .name").inner_text()
+
+
+class Person:
+    """Says of each picture what it shows, by keys."""
+
+    def __init__(self, page: Page, digits: Dataset, folder: Path) -> None:
+        self.page, self.folder, self.said = page, folder, dict[str, str]()
+        self.truth = {HOSTILE if i == 0 else f"{i:04d}.png": digits.train.labels[i] for i in range(400)}
+
+    def label(self, count: int) -> None:
+        for _ in range(count):
+            self.say()
+            expect(self.page.locator("#progress")).to_have_text(re.compile(f"^{self.progress()}$"))
+
+    def say(self) -> None:
+        name = current(self.page)
+        digit = int(self.truth[name])
+        self.page.keyboard.press("0" if digit == 9 else str(digit + 1))
+        self.said[name] = "unknown" if digit == 9 else CLASSES[digit]
+        self.page.wait_for_function(MOVED, arg=name)
+
+    def progress(self) -> str:
+        none = sum(label == "unknown" for label in self.said.values())
+        tail = f", {none} not one of the classes" if none else ""
+        return f"{len(self.said) - none} of 400 pictures labelled{tail}"
+
+    def agrees(self) -> None:
+        assert on_disk(self.folder) == self.said
+
+
+def test_sixty_labels_by_keys_through_undo_reload_and_kill(
+    browser: Browser, photos: Path, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPU_SSL_CACHE_DIR", str(tmp_path / "cache"))
+    page = browser.new_page()
+    problems: list[str] = []
+    page.on("dialog", lambda dialog: problems.append(dialog.message))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on(
+        "request", lambda request: problems.extend([] if "//127.0.0.1:" in request.url else [request.url])
+    )
+    person = Person(page, digits, tmp_path)
+    with served(tmp_path, photos) as (program, address):
+        page.goto(address)
+        page.wait_for_selector(".picture")
+        person.label(12)
+        person.agrees()
+        page.keyboard.press("u")
+        expect(page.locator("#said")).to_have_text("Undone for 1 picture")
+        person.said.pop(current(page))
+        person.agrees()
+        person.label(8)
+        page.reload()
+        page.wait_for_selector(".picture")
+        person.label(11)
+        expect(page.locator("#estimate strong")).to_have_text(re.compile("%"), timeout=60_000)
+        program.send_signal(signal.SIGKILL)
+        program.wait()
+        person.agrees()
+    with served(tmp_path, photos) as (program, address):
+        page.goto(address)
+        page.wait_for_selector(".picture")
+        expect(page.locator("#progress")).to_have_text(person.progress())
+        person.label(30)
+        person.agrees()
+        assert len(person.said) == 60
+        expect(page.locator("#estimate")).to_contain_text("from ", timeout=60_000)
+        page.locator("#write").click()
+        expect(page.locator("#written")).to_contain_text("gpu-ssl predict model", timeout=120_000)
+        points = page.evaluate("document.querySelectorAll('#chart circle').length")
+        assert points >= 1
+        assert faults(page) == []
+        page.locator("#tab-labelled").click()
+        page.wait_for_selector(".picture .label")
+        assert faults(page) == []
+        program.send_signal(signal.SIGINT)
+        assert program.wait(30) == 0
+        person.agrees()
+    assert problems == []
+    done = run_program(tmp_path, "predict", "model", str(photos))
+    assert done.returncode == 0, done.stderr
+    answers = {row["path"]: row["label"] for row in csv.DictReader(done.stdout.splitlines())}
+    right = [answers[name] == CLASSES[digit] for name, digit in person.truth.items() if digit != 9]
+    assert sum(right) / len(right) > 0.75
+
+
+def test_a_keyboard_is_enough(
+    browser: Browser, photos: Path, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several at once, zoom, a new class, tabs, and taking a label back, without a pointer."""
+    monkeypatch.setenv("GPU_SSL_CACHE_DIR", str(tmp_path / "cache"))
+    with served(tmp_path, photos) as (_, address):
+        page = browser.new_page()
+        page.goto(address)
+        page.wait_for_selector(".picture")
+        names = page.locator(".picture .name").all_inner_texts()[:3]
+        keys = page.keyboard
+        keys.press("Space")
+        keys.press("ArrowRight")
+        keys.press("ArrowRight")
+        keys.press("Shift+Space")
+        keys.press("2")
+        expect(page.locator("#progress")).to_contain_text("3 of 400")
+        assert on_disk(tmp_path) == dict.fromkeys(names, "digit 1")
+        keys.press("z")
+        expect(page.locator("#closely")).to_be_visible()
+        assert faults(page) == []
+        keys.press("Escape")
+        keys.press("c")
+        keys.type("tenth")
+        keys.press("Enter")
+        expect(page.locator("#counts")).to_contain_text("tenth")
+        name = current(page)
+        keys.press("Shift+Tab")
+        for _ in range(30):  # to the button of the tenth class, which has no key
+            if page.evaluate("document.activeElement.dataset.class") == "tenth":
+                break
+            keys.press("Shift+Tab")
+        keys.press("Enter")
+        expect(page.locator("#progress")).to_contain_text("4 of 400")
+        assert on_disk(tmp_path)[name] == "tenth"
+        page.locator("#tab-next").focus()
+        keys.press("ArrowRight")
+        expect(page.locator("#tab-labelled")).to_have_attribute("aria-selected", "true")
+        page.locator("#of-class button", has_text="tenth").focus()
+        keys.press("Enter")
+        expect(page.locator(".picture")).to_have_count(1)
+        page.locator("#grid").focus()
+        keys.press("Backspace")
+        expect(page.locator("#progress")).to_contain_text("3 of 400")
+        assert name not in on_disk(tmp_path)
+
+
+def test_two_pages_show_different_pictures_and_keep_what_both_say(
+    browser: Browser, photos: Path, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPU_SSL_CACHE_DIR", str(tmp_path / "cache"))
+    with served(tmp_path, photos) as (_, address):
+        context = browser.new_context()
+        people = [Person(context.new_page(), digits, tmp_path) for _ in range(2)]
+        for person in people:
+            person.page.goto(address)
+            person.page.wait_for_selector(".picture")
+        for _ in range(6):
+            for person in people:
+                person.say()
+        expect(people[0].page.locator("#progress")).to_contain_text("of 400")
+        assert not people[0].said.keys() & people[1].said.keys()
+        said = people[0].said | people[1].said
+        assert len(said) == 12
+        for person in people:
+            person.page.wait_for_function(
+                "n => document.querySelectorAll('.picture .label').length === n", arg=6
+            )
+        assert on_disk(tmp_path) == said

@@ -1,0 +1,127 @@
+"""The file of labels: nothing that was told to be on disk is lost, whoever else writes to it."""
+
+import csv
+import multiprocessing
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from gpu_ssl.data.labels import clean, is_no_label, unify_numbers
+from gpu_ssl.data.own import load_own
+from gpu_ssl.errors import GpuSslError, UsageError
+from gpu_ssl.label.store import NONE_OF_THESE, LabelStore
+
+NAMES = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=12)
+
+
+def rows_of(path: Path) -> list[list[str]]:
+    with path.open(newline="", errors="surrogateescape") as file:
+        return list(csv.reader(file))
+
+
+def test_labels_are_put_changed_and_taken_back(tmp_path: Path) -> None:
+    store = LabelStore(tmp_path / "labels.csv")
+    assert store.labels() == {}
+    assert not store.path.exists()
+    assert store.put({"a.png": "cat", "b.png": "dog"}) == {"a.png": None, "b.png": None}
+    assert store.put({"b.png": "cat", "c.png": NONE_OF_THESE}) == {"b.png": "dog", "c.png": None}
+    assert rows_of(store.path) == [
+        ["path", "label"],
+        ["a.png", "cat"],
+        ["b.png", "cat"],
+        ["c.png", "unknown"],
+    ]
+    assert store.put({"a.png": None}) == {"a.png": "cat"}
+    assert LabelStore(store.path).labels() == {"b.png": "cat", "c.png": NONE_OF_THESE}
+
+
+def test_what_others_wrote_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "first.csv"
+    path.write_text("path,label,guess\na.png,,cat\nb.png,dog,dog\n./c.png,cat,\n")
+    store = LabelStore(path, lambda written: written.removeprefix("./"))
+    assert store.labels() == {"b.png": "dog", "c.png": "cat"}
+    store.put({"a.png": "cat", "c.png": None, "b.png": None, "d.png": "dog"})
+    assert path.read_text() == "path,label,guess\na.png,cat,cat\nb.png,,dog\nd.png,dog,\n"
+
+
+def test_a_change_by_another_program_is_seen(tmp_path: Path) -> None:
+    one, two = LabelStore(tmp_path / "labels.csv"), LabelStore(tmp_path / "labels.csv")
+    one.put({"a.png": "cat"})
+    two.put({"b.png": "dog"})
+    assert one.labels() == two.labels() == {"a.png": "cat", "b.png": "dog"}
+
+
+def _write(path: Path, who: int) -> None:
+    store = LabelStore(path)
+    for i in range(25):
+        store.put({f"{who}-{i}.png": "cat"})
+
+
+def test_programs_that_write_at_once_lose_nothing_of_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=_write, args=(path, who)) for who in range(3)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    assert [writer.exitcode for writer in writers] == [0, 0, 0]
+    assert len(LabelStore(path).labels()) == 75
+
+
+def test_what_cannot_be_written_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = LabelStore(tmp_path / "labels.csv")
+    store.put({"a.png": "cat"})
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(GpuSslError, match="No space left"):
+        store.put({"b.png": "dog"})
+    assert LabelStore(store.path).labels() == store.labels() == {"a.png": "cat"}
+    assert os.listdir(tmp_path) == ["labels.csv"]
+
+
+@pytest.mark.parametrize("content", ["a;b\n1;2\n", '{"a": "cat"}', "label\ncat\n", "PAR1\0\0"])
+def test_a_file_that_is_no_such_table_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text(content)
+    with pytest.raises(UsageError, match="columns path and label"):
+        LabelStore(path)
+    assert path.read_text() == content
+
+
+@settings(max_examples=25)
+@given(
+    labels=st.dictionaries(
+        st.integers(0, 19), NAMES.map(clean).filter(lambda name: not is_no_label(name)), min_size=2
+    )
+)
+def test_the_other_commands_read_what_is_written(
+    labels: dict[int, str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Whatever the classes are called: fit takes the file."""
+    folder = tmp_path_factory.mktemp("store")
+    names = _pictures(folder / "photos")
+    store = LabelStore(folder / "labels.csv")
+    store.put({names[row]: label for row, label in labels.items()})
+    images = load_own(folder / "photos", [store.path])
+    same = unify_numbers(labels.values())
+    found = {row: images.class_names[code] for row, code in enumerate(images.labels.tolist()) if code >= 0}
+    assert found == {row: same.get(label, label) for row, label in labels.items()}
+
+
+def _pictures(folder: Path) -> list[str]:
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    awkward = ['"><img onerror=x>.png', "a, b.png", "semi;colon.png", "ä.png", "  blank .png", "q'uote\".png"]
+    names = sorted([*awkward, *(f"{i}.png" for i in range(20 - len(awkward)))])
+    for name in names:
+        Image.fromarray(rng.integers(256, size=(9, 9), dtype=np.uint8)).save(folder / name)
+    return names
