@@ -28,6 +28,12 @@ MOST_LABELS = 300
 """Labelled images that say whether a network may help: a few seconds on a CPU."""
 
 
+def are_photographs(images: OwnImages) -> bool:
+    """Return whether images may be photographs: in colour, and of more than `LARGE` pixels in their files."""
+    channels, height, width = images.how.usual_shape or images.image_shape
+    return channels == 3 and max(height, width) > LARGE and images.image_shape[1] > 1
+
+
 def network_to_try(
     images: OwnImages, config: FitConfig, training: Training, device: torch.device, backend: SVMBackend
 ) -> tuple[str, ...]:
@@ -52,11 +58,10 @@ def network_to_try(
         Fits the SVMs.
     """
     channels, height, width = images.how.usual_shape or images.image_shape
-    in_colour, large = channels == 3, max(height, width) > LARGE
-    if not (in_colour or large) or images.image_shape[1] == 1:
+    if (channels == 1 and max(height, width) <= LARGE) or images.image_shape[1] == 1:
         return ()
     names = pretrained.usual_at_hand()
-    if in_colour and large:
+    if are_photographs(images):
         if not names:
             logger.warning(
                 "no pretrained network is on this machine, and photographs need one: pip install "

@@ -1,11 +1,14 @@
 """What a model says of pictures that are known by their numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from gpu_ssl.data.stream import Block
+from gpu_ssl.data.own import OwnImages
+from gpu_ssl.data.stream import BLOCK, Block
 from gpu_ssl.fitted.model import Answers, FittedModel
 
 
@@ -29,3 +32,13 @@ class ByNumber:
         own = {own: self._features[own.name] for own in self._model.encoders if own.name in self._features}
         known = {encoder: features[rows.to(features.device)] for encoder, features in own.items()}
         return self._model.predict(block.images, known=known)
+
+
+def by_number(
+    images: OwnImages, rows: NDArray[np.int64], check: Callable[[], None] = lambda: None
+) -> Iterator[Block]:
+    """Give pictures in blocks, their numbers for names; `check` is called before each block."""
+    for start in range(0, len(rows), BLOCK):
+        check()
+        some = rows[start : start + BLOCK]
+        yield Block([str(row) for row in some], np.ascontiguousarray(images.images[some]), {})

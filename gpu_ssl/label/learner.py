@@ -15,15 +15,16 @@ from torch import Tensor
 
 from gpu_ssl.config import FitConfig
 from gpu_ssl.data.own import UNLABELLED, OwnImages, with_labels
-from gpu_ssl.data.stream import Block
+from gpu_ssl.encoders.feature_cache import features_of
 from gpu_ssl.encoders.fitting import Training, TrainingImages, fit_encoders
 from gpu_ssl.encoders.pretrained import usual_at_hand
 from gpu_ssl.errors import GpuSslError
-from gpu_ssl.fitted.fitting import Fit, are_large_colours, fit
+from gpu_ssl.fitted.fitting import Fit, fit
 from gpu_ssl.fitted.kept_encoders import keep, load_kept
 from gpu_ssl.fitted.model import FittedModel
+from gpu_ssl.fitted.pretrained_candidate import are_photographs
 from gpu_ssl.fitted.suggestion import suggest, suggest_first
-from gpu_ssl.label.answers import ByNumber
+from gpu_ssl.label.answers import ByNumber, by_number
 from gpu_ssl.label.status import Point, Status, StoppedError, Watched
 from gpu_ssl.runtime import tensor_file
 from gpu_ssl.runtime.cache import cache_folder, forget_old
@@ -89,7 +90,7 @@ class Learner:
         self._wake = Condition()
         self._stopped = self._wanted = self._better = False
         self._changes, self._changed_at = 0, 0.0
-        self._photographs = usual_at_hand() if are_large_colours(images) else ()
+        self._photographs = usual_at_hand() if are_photographs(images) else ()
         self._features: dict[str, Tensor] = {}
         self._threads = [
             Thread(target=self._guarded, args=(work,), name=work.__name__, daemon=True)
@@ -135,7 +136,7 @@ class Learner:
         model = self._model
         if model is None or not self._can_answer(model) or not len(rows):
             return []
-        answers = ByNumber(model, self._features).answer(next(self._blocks(rows)))
+        answers = ByNumber(model, self._features).answer(next(by_number(self._images, rows)))
         best = answers.probabilities.max(axis=1).tolist()
         return [(model.class_names[c], p) for c, p in zip(answers.classes.tolist(), best, strict=True)]
 
@@ -178,19 +179,13 @@ class Learner:
 
     def _prepare(self) -> None:
         """Train, or find in the cache, what a better model needs than HOG."""
-        learn_from = TrainingImages(
-            self._images.images,
-            self._device,
-            self._config.mirror,
-            self._images.sha256,
-            originals=self._images.originals,
-        )
+        learn_from = self._learn_from()
         progress = Watched(self.status, self._check, "training", "trained")
         try:
             with memory_errors(self._device, "give `device=cpu`"):
                 if self._photographs:
                     fit_encoders(self._photographs, learn_from, Training(self._config, Path(), progress))
-                    self._features = {own.name: features for own, features in learn_from.known.items()}
+                    self._features |= {own.name: features for own, features in learn_from.known.items()}
                 elif not load_kept(["vae"], learn_from, self._config):
                     folder = cache_folder(KIND)
                     forget_old(folder)
@@ -207,6 +202,10 @@ class Learner:
             self.status.training = ""
         self._better = True
         self.changed(ENOUGH)
+
+    def _learn_from(self) -> TrainingImages:
+        images, mirror = self._images, self._config.mirror
+        return TrainingImages(images.images, self._device, mirror, images.sha256, originals=images.originals)
 
     def _attempt(self, work: Callable[[OwnImages], None]) -> None:
         labelled = self._labelled()
@@ -245,6 +244,9 @@ class Learner:
         progress = Watched(self.status, self._check, "working", "done")
         fitted = fit(labelled, config, checkpoint, progress, keep_encoders=True)
         tensor_file.remove(checkpoint)
+        for own in fitted.model.encoders:
+            if own.own_shape and own.name not in self._features:  # the fit has left them in the cache
+                self._features[own.name] = features_of(own, self._learn_from(), progress)
         self._take(fitted, int((labelled.labels != UNLABELLED).sum()), time.monotonic() - started)
         return fitted
 
@@ -269,16 +271,11 @@ class Learner:
         known = labelled.labelled_keys
         with memory_errors(self._device, "give `device=cpu`"):
             answering = ByNumber(model, self._features)
-            chosen = suggest(answering, self._blocks(free), SUGGESTED, known, self._config.seed)
+            chosen = suggest(
+                answering, by_number(self._images, free, self._check), SUGGESTED, known, self._config.seed
+            )
         if chosen is not None:
             self._suggested([int(name) for name in chosen.names])
-
-    def _blocks(self, rows: NDArray[np.int64]) -> Iterator[Block]:
-        """Give pictures by their numbers."""
-        for start in range(0, len(rows), 1000):
-            self._check()
-            some = rows[start : start + 1000]
-            yield Block([str(row) for row in some], np.ascontiguousarray(self._images.images[some]), {})
 
     def _can_answer(self, model: FittedModel) -> bool:
         """Whether the features are known that take images at another size than they are kept in."""
