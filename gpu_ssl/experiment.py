@@ -23,17 +23,27 @@ from gpu_ssl.data.splits import labelled_indices, resolve_label_counts
 from gpu_ssl.encoders import vae
 from gpu_ssl.encoders.encoder import Exhibit
 from gpu_ssl.errors import UsageError
-from gpu_ssl.methods.evaluation import Cell, Predictions, Store, cells_of_run, predict_cells
+from gpu_ssl.methods.evaluation import (
+    Cell,
+    CellTask,
+    Predictions,
+    Store,
+    cells_of_run,
+    do_in_turn,
+    predict_cells,
+)
 from gpu_ssl.methods.method import Classifier, Options, encoders_of, options_of
 from gpu_ssl.methods.representation import represent
 from gpu_ssl.methods.saving import load_classifier, save_classifier
 from gpu_ssl.methods.view import View
+from gpu_ssl.methods.workers import Workers
 from gpu_ssl.published import PUBLISHED
 from gpu_ssl.records import DatasetRecord, Report, Result, Timings, TrainingRecord
 from gpu_ssl.runtime.device import memory_errors
 from gpu_ssl.runtime.environment import describe_environment
 from gpu_ssl.runtime.progress import Progress
 from gpu_ssl.runtime.ranks import ALONE, Ranks
+from gpu_ssl.runtime.threads import n_threads
 from gpu_ssl.runtime.timing import Stopwatch
 from gpu_ssl.statistics import paired_differences
 from gpu_ssl.svm.backend import resolve_backend
@@ -74,14 +84,14 @@ def methods_of(config: RunConfig) -> list[MethodSpec]:
     return list(dict.fromkeys([*asked, *with_them]))
 
 
-def check(config: RunConfig, ranks: Ranks = ALONE) -> None:
+def check(config: RunConfig, ranks: Ranks = ALONE, jobs: int | None = 1) -> None:
     """Check all that can be known before the data are loaded, and log what ``--labels all`` leaves out.
 
     Raises
     ------
     UsageError, DeviceError
-        If the data set, a number of labels, the encoder, the device or the SVM backend is invalid; or if
-        several ranks cannot share the work.
+        If the data set, a number of labels, the encoder, the device, the SVM backend or the number of jobs
+        is invalid; or if several ranks cannot share the work.
     """
     for method in methods_of(config):
         encoders_of(method, config.encoder)
@@ -91,7 +101,21 @@ def check(config: RunConfig, ranks: Ranks = ALONE) -> None:
     if config.labels == "all" and counts != STANDARD_LABEL_COUNTS:
         left_out = ", ".join(str(n) for n in STANDARD_LABEL_COUNTS if n not in counts)
         logger.warning("%s has %d training images: %s labels left out", spec.name, spec.n_train, left_out)
-    resolve_backend(config.svm_backend, ranks.device(config.device))
+    device = ranks.device(config.device)
+    resolve_backend(config.svm_backend, device)
+    _resolve_jobs(jobs, torch.device(device.used))
+
+
+def _resolve_jobs(jobs: int | None, device: torch.device) -> int:
+    """Return how many splits are worked on at a time; None leaves it to the device."""
+    if device.type == "cpu":
+        return n_threads() if jobs is None else jobs
+    if jobs is not None and jobs > 1:
+        raise UsageError(
+            f"`jobs={jobs}`: several splits at a time are for CPUs, and the device is {device}; leave "
+            "it out, or give `device=cpu`"
+        )
+    return 1
 
 
 def _check_shared(config: RunConfig, ranks: Ranks) -> None:
@@ -105,7 +129,9 @@ def _check_shared(config: RunConfig, ranks: Ranks) -> None:
         )
 
 
-def run(config: RunConfig, folder: Path, progress: Progress, ranks: Ranks = ALONE) -> Outcome:
+def run(
+    config: RunConfig, folder: Path, progress: Progress, ranks: Ranks = ALONE, jobs: int | None = 1
+) -> Outcome:
     """Run the methods and baselines that `config` asks for, and score them on the test images.
 
     Parameters
@@ -119,6 +145,9 @@ def run(config: RunConfig, folder: Path, progress: Progress, ranks: Ranks = ALON
         Shows how far long work is.
     ranks : Ranks
         Who trains and encodes together. Rank 0 does all the rest; the other processes end before it.
+    jobs : int, optional
+        How many splits of methods that train networks are worked on at a time, each in a process of its own;
+        None for one a core on a CPU. The results are the same, to the bit.
 
     Raises
     ------
@@ -130,6 +159,7 @@ def run(config: RunConfig, folder: Path, progress: Progress, ranks: Ranks = ALON
     device_choice = ranks.device(config.device)
     backend, svm_choice = resolve_backend(config.svm_backend, device_choice)
     device = torch.device(device_choice.used)
+    jobs = _resolve_jobs(jobs, device)
     stopwatch = Stopwatch(device)
     with stopwatch.phase("load"):
         dataset = load_dataset(config.data, progress)
@@ -148,19 +178,20 @@ def run(config: RunConfig, folder: Path, progress: Progress, ranks: Ranks = ALON
     train.remember(np.unique(np.concatenate(list(labelled.values()))))
     keep_in = folder / "classifiers"
     predictions: dict[str, Predictions] = {}
-    with memory_errors(device, "take fewer `labels`, or give `svm=sklearn`"):
+    with memory_errors(device, "take fewer `labels`, or give `svm=sklearn`"), Workers(jobs) as workers:
         for method in methods:
             options = options_of(config, method.name, device)
+            task = CellTask(
+                train,
+                dataset.train.labels,
+                test,
+                options,
+                _store(config, options, dataset, device, folder),
+                partial(_keep, keep_in, method.name, method.name in config.methods),
+            )
             with progress.task(method.title, len(cells)) as advance:
                 predictions[method.name] = predict_cells(
-                    train,
-                    dataset.train.labels,
-                    test,
-                    cells,
-                    options,
-                    advance,
-                    _store(config, options, dataset, device, folder),
-                    partial(_keep, keep_in, method.name, method.name in config.methods),
+                    task, cells, advance, workers if jobs > 1 else do_in_turn
                 )
 
     results = score(predictions, dataset.test.labels)

@@ -7,7 +7,7 @@ neighbours in it.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace, device
 
@@ -40,6 +40,10 @@ class NeighbourGraph:
     points: Array
     backend: GraphBackend
     k: int = N_NEIGHBOURS
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the index out, which another process makes anew if it needs it."""
+        return {name: value for name, value in self.__dict__.items() if name != "_nearest"}
 
     @cached_property
     def _nearest(self) -> Callable[[Array, int], Neighbours]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from gpu_ssl.methods.method import Classifier, Labelled, Options, fit_each
 from gpu_ssl.methods.view import View
 from gpu_ssl.runtime import tensor_file
 from gpu_ssl.runtime.progress import Advance
+from gpu_ssl.runtime.threads import limited_threads, n_threads
 
 SCHEMA: Final = 3
 """Version of what is stored of a finished cell."""
@@ -133,17 +134,9 @@ Keep = Callable[[Cell, Classifier], None]
 """Takes a cell and the classifier that was fitted in it."""
 
 
-def predict_cells(
-    train: View,
-    labels: NDArray[np.int64],
-    test: View,
-    cells: Sequence[Cell],
-    options: Options,
-    advance: Advance,
-    store: Store,
-    keep: Keep,
-) -> Predictions:
-    """Fit a method to each choice of labelled images, and predict the test images.
+@dataclass(frozen=True)
+class CellTask:
+    """What the cells of a method have in common; a worker process gets a copy.
 
     Parameters
     ----------
@@ -153,45 +146,110 @@ def predict_cells(
         Their classes; a method is shown those of a cell's labelled images only.
     test : View
         The test images.
-    cells : sequence of Cell
-        The choices.
     options : Options
         The method, with the seed of the run: see `data.splits.labelling_order` and `cell_seed`.
-    advance : callable
-        Advances by 1 a cell.
     store : Store
-        Finished cells, which are not done again.
+        Takes what was predicted in a cell. What it holds is not done again.
     keep : callable
         Called with each fitted classifier.
     """
-    predictions: Predictions = {}
-    for count, group in itertools.groupby(cells, key=lambda cell: cell.labels):
-        bars = {
-            cell: _CellProgress(advance, f"{cell.labels} labels, split {cell.split + 1}") for cell in group
-        }
-        found = {cell: store.load(options.method, cell) for cell in bars}
-        missing = [cell for cell, prediction in found.items() if prediction is None]
+
+    train: View
+    labels: NDArray[np.int64]
+    test: View
+    options: Options
+    store: Store
+    keep: Keep
+
+    def find(self, cell: Cell) -> Prediction | None:
+        """Return what was predicted in a cell, where that is done; see `Store.load`."""
+        return self.store.load(self.options.method, cell)
+
+    def do(self, cells: Sequence[Cell], advance: Advance) -> None:
+        """Fit the method in some cells of one number of labels, predict the test images, and store that.
+
+        `advance` advances by 1 a cell.
+        """
+        bars = [_CellProgress(advance, _name_of(cell)) for cell in cells]
         choices, own = [], []
-        for cell in missing:
-            rows = labelled_indices(labels, cell.labels, options.seed, cell.split)
-            choices.append(Labelled(rows, labels[rows]))
-            own.append(replace(options, seed=cell_seed(options.seed, cell), advance=bars[cell]))
-        fitted = fit_each(train, choices, own)  # begins with the first that is missing
-        for cell, bar in bars.items():
-            done = found[cell]
-            if done is None:
-                classifier, seconds = next(fitted)
-                start = time.perf_counter()
-                classes = classifier.predict(test)
-                seconds += time.perf_counter() - start
-                chosen = classifier.chosen
-                why = f"{chosen.method}: {chosen.reason}" if chosen else ""
-                done = Prediction(classes, seconds, why, classifier.curve)
-                keep(cell, classifier)
-                store.save(options.method, cell, done)
-            predictions.setdefault(count, []).append(done)
+        for cell, bar in zip(cells, bars, strict=True):
+            rows = labelled_indices(self.labels, cell.labels, self.options.seed, cell.split)
+            choices.append(Labelled(rows, self.labels[rows]))
+            own.append(replace(self.options, seed=cell_seed(self.options.seed, cell), advance=bar))
+        fitted = fit_each(self.train, choices, own)
+        for cell, bar, (classifier, seconds) in zip(cells, bars, fitted, strict=True):
+            start = time.perf_counter()
+            classes = classifier.predict(self.test)
+            seconds += time.perf_counter() - start
+            chosen = classifier.chosen
+            why = f"{chosen.method}: {chosen.reason}" if chosen else ""
+            self.keep(cell, classifier)
+            self.store.save(self.options.method, cell, Prediction(classes, seconds, why, classifier.curve))
             bar.finish()
+
+    def prepare(self) -> None:
+        """Make what all cells need of the training images, once and on all cores: the teacher's graph."""
+        if self.options.teacher_name:
+            encoder = self.train.encoder(self.options.teacher_name)
+            with self.train.stopwatch.phase("fit"):
+                _ = self.train.graph(encoder).weights
+
+
+class DoCells(Protocol):
+    """Does the cells of a task, one after the other or several at a time."""
+
+    def __call__(self, task: CellTask, cells: Sequence[Cell], advance: Advance) -> None:
+        """Do `cells`; `advance` advances by 1 a cell. What was predicted is in the store of `task`."""
+
+
+def do_in_turn(task: CellTask, cells: Sequence[Cell], advance: Advance) -> None:
+    """Do cells one after the other in this process; see `DoCells`."""
+    for _, group in itertools.groupby(cells, key=lambda cell: cell.labels):
+        task.do(list(group), advance)
+
+
+def predict_cells(
+    task: CellTask, cells: Sequence[Cell], advance: Advance, do: DoCells = do_in_turn
+) -> Predictions:
+    """Fit a method to each choice of labelled images, and predict the test images.
+
+    On a CPU a method that trains networks takes the cores divided by the number of `cells` for each, at least
+    one: several networks on one core each get more done than one network on all cores. That depends neither
+    on how many are trained at a time nor on how many are done already, so the predictions do not either.
+
+    Parameters
+    ----------
+    task : CellTask
+        What they have in common.
+    cells : sequence of Cell
+        The choices.
+    advance : callable
+        Advances by 1 a cell.
+    do : callable
+        Does those that are not done.
+    """
+    todo = []
+    for cell in cells:
+        if task.find(cell) is None:
+            todo.append(cell)
+        else:
+            advance(_name_of(cell), 1)
+    if todo and task.options.trains and task.train.device.type == "cpu":
+        task.prepare()
+        with limited_threads(max(1, n_threads() // len(cells))):
+            do(task, todo, advance)
+    else:
+        do_in_turn(task, todo, advance)
+    predictions: Predictions = {}
+    for cell in cells:
+        done = task.find(cell)
+        assert done is not None
+        predictions.setdefault(cell.labels, []).append(done)
     return predictions
+
+
+def _name_of(cell: Cell) -> str:
+    return f"{cell.labels} labels, split {cell.split + 1}"
 
 
 class _CellProgress:

@@ -101,6 +101,11 @@ class Options:
         return catalog.method(self.method)
 
     @property
+    def trains(self) -> bool:
+        """Whether the method trains a network for each choice of labels, or may choose one that does."""
+        return self.spec.trains or (self.effort == "best" and chooses(self.spec))
+
+    @property
     def encoder_name(self) -> str:
         """Name of the encoder whose features the method works on."""
         return self.encoder if self.encoder and self.spec.free else self.spec.encoder

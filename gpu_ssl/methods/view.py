@@ -55,7 +55,7 @@ class View:
     ) -> None:
         self.pixels, self.encoders, self.backend, self.stopwatch = pixels, encoders, backend, stopwatch
         self.mirror, self.precision = mirror, precision
-        self._images, self._others = images, others
+        self._images, self._others = images, dict(others)
         self._own = {part for own in encoders.values() for part in (own, *own.parts)}
         self._features: dict[Encoder, Tensor] = {}
         self._remembered = np.empty(0, np.int64)

@@ -114,6 +114,7 @@ def test_all_leaves_out_counts_the_data_set_cannot_serve_and_says_so(run_cli: Ru
         (["--labels", "1000000000"], 2, ["more than there are", "60000"]),
         (["--labels", "abc"], 2, ["abc", "is not a label count"]),
         (["--splits", "0"], 2, ["--splits 0"]),
+        (["--jobs", "0"], 2, ["--jobs", "0"]),
         (["--splits", "two"], 2, ["two", "--help"]),
         (["--no-such-option"], 2, ["--no-such-option", "--help"]),
         (["--epochs", "0"], 2, ["epochs", "0"]),
@@ -221,6 +222,42 @@ def test_ctrl_c_loses_nothing(run_cli: RunCli, tmp_path: Path) -> None:
     again = run_cli("run", "--resume", "stopped", "--json")
     assert again.stdout == resumed.stdout
     assert "finished run" in again.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+def test_ctrl_c_stops_splits_side_by_side_and_loses_none_that_is_done(
+    run_cli: RunCli, tmp_path: Path
+) -> None:
+    settings = (*("--dataset", "digits", "--method", "cnn", "--labels", "50", "--splits", "4"), "--no-plots")
+    whole = run_cli("run", *settings, "--no-baselines", "--output", "whole", "--json", "--jobs", "1")
+    process = start_program(
+        *(tmp_path, "run", *settings, "--no-baselines", "--output", "stopped", "--jobs", "2"),
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("stopped/predictions/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it too
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors.count("\n")) == (130, 1)
+    assert "gpu-ssl run --resume stopped" in errors
+    while _is_there(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not _is_there(process.pid), "a worker goes on"
+    assert not list(tmp_path.glob("stopped/predictions/.*")), "a half-written file stays"
+
+    resumed = run_cli("run", "--resume", "stopped", "--json", "--no-plots", "--jobs", "2")
+    after, never = (json.loads(done.stdout)["results"][0]["accuracies"] for done in (resumed, whole))
+    assert after == never
+    assert len(after) == 4
+
+
+def _is_there(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_ctrl_c_while_plots_are_drawn_trains_nothing_again(tmp_path: Path) -> None:

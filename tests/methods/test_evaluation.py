@@ -16,7 +16,15 @@ from gpu_ssl.encoders.encoder import Encoder
 from gpu_ssl.errors import StorageError
 from gpu_ssl.methods import evaluation
 from gpu_ssl.methods import method as method_module
-from gpu_ssl.methods.evaluation import Cell, Predictions, Store, cell_seed, cells_of_run, predict_cells
+from gpu_ssl.methods.evaluation import (
+    Cell,
+    CellTask,
+    Predictions,
+    Store,
+    cell_seed,
+    cells_of_run,
+    predict_cells,
+)
 from gpu_ssl.methods.method import Chosen, Classifier, Labelled, Options
 from gpu_ssl.methods.view import View
 from gpu_ssl.svm._sklearn import SklearnBackend
@@ -56,7 +64,7 @@ def predict(digits: Dataset, encoders: dict[str, Encoder], tmp_path: Path) -> Ca
         )
         cells = cells_of_run(counts, len(labels), splits)
         store = store or Store(tmp_path / str(len(list(tmp_path.iterdir()))), "these data")
-        predictions = predict_cells(train, labels, test, cells, options, silent, store, keep)
+        predictions = predict_cells(CellTask(train, labels, test, options, store, keep), cells, silent)
         assert train.stopwatch.seconds["fit"] > 0
         assert test.stopwatch.seconds["score"] > 0
         return predictions
@@ -168,7 +176,8 @@ def counted(
         monkeypatch.setattr(method_module, "fit_method", method.fit_method)
         view = view_of(digits.train.images)
         labels = digits.train.labels
-        return predict_cells(view, labels, view, cells, Options("m1"), advance, store, forget)
+        task = CellTask(view, labels, view, Options("m1"), store, forget)
+        return predict_cells(task, cells, advance)
 
     return run
 
