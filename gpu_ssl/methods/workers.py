@@ -77,24 +77,25 @@ class Workers:
         """
         copy = pickle.dumps((task, n_threads()), pickle.HIGHEST_PROTOCOL)
         waiting = deque(sorted(cells, key=lambda cell: -cell.labels))
-        free = self._start(min(self.jobs, len(cells)))
-        for connection in free:
-            connection.send_bytes(copy)
-        busy: list[Connection] = []
-        while waiting or busy:
-            while waiting and free:
-                busy.append(free.pop())
-                busy[-1].send(waiting.popleft())
-            ready = wait(busy)
-            for connection in [each for each in busy if each in ready]:
-                message = _receive(connection)
-                if isinstance(message, _Progress):
-                    advance(*message)
-                    continue
-                if message.error is not None:
-                    raise message.error
-                busy.remove(connection)
-                free.append(connection)
+        with task.train.stopwatch.phase("fit"):
+            free = self._start(min(self.jobs, len(cells)))
+            for connection in free:
+                connection.send_bytes(copy)
+            busy: list[Connection] = []
+            while waiting or busy:
+                while waiting and free:
+                    busy.append(free.pop())
+                    busy[-1].send(waiting.popleft())
+                ready = wait(busy)
+                for connection in [each for each in busy if each in ready]:
+                    message = _receive(connection)
+                    if isinstance(message, _Progress):
+                        advance(*message)
+                        continue
+                    if message.error is not None:
+                        raise message.error
+                    busy.remove(connection)
+                    free.append(connection)
 
     def _start(self, n: int) -> list[Connection]:
         """Return the connections of `n` workers."""
