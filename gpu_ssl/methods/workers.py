@@ -139,7 +139,7 @@ def _work(connection: Connection) -> None:
 
 def _done(task: CellTask, cell: Cell, advance: Advance) -> _Done:
     try:
-        task.do(cell, advance)
+        task.do([cell], advance)
     except (EOFError, ConnectionError):
         raise
     except Exception as error:  # noqa: BLE001 - the process that waits raises it
