@@ -1,0 +1,72 @@
+"""The documentation is true: its tutorials run as they stand, and its commands and options exist."""
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from gpu_ssl.cli import main
+from tests.program import run_program
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+TUTORIALS = [DOCS / "get-started.md", *sorted((DOCS / "tutorials").glob("[!i]*.md"))]
+"""All but the index."""
+
+BLOCK = re.compile(
+    r"^```(\{code-block\} )?(\w+)\n(?::caption: (\S+)\n\n)?(.*?)^```$", re.MULTILINE | re.DOTALL
+)
+COMMAND = re.compile(r"^(?: {4}|\$ )gpu-ssl (.*?)(?:  +.*)?$", re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
+def test_a_tutorial_runs_as_it_stands(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are those of blocks with a caption, commands what follows a dollar sign."""
+    monkeypatch.setenv("GPU_SSL_CACHE_DIR", str(tmp_path / "cache"))
+    folder = tmp_path / "work"
+    folder.mkdir()
+    ran = 0
+    for caption, content in BLOCK.findall(page.read_text("utf-8")):
+        if caption:
+            (folder / caption).write_text(content, "utf-8")
+        for line in content.splitlines():
+            if line.startswith("$ "):
+                program, *arguments = shlex.split(line[2:])
+                if program == "gpu-ssl":
+                    done = run_program(folder, *arguments)
+                else:
+                    assert program == "python"
+                    command = [sys.executable, *arguments]
+                    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+                assert done.returncode == 0, f"{line}: {done.stderr}"
+                ran += 1
+    assert ran >= 1
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Give each command line of gpu-ssl in README and documentation, with the file it stands in."""
+    for page in [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]:
+        for found in COMMAND.finditer(page.read_text("utf-8")):
+            yield str(page.relative_to(ROOT)), found[1]
+
+
+def test_every_command_of_the_documentation_exists_with_its_options() -> None:
+    lines = list(commands())
+    assert len(lines) > 25
+    for page, line in lines:
+        words = shlex.split(line.split(" > ")[0].split(" | ")[0], comments=True)
+        command: click.Command = main
+        context = click.Context(main)
+        while isinstance(command, click.Group) and words and command.get_command(context, words[0]):
+            found = command.get_command(context, words.pop(0))
+            assert found is not None
+            command = found
+        assert command is not main or words[0].startswith("-"), f"{page}: no such command: gpu-ssl {line}"
+        known = {name for own in command.params for name in (*own.opts, *own.secondary_opts)} | {"--help"}
+        given = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+        assert given <= known, f"{page}: gpu-ssl {line}: {', '.join(given - known)}"
