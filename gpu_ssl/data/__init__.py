@@ -1,1 +1,1 @@
-"""From a name to checked images, and from labels to splits."""
+"""Finding, reading and checking images and labels; splits and folds."""

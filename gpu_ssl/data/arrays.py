@@ -1,4 +1,4 @@
-"""Images or embeddings, and labels where there are some, from files of NumPy and safetensors."""
+"""Reading images or embeddings, with optional labels, from NumPy and safetensors files."""
 
 import re
 import zipfile
@@ -24,23 +24,23 @@ LABELS = frozenset(("y", "label", "labels", "target", "targets"))
 NAMES = frozenset(("names", "filenames", "paths", "files"))
 SAFETENSORS = ".safetensors"
 PARTS = ("train", "val", "test", "dev")
-"""Words in the names of arrays."""
+"""Words in array names that mark images, labels, file names and parts of a data set."""
 
 
 @dataclass(frozen=True)
 class ArrayImages:
-    """Images, and labels where there are some, of a file of NumPy.
+    """Images and optional labels of a NumPy or safetensors file.
 
     Parameters
     ----------
     pixels : ndarray of shape (n, channels, height, width), or Embeddings
-        Numbers of any kind, as they lie in the file.
+        Values of any real dtype, as stored in the file.
     labels : dict of str to str
-        Label of each position that has one.
+        Label of each labelled image, by position.
     taken_as_none : mapping of str to int
-        How often words stand for no label.
+        How often each word was read as a missing label.
     unused : tuple of str
-        Names of arrays that are left out.
+        Names of arrays that are ignored.
     """
 
     pixels: NDArray[Any] | Embeddings
@@ -50,16 +50,17 @@ class ArrayImages:
 
 
 def read_arrays(path: Path) -> ArrayImages:
-    """Read images or embeddings, and labels where there are some, from a file of NumPy or safetensors.
+    """Read images or embeddings, with optional labels, from a NumPy or safetensors file.
 
-    An ``.npz`` file holds arrays of images, and of their labels: numbers or words, of shape (n,) or (n, 1).
-    Of several, those whose names say that they are for training count, as ``x_train`` and ``y_train`` or
-    ``train_images`` and ``train_labels`` do. Where there are none, a float array (n, d) holds embeddings.
+    An ``.npz`` file holds an array of images and optionally an array of labels: numbers or words, of shape
+    (n,) or (n, 1). If there are several, those named as training data are used, such as ``x_train`` and
+    ``y_train`` or ``train_images`` and ``train_labels``. Without an array of images, a float array of shape
+    (n, d) is read as embeddings.
 
     Raises
     ------
     DataError
-        If the file does not hold that.
+        If the file holds no such arrays, or it is ambiguous which to use.
     """
     arrays = _arrays_in(path)
     pictures = {name: array for name, array in arrays.items() if _is_images(array)}
@@ -72,28 +73,28 @@ def read_arrays(path: Path) -> ArrayImages:
     if len(pictures) != 1:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         raise DataError(
-            f"{path} must hold one array of images, or one whose name says train, and at most one of their "
-            f"labels; it holds {shapes}{_advice(arrays)}"
+            f"{path}: expected one array of images (or one with train in its name) and at most one of "
+            f"labels, got {shapes}{_advice(arrays)}"
         )
     ((name, found),) = pictures.items()
     images = found if isinstance(found, Embeddings) else _channels_first(found, path)
     others = {key: a for key, a in arrays.items() if key != name and not _is_images(a)}
     others = {key: a for key, a in others.items() if not isinstance(a, Embeddings)}
-    # What belongs to another part, or names files or classes, is not the labels of these images.
-    own = _part(name)
-    others = {key: a for key, a in others.items() if _part(key) in ("", own or _part(key))}
+    # Arrays of another part of the data set, and arrays of file names, are not labels of these images.
+    part = _part(name)
+    others = {key: a for key, a in others.items() if _part(key) in ("", part or _part(key))}
     others = {key: a for key, a in others.items() if NAMES.isdisjoint(_words(key))}
     if len(others) > 1:
         others = {key: a for key, a in others.items() if _role(key) == _role(name)} or others
     if len(others) > 1:
-        raise DataError(f"{path} holds several arrays that may be labels: {', '.join(others)}; keep one")
+        raise DataError(f"{path} holds several arrays that may be labels: {', '.join(others)}; keep only one")
     labels = next(iter(others.values()), np.full(len(images), -1))
     unused = tuple(key for key in arrays if key != name and key not in others)
     return ArrayImages(images, *_labels_of(labels, len(images), path), unused=unused)
 
 
 def _arrays_in(path: Path) -> dict[str, Any]:
-    """Return the arrays of a file; what may be embeddings is not read yet."""
+    """Return the arrays of a file; embeddings are not read yet."""
     if path.suffix.lower() == SAFETENSORS:
         return in_safetensors(path)
     with suppress(OSError), path.open("rb") as file:
@@ -107,10 +108,10 @@ def _arrays_in(path: Path) -> dict[str, Any]:
             arrays = {name: rows[name] if name in rows else content[name] for name in content.files}
         else:
             arrays = {"images": content}
-    except Exception as error:  # NumPy meets hostile bytes, and raises whatever it likes
+    except Exception as error:  # a damaged file makes NumPy raise exceptions of many types
         raise DataError(f"{path} is not a readable .npy or .npz file: {error}") from error
     if not all(isinstance(array, np.ndarray | Embeddings) for array in arrays.values()):
-        raise DataError(f"{path} holds something that is no array")
+        raise DataError(f"{path} holds an object that is not an array; save only arrays")
     return {
         name: ArrayEmbeddings(path, name, array)
         if isinstance(array, np.ndarray) and may_be(array.shape, array.dtype)
@@ -124,25 +125,25 @@ def _is_images(array: Any) -> bool:
 
 
 def _advice(arrays: Mapping[str, Any]) -> str:
-    """Return what to do with rows of whole numbers, where there are some."""
+    """Return advice for two-dimensional integer arrays, or an empty string if there are none."""
     found = [array for array in arrays.values() if isinstance(array, np.ndarray)]
     if any(array.ndim == 2 and array.dtype.kind in "iub" for array in found):
-        return "; rows of pixels are taken in the shape (n, height, width), and embeddings as float numbers"
+        return "; reshape flat pixels to (n, height, width), or save embeddings as float"
     return ""
 
 
 def _words(name: str) -> list[str]:
-    """Return the words in the name of an array, such as train and x of trainX and x_train."""
+    """Return the words of an array name, such as train and x for trainX and x_train."""
     return [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)]
 
 
 def _role(name: str) -> str:
-    """Return the name of an array without what says whether it holds images or labels."""
+    """Return the name of an array without the words for images and labels."""
     return "_".join(word for word in _words(name) if word not in IMAGES | LABELS)
 
 
 def _part(name: str) -> str:
-    """Return the part of the data set that the name of an array speaks of, or nothing."""
+    """Return the part of the data set that an array name mentions, or an empty string."""
     return next((part for word in _words(name) for part in PARTS if word.startswith(part)), "")
 
 
@@ -155,7 +156,7 @@ def _labels_of(labels: NDArray[Any], n: int, path: Path) -> tuple[dict[str, str]
     )
     if labels.shape != (n,) or not whole:
         raise DataError(
-            f"{path}: {n} images need as many labels, whole numbers or words, not {labels.dtype} of shape "
+            f"{path}: expected labels of shape ({n},), whole numbers or words, got {labels.dtype} of shape "
             f"{labels.shape}"
         )
     words = [word.decode(errors="replace") if isinstance(word, bytes) else word for word in labels.tolist()]
@@ -168,27 +169,27 @@ def _written(label: object) -> str:
 
 def _channels_first(images: NDArray[Any], path: Path) -> NDArray[Any]:
     if images.dtype.kind not in "uifb":
-        raise DataError(f"{path}: images must be of real numbers, not {images.dtype}")
+        raise DataError(f"{path}: expected images of a real dtype, got {images.dtype}")
     if images.ndim == 3:
         images = images[:, None]
     elif images.shape[1] not in (1, 3):
         images = images.transpose(0, 3, 1, 2)
     if images.shape[1] not in (1, 3) or not len(images) or min(images.shape[2:]) < LEAST_SIDE:
         raise DataError(
-            f"{path}: at least one image is needed, with 1 or 3 channels and sides of {LEAST_SIDE} pixels or "
-            f"more, not {images.shape}"
+            f"{path}: expected at least one image, with 1 or 3 channels and sides of at least {LEAST_SIDE} "
+            f"pixels, got shape {images.shape}"
         )
-    # torch shares the memory of arrays that it may write to. A memory map stays one, whatever its layout.
+    # torch shares memory only with writable arrays. A memory map stays one, whatever its layout.
     return np.require(images, requirements=["W"])
 
 
 def range_in(images: NDArray[Any], path: Path) -> tuple[float, float]:
-    """Return the numbers of black and white in images; of uint8, 0 and 255.
+    """Return the values that stand for black and white in images; 0 and 255 for uint8.
 
     Raises
     ------
     DataError
-        If they are all the same, or none is finite.
+        If all sampled values are equal, or none is finite.
     """
     if images.dtype == np.uint8:
         return 0.0, 255.0
@@ -196,16 +197,16 @@ def range_in(images: NDArray[Any], path: Path) -> tuple[float, float]:
         return 0.0, 1.0
     rows = spread_over(len(images), SURVEYED)
     values = np.concatenate([np.ravel(images[row]).astype(np.float64) for row in rows])
-    values = values[np.abs(values) < NO_DATA]  # is false for NaN
+    values = values[np.abs(values) < NO_DATA]  # false for NaN
     if not len(values):
-        raise DataError(f"{path}: none of the numbers that were looked at is finite")
+        raise DataError(f"{path}: none of the sampled pixel values is finite")
     if values.min() == values.max():
-        raise DataError(f"{path}: all the numbers that were looked at are {values.min():g}")
+        raise DataError(f"{path}: all sampled pixel values are {values.min():g}")
     return range_of(values, images.dtype.kind in "iu")
 
 
 def blank_rows(images: NDArray[np.uint8]) -> list[int]:
-    """Return the positions of images of a single colour."""
+    """Return the positions of single-colour images."""
     found: list[int] = []
     for start in range(0, len(images), 1000):
         pixels = images[start : start + 1000]
@@ -216,7 +217,7 @@ def blank_rows(images: NDArray[np.uint8]) -> list[int]:
 
 
 def scale(images: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
-    """Return numbers as uint8, from 0 for `low` to 255 for `high`; what is beyond, or no number, is cut."""
+    """Scale values to uint8, `low` to 0 and `high` to 255, and clip; NaN and no-data values become 0."""
     if images.dtype == np.uint8 and (low, high) == (0, 255):
         return images
     values = images.astype(np.float32)

@@ -1,8 +1,8 @@
-"""The data sets known by name: their files, checksums, mirrors and classes.
+"""The built-in data sets: files, checksums, mirrors and classes.
 
-Addresses and MD5 sums of files are those of torchvision 0.29 (a test compares them). Debian packs the same
-Fashion-MNIST without gzip's file names, hence with sums of its own. The sums of what the files of MNIST and
-Fashion-MNIST hold are known from files that were compared with these; that of KMNIST's is not.
+URLs and MD5 sums are those of torchvision 0.29 (a test compares them). Debian's package holds the same
+Fashion-MNIST, compressed without gzip's file names and therefore with different sums. MD5 sums of the
+uncompressed files are known for MNIST and Fashion-MNIST, but not for KMNIST.
 """
 
 from collections.abc import Callable
@@ -14,22 +14,22 @@ from gpu_ssl.errors import UsageError
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of a data set, the addresses it can be had from, and what tells that it is the published one.
+    """A published file of a data set, with download URLs and checksums.
 
     Parameters
     ----------
     name : str
-        As it is published.
+        Published file name.
     md5s : tuple of str
-        Sums that it may have.
+        Accepted MD5 sums.
     urls : tuple of str
-        Where to get it.
+        URLs to download the file from.
     content_md5 : str, optional
-        Of a gzip file: the sum of what it holds. A file that holds the same is as good.
+        For a gzip file: MD5 sum of the uncompressed content. Any file with this content is accepted.
     unpacked_to : str, optional
-        Of an archive: the folder in it, which is as good where its `members` are there.
+        For an archive: the folder it unpacks to, accepted in its place if all `members` are there.
     members : tuple of (str, str)
-        The files in that folder that are needed, and their sums.
+        Required files in that folder, with their MD5 sums.
     """
 
     name: str
@@ -41,16 +41,16 @@ class RemoteFile:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names that the file may have, best first: as published, or uncompressed."""
+        """Accepted file names, preferred first: as published, then uncompressed."""
         return (self.name,) if self.content_md5 is None else (self.name, self.name.removesuffix(".gz"))
 
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """What is known of a data set before its files are opened.
+    """Description of a data set, known before its files are opened.
 
     `torchvision_folder` is where torchvision keeps the files below its root; `debian_package` installs
-    them in ``/usr/share/datasets/<name>``. `mirrored` tells whether a mirror image is of the same class.
+    them in ``/usr/share/datasets/<name>``. `mirrored` is true if mirroring an image preserves its class.
     """
 
     name: str
@@ -266,12 +266,12 @@ CATALOG = {spec.name: spec for spec in _SPECS}
 
 
 def find_spec(name: str) -> DatasetSpec:
-    """Return the data set called `name`.
+    """Return the data set named `name`.
 
     Raises
     ------
     UsageError
-        If there is none; the message lists those there are.
+        If there is no such data set; the message lists all of them.
     """
     try:
         return CATALOG[name]

@@ -1,4 +1,4 @@
-"""The images in a folder or file of the user's, before any is decoded, and the labels that lie with them."""
+"""Finding the images, embeddings and labels in a user's folder or file, before any image is decoded."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,18 +29,19 @@ from gpu_ssl.runtime.progress import SILENT, Progress
 
 @dataclass(frozen=True)
 class Reading:
-    """How to read images and labels of the user's own.
+    """Options for reading a user's images and labels.
 
     Parameters
     ----------
     image_size : int, optional
         Longest side of the images; see `data.preparation.choose_shape`.
     how : Preparation
-        What is not chosen by looking at the images: which pages of a file count, whether large ones do.
+        Options that are not chosen from the images: which pages of a file are read, and whether large
+        images are.
     columns : Columns
-        Columns of label files and of Parquet files, where the user names them.
+        Columns of label files and Parquet files, where given by the user.
     folders_too : bool
-        Whether, with a label file, folders name the classes of images that it does not label.
+        Whether folder names label the images that a label file leaves unlabelled.
     """
 
     image_size: int | None = None
@@ -58,32 +59,32 @@ class _Decode(Protocol):
 
 @dataclass(frozen=True)
 class Collection:
-    """Images that are not decoded yet.
+    """Images or embeddings before decoding.
 
     Parameters
     ----------
     place : Path
         Folder or file.
     names : sequence of str
-        One name each.
+        Name of each image.
     labels : dict of str to str
-        Labels by name, from folders, columns or arrays.
+        Labels by image name, from folders, columns or arrays.
     decode : callable
-        Decodes them, and shows how far it is.
+        Decodes the images and reports progress.
     by_folders : bool
-        Whether folders gave the labels.
+        Whether the labels come from folder names.
     files : mapping of str to sequence of str
-        Files that hold several of the images, and these.
+        Files with several images (pages), and the names of these images.
     left_out : dict of str to str
-        Files that are not read, and why.
+        Files that are not read, and the reason.
     problems : list of Problem
-        What is to be told.
+        Problems to report to the user.
     tables : sequence of str
-        Files beside the images that may hold labels.
+        Files next to the images that may hold labels.
     taken_as_none : mapping of str to int
-        How often words of the file stand for no label.
+        How often each word was read as a missing label.
     encoded : EncodedImages, optional
-        The images, where they can be decoded anew.
+        The encoded images, if they can be decoded again at another size.
     """
 
     place: Path
@@ -100,7 +101,7 @@ class Collection:
 
 
 def open_collection(data: Path, reading: Reading = USUAL, progress: Progress = SILENT) -> Collection:
-    """Look for images or embeddings in a folder, a file of arrays or Parquet, or a folder of the latter.
+    """Find images or embeddings in a folder of images, an array file, or one or more Parquet files.
 
     Raises
     ------
@@ -118,17 +119,17 @@ def open_collection(data: Path, reading: Reading = USUAL, progress: Progress = S
     if holds_parquet(data):
         return _parquet(data, reading)
     if is_file and is_image_file(data):
-        raise UsageError(f"{data} is a single image; give the folder it lies in")
+        raise UsageError(f"{data} is a single image; give the folder that contains it")
     return _folder(data, reading, progress) if is_folder else _arrays(data)
 
 
 def embeddings_in(data: Path, columns: Columns = NO_COLUMNS) -> Embeddings | None:
-    """Return the embeddings that a file, or a folder of Parquet files, holds; None where it holds others.
+    """Return the embeddings in a file or a folder of Parquet files; None if it holds something else.
 
     Raises
     ------
     UsageError, DataError
-        If there is no such file, or it cannot be read.
+        If the path does not exist, or cannot be read.
     """
     if not data.exists():
         raise UsageError(f"{data} does not exist")
@@ -141,7 +142,7 @@ def embeddings_in(data: Path, columns: Columns = NO_COLUMNS) -> Embeddings | Non
 
 
 def look_at(data: Path, reading: Reading = USUAL) -> tuple[ImageShape, Preparation]:
-    """Return the shape that all images in a folder or file are brought to, and how; none is kept.
+    """Return the common image shape and the preparation chosen for a folder or file, without decoding it.
 
     Raises
     ------
@@ -152,7 +153,7 @@ def look_at(data: Path, reading: Reading = USUAL) -> tuple[ImageShape, Preparati
     if collection.encoded is not None:
         return surveyed(collection.encoded, reading.image_size, reading.how)
     if embeddings_in(data, reading.columns) is not None:
-        raise UsageError(f"{data} holds embeddings already, and no images")
+        raise UsageError(f"{data} holds embeddings; expected images")
     channels, height, width = read_arrays(data).pixels.shape[1:]
     return (channels, height, width), reading.how
 
@@ -190,7 +191,7 @@ def _parquet(data: Path, reading: Reading) -> Collection:
     problems = []
     columns = rows.could_be_labels()
     if len(columns) > 1 and not reading.columns.label:
-        message = f"columns that could be labels: {', '.join(columns)}; `label_column` names one"
+        message = f"columns that may hold labels: {', '.join(columns)}; choose one with `label_column`"
         problems.append(Problem("columns", len(columns), tuple(columns), message))
     encoded = images if embeddings is None else None
     return Collection(
@@ -203,7 +204,7 @@ def _arrays(data: Path) -> Collection:
     numbers = found.pixels
     problems = []
     if found.unused:
-        message = f"arrays that are not used: {examples(found.unused)}"
+        message = f"unused arrays: {examples(found.unused)}"
         problems.append(Problem("unused-arrays", len(found.unused), found.unused, message))
 
     if isinstance(numbers, Embeddings):
@@ -216,7 +217,7 @@ def _arrays(data: Path) -> Collection:
 
 
 def _as_pixels(images: NDArray[Any], data: Path, low: float, high: float, progress: Progress) -> Decoding:
-    # What a model is applied to later is scaled by the same numbers.
+    # The range is saved with the model, so that images to predict are scaled in the same way.
     how = Preparation() if images.dtype == np.uint8 else Preparation(low=low, high=high)
     pixels = scaled(images, data, low, high, progress)
     return Decoding(pixels, how, {}, tuple(map(str, blank_rows(pixels))))

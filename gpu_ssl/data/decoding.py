@@ -1,4 +1,4 @@
-"""Encoded images of any size and format as uint8 arrays of one shape."""
+"""Decoding images of any size and format to uint8 arrays of one shape."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,33 +19,33 @@ from gpu_ssl.data.preparation import AS_IS, NO_DATA, STRIP, ImageShape, Preparat
 from gpu_ssl.errors import DataError
 
 SMALL_FILE = 16_384
-"""Bytes, on average, below which files are decoded by one thread."""
+"""Average file size in bytes below which a single thread decodes."""
 
 BLOCK = 64
-"""Images that a thread decodes at a time."""
+"""Number of images that a thread decodes per task."""
 
 ORIENTATION = 0x0112
-"""Tag of EXIF."""
+"""EXIF tag of the orientation."""
 
 SMALL = 128
-"""Pixels of the longest side wanted up to which JPEGs are decoded at twice the size or more; to larger shapes
-they are decoded at that size or more, which takes half the time and shows no less to a network."""
+"""Target size, in pixels of the longest side, up to which JPEGs are decoded at twice the target size or more.
+For larger targets they are decoded at the target size or more: half the time, and as good for a network."""
 
 LARGE = 2**24
-"""Pixels of an image beyond which it is the only one of its kind that is being decoded."""
+"""Number of pixels above which images are decoded one at a time, to bound memory."""
 
 _one_large_image = Lock()
 
 
 class OutOfReachError(DataError):
-    """An image that may be read another time: no permission, or a disk that does not answer."""
+    """The file could not be accessed, but may be readable later: no permission, or a disk failure."""
 
 
 class Decoded(NamedTuple):
-    """An image as an array (channels, height, width), uint8, and what the user may want to know of it.
+    """A decoded image, uint8 of shape (channels, height, width), with flags for warnings.
 
-    `blank`: all its pixels are the same. `squeezed`: it is a strip, squeezed lest nothing is left of it.
-    `paged`: its file holds further pages, which were left out.
+    `blank`: all pixels are equal. `squeezed`: the aspect ratio of a long strip was changed to fit the shape.
+    `paged`: the file holds further pages, which were not read.
     """
 
     pixels: NDArray[np.uint8]
@@ -58,15 +58,18 @@ Outcome = Decoded | DataError
 
 
 def decode(source: Source, shape: ImageShape, how: Preparation = AS_IS) -> Decoded:
-    """Read an encoded image and fit it into `shape`.
+    """Decode an image and fit it into `shape`.
 
-    The image is turned as its camera says, brought from the colours of its profile to sRGB, and scaled to fit
-    whole, unless it is a strip. What is transparent, or beside it, is of the grey level `how.ground`.
+    The EXIF orientation is applied, colours are converted from the ICC profile to sRGB, and the image is
+    resized with its aspect ratio kept, unless it is a long strip. Transparent pixels and padding get the
+    grey level `how.ground`.
 
     Raises
     ------
     DataError
-        If the file is not a readable image; the message is the reason. `OutOfReachError`, if it may be one.
+        If the file is not a readable image; the message is the reason.
+    OutOfReachError
+        If the file could not be accessed.
     """
     mode = "L" if shape[0] == 1 else "RGB"
     _, height, width = shape
@@ -83,14 +86,14 @@ def decode(source: Source, shape: ImageShape, how: Preparation = AS_IS) -> Decod
             pixels = np.asarray(content)
     except MemoryError:
         raise
-    except Exception as error:  # decoders meet hostile bytes, and raise whatever they like
+    except Exception as error:  # damaged files make decoders raise exceptions of many types
         kind = OutOfReachError if isinstance(error, OSError) and error.errno is not None else DataError
         raise kind(_reason(error)) from error
     return Decoded(pixels[None] if mode == "L" else pixels.transpose(2, 0, 1), blank, squeezed, paged)
 
 
 def _content(image: Image.Image, mode: str, size: tuple[int, int], how: Preparation) -> Image.Image:
-    """Return an image as its camera held it, of 8 bits a channel, and not much larger than it needs to be."""
+    """Load an image upright, with 8 bits per channel, reduced while loading if it is much too large."""
     finer = 2 if max(size) <= SMALL else 1
     least = size if _is_strip(image.size, size) else _within(image.size, size)
     image.draft(mode, (finer * least[0], finer * least[1]))
@@ -99,16 +102,16 @@ def _content(image: Image.Image, mode: str, size: tuple[int, int], how: Preparat
     if image.width * image.height > LARGE and max(factor) > 1 and image.mode not in ("P", "PA"):
         reducible = {"1": "L", "I;16": "I", "I;16B": "I", "I;16L": "I", "I;16N": "I"}.get(image.mode)
         image = (image.convert(reducible) if reducible else image).reduce(factor)
-    image.load()  # what a camera says of the image may lie behind its pixels
-    if image.getexif().get(ORIENTATION, 1) != 1:  # else a copy would be made
+    image.load()  # EXIF data may follow the pixels
+    if image.getexif().get(ORIENTATION, 1) != 1:  # exif_transpose always copies
         image = ImageOps.exif_transpose(image)
     return _flat(_in_srgb(image, profile), mode, how)
 
 
 def _reduction(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int]:
-    """Return by how much width and height may be reduced: to four times what is wanted.
+    """Return the factors by which width and height may be reduced, to no less than four times the target.
 
-    Both by as much, but for the longer side of a strip, as far as it remains one.
+    Both factors are equal, except that a strip's longer side may be reduced more while it stays a strip.
     """
     across, down = (max(1, old // (4 * new)) for old, new in zip(size, wanted, strict=True))
     wider = size[0] * wanted[1] / (size[1] * wanted[0])
@@ -117,7 +120,7 @@ def _reduction(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int
 
 
 def _flat(image: Image.Image, mode: str, how: Preparation) -> Image.Image:
-    """Return an image without transparency or more than 8 bits."""
+    """Return an image without transparency, with 8 bits per channel."""
     if is_deep(image):
         image = Image.fromarray(_scaled(numbers_of(image), image.mode == "F", how))
     elif image.has_transparency_data:
@@ -128,7 +131,7 @@ def _flat(image: Image.Image, mode: str, how: Preparation) -> Image.Image:
 
 
 def _scaled(values: NDArray[np.float64], fractions: bool, how: Preparation) -> NDArray[np.uint8]:
-    valid = np.abs(values) < NO_DATA  # is false for NaN
+    valid = np.abs(values) < NO_DATA  # false for NaN
     if not valid.any():
         raise DataError("it holds no finite number")
     low, high = how.low, how.high
@@ -140,10 +143,10 @@ def _scaled(values: NDArray[np.float64], fractions: bool, how: Preparation) -> N
 
 
 def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Return an image with its colours brought from its ICC profile to sRGB; as it is where that fails."""
+    """Convert an image from its ICC profile to sRGB; return it unchanged if that fails."""
     if not profile or image.mode not in ("RGB", "CMYK", "L"):
         return image
-    with suppress(Exception):  # a damaged profile, or one of other colours than the image's
+    with suppress(Exception):  # a damaged profile, or one for another colour mode
         transform = _transform(profile, image.mode)
         return image if transform is None else ImageCms.applyTransform(image, transform) or image
     return image
@@ -151,7 +154,7 @@ def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 @lru_cache(maxsize=32)
 def _transform(profile: bytes, mode: str) -> Any:
-    """Return what brings colours from a profile to sRGB; None for sRGB itself."""
+    """Return the transform from a profile to sRGB; None if the profile is sRGB."""
     source = ImageCms.ImageCmsProfile(BytesIO(profile))
     if "srgb" in ImageCms.getProfileDescription(source).lower():
         return None
@@ -170,13 +173,13 @@ def _is_strip(old: tuple[int, int], new: tuple[int, int]) -> bool:
 
 
 def _within(old: tuple[int, int], new: tuple[int, int]) -> tuple[int, int]:
-    """Return the largest size of the same proportions as `old` within `new`."""
+    """Return the largest size within `new` that has the aspect ratio of `old`."""
     scale = min(new[0] / old[0], new[1] / old[1])
     return max(1, round(scale * old[0])), max(1, round(scale * old[1]))
 
 
 def _fitted(image: Image.Image, size: tuple[int, int], ground: int) -> tuple[Image.Image, bool]:
-    """Return an image of this size, and whether it was squeezed."""
+    """Resize an image, padding it to keep its aspect ratio; also return whether it was squeezed instead."""
     if image.size == size:
         return image, False
     if _is_strip(image.size, size):
@@ -194,12 +197,12 @@ def _reason(error: Exception) -> str:
 def decode_all(
     sources: Iterable[Source], shape: ImageShape, how: Preparation = AS_IS, ahead: int = 4
 ) -> Iterator[list[Outcome]]:
-    """Decode images beside the work of the caller, and give them back in order, `BLOCK` at a time.
+    """Decode images in background threads and yield them in order, `BLOCK` at a time.
 
     Parameters
     ----------
     sources : iterable of Path, bytes or Page
-        May be endless; read no further ahead than `ahead` blocks a thread.
+        Encoded images; may be endless, read at most `ahead` blocks per thread in advance.
     shape : tuple of int
         Channels, height and width of every image.
     how : Preparation
@@ -208,13 +211,13 @@ def decode_all(
     Yields
     ------
     list of (Decoded or DataError)
-        Each image, or what is wrong with it.
+        Each decoded image, or the error if it cannot be decoded.
     """
 
     def work(block: list[Source]) -> list[Outcome]:
         return [_outcome(lambda source=source: decode(source, shape, how)) for source in block]  # type: ignore[misc]
 
-    formats()  # once, and not by all threads at the same time
+    formats()  # register the formats once, before the threads start
     first = list(islice(source := iter(sources), BLOCK))
     source = chain(first, source)
     workers = _n_workers(first)
@@ -229,14 +232,14 @@ def decode_all(
 
 
 def _n_workers(sources: Sequence[Source]) -> int:
-    """Return how many threads decode images like these.
+    """Return the number of decoding threads for images like these.
 
-    Of small ones most of the work is Python's, and threads would wait for each other: on 2 cores two decode
-    28 x 28 pixels half as fast as one.
+    Small images spend most time in Python, where threads wait for each other: on 2 cores, two threads
+    decode 28 x 28 images at half the speed of one.
     """
     total = 0
     for source in sources:
-        with suppress(OSError, ValueError):  # the latter of a name with a null character
+        with suppress(OSError, ValueError):  # ValueError: a name with a null character
             path = source.source if isinstance(source, Page) else source
             total += len(path) if isinstance(path, bytes) else path.stat().st_size
     if total < SMALL_FILE * len(sources):

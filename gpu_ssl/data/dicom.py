@@ -1,4 +1,4 @@
-"""Reads DICOM files, the format of medical images, by pydicom."""
+"""Reading DICOM files (medical images) with pydicom."""
 
 from typing import IO
 
@@ -9,15 +9,15 @@ from gpu_ssl.errors import DataError
 
 
 def read_dicom(file: IO[bytes], page: int) -> Image.Image:
-    """Return a frame of a DICOM file, counted from 0.
+    """Return frame number `page` of a DICOM file, counted from 0.
 
-    Grey images hold what the file stands for, such as Hounsfield units (PS3.3 C.11.1: stored value times
-    rescale slope plus intercept), turned round within their range where low values are meant to be bright.
+    Grey images hold physical values, such as Hounsfield units (PS3.3 C.11.1: stored value times rescale
+    slope plus intercept), inverted within their range if low values are to be shown bright (MONOCHROME1).
 
     Raises
     ------
     DataError
-        If it holds no such image.
+        If the file holds no such image.
     """
     import pydicom
     from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
@@ -25,7 +25,7 @@ def read_dicom(file: IO[bytes], page: int) -> Image.Image:
 
     content = pydicom.dcmread(file)
     if "PixelData" not in content and "FloatPixelData" not in content:
-        raise DataError("it holds no image, only data about one")
+        raise DataError("it holds metadata, but no image")
     frames = int(content.get("NumberOfFrames", None) or 1)
     if page >= frames:
         raise DataError(f"it has {frames} frames")
@@ -43,6 +43,6 @@ def read_dicom(file: IO[bytes], page: int) -> Image.Image:
         if kind == "MONOCHROME1":
             numbers = numbers.min() + numbers.max() - numbers
         image = Image.fromarray(numbers)
-    # What Pillow's own images of several frames have.
+    # The attributes of Pillow's multi-frame images.
     image.is_animated, image.n_frames = frames > 1, frames  # type: ignore[attr-defined]
     return image

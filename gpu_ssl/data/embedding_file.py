@@ -1,4 +1,4 @@
-"""Writes embeddings a block at a time, with the names of what they are of."""
+"""Writing embeddings and the names of their rows, one block at a time."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,37 +15,37 @@ from gpu_ssl.runtime.files import atomic_path
 from gpu_ssl.runtime.optional import require
 
 ENDINGS = (".npy", ".parquet")
-"""Of the names of files that can be written."""
+"""File name endings of the formats that can be written."""
 
 GROUP_BYTES = 2**25
-"""Bytes that are kept until they are written to Parquet: a file of small groups is slow to read."""
+"""Size of a Parquet row group in bytes: files of small groups are slow to read."""
 
 Write = Callable[[Sequence[str], NDArray[np.float32]], None]
-"""Takes names, and as many rows (m, width)."""
+"""Writes m names and their rows, shape (m, width)."""
 
 
 def check_ending(path: Path) -> None:
-    """Refuse a file that cannot be written, before any work is done.
+    """Check that an output file can be written, before any work is done.
 
     Raises
     ------
     UsageError
-        If its name has another ending, or it is a folder.
+        If the file name has an unsupported ending, or is a folder.
     DependencyError
-        If a package for it is not installed.
+        If the package that writes the format is not installed.
     """
     if path.suffix.lower() not in ENDINGS or path.is_dir():
-        raise UsageError(f"{path} must be the name of a file that ends in {' or '.join(ENDINGS)}")
+        raise UsageError(f"expected an output file that ends in {' or '.join(ENDINGS)}, got {path}")
     if path.suffix.lower() == ".parquet":
         require("a Parquet file", "pyarrow")
 
 
 @contextmanager
 def embedding_file(path: Path, width: int) -> Iterator[Write]:
-    """Give what writes embeddings of a width; when the block has ended well, the file is there.
+    """Yield a function that writes embeddings; the file appears when the block ends without an error.
 
-    A Parquet file has the columns ``path`` and ``embedding``; beside an ``.npy`` file lies one of names, a
-    line a row (`data.embeddings.names_beside`).
+    A Parquet file gets the columns ``path`` and ``embedding``. An ``.npy`` file gets a text file of row
+    names next to it, one per line (`data.embeddings.names_beside`).
     """
     if path.suffix.lower() == ".parquet":
         with atomic_path(path) as temporary, _parquet(temporary, width) as write:
@@ -59,17 +59,17 @@ def embedding_file(path: Path, width: int) -> Iterator[Write]:
     ):
         n = 0
 
-        def write_rows(own: Sequence[str], rows: NDArray[np.float32]) -> None:
+        def write_rows(row_names: Sequence[str], rows: NDArray[np.float32]) -> None:
             nonlocal n
             n += len(rows)
-            names.writelines(f"{_one_line(name)}\n" for name in own)
+            names.writelines(f"{_one_line(name)}\n" for name in row_names)
             file.write(np.ascontiguousarray(rows, np.float32).data)
 
         _write_header(file, 0, width)
         begin = file.tell()
         yield write_rows
         file.seek(0)
-        _write_header(file, n, width)  # NumPy leaves room for the number of rows to grow
+        _write_header(file, n, width)  # NumPy pads the header, so that the number of rows can grow
         assert file.tell() == begin
 
 
@@ -100,14 +100,16 @@ def _parquet(path: Path, width: int) -> Iterator[Write]:
             names.clear()
             blocks.clear()
 
-    def write(own: Sequence[str], rows: NDArray[np.float32]) -> None:
-        # Parquet's text is UTF-8, which the names of files need not be.
-        names.extend(name.encode(errors="surrogateescape").decode(errors="backslashreplace") for name in own)
+    def write(row_names: Sequence[str], rows: NDArray[np.float32]) -> None:
+        # Parquet strings are UTF-8; file names need not be.
+        names.extend(
+            name.encode(errors="surrogateescape").decode(errors="backslashreplace") for name in row_names
+        )
         blocks.append(np.ascontiguousarray(rows, np.float32))
         if 4 * width * len(names) >= GROUP_BYTES:
             write_out()
 
-    # Float numbers hardly repeat: a dictionary of them costs time and saves nothing.
+    # Floats hardly repeat: dictionary encoding would cost time and save nothing.
     with ParquetWriter(path, schema, use_dictionary=["path"]) as file:
         yield write
         write_out()

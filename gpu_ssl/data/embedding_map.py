@@ -1,4 +1,4 @@
-"""Embeddings as float32 in a memory map: the file itself, or what the cache holds of it."""
+"""Precomputed embeddings as a float32 memory map of the file itself or of a copy in the cache."""
 
 import hashlib
 import json
@@ -19,29 +19,30 @@ from gpu_ssl.runtime.files import atomic_path, write_text
 from gpu_ssl.runtime.progress import Progress
 
 READER = 1
-"""Version of what becomes of a file; part of the name that its numbers are kept under."""
+"""Version of the reading code; part of the name of a cached copy."""
 
 KIND = "embeddings"
 """Folder of the cache."""
 
 APART = 100.0
-"""Times the smallest standard deviation of a column that another may have without being told of."""
+"""Ratio of the largest to the smallest column standard deviation above which a warning is given."""
 
 
 @dataclass(frozen=True)
 class _Notes:
-    """What was found in embeddings; it is kept in the cache.
+    """Statistics of embeddings, saved in the cache.
 
     Parameters
     ----------
     skipped : list of int
-        Rows that hold a number that is not finite, or too few numbers.
+        Rows with a value that is not finite, or of the wrong length.
     constant : list of int
-        Columns whose numbers are all the same.
+        Columns in which all values are equal.
     narrowest, widest : tuple of (int, float)
-        The columns of the smallest and the largest standard deviation, but for constant ones, and these.
+        The columns with the smallest and the largest standard deviation (constant columns excluded), and
+        these standard deviations.
     copied : bool
-        Whether the rows are in the cache, without those that are skipped.
+        Whether the cache holds a copy of the rows, without the skipped ones.
     """
 
     skipped: list[int]
@@ -52,17 +53,17 @@ class _Notes:
 
 
 def mapped(rows: Embeddings, progress: Progress) -> Decoding:
-    """Return embeddings as a memory map (n, 1, 1, width), float32, and what was found in them.
+    """Return embeddings as a memory map (n, 1, 1, width), float32, with the problems found in them.
 
-    A file that holds just that is taken as it lies. Of others, and without the rows that are not finite, the
-    cache gets a copy.
+    A file that stores finite float32 rows contiguously is mapped directly. Otherwise the cache gets a copy
+    without the rows that are not finite.
 
     Parameters
     ----------
     rows : Embeddings
-        What to read.
+        The embeddings.
     progress : Progress
-        Shows how far it is.
+        Shows the progress of reading.
 
     Raises
     ------
@@ -88,12 +89,12 @@ def mapped(rows: Embeddings, progress: Progress) -> Decoding:
 
 
 def wrong_row(width: int) -> str:
-    """Say why a row is skipped."""
-    return f"it does not hold {width} finite numbers"
+    """Return the reason for skipping a row."""
+    return f"expected {width} finite numbers"
 
 
 def _looked_through(rows: Embeddings, copy: Path, progress: Progress) -> _Notes:
-    """Survey embeddings, and write those that cannot be taken as they lie to `copy`."""
+    """Compute the statistics of embeddings, and write those that cannot be mapped directly to `copy`."""
     if rows.whole is not None:
         survey = _Survey(rows.shape[1])
         with progress.task("look", len(rows)) as advance:
@@ -106,7 +107,7 @@ def _looked_through(rows: Embeddings, copy: Path, progress: Progress) -> _Notes:
     with atomic_path(copy) as temporary:
         begin = np.lib.format.open_memmap(temporary, "w+", np.float32, rows.shape).offset
         reserve(temporary)
-        # Written, not mapped: what is written to a map counts as memory of the process.
+        # Written, not mapped: pages written to a memory map count as memory of the process.
         with temporary.open("r+b") as file, progress.task("read", len(rows)) as advance:
             file.seek(begin)
             for block in rows.blocks():
@@ -116,7 +117,7 @@ def _looked_through(rows: Embeddings, copy: Path, progress: Progress) -> _Notes:
 
 
 class _Survey:
-    """Goes through blocks of rows, and remembers which are not finite, and how columns are spread."""
+    """Running statistics over blocks of rows: which are not finite, and how columns vary."""
 
     def __init__(self, width: int) -> None:
         self.skipped: list[int] = []
@@ -125,7 +126,7 @@ class _Survey:
         self._low, self._high = np.full(width, np.inf, np.float32), np.full(width, -np.inf, np.float32)
 
     def add(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take the next rows, and return those that are finite."""
+        """Add a block of rows, and return the finite ones."""
         good = np.isfinite(block).all(axis=1)
         self.skipped += (self._seen + np.flatnonzero(~good)).tolist()
         self._seen += len(block)
@@ -134,7 +135,7 @@ class _Survey:
             if not self._n:
                 self._first = rows[0].astype(np.float64)
             self._n += len(rows)
-            # From the first row: sums of squares of numbers far from 0 would hide how little they differ.
+            # Relative to the first row: rounding of large squares would hide small differences.
             apart = rows - self._first
             self._sums = self._sums + apart.sum(axis=0)
             self._squares = self._squares + np.einsum("ij,ij->j", apart, apart)
@@ -143,7 +144,7 @@ class _Survey:
         return rows
 
     def notes(self, *, copied: bool) -> _Notes:
-        """Return what was found."""
+        """Return the statistics of all rows added so far."""
         n = max(self._n, 1)
         spread = np.sqrt(np.maximum(self._squares / n - (self._sums / n) ** 2, 0))
         constant = np.flatnonzero(self._low >= self._high)
@@ -156,25 +157,25 @@ class _Survey:
 def _problems(notes: _Notes) -> Iterator[Problem]:
     if columns := list(map(str, notes.constant)):
         message = (
-            f"{counted(len(columns), 'column holds', 'columns hold')} the same number in all rows, and "
-            f"{'tells' if len(columns) == 1 else 'tell'} nothing: {examples(columns)}"
+            f"{counted(len(columns), 'column is', 'columns are')} constant and carry no information: "
+            f"{examples(columns)}"
         )
         yield Problem("constant-columns", len(columns), tuple(columns), message)
     (narrow, least), (wide, most) = notes.narrowest, notes.widest
     if most > APART * least:
         message = (
-            f"columns are of different scales (standard deviation {most:.3g} of column {wide}, {least:.3g} "
-            f"of column {narrow}): the latter hardly counts; if it should, standardize the columns"
+            f"columns have different scales (standard deviation {most:.3g} in column {wide}, {least:.3g} in "
+            f"column {narrow}): the latter has little influence; standardize the columns if it should have"
         )
         yield Problem("scales", 2, (str(wide), str(narrow)), message)
 
 
 def _kept(copy: Path, rows: Embeddings) -> tuple[NDArray[np.float32], _Notes] | None:
-    """Return the numbers, and what was found in them before, if that is in the cache and whole."""
+    """Return the embeddings and their cached statistics; None if they are not in the cache or damaged."""
     path = copy.with_suffix(".json")
     try:
         notes = _Notes(**json.loads(path.read_text(encoding="utf-8")))
-        # Copy on write: torch shares the memory of arrays that it may write to, and writes nothing.
+        # Copy on write, because torch shares memory only with writable arrays; nothing is written.
         array = np.load(copy, mmap_mode="c") if notes.copied else rows.whole
     except (OSError, EOFError, TypeError, ValueError):  # lost, or damaged
         return None
@@ -185,7 +186,7 @@ def _kept(copy: Path, rows: Embeddings) -> tuple[NDArray[np.float32], _Notes] | 
 
 
 def _fingerprint(rows: Embeddings) -> str:
-    """Return the name of a file, made of what decides the numbers, short of reading them."""
+    """Return the name of the cached copy: a hash of path, part, shape and the state of the files."""
     identity = f"{READER} {rows.place.absolute()} {rows.part} {rows.shape}"
     for path in rows.files:
         state = path.stat()

@@ -1,4 +1,4 @@
-"""Embeddings of another program in files: rows of float numbers, read a block at a time."""
+"""Precomputed embeddings in files: rows of floats, read one block at a time."""
 
 import math
 import zipfile
@@ -19,26 +19,26 @@ from gpu_ssl.errors import DataError
 from gpu_ssl.runtime.memory_map import release
 
 BLOCK = 1024
-"""Rows that are read at a time."""
+"""Number of rows read at a time."""
 
 LEAST_WIDTH = 2
-"""Numbers that a row must have: a single column may be labels."""
+"""Minimum width of embeddings: a single column may be labels."""
 
 NAMES = ".paths.txt"
-"""Ending, in place of their own, of the file beside embeddings that names their rows, one a line."""
+"""Ending of the text file next to embeddings that names their rows, one per line; replaces their ending."""
 
 
 class Embeddings(ABC):
-    """Rows of float numbers in a file.
+    """Rows of floats in a file.
 
     Attributes
     ----------
     place : Path
         The file, or the folder of files.
     part : str
-        Which array or column of it.
+        Name of the array or column.
     shape : tuple of int
-        Number of rows, and of numbers in each.
+        Number of rows, and width of a row.
     """
 
     ndim = 2
@@ -51,23 +51,23 @@ class Embeddings(ABC):
 
     @cached_property
     def names(self) -> Sequence[str]:
-        """One name a row: what a file beside it says, or the positions."""
+        """Name of each row, from the text file next to the embeddings, else its position."""
         listed = _names_beside(self.place)
         return listed if len(listed) == len(self) == len(set(listed)) else Positions(len(self))
 
     @property
     def files(self) -> Sequence[Path]:
-        """The files that hold the numbers."""
+        """The files that hold the rows."""
         return (self.place,)
 
     @property
     def whole(self) -> NDArray[np.float32] | None:
-        """All of it, where it lies on disk as float32, row by row: a memory map."""
+        """A memory map of all rows, if the file stores them as contiguous float32; else None."""
         return None
 
     @abstractmethod
     def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """Give all rows in blocks (m, width); a row that is not as wide holds NaN.
+        """Yield all rows in blocks (m, width); rows of another width are NaN.
 
         Raises
         ------
@@ -78,7 +78,7 @@ class Embeddings(ABC):
 
 @dataclass(frozen=True)
 class ArrayEmbeddings(Embeddings):
-    """Those of an array, such as a memory map."""
+    """Embeddings in an array, such as a memory map."""
 
     place: Path
     part: str
@@ -105,7 +105,7 @@ class ArrayEmbeddings(Embeddings):
 
 @dataclass(frozen=True)
 class NpzEmbeddings(Embeddings):
-    """Those of an array in an ``.npz`` file, which is never whole in memory."""
+    """Embeddings in an array of an ``.npz`` file, never loaded as a whole."""
 
     place: Path
     part: str
@@ -128,7 +128,7 @@ class NpzEmbeddings(Embeddings):
 
 @dataclass(frozen=True)
 class TensorEmbeddings(Embeddings):
-    """Those of a tensor in a ``.safetensors`` file, of any float type."""
+    """Embeddings in a tensor of a ``.safetensors`` file, of any float dtype."""
 
     place: Path
     part: str
@@ -145,9 +145,9 @@ class TensorEmbeddings(Embeddings):
 
 
 def in_npz(path: Path) -> dict[str, Embeddings]:
-    """Return what may be embeddings in an ``.npz`` file, by name, without reading it.
+    """Return the arrays of an ``.npz`` file that may be embeddings, by name, without reading them.
 
-    What cannot be read row by row is left out.
+    Arrays that cannot be read row by row are left out.
     """
     found: dict[str, Embeddings] = {}
     with zipfile.ZipFile(path) as archive:
@@ -163,19 +163,19 @@ def in_npz(path: Path) -> dict[str, Embeddings]:
 
 
 def in_safetensors(path: Path) -> dict[str, Any]:
-    """Return what may be embeddings in a ``.safetensors`` file, by name, and its whole numbers as arrays.
+    """Return the tensors of a ``.safetensors`` file by name: possible embeddings unread, labels as arrays.
 
     Raises
     ------
     DataError
-        If it is no such file.
+        If the file cannot be read as safetensors.
     """
     from safetensors import SafetensorError, safe_open
 
     found: dict[str, Any] = {}
     try:
         with safe_open(path, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118 (it is no mapping)
+            for name in file.keys():  # noqa: SIM118 (not a mapping)
                 rows = file.get_slice(name)
                 shape, kind = rows.get_shape(), rows.get_dtype()
                 if kind.startswith(("F", "BF")) and len(shape) == 2 and shape[1] >= LEAST_WIDTH:
@@ -188,23 +188,23 @@ def in_safetensors(path: Path) -> dict[str, Any]:
 
 
 def may_be(shape: Sequence[int], dtype: np.dtype[Any]) -> bool:
-    """Whether an array may be embeddings: a row for each image, of float numbers."""
+    """Whether an array may be embeddings: two-dimensional, of a float dtype."""
     return len(shape) == 2 and dtype.kind == "f" and shape[1] >= LEAST_WIDTH
 
 
 def are_embeddings(images: NDArray[Any]) -> bool:
-    """Whether what is handled as images (n, 1, 1, width) are embeddings, not pixels."""
+    """Whether an array of shape (n, 1, 1, width) holds embeddings rather than pixels."""
     return images.dtype == np.float32
 
 
 def to_float32(rows: NDArray[Any]) -> NDArray[np.float32]:
-    """Return rows as float32; what is too large for it is infinite."""
+    """Return rows as float32; values out of range become infinite."""
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(rows, np.float32)
 
 
 def names_beside(path: Path) -> Path:
-    """Return the file that names the rows of a file of embeddings, whether there is one or not."""
+    """Return the path of the text file that names the rows of an embedding file; it need not exist."""
     return path.with_name(path.stem + NAMES)
 
 
@@ -216,10 +216,10 @@ def _names_beside(path: Path) -> Sequence[str]:
 
 
 def _read_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Return shape, whether it lies by columns, and dtype of an ``.npy`` file, and go to its numbers."""
+    """Read the header of an ``.npy`` file: shape, whether in Fortran order, and dtype."""
     version = np.lib.format.read_magic(file)
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in read:
-        raise ValueError(f"it is an .npy file of version {version}")
+        raise ValueError(f"unsupported .npy version {version}")
     shape, by_columns, dtype = read[version](file)
     return shape, by_columns, dtype

@@ -1,4 +1,4 @@
-"""Encoded images, wherever they lie: files below a folder, or rows of a Parquet file."""
+"""Encoded images from files below a folder or rows of a Parquet file."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,32 +13,32 @@ from gpu_ssl.errors import DataError
 from gpu_ssl.runtime.progress import SILENT, Progress
 
 SURVEYED = 1000
-"""Images whose headers decide on a shape."""
+"""Number of images whose headers are read to choose a shape."""
 
 PAGE_SIGN = "#"
-"""Stands between the name of a file and the number of its page, from 1."""
+"""Separates a file name from a page number, counted from 1."""
 
 
 class EncodedImages(Protocol):
-    """Images to decode, each with a name of its own."""
+    """Images to decode, with unique names."""
 
     @property
     def place(self) -> Path:
-        """Folder or file that they lie in."""
+        """Folder or file that contains the images."""
 
     @property
     def names(self) -> Sequence[str]:
-        """Their names, in order."""
+        """Names of the images, in order."""
 
     @property
     def files(self) -> Sequence[str]:
-        """The files below `place` that they lie in; "" is `place` itself."""
+        """The files below `place` that contain the images; "" stands for `place` itself."""
 
     def sources(self) -> Iterator[Source]:
-        """Give each image, in the order of `names`."""
+        """Yield each encoded image, in the order of `names`."""
 
     def survey(self) -> list[Source]:
-        """Return some of them, from all over."""
+        """Return an evenly spaced sample of the images."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class ImageFiles:
     place : Path
         The folder.
     names : sequence of str
-        Paths of files below it, or of pages of these, such as ``scan.tif#2``.
+        Paths below the folder, of files or of their pages, such as ``scan.tif#2``.
     pages : dict of str to (str, int)
-        File and number from 0 of those names that stand for a page.
+        File and page number (from 0) of each name that stands for a page.
     """
 
     place: Path
@@ -80,12 +80,12 @@ class ImageFiles:
 
 
 def image_files(folder: Path, all_pages: bool, progress: Progress = SILENT) -> tuple[ImageFiles, Found]:
-    """Find the image files below a folder, and of files of many pages each page, if `all_pages`.
+    """Find the image files below a folder; with `all_pages`, each page of a file is an image.
 
     Raises
     ------
     DataError
-        If there is none, or the folder cannot be read.
+        If there is no image, or the folder cannot be read.
     """
     found = find_images(folder)
     if not all_pages:
@@ -95,23 +95,23 @@ def image_files(folder: Path, all_pages: bool, progress: Progress = SILENT) -> t
     with progress.task("count pages", len(found.images)) as advance:
         for name in found.images:
             count = count_pages(folder / name)
-            own = page_names(name, count)
-            names += own
+            names_of_pages = page_names(name, count)
+            names += names_of_pages
             if count > 1:
-                pages |= {page: (name, number) for number, page in enumerate(own)}
+                pages |= {page: (name, number) for number, page in enumerate(names_of_pages)}
             advance("")
     if len(set(names)) < len(names):
         twice = next(name for name in pages if names.count(name) > 1)
-        raise DataError(f"{folder}: {twice} is the name of a file, and of a page; rename the file")
+        raise DataError(f"{folder}: {twice} is the name of both a file and a page; rename the file")
     return ImageFiles(folder, names, pages), found
 
 
 def page_names(name: str, count: int) -> list[str]:
-    """Return the names of the pages of a file: its own, where it has a single page."""
+    """Return the names of the pages of a file; a single page has the name of the file."""
     return [name] if count == 1 else [f"{name}{PAGE_SIGN}{number}" for number in range(1, count + 1)]
 
 
 def spread_over(n: int, most: int) -> list[int]:
-    """Return at most `most` of the positions 0 to n - 1, from all over."""
+    """Return at most `most` evenly spaced positions from 0 to n - 1."""
     rows: list[int] = np.unique(np.linspace(0, n - 1, min(most, n)).astype(int)).tolist()
     return rows

@@ -1,4 +1,4 @@
-"""What a user should know of images and labels before, or while, a classifier is fitted to them."""
+"""Problems in images and labels that are reported before or during fitting."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,11 +13,11 @@ from gpu_ssl.data.pixel_cache import Decoding
 from gpu_ssl.data.problems import Problem, counted, examples
 
 FEW = 5
-"""Labelled images of a class below which it is told of."""
+"""Number of labelled images per class below which a problem is reported."""
 
 
 def of_decoding(decoding: Decoding) -> Iterator[Problem]:
-    """Give what was found when images were decoded."""
+    """Yield the problems found while decoding images."""
     if skipped := decoding.skipped:
         listed = [f"{name} ({reason})" for name, reason in skipped.items()]
         noun = "row" if are_embeddings(decoding.pixels) else "image"
@@ -29,43 +29,43 @@ def of_decoding(decoding: Decoding) -> Iterator[Problem]:
     if names := decoding.squeezed:
         message = (
             f"{counted(len(names), 'image is a long strip', 'images are long strips')}, squeezed to the "
-            f"proportions of the others: {examples(names)}"
+            f"aspect ratio of the others: {examples(names)}"
         )
         yield Problem("extreme-shape", len(names), names, message)
     if names := decoding.paged:
         message = (
-            f"{counted(len(names), 'file has', 'files have')} several pages or frames, of which the first "
-            f"counts: {examples(names)}; `pages=all` takes each as an image"
+            f"{counted(len(names), 'file has', 'files have')} several pages or frames, of which only the "
+            f"first is read: {examples(names)}; `pages=all` reads each as an image"
         )
         yield Problem("pages", len(names), names, message)
     low, high = decoding.how.low, decoding.how.high
     if low is not None and high is not None and (low, high) not in ((0, 65535), (0, 255)):
-        message = f"numbers from {low:g} to {high:g} become grey levels from 0 to 255"
+        message = f"pixel values from {low:g} to {high:g} are scaled to grey levels from 0 to 255"
         yield Problem("value-range", 1, (), message)
     yield from decoding.problems
 
 
 def of_labels(counts: Mapping[str, int], lost: Mapping[str, str]) -> Iterator[Problem]:
-    """Give what was found about the number of labels.
+    """Yield the problems with the number of labels.
 
     Parameters
     ----------
     counts : mapping of str to int
-        Labelled images that can be read, of each class.
+        Number of readable labelled images per class.
     lost : mapping of str to str
-        Labels of images and files that cannot be read.
+        Labels of images and files that cannot be read, by name.
     """
     if lost:
         listed = [f"{name} ({label})" for name, label in lost.items()]
-        total = counted(len(lost), "label is", "labels are")
-        message = f"{total} of images that cannot be read: {examples(listed)}"
+        total = counted(len(lost), "label belongs to an image", "labels belong to images")
+        message = f"{total} that cannot be read: {examples(listed)}"
         yield Problem("lost-label", len(lost), tuple(lost), message)
     gone = Counter(label for label in lost.values() if label not in counts)
     if gone:
         listed = [f"{label} ({counted(n, 'label')})" for label, n in sorted(gone.items())]
         message = (
-            f"{counted(len(gone), 'class has', 'classes have')} no label left, as no labelled image of "
-            f"{'it' if len(gone) == 1 else 'them'} can be read: {', '.join(listed)}"
+            f"{counted(len(gone), 'class is', 'classes are')} left without labels, because none of the "
+            f"labelled images can be read: {', '.join(listed)}"
         )
         yield Problem("lost-class", len(gone), tuple(sorted(gone)), message)
     few = [f"{name} ({n})" for name, n in sorted(counts.items(), key=lambda item: item[1]) if n < FEW]
@@ -75,41 +75,41 @@ def of_labels(counts: Mapping[str, int], lost: Mapping[str, str]) -> Iterator[Pr
     if not counts:
         yield Problem("few-labels", 0, (), "no image has a label")
     elif len(counts) == 1:
-        message = f"{next(iter(counts))} is the only class with labels; a classifier needs at least 2"
+        message = f"{next(iter(counts))} is the only class with labels; a classifier needs at least 2 classes"
         yield Problem("few-labels", 1, tuple(counts), message)
 
 
 def of_tables(tables: Sequence[str]) -> Iterator[Problem]:
-    """Give the files beside the images that may hold labels, where none is given."""
+    """Yield the files next to the images that may hold labels, if no label file is given."""
     if tables:
         are = "is" if len(tables) == 1 else "are"
-        message = f"{examples(tables)} {are} not read; if it holds labels, give it as `labels`"
+        message = f"{examples(tables)} {are} not read; if it holds labels, pass it as `labels`"
         yield Problem("label-file", len(tables), tuple(tables), message)
 
 
 def of_folders(overruled: Sequence[str], others: Mapping[str, str], count: bool) -> Iterator[Problem]:
-    """Give how a file of labels and the names of folders differ.
+    """Yield the differences between a label file and the folder names.
 
     Parameters
     ----------
     overruled : sequence of str
-        Images whose label in the file is not the name of their folder.
+        Images whose label in the file differs from their folder name.
     others : mapping of str to str
-        Images that the file does not label, in folders of classes.
+        Images that the file leaves unlabelled, in folders named after classes.
     count : bool
-        Whether these folders count as labels.
+        Whether these folder names are used as labels.
     """
     if overruled:
         message = (
-            f"{counted(len(overruled), 'label differs', 'labels differ')} from the name of the folder, and "
-            f"{'counts' if len(overruled) == 1 else 'count'}: {examples(overruled)}"
+            f"{counted(len(overruled), 'label differs', 'labels differ')} from the folder name; the label "
+            f"file is used: {examples(overruled)}"
         )
         yield Problem("folder-overruled", len(overruled), tuple(overruled), message)
     if others:
         total = counted(len(others), "more image lies", "more images lie")
-        what = "labelled" if count else "without label; with `folders_too` the folder names its class"
-        message = f"{total} in folders named after classes, and {'counts' if len(others) == 1 else 'count'} "
-        message += f"as {what}"
+        are = "is" if len(others) == 1 else "are"
+        what = "labelled" if count else "left unlabelled; `folders_too` labels by folder name"
+        message = f"{total} in folders named after classes and {are} {what}"
         yield Problem("folder-names", len(others), tuple(others), message)
 
 
@@ -121,18 +121,18 @@ def of_copies(
     labels: NDArray[np.int64],
     blank: Sequence[str],
 ) -> Iterator[Problem]:
-    """Give copies and near copies among images, and copies that carry different labels.
+    """Yield duplicates and near duplicates among images, and those with conflicting labels.
 
     Parameters
     ----------
     names, images, labels
-        Of `data.own.OwnImages`.
+        See `data.own.OwnImages`.
     keys : sequence of str
-        Of `data.own.image_key`, for the images at `rows`.
+        Result of `data.own.image_key` for each image in `rows`.
     rows : ndarray of shape (m,), int64
-        Positions of the images that are compared.
+        Positions of the images to compare.
     blank : sequence of str
-        Names of images of one colour, which are no copies of each other.
+        Names of single-colour images, which do not count as duplicates.
     """
     several = {key for key, n in Counter(keys).items() if n > 1}
     groups: dict[str, list[int]] = {}
@@ -146,19 +146,17 @@ def of_copies(
         yield _of_groups("duplicate", "is a copy of another", "are copies of another", copies, names)
     yield from _contradicting("the same image", copies, names, labels)
     first = np.array(sorted(dict(zip(reversed(keys), rows[::-1].tolist(), strict=True)).values()))
-    # Embeddings that look alike may be all that tells two images apart.
+    # Embeddings are not compared: different images may have similar embeddings.
     near = [] if are_embeddings(images) else near_duplicates(images, first, labels)
     if near:
-        yield _of_groups(
-            "near-duplicate", "is nearly a copy of another", "are nearly copies of another", near, names
-        )
+        yield _of_groups("near-duplicate", "is a near duplicate", "are near duplicates", near, names)
     yield from _contradicting("nearly the same image", near, names, labels)
 
 
 def _contradicting(
     what: str, groups: Sequence[Sequence[int]], names: Sequence[str], labels: NDArray[np.int64]
 ) -> Iterator[Problem]:
-    """Give the groups of images that carry different labels."""
+    """Yield the groups of images that carry different labels."""
     labelled = [[row for row in group if labels[row] >= 0] for group in groups]
     differ = [rows for rows in labelled if len(set(labels[rows].tolist())) > 1]
     if differ:

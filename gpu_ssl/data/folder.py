@@ -1,4 +1,4 @@
-"""Which files below a folder are images, and what is left out and why."""
+"""Finding the image files below a folder, and the reasons for files that are left out."""
 
 import os
 from collections import Counter
@@ -11,7 +11,7 @@ from gpu_ssl.data.problems import Problem, counted, examples
 from gpu_ssl.errors import DataError
 
 START = 512
-"""Bytes of a file of an unknown ending that are looked at."""
+"""Number of bytes read to recognize a file with an unknown ending."""
 
 # fmt: off
 BESIDE_IMAGES = frozenset((
@@ -19,7 +19,7 @@ BESIDE_IMAGES = frozenset((
     ".py", ".rst", ".sh", ".toml", ".tsv", ".txt", ".xls", ".xlsx", ".xml", ".yaml", ".yml",
 ))
 # fmt: on
-"""Endings of what lies beside images, and is not told of."""
+"""Endings of files that are skipped without a report."""
 
 TABLES = frozenset((".csv", ".jsonl", ".tsv"))
 """Endings of files that may hold labels."""
@@ -34,11 +34,11 @@ class Found:
     images : list of str
         Paths of images below the folder, sorted.
     left_out : dict of str to str
-        Paths of files and links that are not read, and why; what is not told of is not among them.
+        Paths of files and links that are not read, and the reason; files of `BESIDE_IMAGES` are not listed.
     folders : list of str
-        Paths of the folders that were looked into.
+        Paths of the folders that were searched.
     tables : list of str
-        Parquet files, and files right in the folder that may hold labels.
+        Parquet files, and files directly in the folder that may hold labels.
     """
 
     images: list[str] = field(default_factory=list)
@@ -50,18 +50,18 @@ class Found:
 def find_images(folder: Path) -> Found:
     """Find the images below `folder`.
 
-    Files of the usual endings count, and others whose first bytes are those of an image. Links to folders are
-    followed, each folder once; what begins with a dot is left out.
+    Images are recognized by file name ending, or else by their first bytes. Links to folders are followed,
+    and each folder is read once. Names that begin with a dot are skipped.
 
     Raises
     ------
     DataError
-        If there is none, or the folder cannot be read.
+        If there is no image, or the folder cannot be read.
     """
     found = Found()
     seen: set[tuple[int, int]] = set()
     waiting = [""]
-    while waiting:  # first what lies there itself, then what is linked to from there, and so on
+    while waiting:  # real folders first, then the folders that they link to, and so on
         linked: list[str] = []
         for name in sorted(waiting):
             _walk(folder, name, seen, linked, found)
@@ -83,10 +83,10 @@ def _walk(folder: Path, start: str, seen: set[tuple[int, int]], linked: list[str
     for parent, folders, files in os.walk(folder / start, onerror=refuse):
         below = os.path.relpath(parent, folder)
         prefix = "" if below == "." else f"{below}/".replace(os.sep, "/")
-        state = os.stat(parent)  # noqa: PTH116 (a path is made for each of many)
+        state = os.stat(parent)  # noqa: PTH116 (faster than a Path for each of many folders)
         if (state.st_dev, state.st_ino) in seen:
             folders.clear()
-            found.left_out[prefix.rstrip("/")] = "a link to a folder whose images are read already"
+            found.left_out[prefix.rstrip("/")] = "a link to a folder that is already read"
             continue
         seen.add((state.st_dev, state.st_ino))
         found.folders.append(prefix.rstrip("/"))
@@ -100,7 +100,7 @@ def _walk(folder: Path, start: str, seen: set[tuple[int, int]], linked: list[str
 
 
 def _take(parent: str, name: str, path: str, found: Found) -> None:
-    """Sort a file among the images, or among what is left out."""
+    """Record a file as an image, as a table, or as left out."""
     ending = os.path.splitext(name)[1].lower()  # noqa: PTH122 (fast)
     if ending in suffixes():
         found.images.append(path)
@@ -117,18 +117,18 @@ def _take(parent: str, name: str, path: str, found: Found) -> None:
     if ending not in RAW and begins_as_image(start):
         found.images.append(path)
     else:
-        found.left_out[path] = what_it_is(start, ending) or "not an image that is read"
+        found.left_out[path] = what_it_is(start, ending) or "not a supported image"
 
 
 def _start(path: str) -> bytes:
-    if not os.path.isfile(path):  # noqa: PTH113 (a pipe would let us wait for ever)
-        raise OSError(0, "no file is there")
+    if not os.path.isfile(path):  # noqa: PTH113 (reading a pipe would block)
+        raise OSError(0, "not a file")
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123
         return file.read(START)
 
 
 def found_problems(found: Found) -> list[Problem]:
-    """Return what is to be told of the files that are left out: how many of each ending, and why."""
+    """Return the problems with skipped files (counted by ending and reason) and with empty folders."""
     return [*_of_left_out(found.left_out), *_of_empty(found)]
 
 
@@ -145,7 +145,7 @@ def _of_left_out(left_out: dict[str, str]) -> Iterator[Problem]:
 
 
 def _of_empty(found: Found) -> Iterator[Problem]:
-    """Give the folders without an image in them, but not those inside of such."""
+    """Yield the topmost folders that contain no image."""
     full = {""}
     for parent in {path.rpartition("/")[0] for path in found.images}:
         while parent not in full:
@@ -153,7 +153,6 @@ def _of_empty(found: Found) -> Iterator[Problem]:
             parent = parent.rpartition("/")[0]
     empty = sorted(path for path in found.folders if path not in full and path.rpartition("/")[0] in full)
     if empty and found.images:
-        message = (
-            f"{counted(len(empty), 'folder holds', 'folders hold')} no image that is read: {examples(empty)}"
-        )
+        total = counted(len(empty), "folder contains", "folders contain")
+        message = f"{total} no supported image: {examples(empty)}"
         yield Problem("empty-folder", len(empty), tuple(empty), message)

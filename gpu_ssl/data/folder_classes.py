@@ -1,4 +1,4 @@
-"""Which classes the folders stand for that images lie in."""
+"""Labels from folder names."""
 
 import re
 from collections import Counter
@@ -12,27 +12,26 @@ SPLITS = frozenset((
     "train", "training", "trn", "trainset", "trainval", "val", "valid", "valset", "validation", "dev", "test",
     "testing", "testset", "eval", "evaluation", "pred", "holdout",
 ))
-"""Folders that divide a data set and stand above those of its classes."""
+"""Names of folders for the parts of a data set, which contain the class folders."""
 
 FILLERS = frozenset((
     "", "set", "data", "dataset", "image", "images", "img", "imgs", "photos", "pictures", "files", "seg",
     "split",
 ))
 # fmt: on
-"""Words beside these, as in training_set and seg_train."""
+"""Words that may accompany them, as in training_set and seg_train."""
 
 
 def folder_classes(names: Sequence[str]) -> tuple[dict[str, str], list[Problem]]:
-    """Return the label of each image that lies in the folder of a class.
+    """Return the label of each image that lies in a class folder, and the problems found.
 
-    The folders right below the place name classes, but for those whose names say that nobody has labelled
-    what is in them. Where all images lie in one folder, or in such as ``train`` and ``val``, the folders
-    below are the classes.
+    The top-level folders are the classes, except those named for unlabelled images. If all images lie in a
+    single folder, or in folders such as ``train`` and ``val``, their subfolders are the classes.
 
     Parameters
     ----------
     names : sequence of str
-        Paths of images.
+        Paths of images, relative to the searched folder.
     """
     parts = {name: tuple(map(clean, printable(name).split("/"))) for name in names}
     level, problems = 0, _of_no_class(parts.values())
@@ -41,18 +40,18 @@ def folder_classes(names: Sequence[str]) -> tuple[dict[str, str], list[Problem]]
         shared = set.intersection(*deeper.values())
         below = sorted(set.union(*deeper.values()))
         if all(map(_is_split, here)):
-            if not below or not all(map(_is_split, below)):  # of seg_train/seg_train the last is told
+            if not below or not all(map(_is_split, below)):  # report only the last of seg_train/seg_train
                 flat = [name for name in here if not deeper[name]]
                 problems.append(_problem(here, _of_splits(here, below, flat)))
         elif len(here) == 1 and below and not any(len(path) == level + 1 for path in parts.values()):
-            problems.append(_problem(here, f"all images lie in {here[0]}; the folders in it are the classes"))
+            problems.append(_problem(here, f"all images are in {here[0]}; its subfolders are the classes"))
         else:
             if len(here) > 1 and len(shared) > 1 and all(names == shared for names in deeper.values()):
                 problems.append(
                     _problem(
                         here,
-                        f"each of {examples(here)} holds the same folders, {examples(sorted(shared))}; "
-                        "the former are taken as the classes: if the latter are, give a file of labels",
+                        f"each of {examples(here)} contains the same subfolders, {examples(sorted(shared))}; "
+                        "the former are used as classes; if the latter are the classes, give a label file",
                     )
                 )
             break
@@ -66,7 +65,7 @@ def folder_classes(names: Sequence[str]) -> tuple[dict[str, str], list[Problem]]
 
 
 def _folders_at(paths: Collection[tuple[str, ...]], level: int) -> dict[str, set[str]]:
-    """Return the folders at a level that may be classes, with the names of the folders in each."""
+    """Return the possible class folders at a level, with the names of their subfolders."""
     found: dict[str, set[str]] = {}
     for path in paths:
         if len(path) > level + 1 and not any(map(is_no_class, path[: level + 1])):
@@ -82,14 +81,14 @@ def _is_split(folder: str) -> bool:
 def _of_splits(here: Sequence[str], below: Sequence[str], flat: Sequence[str]) -> str:
     if not below:
         return (
-            f"{examples(here)} {'is' if len(here) == 1 else 'are'} no class, and there are no folders of "
-            "classes below; if it is one, give a file of labels"
+            f"{examples(here)} {'is' if len(here) == 1 else 'are'} not used as a class, and there are no "
+            "class folders below; if it is a class, give a label file"
         )
     message = (
-        f"{examples(here)} lie above the classes, which are {examples(below)}; images of each count as "
-        "labelled: to keep some apart, give the folder of the others"
+        f"{examples(here)} contain the class folders {examples(below)}; the images of each are used with "
+        "their labels: to hold some out, give only the folder of the others"
     )
-    return message + (f"; images right in {examples(flat)} count as unlabelled" if flat else "")
+    return message + (f"; images directly in {examples(flat)} are unlabelled" if flat else "")
 
 
 def _of_no_class(paths: Collection[tuple[str, ...]]) -> list[Problem]:
@@ -98,8 +97,8 @@ def _of_no_class(paths: Collection[tuple[str, ...]]) -> list[Problem]:
     if not names:
         return []
     message = (
-        f"{counted(names.total(), 'image lies', 'images lie')} in {examples(sorted(names))}, whose name says "
-        "that there is no label; if it is a class, call it otherwise"
+        f"{counted(names.total(), 'image is', 'images are')} unlabelled because of the folder name "
+        f"{examples(sorted(names))}; if it is a class, rename the folder"
     )
     return [Problem("suspicious-class", names.total(), tuple(sorted(names)), message)]
 

@@ -1,4 +1,4 @@
-"""Images with labels, as the rest of the package takes them."""
+"""Labelled images of a built-in data set: the common type of the package."""
 
 import hashlib
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ class ImageSet:
     labels : ndarray of shape (n,), int64
         Index into `class_names`.
     class_names : tuple of str
-        One name a class.
+        Name of each class.
 
     Raises
     ------
     DataError
-        If shapes, dtypes or labels do not fit together.
+        If shapes, dtypes or labels are invalid.
     """
 
     images: NDArray[np.uint8]
@@ -37,19 +37,19 @@ class ImageSet:
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or self.images.dtype != np.uint8:
             raise DataError(
-                f"images must be uint8 of shape (n, channels, height, width), "
-                f"not {self.images.dtype} of shape {self.images.shape}"
+                f"expected images of dtype uint8 and shape (n, channels, height, width), "
+                f"got {self.images.dtype} of shape {self.images.shape}"
             )
         if self.labels.dtype != np.int64 or self.labels.shape != self.images.shape[:1]:
             raise DataError(
-                f"{len(self.images)} images need as many int64 labels, "
-                f"not {self.labels.dtype} of shape {self.labels.shape}"
+                f"expected int64 labels of shape ({len(self.images)},), "
+                f"got {self.labels.dtype} of shape {self.labels.shape}"
             )
         n_classes = len(self.class_names)
         if len(self.labels) and (self.labels.min() < 0 or self.labels.max() >= n_classes):
             raise DataError(
-                f"labels must lie from 0 to {n_classes - 1}, "
-                f"not from {self.labels.min()} to {self.labels.max()}"
+                f"expected labels from 0 to {n_classes - 1}, "
+                f"got values from {self.labels.min()} to {self.labels.max()}"
             )
 
     def __len__(self) -> int:
@@ -63,7 +63,7 @@ class ImageSet:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the content: class names, shape, pixels and labels."""
+        """SHA-256 of class names, shape, pixels and labels."""
         digest = hashlib.sha256(repr((self.class_names, self.images.shape)).encode())
         digest.update(_little_endian_bytes(self.images))
         digest.update(_little_endian_bytes(self.labels))
@@ -76,7 +76,7 @@ def _little_endian_bytes(array: NDArray[Any]) -> memoryview:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training and a test part. `mirrored` tells whether a mirror image is of the same class."""
+    """A training and a test set; `mirrored` is true if mirroring an image preserves its class."""
 
     name: str
     train: ImageSet
@@ -85,5 +85,5 @@ class Dataset:
 
     @property
     def sha256(self) -> str:
-        """Hash of the content of both parts."""
+        """SHA-256 of both sets."""
         return hashlib.sha256((self.train.sha256 + self.test.sha256).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The files that name the classes of the few images that carry a label."""
+"""Reading label files: choosing the columns, and settling conflicting labels."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -27,12 +27,12 @@ GROUPS = (
     "burst_id", "sequence", "sequence_id", "video", "video_id",
 )
 # fmt: on
-"""Names of columns, the best first; in any case, and with spaces or hyphens in place of ``_``."""
+"""Recognized column names, preferred first; case is ignored, and spaces and hyphens match ``_``."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the columns that the user gives; None where they are to be found by their usual names."""
+    """Column names given by the user; columns that are None are recognized by their usual names."""
 
     path: str | None = None
     label: str | None = None
@@ -43,7 +43,7 @@ NO_COLUMNS = Columns()
 
 
 def first_of(names: Iterable[str], columns: Sequence[str]) -> str | None:
-    """Return the column with the first of some names that there is."""
+    """Return the column that matches the first possible name; None if no name matches."""
     known = {_folded(column): column for column in reversed(columns)}
     return next((known[name] for name in names if name in known), None)
 
@@ -59,11 +59,11 @@ class GivenLabels:
     Attributes
     ----------
     rows : list of (str, str, str, str)
-        Where each stands, the name of its image, its label and its group; empty where it has none.
+        Location in the file, image name, label and group of each row; "" for a missing label or group.
     taken_as_none : Counter of str
-        Words that stand for no label.
+        How often each word was read as a missing label.
     problems : list of Problem
-        What is to be told of the files.
+        Problems to report to the user.
     """
 
     rows: list[tuple[str, str, str, str]] = field(default_factory=list)
@@ -72,21 +72,21 @@ class GivenLabels:
 
 
 def read_labels(paths: Sequence[Path], columns: Columns, is_image: Callable[[str], bool]) -> GivenLabels:
-    """Read files of labels; see `data.label_tables.read_table` for their formats.
+    """Read label files; see `data.label_tables.read_table` for the formats.
 
     Parameters
     ----------
     paths : sequence of Path
         The files.
     columns : Columns
-        What the user says of the columns.
+        Column names given by the user.
     is_image : callable
-        Whether a name is that of an image; finds the column of paths where no header tells it.
+        Whether a text is the name of an image; finds the path column if the header does not name it.
 
     Raises
     ------
     UsageError, DataError
-        If a file cannot be read, holds no such columns, or no label.
+        If a file cannot be read, has no such columns, or holds no label.
     """
     given = GivenLabels()
     for path in paths:
@@ -98,7 +98,7 @@ def read_labels(paths: Sequence[Path], columns: Columns, is_image: Callable[[str
         ]
         if changed:
             listed = ", ".join(f"{label} is {numbers[label]}" for label in changed[:3])
-            message = f"labels that are whole numbers count as such: {listed}"
+            message = f"labels are read as whole numbers: {listed}"
             given.problems.append(Problem("suspicious-class", len(changed), (), message))
     return given
 
@@ -112,8 +112,10 @@ def _read(path: Path, columns: Columns, is_image: Callable[[str], bool], given: 
             raise DataError(f"{path} has several columns {column!r}; rename or delete all but one")
     others = [name for name in table.columns if name != label_column and _folded(name) in LABELS]
     if others and not columns.label:
-        message = f"{path}: the labels are in column {label_column!r}, not in {examples(others)}; "
-        given.problems.append(Problem("columns", len(others), (), message + "`label_column` names another"))
+        message = f"{path}: labels are read from column {label_column!r}, not from {examples(others)}; "
+        given.problems.append(
+            Problem("columns", len(others), (), message + "choose another with `label_column`")
+        )
     found = 0
     for row in table.rows:
         label = clean(choice_in(text_of(row.cells.get(label_column, "")).strip(), row.where))
@@ -126,9 +128,9 @@ def _read(path: Path, columns: Columns, is_image: Callable[[str], bool], given: 
         if _name(row, name_column):
             given.rows.append((row.where, row.cells[name_column], label, group))
         elif label:
-            raise DataError(f"{row.where} has a label, {label!r}, and no {name_column}")
+            raise DataError(f"{row.where} has the label {label!r} but no {name_column}")
     if not found:
-        raise DataError(f"{path} holds no label; each row is a path and its label, below a line path,label")
+        raise DataError(f"{path} holds no label; expected a header path,label and one image per row")
 
 
 def _name(row: Row, column: str) -> str:
@@ -138,14 +140,14 @@ def _name(row: Row, column: str) -> str:
 def _choose_columns(
     path: Path, table: Table, columns: Columns, is_image: Callable[[str], bool]
 ) -> tuple[str, str, Table]:
-    """Return the columns of paths and labels, and the table, whose first row may have been no header."""
+    """Return the path column, the label column, and the table, reread without a header if it has none."""
     by_name = first_of(PATHS, table.columns), first_of(LABELS, table.columns)
-    asked = [name for name in (columns.path, columns.label, columns.group) if name is not None]
-    for name in asked:
+    requested = [name for name in (columns.path, columns.label, columns.group) if name is not None]
+    for name in requested:
         if name not in table.columns:
             raise UsageError(f"{path} has no column {name!r}; its columns are {_listed(table.columns)}")
     has_names = table.first is not None and by_name == (None, None) and len(table.columns) > 1
-    if has_names and not asked and any(is_image(name) for name in table.columns if name):
+    if has_names and not requested and any(is_image(name) for name in table.columns if name):
         table = without_header(table)
     name_column = columns.path or by_name[0] or _column_of_images(table, is_image)
     label_column = columns.label or (by_name[1] if by_name[1] != name_column else None)
@@ -161,8 +163,8 @@ def _choose_columns(
         )
         listed = f"its columns are {_listed(table.columns)}" if table.columns else "it is empty"
         raise DataError(
-            f"{path} has no column {missing}: {listed}; name them by `path_column` and `label_column`, or "
-            "let the first line be path,label"
+            f"{path} has no column {missing}: {listed}; name the columns with `path_column` and "
+            "`label_column`, or make path,label the first line"
         )
     return name_column, label_column, table
 
@@ -172,28 +174,28 @@ def _listed(columns: Sequence[str]) -> str:
 
 
 def _column_of_images(table: Table, is_image: Callable[[str], bool]) -> str | None:
-    """Return the column whose first cells name images."""
-    some = [row for row in table.rows[:20] if any(row.cells.values())]
+    """Return the column in which most of the first cells name images."""
+    sample = [row for row in table.rows[:20] if any(row.cells.values())]
     for column in table.columns:
-        cells = [cell for row in some if (cell := _name(row, column))]
+        cells = [cell for row in sample if (cell := _name(row, column))]
         if cells and sum(map(is_image, cells)) > len(cells) / 2:
             return column
     return None
 
 
 def settle(votes: Iterable[tuple[str, str]]) -> tuple[dict[str, str], list[Problem]]:
-    """Return the label of each image, where it has several the one that most say, and what they differ in.
+    """Return the label of each image by majority vote, and the conflicts; ties stay unlabelled.
 
     Parameters
     ----------
     votes : iterable of (str, str)
-        Names of images and labels.
+        Image names and labels; a name may occur several times.
     """
-    said: dict[str, Counter[str]] = {}
+    tally: dict[str, Counter[str]] = {}
     for name, label in votes:
-        said.setdefault(name, Counter())[label] += 1
+        tally.setdefault(name, Counter())[label] += 1
     labels, differ, undecided = {}, [], 0
-    for name, counts in said.items():
+    for name, counts in tally.items():
         (best, most), *others = counts.most_common()
         if others:
             differ.append(name)
@@ -203,9 +205,9 @@ def settle(votes: Iterable[tuple[str, str]]) -> tuple[dict[str, str], list[Probl
             labels[name] = best
     if not differ:
         return labels, []
-    listed = [f"{name} ({', '.join(sorted(said[name]))})" for name in differ]
+    listed = [f"{name} ({', '.join(sorted(tally[name]))})" for name in differ]
     message = (
-        f"{counted(len(differ), 'image has', 'images have')} different labels: {examples(listed)}; what most "
-        f"rows say counts; {undecided:,} for which as many say each are left without a label"
+        f"{counted(len(differ), 'image has', 'images have')} conflicting labels: {examples(listed)}; the "
+        f"most frequent label is used, and {counted(undecided, 'image')} with a tie left unlabelled"
     )
     return labels, [Problem("conflicting-labels", len(differ), tuple(differ), message)]

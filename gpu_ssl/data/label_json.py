@@ -1,4 +1,4 @@
-"""Labels as JSON: lists of objects, objects by path or by class, JSON lines, exports of Label Studio."""
+"""Labels in JSON: lists of objects, objects keyed by path or class, JSON lines, Label Studio exports."""
 
 import json
 from collections.abc import Iterator
@@ -9,12 +9,12 @@ from gpu_ssl.errors import DataError
 
 
 def json_objects(text: str, path: Path) -> list[dict[str, Any]]:
-    """Return one object for each label in a file of JSON, or of JSON lines.
+    """Return one object per label in a JSON or JSON lines file.
 
     Raises
     ------
     DataError
-        If it holds no such objects.
+        If the file holds no such objects.
     """
     try:
         content = json.loads(text)
@@ -25,12 +25,12 @@ def json_objects(text: str, path: Path) -> list[dict[str, Any]]:
     if isinstance(content, dict):
         content = _of_object(content)
     if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
-        raise DataError(f"{path} is JSON, but no list of objects with a path and a label each")
+        raise DataError(f"{path}: expected a JSON list of objects, each with a path and a label")
     return [flat for entry in content for flat in _flattened(entry)]
 
 
 def _of_object(content: dict[str, Any]) -> list[Any]:
-    """Return what a single object holds, as a list of objects."""
+    """Return the entries of a JSON object as a list of objects."""
     values = list(content.values())
     if values and all(not isinstance(value, dict | list) for value in values):
         return [{"path": name, "label": label} for name, label in content.items()]
@@ -38,7 +38,7 @@ def _of_object(content: dict[str, Any]) -> list[Any]:
         return [{"1": name, "2": each} for name, value in content.items() for each in value]
     if len(values) > 1 and all(isinstance(value, dict) for value in values):
         if all(value.keys() == values[0].keys() for value in values) and "path" not in values[0]:
-            # Columns, as pandas writes them.
+            # An object of columns, as pandas writes it.
             return [{name: column[row] for name, column in content.items()} for row in values[0]]
         return [{"path": name, **value} for name, value in content.items()]
     lists = [value for value in values if isinstance(value, list) and value]
@@ -53,7 +53,7 @@ def _is_words(value: object) -> bool:
 
 def _json_lines(text: str, path: Path, whole: ValueError) -> list[Any]:
     found = []
-    # Not splitlines: JSON may hold what Unicode counts as ends of lines.
+    # Not splitlines: JSON strings may contain characters that Unicode treats as line ends.
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
@@ -65,7 +65,7 @@ def _json_lines(text: str, path: Path, whole: ValueError) -> list[Any]:
 
 
 def _flattened(task: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Give an object as it is; of Label Studio's tasks, one row for each annotation."""
+    """Yield one row per annotation of a Label Studio task, and any other object unchanged."""
     data = task.get("data")
     if not isinstance(data, dict):
         yield task
@@ -82,18 +82,18 @@ def _flattened(task: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def cell_of(value: Any, where: str) -> str:
-    """Return a value of JSON as text; of choices that a labelling tool writes, the one that was made.
+    """Return a JSON value as text; for the choices of a labelling tool, the chosen label.
 
     Raises
     ------
     DataError
-        If several choices were made.
+        If several labels are chosen.
     """
     if isinstance(value, dict) and isinstance(value.get("choices"), list):
         value = value["choices"]
     if isinstance(value, list):
         if len(value) > 1 and all(isinstance(each, str) for each in value):
-            raise DataError(f"{where}: {value} are several labels; an image can have one")
+            raise DataError(f"{where}: expected one label per image, got {value}")
         value = value[0] if len(value) == 1 else None
     if value is None or isinstance(value, dict):
         return ""
@@ -101,7 +101,7 @@ def cell_of(value: Any, where: str) -> str:
 
 
 def choice_in(cell: str, where: str) -> str:
-    """Return a label that a labelling tool wrote as JSON into a cell of a table; other cells as they are.
+    """Return the label in a table cell that a labelling tool wrote as JSON; other cells unchanged.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Reads tables of labels in whatever format people and programs write them."""
+"""Reading label tables: CSV and similar text, JSON, JSON lines and Parquet."""
 
 import csv
 import io
@@ -14,10 +14,10 @@ from gpu_ssl.runtime.optional import require
 
 DELIMITERS = (",", ";", "\t", "|", " ")
 LARGEST = 2**31
-"""Bytes of a table that is read."""
+"""Maximum size of a table in bytes."""
 
 IN_BRACKETS = re.compile(r"""[\[{][^\[\]{},"']*[\]}][^\s,;]""")
-"""How a name in brackets begins, which is no JSON."""
+"""Start of a name in brackets, which is not JSON."""
 
 NO_TEXT = {
     b"PK\x03\x04": "a workbook or an archive",
@@ -25,20 +25,20 @@ NO_TEXT = {
     b"\x1f\x8b": "compressed",
     b"%PDF": "a PDF",
 }
-"""First bytes of what people give in place of a table."""
+"""First bytes of common files that are not label tables."""
 
 
 class Row(NamedTuple):
-    """A row of a table: where it stands, for messages, and its cells by column."""
+    """A table row: its location for error messages, and its cells by column."""
 
     where: str
     cells: dict[str, str]
 
 
 class Table(NamedTuple):
-    """Columns and rows, and the first row, which named the columns if it was a header.
+    """Columns, rows, and the first row of the file, which is usually the header.
 
-    No two columns have the same name: of two called x the second is called ``x (2)``.
+    Column names are unique: the second of two columns x is named ``x (2)``.
     """
 
     columns: list[str]
@@ -47,24 +47,24 @@ class Table(NamedTuple):
 
 
 def read_table(path: Path) -> Table:
-    """Read a table from CSV and its kin, JSON, JSON lines or Parquet, found by what is in the file.
+    """Read a table from delimited text, JSON, JSON lines or Parquet; the format is recognized by content.
 
-    Of text, commas, semicolons, tabs, bars or spaces may separate the columns; it is UTF-8 (with or without a
-    byte order mark), UTF-16, or holds bytes of Windows-1252. JSON is a list of objects, as Hugging Face's and
-    Label Studio's are, or an object of labels by path.
+    Text may be delimited by commas, semicolons, tabs, bars or spaces, and encoded in UTF-8 (with or without
+    a byte order mark), UTF-16 or Windows-1252. JSON is a list of objects, as written by Hugging Face and
+    Label Studio, or an object that maps paths to labels.
 
     Raises
     ------
     UsageError
         If the file cannot be read.
     DataError
-        If it holds no table.
+        If the file holds no table.
     """
     try:
         if path.is_dir():
-            raise UsageError(f"{path} is a folder; give the file with the labels")
+            raise UsageError(f"{path} is a folder; give a label file")
         if path.stat().st_size > LARGEST:
-            raise DataError(f"{path} is larger than a file of labels can be")
+            raise DataError(f"{path} is too large for a label file: more than {LARGEST / 2**30:g} GiB")
         content = path.read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
@@ -72,9 +72,9 @@ def read_table(path: Path) -> Table:
         return _of_objects(_parquet_rows(path), path)
     kind = next((kind for start, kind in NO_TEXT.items() if content.startswith(start)), None)
     if kind is None and b"\0\0\0" in content[:1000]:
-        kind = "no text"
+        kind = "a binary file"
     if kind is not None:
-        raise DataError(f"{path} is {kind}, and no table of labels; save it as CSV")
+        raise DataError(f"{path} is {kind}; expected a table of labels: save it as CSV")
     text = _decoded(content)
     if text.lstrip()[:1] in ("{", "[") and not IN_BRACKETS.match(text):
         return _of_objects(json_objects(text, path), path)
@@ -82,17 +82,17 @@ def read_table(path: Path) -> Table:
 
 
 def _decoded(content: bytes) -> str:
-    """Return the text of a file; bytes that are no UTF-8 become what `text_of` makes Windows-1252 of."""
+    """Decode the text of a file; bytes that are not UTF-8 are kept as surrogates for `text_of`."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return content.decode("utf-16", errors="replace")
     half = content[:1000:2].count(0), content[1:1000:2].count(0)
-    if max(half) > 10 * max(1, min(half)):  # letters of two bytes, one of them 0 for most
+    if max(half) > 10 * max(1, min(half)):  # UTF-16 without a byte order mark: every other byte is 0
         return content.decode("utf-16-be" if half[0] > half[1] else "utf-16-le", errors="replace")
     return content.removeprefix(b"\xef\xbb\xbf").decode(errors="surrogateescape")
 
 
 def text_of(cell: str) -> str:
-    """Return a cell with its bytes that are no UTF-8 read as Windows-1252."""
+    """Return the text of a cell, read as Windows-1252 if it is not valid UTF-8."""
     content = cell.encode(errors="surrogateescape")
     try:
         return content.decode()
@@ -101,11 +101,11 @@ def text_of(cell: str) -> str:
 
 
 def _delimited(text: str, path: Path) -> Table:
-    if text.lower().startswith("sep=") and len(text) > 4:  # a hint that spreadsheets understand
+    if text.lower().startswith("sep=") and len(text) > 4:  # the delimiter hint of spreadsheet programs
         delimiter, text = text[4], text.partition("\n")[2]
     else:
         delimiter = _delimiter(text)
-    # A space after the delimiter belongs to the cell, unless quotes follow it somewhere.
+    # A space after the delimiter is part of the cell, unless a quote follows it anywhere in the file.
     spaced = delimiter == " " or re.search(rf'{re.escape(delimiter)} +"', text) is not None
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=spaced
@@ -121,7 +121,7 @@ def _delimited(text: str, path: Path) -> Table:
     if len(header) > 1 < len(rows) and all(
         len(cells) == len(header) + 1 and cells[-1].strip() for _, cells in rows[1:]
     ):
-        header = ["", *header]  # R gives the numbers of rows no name
+        header = ["", *header]  # R writes no header for the row numbers
     columns = _unique([cell.strip() for cell in header])
     first, *rest = (_row(columns, cells, f"{path}, line {number}") for number, cells in rows)
     return Table(columns, rest, first)
@@ -141,21 +141,21 @@ def _unique(names: Sequence[str]) -> list[str]:
 def _row(columns: Sequence[str], cells: Sequence[str], where: str) -> Row:
     if any(cell.strip() for cell in cells[len(columns) :]):
         raise DataError(
-            f"{where}: it has {len(cells)} cells where the first line has {len(columns)}; put text that "
-            "holds what separates the cells into quotes"
+            f"{where}: expected {len(columns)} cells as in the first line, got {len(cells)}; quote text that "
+            "contains the delimiter"
         )
     return Row(where, dict(zip(columns, cells, strict=False)))
 
 
 def without_header(table: Table) -> Table:
-    """Return a table whose first row was no header: its columns are numbers."""
+    """Return the table with its first row as data and numbered columns, for files without a header."""
     names = [str(number) for number in range(1, len(table.columns) + 1)]
     rows = table.rows if table.first is None else [table.first, *table.rows]
     return Table(names, [Row(row.where, dict(zip(names, row.cells.values(), strict=False))) for row in rows])
 
 
 def _delimiter(text: str) -> str:
-    """Return what separates the columns: what gives most rows the number of columns that most have."""
+    """Return the delimiter with which the most rows agree on the number of columns."""
     lines = list(islice(io.StringIO(text, newline=""), 50))
 
     def columns(delimiter: str) -> tuple[int, int]:
@@ -181,7 +181,7 @@ def _parquet_rows(path: Path) -> list[dict[str, Any]]:
                 f.name for f in file.schema_arrow if not (types.is_nested(f.type) or types.is_binary(f.type))
             ]
             rows: list[dict[str, Any]] = file.read(plain).to_pylist()
-    except Exception as error:  # Arrow meets hostile bytes, and raises whatever it likes
+    except Exception as error:  # a damaged file makes Arrow raise exceptions of many types
         raise DataError(f"{path} is not a readable Parquet file: {' '.join(str(error).split())}") from error
     return rows
 

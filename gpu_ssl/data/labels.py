@@ -1,4 +1,4 @@
-"""What counts as a label: the words for none, and how labels that are written differently become one."""
+"""Normalizing labels, recognizing missing ones, and finding class names that may mean the same class."""
 
 import math
 import re
@@ -15,17 +15,17 @@ NO_CLASS = frozenset((
     "undefined", "not labelled", "not labeled", "no label", "nolabel", "todo",
 ))
 # fmt: on
-"""Words for images that nobody has labelled, of folders too."""
+"""Labels and folder names that mean unlabelled."""
 
 EMPTY = frozenset({"", "nan", "none", "null", "na", "n/a", "<na>", "#n/a", "nil", "?", "-"})
-"""What programs write where there is nothing."""
+"""Texts that programs write for a missing value."""
 
 WHOLE = re.compile(r"-?(0|[1-9][0-9]*)(\.0*)?")
 """A whole number as programs write it; 001 is a name."""
 
 
 def is_no_label(label: object) -> bool:
-    """Whether something says that there is no label: nothing, NaN, -1, or a word for it."""
+    """Whether a value means a missing label: None, NaN, -1, an empty text or a word such as unknown."""
     if label is None:
         return True
     if isinstance(label, float) and math.isnan(label):
@@ -35,21 +35,21 @@ def is_no_label(label: object) -> bool:
 
 
 def is_no_class(name: str) -> bool:
-    """Whether a name is a word for images that nobody has labelled."""
+    """Whether a label or folder name means unlabelled."""
     return name.strip().casefold().replace("_", " ").replace("-", " ") in NO_CLASS
 
 
 def named(
     values: Iterable[object], write: Callable[[Any], str], start: int = 0
 ) -> tuple[dict[str, str], Counter[str]]:
-    """Return the labels of images by position, and how often words stand for no label.
+    """Return the labels of images by position, and how often each word was read as a missing label.
 
     Parameters
     ----------
     values : iterable
-        What is said of each image, such as a number, a word or None.
+        Value for each image, such as a number, a word or None.
     write : callable
-        Makes a label of what is not None.
+        Converts a value that is not missing to a label.
     start : int
         Position of the first image.
     """
@@ -67,14 +67,14 @@ def named(
 
 
 def clean(label: str) -> str:
-    """Return a label without white space around it, in Unicode's composed form."""
+    """Return a label without surrounding white space, in Unicode normalization form C."""
     return unicodedata.normalize("NFC", label.strip())
 
 
 def unify_numbers(labels: Iterable[str]) -> dict[str, str]:
-    """Return what labels are to become if all of them are whole numbers, such as 1 and 1.0; else nothing.
+    """Return a mapping such as 1.0 to 1 if all labels are whole numbers, else an empty mapping.
 
-    Programs that read a column of whole numbers with gaps write it as 1.0.
+    Programs write whole numbers as 1.0 if the column has missing values.
     """
     different = set(labels)
     if not all(map(WHOLE.fullmatch, different)):
@@ -93,14 +93,14 @@ def _as_number(label: str) -> float | None:
 def class_problems(
     counts: Mapping[str, int], taken_as_none: Mapping[str, int] | None = None
 ) -> list[Problem]:
-    """Return what looks wrong about classes: names that are nearly the same, and words for no label.
+    """Return the suspicious class names: nearly equal ones, and words that may mean a missing label.
 
     Parameters
     ----------
     counts : mapping of str to int
-        Labelled images of each class.
+        Number of labelled images per class.
     taken_as_none : mapping of str to int, optional
-        How often each word stood for no label.
+        How often each word was read as a missing label.
     """
     problems = []
     if taken_as_none:
@@ -111,14 +111,14 @@ def class_problems(
                 "suspicious-class",
                 total,
                 (),
-                f"{counted(total, 'label')} {'says' if total == 1 else 'say'} "
-                f"{examples([repr(word) for word in words])}, which is taken as no label",
+                f"{counted(total, 'label is', 'labels are')} treated as missing: "
+                f"{examples([repr(word) for word in words])}",
             )
         )
     doubtful = [name for name in sorted(counts) if is_no_label(name)]
     if doubtful:
         listed = examples([repr(name) for name in doubtful])
-        message = f"classes whose names may mean that there is no label: {listed}"
+        message = f"class names that may mean a missing label: {listed}"
         problems.append(Problem("suspicious-class", len(doubtful), (), message))
     alike: dict[str, list[str]] = {}
     for name in sorted(counts):
@@ -129,6 +129,6 @@ def class_problems(
         if len(names) > 1:
             listed = " and ".join(f"{name!r} ({counts[name]:,})" for name in names)
             problems.append(
-                Problem("suspicious-class", len(names), (), f"classes that may be meant as one: {listed}")
+                Problem("suspicious-class", len(names), (), f"classes that may be the same: {listed}")
             )
     return problems

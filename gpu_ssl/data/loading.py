@@ -1,4 +1,4 @@
-"""From the name of a data set to checked images on the host."""
+"""Loading a built-in data set by name."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from gpu_ssl.runtime.progress import SILENT, Progress
 
 
 def load_dataset(config: DataConfig, progress: Progress = SILENT) -> Dataset:
-    """Load a data set by name, fetching what is not on this machine.
+    """Load a data set by name, downloading missing files.
 
     Returns
     -------
@@ -20,14 +20,14 @@ def load_dataset(config: DataConfig, progress: Progress = SILENT) -> Dataset:
     Raises
     ------
     UsageError
-        If there is no data set of that name, or `data_dir` is no folder.
+        If there is no data set of that name, or `data_dir` is not a folder.
     DataError
-        If its files cannot be had, or one is damaged.
+        If a file cannot be downloaded, or is damaged.
     """
     spec = find_spec(config.dataset)
     raw = spec.read(ensure_files(spec, config.data_dir, progress))
     train, test = (
-        # torch shares the memory of arrays it may write to.
+        # torch shares memory only with writable arrays.
         ImageSet(np.require(images, requirements=["C", "W"]), labels.astype(np.int64), spec.class_names)
         for images, labels in (raw[:2], raw[2:])
     )

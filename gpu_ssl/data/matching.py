@@ -1,4 +1,4 @@
-"""Brings the rows of label files and the images that they name together."""
+"""Matching the rows of label files to images."""
 
 from pathlib import Path
 
@@ -11,26 +11,26 @@ from gpu_ssl.errors import DataError
 def match(
     given: GivenLabels, index: NameIndex, place: Path, example: str
 ) -> tuple[list[tuple[str, str]], dict[str, str]]:
-    """Return the images that rows name with their labels, and with their groups.
+    """Return (image name, label) pairs, and the group of each image that has one.
 
     Parameters
     ----------
     given : GivenLabels
-        The rows.
+        The rows of the label files.
     index : NameIndex
-        Finds the images.
+        Finds images by name.
     place : Path
         Folder or file of the images.
     example : str
-        Name of one of them.
+        Name of an image, for error messages.
 
     Raises
     ------
     DataError
-        If a label is of no image, or it is not clear of which.
+        If a label matches no image, or it is ambiguous which.
     """
     found = [_find(index, where, written, place) for where, written, _, _ in given.rows]
-    # Where a file gives some images their folders, it speaks of others when it gives another folder.
+    # If some rows of a file match images by their folder, rows with another folder mean other images.
     exact = {
         _file_of(where)
         for (where, written, _, _), names in zip(given.rows, found, strict=True)
@@ -49,15 +49,15 @@ def match(
             if before[1] != label and folder_of(before[0]) != folder_of(written):
                 raise DataError(
                     f"{where}: {printable(written)!r} and {printable(before[0])!r} have different labels, "
-                    f"and both may mean {printable(names[0])!r}; write the paths below {place}"
+                    f"but both match {printable(names[0])!r}; write paths relative to {place}"
                 )
         groups.update({name: group for name in names if group})
     if unknown:
         listed = examples([repr(name) for name in unknown])
         images = "image that is" if len(unknown) == 1 else "images that are"
         raise DataError(
-            f"`labels` names {len(unknown):,} {images} not in {place}: {listed}; the paths in it are those "
-            f"below that folder, or positions in that file, such as {printable(example)!r}"
+            f"`labels` names {len(unknown):,} {images} not in {place}: {listed}; expected paths relative to "
+            f"that folder, or positions in that file, such as {printable(example)!r}"
         )
     return votes, groups
 
@@ -66,7 +66,7 @@ def _find(index: NameIndex, where: str, written: str, place: Path) -> tuple[str,
     try:
         return index.find(written)
     except AmbiguousNameError as error:
-        raise DataError(f"{where}: {error}; write the path below {place}") from error
+        raise DataError(f"{where}: {error}; write the path relative to {place}") from error
 
 
 def _file_of(where: str) -> str:

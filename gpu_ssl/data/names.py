@@ -1,4 +1,4 @@
-"""Finds the images that label files mean, however they write the names."""
+"""Looking up images by the names in label files, which may differ in folders, case, encoding or ending."""
 
 import re
 import unicodedata
@@ -12,14 +12,14 @@ from gpu_ssl.data.positions import Positions
 from gpu_ssl.data.problems import printable
 
 UPLOADED = re.compile(r"^[0-9a-f]{6,8}-(?=.)")
-"""What Label Studio puts before the name of a file that was uploaded."""
+"""Prefix that Label Studio adds to the names of uploaded files."""
 
 POSITION = re.compile(r"0*([0-9]+)(\.0*)?")
-"""A position in a file as programs may write it, such as 7.0."""
+"""A position in a file, which programs may write as 7.0."""
 
 
 class AmbiguousNameError(Exception):
-    """A name that several images may be meant by."""
+    """A name that matches several images."""
 
     def __init__(self, name: str, candidates: Sequence[str]) -> None:
         listed = " or ".join(repr(printable(each)) for each in candidates[:3])
@@ -27,18 +27,18 @@ class AmbiguousNameError(Exception):
 
 
 class NameIndex:
-    """Looks names of images up.
+    """Index of images by name.
 
     Parameters
     ----------
     names : sequence of str
         Paths below a folder, or positions in a file.
     place : Path
-        The folder, or the file.
+        The folder or file.
     files : mapping of str to sequence of str, optional
-        Files that hold several of the images, and these.
+        Files with several images (pages), and the names of these images.
     others : iterable of str, optional
-        Paths below the folder that are no images, but may be named.
+        Paths below the folder that are not read as images, but that label files may name.
     """
 
     def __init__(
@@ -53,22 +53,22 @@ class NameIndex:
         self._bases = [f"{_normal(str(base))}/" for base in (place, place.absolute())]
         self._names: dict[str, tuple[str, ...]] = {}
         self._others = frozenset(others)
-        self._pages = {page for own in (files or {}).values() for page in own}
+        self._pages = {page for pages in (files or {}).values() for page in pages}
         if self._positions is None:
             self._names = {name: (name,) for name in (*self._others, *names)}
-            self._names |= {file: tuple(own) for file, own in (files or {}).items()}
+            self._names |= {file: tuple(pages) for file, pages in (files or {}).items()}
         self._made: dict[Callable[[str], Iterable[str]], dict[str, list[str]]] = {}
 
     def find(self, name: str) -> tuple[str, ...]:
-        """Return the image of a name, all pages of a file that has several, or nothing.
+        """Return the image with this name, or all pages of the file; an empty tuple if none matches.
 
-        The name may be written in another Unicode form or encoding, without its ending, with more or fewer
-        folders before it, or as a labelling tool writes it: what fits best counts.
+        The name may be in another Unicode form or encoding, lack its ending, have more or fewer leading
+        folders, or be written by a labelling tool. The closest match is used.
 
         Raises
         ------
         AmbiguousNameError
-            If several images fit as well.
+            If several images match equally well.
         """
         for each in dict.fromkeys((name, name.strip())):
             if found := self._find_position(each) if self._positions is not None else self._find(each):
@@ -76,10 +76,10 @@ class NameIndex:
         return ()
 
     def strays(self, name: str, image: str) -> bool:
-        """Whether a name puts an image into another folder than it lies in; it may have been moved."""
-        said = folder_of(name).rpartition("/")[2]
-        lies = image.rpartition("/")[0].rpartition("/")[2] or self._folder
-        return bool(said) and _composed(said).casefold() != _composed(lies).casefold()
+        """Whether a name gives another folder than the one that contains the image."""
+        given = folder_of(name).rpartition("/")[2]
+        actual = image.rpartition("/")[0].rpartition("/")[2] or self._folder
+        return bool(given) and _composed(given).casefold() != _composed(actual).casefold()
 
     def _find_position(self, name: str) -> tuple[str, ...]:
         number = POSITION.fullmatch(name)
@@ -89,9 +89,9 @@ class NameIndex:
         if name in self._names:
             return self._names[name]
         whole = list(dict.fromkeys(self._forms(name)))
-        # With fewer folders before it than were given, only what is right below the place.
+        # Names with leading folders removed.
         shorter = list(dict.fromkeys(form for each in whole for form in _ends(each)))
-        # The file may have become one of another format.
+        # The file may have been converted to another format.
         bare = [stem for form in whole for stem in _without_ending(form) if stem != form and _is_usual(form)]
         last = _from_address(name).rpartition("/")[2]
         for forms, keys in (
@@ -118,7 +118,7 @@ class NameIndex:
             self._made[keys] = self._map(keys)
         for form in forms:
             if found := self._made[keys].get(form):
-                if len(found) > 1:  # a photograph may lie there in a second format, too, which is not read
+                if len(found) > 1:  # the same photograph may be there in a second format that is not read
                     found = [each for each in found if each not in self._others] or found
                 if len(found) > 1:
                     raise AmbiguousNameError(name, found)
@@ -136,7 +136,7 @@ class NameIndex:
         return known
 
     def _forms(self, name: str) -> Iterator[str]:
-        """Give what may be meant by a name, the nearest first."""
+        """Yield possible readings of a name, the closest first."""
         for written in dict.fromkeys((name, text_of(name), name.replace("\\", "/"), _from_address(name))):
             form = _normal(_composed(written))
             for base in self._bases:
@@ -149,13 +149,13 @@ class NameIndex:
 
 
 def _normal(path: str) -> str:
-    """Return a path without what does not matter in it, as ``a/b`` for ``./a//b``."""
+    """Return a path without empty and ``.`` components: ``a/b`` for ``./a//b``."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     return ("/" if path.startswith("/") else "") + "/".join(parts)
 
 
 def _from_address(name: str) -> str:
-    """Return the path in a web address, or in what Label Studio writes for files on its own disk."""
+    """Return the path in a URL, or in Label Studio's notation for local files."""
     if not any(sign in name for sign in ":?%"):
         return name
     try:
@@ -176,7 +176,7 @@ def _composed(name: str) -> str:
 
 
 def _ends(name: str) -> list[str]:
-    """Return a path, then without its first folder, and so on."""
+    """Return a path and its tails: without the first folder, without the first two, and so on."""
     ends = [name]
     while (start := ends[-1].find("/")) >= 0:
         ends.append(ends[-1][start + 1 :])
@@ -188,8 +188,8 @@ def _full(name: str) -> list[str]:
 
 
 def _without_ending(name: str) -> list[str]:
-    folder, slash, own = name.rpartition("/")
-    return [folder + slash + (own.rpartition(".")[0] or own)]
+    folder, slash, file = name.rpartition("/")
+    return [folder + slash + (file.rpartition(".")[0] or file)]
 
 
 def _any_end(name: str) -> list[str]:
@@ -201,7 +201,7 @@ def _any_end_without_ending(name: str) -> list[str]:
 
 
 def folder_of(name: str) -> str:
-    """Return the folders that a name gives before that of the file, as they are written."""
+    """Return the folder part of a name, as written."""
     return _normal(name.strip().replace("\\", "/")).rpartition("/")[0]
 
 
@@ -214,5 +214,5 @@ def _any_end_and_case(name: str) -> list[str]:
 
 
 def _as_uploaded(name: str) -> list[str]:
-    """Return what Label Studio's server makes of the name of an uploaded file."""
+    """Return the name that Label Studio's server gives an uploaded file."""
     return [re.sub(r"[^-\w.]", "", name.rpartition("/")[2].strip().replace(" ", "_"))]

@@ -1,4 +1,4 @@
-"""Opens encoded images of every format, by what is in them; nothing is decoded yet."""
+"""Opening encoded images, with the format recognized by content; pixels are not decoded yet."""
 
 import io
 from collections.abc import Iterator
@@ -24,17 +24,17 @@ class Page(NamedTuple):
 
 
 Source = Path | bytes | Page
-"""An encoded image: a file, its content, or a page of it."""
+"""An encoded image: a file, the content of a file, or a page of a file."""
 
 COMMON = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 KNOWN_BY_CONTENT = (*COMMON, "JPEG2000", "AVIF", "HEIF", "PSD")
-"""Formats whose first bytes tell them apart from text and programs, whatever a file is called."""
+"""Formats that are recognized by their first bytes, independent of the file name."""
 
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 
 LARGEST = 2**30
-"""Bytes that a decoded image may take. Pillow's own limit is in pixels, and refuses scans in black and white
-that take a fifth of that."""
+"""Maximum size of a decoded image in bytes. Pillow's limit counts pixels, and rejects black-and-white scans
+of a fifth of this size."""
 
 # fmt: off
 RAW = frozenset((
@@ -42,20 +42,20 @@ RAW = frozenset((
     ".rw2", ".sr2", ".srf", ".srw",
 ))
 # fmt: on
-"""Endings of cameras' raw files; some hold a small preview that passes for a TIFF."""
+"""Endings of camera raw files; some contain a small preview that Pillow would open as a TIFF."""
 
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _limit = Lock()
-"""Held while Pillow's limit is lifted: it is one for the whole process."""
+"""Held while Pillow's limit is lifted, because the limit is global to the process."""
 
 EXTRA = "do: pip install 'gpu-ssl[formats]'"
 
 
 @cache
 def formats() -> tuple[str, ...]:
-    """Return the names of the formats that are read: all of Pillow's but EPS, for which it runs a program.
+    """Return the supported formats: all of Pillow's except EPS, for which it runs an external program.
 
-    Pillow tries them in this order, and asks some by opening the file: common ones first saves a third.
+    Pillow tries the formats in this order; common formats first save a third of the time.
     """
     Image.init()
     if find_spec("pillow_heif") is not None:
@@ -68,19 +68,19 @@ def formats() -> tuple[str, ...]:
 
 @cache
 def suffixes() -> frozenset[str]:
-    """Return the endings, lower case and with their dot, of the files that are read."""
+    """Return the file name endings of the supported formats, in lower case with the dot."""
     known = formats()
     return frozenset(end for end, name in Image.registered_extensions().items() if name in known) - RAW
 
 
 @cache
 def reads_dicom() -> bool:
-    """Whether the package that reads DICOM is installed."""
+    """Whether pydicom is installed."""
     return find_spec("pydicom") is not None
 
 
 def begins_as_image(start: bytes) -> bool:
-    """Whether the first bytes of a file are those of an image that is read."""
+    """Whether the first bytes of a file are those of a supported image format."""
     if is_dicom(start):
         return reads_dicom()
     return any(
@@ -91,7 +91,7 @@ def begins_as_image(start: bytes) -> bool:
 
 
 def is_image_file(path: Path) -> bool:
-    """Whether a file is called, or begins, as an image that is read.
+    """Whether a file is a supported image, by its ending or its first bytes.
 
     Raises
     ------
@@ -111,47 +111,47 @@ def is_dicom(start: bytes) -> bool:
 
 
 def what_it_is(start: bytes, ending: str) -> str | None:
-    """Return what a file that is not read is, by its first bytes and its ending; None if it is no picture."""
+    """Return why a picture, recognized by first bytes and ending, is not supported; None for other files."""
     if is_dicom(start):
-        return f"DICOM is not read without pydicom; {EXTRA}"
+        return f"DICOM needs pydicom; {EXTRA}"
     if start[4:8] == b"ftyp" and start[8:12] in HEIF_BRANDS and "HEIF" not in formats():
-        return f"HEIC is not read without pillow-heif; {EXTRA}"
+        return f"HEIC needs pillow-heif; {EXTRA}"
     if ending in RAW:
-        return "raw files of cameras are not read; save them as JPEG, PNG or TIFF"
+        return "camera raw files are not supported; save them as JPEG, PNG or TIFF"
     if b"<svg" in start:
-        return "SVG is not read; save it as PNG"
+        return "SVG is not supported; save it as PNG"
     if start.startswith(b"%PDF"):
-        return "PDF is not read; save its pages as images"
+        return "PDF is not supported; save its pages as images"
     if start[4:8] == b"ftyp" or start[:4] in (b"RIFF", b"\x1aE\xdf\xa3"):
-        return "films are not read; save their frames as images"
+        return "video is not supported; save its frames as images"
     return None
 
 
 @contextmanager
 def opened(source: Source, large_images: bool = False) -> Iterator[Image.Image]:
-    """Open an image for the length of a block.
+    """Open an image as a context manager.
 
     Raises
     ------
     DataError
-        If it is empty, no file, or would take too much memory. Pillow raises what it likes of the rest.
+        If the source is empty, not a file, or would take too much memory. Other exceptions are Pillow's.
     """
     page = source.number if isinstance(source, Page) else 0
     content = source.source if isinstance(source, Page) else source
     if isinstance(content, bytes):
         if not content:
-            raise DataError("it holds no bytes")
+            raise DataError("it is empty")
         file: IO[bytes] = io.BytesIO(content)
     else:
-        # A pipe would let us wait for ever.
+        # Reading a pipe would block.
         if not content.is_file():
-            raise DataError("no file is there")
+            raise DataError("not a file")
         file = content.open("rb")
     with file, ExitStack() as stack:
         start = file.read(132)
         file.seek(0)
         if not start:
-            raise DataError("it holds no bytes")
+            raise DataError("it is empty")
         if is_dicom(start) and reads_dicom():
             from gpu_ssl.data.dicom import read_dicom
 
@@ -174,12 +174,12 @@ def _pillow(file: IO[bytes], start: bytes, stack: ExitStack) -> Image.Image:
         stack.enter_context(_without_limit())
         return Image.open(file, formats=formats())
     except UnidentifiedImageError as error:
-        raise DataError(what_it_is(start, "") or "not an image that Pillow knows") from error
+        raise DataError(what_it_is(start, "") or "not an image that Pillow can read") from error
 
 
 @contextmanager
 def _without_limit() -> Iterator[None]:
-    """Lift Pillow's limit for the length of a block; ours, in bytes, stays."""
+    """Lift Pillow's pixel limit within the context; `LARGEST` still applies."""
     with _limit:
         usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -189,7 +189,7 @@ def _without_limit() -> Iterator[None]:
 
 
 def _check_memory(image: Image.Image) -> None:
-    if image.format == "JPEG":  # is read reduced
+    if image.format == "JPEG":  # decoded at a reduced size
         return
     width, height = image.size
     size = (
@@ -197,38 +197,38 @@ def _check_memory(image: Image.Image) -> None:
     )
     if size > LARGEST:
         raise DataError(
-            f"its {width:,} x {height:,} pixels take {size / 2**30:.1f} GiB of memory; give `large_images` "
-            "if you trust it"
+            f"its {width:,} x {height:,} pixels take {size / 2**30:.1f} GiB of memory; set `large_images` if "
+            "you trust the file"
         )
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Whether an image has more than 8 bits a channel."""
+    """Whether an image has more than 8 bits per channel."""
     return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
 def numbers_of(image: Image.Image) -> NDArray[np.float64]:
-    """Return the pixels of a deep image, (height, width)."""
+    """Return the pixel values of a deep image, shape (height, width)."""
     return np.asarray(image, dtype=np.float64)
 
 
 def turned_size(image: Image.Image) -> tuple[int, int]:
-    """Return width and height of an image when it is turned as its camera says."""
+    """Return the width and height of an image after applying its EXIF orientation."""
     width, height = image.size
-    if image.format == "TIFF":  # has been turned by Pillow
+    if image.format == "TIFF":  # Pillow has applied the orientation already
         return width, height
     return (height, width) if image.getexif().get(0x0112, 1) >= 5 else (width, height)
 
 
 def has_pages(image: Image.Image) -> bool:
-    """Whether an open file holds several pages or frames; previews and layers of a picture are none."""
+    """Whether an open file holds several pages or frames; previews and layers do not count."""
     return bool(getattr(image, "is_animated", False)) and image.format not in ("MPO", "PSD")
 
 
 def count_pages(path: Path) -> int:
-    """Return the number of pages or frames of a file; 1 for what cannot be opened."""
+    """Return the number of pages or frames of a file; 1 if it cannot be opened."""
     try:
         with opened(path, large_images=True) as image:
             return int(getattr(image, "n_frames", 1)) if has_pages(image) else 1
-    except Exception:  # noqa: BLE001 (a broken file; whoever decodes it will tell)
+    except Exception:  # noqa: BLE001 (a damaged file, which is reported when it is decoded)
         return 1

@@ -1,4 +1,4 @@
-"""Images of the user's own at any size, decoded anew from their files."""
+"""Decoding a user's images again, at other sizes."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -17,16 +17,16 @@ from gpu_ssl.errors import DataError
 
 @dataclass(frozen=True)
 class Originals:
-    """The readable ones of encoded images.
+    """The readable images of a collection of encoded images.
 
     Parameters
     ----------
     encoded : EncodedImages
-        All of them.
+        All encoded images.
     how : Preparation
-        How they become arrays.
+        How they are converted to arrays.
     skipped : frozenset of str
-        Names of those that could not be read.
+        Names of the unreadable images.
     """
 
     encoded: EncodedImages
@@ -34,22 +34,22 @@ class Originals:
     skipped: frozenset[str]
 
     def blocks(self, shape: ImageShape, start: int = 0) -> Iterator[NDArray[np.uint8]]:
-        """Decode the images from number `start` on, in blocks (n, *shape).
+        """Yield the images from position `start` on, in uint8 blocks of shape (n, *shape).
 
         Raises
         ------
         DataError
-            If one cannot be read any more.
+            If an image can no longer be read.
         """
         return self._decode(islice(self._readable(), start, None), shape)
 
     def some(self, shape: ImageShape, rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
-        """Decode the images with the numbers `rows`, ascending; see `blocks`."""
+        """Yield the images at the positions `rows`, in ascending order; see `blocks`."""
         wanted = frozenset(rows.tolist())
         return self._decode((pair for row, pair in enumerate(self._readable()) if row in wanted), shape)
 
     def _readable(self) -> Iterator[tuple[str, Source]]:
-        """Give the names and sources of those that could be read."""
+        """Yield the names and sources of the readable images."""
         pairs = zip(self.encoded.names, self.encoded.sources(), strict=True)
         return (pair for pair in pairs if pair[0] not in self.skipped)
 
@@ -66,6 +66,6 @@ class Originals:
             for outcome in block:
                 name = waiting.popleft()
                 if isinstance(outcome, DataError):
-                    raise DataError(f"{name} could be read before, and cannot now: {outcome}")
+                    raise DataError(f"{name} was readable before but cannot be read now: {outcome}")
                 pixels.append(outcome.pixels)
             yield np.stack(pixels)

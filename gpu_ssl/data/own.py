@@ -1,4 +1,4 @@
-"""Images of the user's own: a folder of files, or an array, with labels for a few."""
+"""Loading a user's images or embeddings with a few labels."""
 
 import hashlib
 from collections import Counter
@@ -29,34 +29,34 @@ from gpu_ssl.runtime.progress import SILENT, Progress
 
 UNLABELLED = -1
 COMPARED = 200_000
-"""Images up to which copies are looked for among all of them; of more, among those with a label."""
+"""Maximum number of images for finding duplicates among all; of more, only labelled images are compared."""
 
 
 @dataclass(frozen=True)
 class OwnImages:
-    """Images of the user's own on the host, few of them with a label.
+    """A user's images or embeddings on the host, a few of them labelled.
 
     Parameters
     ----------
     names : sequence of str
-        Path of each image below its folder, or its position in its array.
+        Path of each image below its folder, or its position in the file.
     images : ndarray of shape (n, channels, height, width), uint8; or (n, 1, 1, width), float32
-        Their pixels, or embeddings of another program; those of files lie in a memory map.
+        Pixels or precomputed embeddings; a memory map if they were read from files.
     labels : ndarray of shape (n,), int64
-        Index into `class_names`, -1 where there is none.
+        Index into `class_names`, -1 for unlabelled images.
     class_names : tuple of str
-        Sorted.
+        Names of the classes, sorted.
     skipped : dict of str to str
-        Files that are no readable images, and why.
+        Files that cannot be read as images, and the reason.
     how : Preparation
-        How they became uint8 arrays.
+        How the images were converted to uint8 arrays.
     groups : ndarray of shape (n,), int64, optional
-        Images of one group (a patient, a scene, a burst) are never on both sides of a fold; -1 where an
-        image belongs to none.
+        Group of each image (a patient, a scene, a burst), -1 for none. The images of a group are always on
+        the same side of a fold.
     problems : tuple of Problem
-        What the user should know of them.
+        Problems to report to the user.
     originals : Originals, optional
-        The same images at any size; arrays have none.
+        The same images at other sizes; None for arrays and embeddings.
     """
 
     names: Sequence[str]
@@ -80,12 +80,12 @@ class OwnImages:
 
     @property
     def are_embeddings(self) -> bool:
-        """Whether they are embeddings, not pixels."""
+        """Whether `images` holds embeddings rather than pixels."""
         return are_embeddings(self.images)
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the pixels, and of their shape."""
+        """SHA-256 of the shape and the pixels."""
         digest = hashlib.sha256(repr(self.images.shape).encode())
         for start in range(0, len(self.images), 1000):
             digest.update(np.ascontiguousarray(self.images[start : start + 1000]).data)
@@ -94,11 +94,11 @@ class OwnImages:
 
     @cached_property
     def labelled_keys(self) -> list[str]:
-        """See `image_key`; of the images that have a label, in order."""
+        """The `image_key` of each labelled image, in order."""
         return self.keys(np.flatnonzero(self.labels != UNLABELLED))
 
     def keys(self, rows: NDArray[np.int64]) -> list[str]:
-        """Return the `image_key` of each of some images."""
+        """Return the `image_key` of each image at the positions `rows`."""
         keys = []
         for number, row in enumerate(rows.tolist()):
             keys.append(image_key(self.images[row]))
@@ -110,26 +110,26 @@ class OwnImages:
 def load_own(
     data: Path, label_files: Sequence[Path] = (), reading: Reading = USUAL, progress: Progress = SILENT
 ) -> OwnImages:
-    """Read images, and the labels of a few.
+    """Read images or embeddings and their labels, and check them.
 
     Parameters
     ----------
     data : Path
-        A folder of images; a file of arrays, see `read_arrays`; or a ``.parquet`` file or a folder of some,
-        see `ParquetImages` and `ParquetEmbeddings`.
+        A folder of images; an array file, see `read_arrays`; or one or a folder of ``.parquet`` files, see
+        `ParquetImages` and `ParquetEmbeddings`.
     label_files : sequence of Path
-        See `read_labels`; the paths in them are those below `data`, or positions in the file. Without one
-        folders name the classes of what is in them (see `folder_classes`), or labels lie in the file. With
-        one, labels in the file count for nothing, and folders only with `reading.folders_too`.
+        Label files, see `read_labels`, with paths relative to `data` or positions in the file. Without label
+        files, labels come from folder names (see `folder_classes`) or from the data file. With label files,
+        labels in the data file are ignored, and folder names are used only with `reading.folders_too`.
     reading : Reading
-        How to read them.
+        Options for reading.
     progress : Progress
-        Shows how far the decoding is.
+        Shows the progress of decoding.
 
     Raises
     ------
     DataError, UsageError
-        If there are no images, or a file of labels cannot be read or names none of them.
+        If there are no images, or a label file cannot be read or names no image.
     """
     collection = open_collection(data, reading, progress)
     labels, groups, problems = _labels(collection, label_files, reading)
@@ -186,12 +186,12 @@ def with_labels(images: OwnImages, labels: Mapping[str, str]) -> OwnImages:
 
 
 def require_classes(images: OwnImages, data: Path) -> None:
-    """Refuse images of fewer than two classes.
+    """Check that at least two classes have labelled images.
 
     Raises
     ------
     UsageError
-        If no two classes have a label.
+        If there are fewer.
     """
     if len(images.class_names) < 2:
         found = (
@@ -201,13 +201,13 @@ def require_classes(images: OwnImages, data: Path) -> None:
         )
         folders = ", or put images into folders named after their classes" if data.is_dir() else ""
         raise UsageError(
-            f"{data}: {found}, and a classifier needs at least 2 classes; give `labels` a CSV file with the "
-            f"columns path and label{folders}. To choose which images to label first: gpu-ssl suggest {data}"
+            f"{data}: {found}, but a classifier needs at least 2 classes; pass `labels` a CSV file with the "
+            f"columns path and label{folders}. To choose images to label first, run: gpu-ssl suggest {data}"
         )
 
 
 def _codes(names: Sequence[str], known: Mapping[str, str], index: Mapping[str, int]) -> NDArray[np.int64]:
-    """Return the number of each image's class or group, -1 where it has none."""
+    """Return the index of each image's class or group, -1 for none."""
     if isinstance(names, Positions):
         codes = np.full(len(names), UNLABELLED)
         codes[[int(name) for name in known]] = [index[label] for label in known.values()]
@@ -218,8 +218,8 @@ def _codes(names: Sequence[str], known: Mapping[str, str], index: Mapping[str, i
 def _labels(
     collection: Collection, label_files: Sequence[Path], reading: Reading
 ) -> tuple[dict[str, str], dict[str, str], list[Problem]]:
-    """Return labels and groups by the names of images and files, and what is to be told of them."""
-    pages = {page: file for file, own in collection.files.items() for page in own}
+    """Return the labels and groups by image name, and the problems found."""
+    pages = {page: file for file, names in collection.files.items() for page in names}
     if not label_files:
         counts = Counter(collection.labels.values())
         return (
@@ -255,5 +255,5 @@ def _labels(
 
 
 def image_key(image: NDArray[Any]) -> str:
-    """Return a short hash of the pixels of an image, or of the numbers of an embedding."""
+    """Return a short hash of the pixels of an image, or of an embedding."""
     return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8).hexdigest()

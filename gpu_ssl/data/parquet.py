@@ -1,4 +1,4 @@
-"""Parquet files of encoded images, as Hugging Face's data sets have them, one or many."""
+"""Encoded images in one or several Parquet files, as in Hugging Face data sets."""
 
 import json
 import math
@@ -24,30 +24,30 @@ if TYPE_CHECKING:
 
 SUFFIX = ".parquet"
 ROWS = 256
-"""Images that are read at a time."""
+"""Number of images read at a time."""
 
 BUFFER = 2**20
-"""Bytes of a column that are read at a time; without it a whole row group would be, and with Arrow's
-pre-buffering all that was read stays in memory."""
+"""Number of bytes of a column read at a time. Without it, Arrow reads whole row groups; with Arrow's
+pre-buffering, all data read stays in memory."""
 
 GROUPS = 10
-"""Row groups that are looked at to choose a shape."""
+"""Number of row groups sampled to choose a shape."""
 
 
 @dataclass(frozen=True)
 class ParquetImages:
-    """The images of a Parquet file, or of all those that lie in a folder, in the order of their names.
+    """The images of a Parquet file, or of all Parquet files in a folder, ordered by file name.
 
-    One column holds them: encoded bytes, or a struct with a field ``bytes`` of these, or with a ``path``; or
-    paths as text, in a column of a usual name. Relative paths are those from the folder of the file. A column
-    may name their classes: words, or numbers whose names the metadata of Hugging Face's *datasets* tell.
+    One column holds the images: encoded bytes, a struct with a field ``bytes`` or ``path``, or paths as text
+    in a column with a usual name. Relative paths start from the folder of the file. Another column may hold
+    labels: words, or numbers with class names in the metadata of Hugging Face's *datasets*.
 
     Parameters
     ----------
     place : Path
-        The file, or the folder.
+        The file or the folder.
     columns : Columns
-        The columns of images and labels, where the user names them.
+        The columns of images and labels, if given by the user.
     """
 
     place: Path
@@ -55,7 +55,7 @@ class ParquetImages:
 
     @cached_property
     def shards(self) -> list[tuple[Path, int]]:
-        """The files, with the number of their rows."""
+        """The files and their numbers of rows."""
         counted = []
         for path in [self.place] if self.place.is_file() else shards_in(self.place):
             with opened(path) as file:
@@ -64,12 +64,12 @@ class ParquetImages:
 
     @cached_property
     def names(self) -> Sequence[str]:
-        """The numbers of the rows, from 0, through all files."""
+        """Row numbers, counted from 0 across all files."""
         return Positions(sum(rows for _, rows in self.shards))
 
     @property
     def files(self) -> Sequence[str]:
-        """See `EncodedImages`; with the files that rows name."""
+        """See `EncodedImages`; includes the files that rows refer to by path."""
         shards = [""] if self.place.is_file() else [path.name for path, _ in self.shards]
         return [*shards, *(name for path, _ in self.shards for name in self._named_by(path))]
 
@@ -78,16 +78,16 @@ class ParquetImages:
             column = _image_column(file.schema_arrow, path, self.columns.path)
             if column.path is None:
                 return
-            name = column.read[-1]  # of a struct's fields the path sorts last
+            name = column.read[-1]  # of the fields of a struct, path sorts last
             for batch in file.iter_batches(ROWS, columns=[name]):
                 yield from (str(path.parent / each) for each in _part(batch.column(0), column.path) if each)
 
     def sources(self) -> Iterator[Source]:
-        """See `EncodedImages`; what holds neither bytes nor a path gives no bytes."""
+        """See `EncodedImages`; a row with neither bytes nor a path yields empty bytes."""
         for path, rows in self.shards:
             with opened(path) as file:
                 found = self._rows(file, path, list(range(file.num_row_groups)))
-                # Of a damaged file, its head and its columns may differ in that.
+                # In a damaged file, columns may have fewer rows than the metadata claim.
                 for _ in range(rows):
                     yield next(found, b"")
 
@@ -115,12 +115,12 @@ class ParquetImages:
                 yield content or (path.parent / name if name else b"")
 
     def labels(self) -> tuple[dict[str, str], Counter[str]]:
-        """Return the label of each row that has one, and how often words stand for no label.
+        """Return the label of each labelled row, and how often each word was read as a missing label.
 
         Raises
         ------
         DataError
-            If the column holds neither numbers nor words, or the one asked for is missing.
+            If the column holds neither whole numbers nor words, or the requested column is missing.
         """
         labels: dict[str, str] = {}
         nothing: Counter[str] = Counter()
@@ -129,7 +129,7 @@ class ParquetImages:
             values, names = _label_column(path, self.columns.label)
             numbers = (v for v in values if isinstance(v, float) and not math.isnan(v))
             if wrong := next((v for v in numbers if not v.is_integer()), None):
-                raise DataError(f"{path}: its labels must hold whole numbers or words, not {wrong:g}")
+                raise DataError(f"{path}: expected labels that are whole numbers or words, got {wrong:g}")
             found, none = named(values, partial(_named, names), start)
             labels |= found
             nothing += none
@@ -137,7 +137,7 @@ class ParquetImages:
         return labels, nothing
 
     def could_be_labels(self, but: Collection[str] | None = None) -> list[str]:
-        """Return the columns of the first file, but for some or those of images, of words or numbers."""
+        """Return the columns of text or numbers in the first file, without `but` (default: image columns)."""
         for path, _ in self.shards:
             with opened(path) as file:
                 but = _image_column(file.schema_arrow, path, self.columns.path).read if but is None else but
@@ -146,7 +146,7 @@ class ParquetImages:
 
 
 def shards_in(folder: Path) -> list[Path]:
-    """Return the Parquet files right in a folder, by name.
+    """Return the Parquet files directly in a folder, sorted by name.
 
     Raises
     ------
@@ -161,7 +161,7 @@ def shards_in(folder: Path) -> list[Path]:
 
 
 def holds_parquet(data: Path) -> bool:
-    """Whether `data` is a Parquet file, or a folder of some in which there are no image files."""
+    """Whether `data` is a Parquet file, or a folder with Parquet files and no image files."""
     if data.is_file():
         return data.suffix.lower() == SUFFIX or _begins_as_parquet(data)
     if not data.is_dir() or not shards_in(data):
@@ -179,18 +179,18 @@ def _begins_as_parquet(path: Path) -> bool:
     return False
 
 
-def _label_column(path: Path, asked: str | None) -> tuple[list[Any], list[str]]:
-    """Return the labels of all rows, and the names of the classes that numbers stand for; or nothing."""
+def _label_column(path: Path, requested: str | None) -> tuple[list[Any], list[str]]:
+    """Return the labels of all rows and the class names of numeric labels; empty lists without labels."""
     with opened(path) as file:
         schema = file.schema_arrow
-        column = asked or first_of(LABELS, schema.names)
+        column = requested or first_of(LABELS, schema.names)
         if column is None:
             return [], []
         if column not in schema.names:
             raise DataError(f"{path} has no column {column!r}; its columns are {', '.join(schema.names)}")
         kind = schema.field(column).type
         if not _is_label(kind):
-            raise DataError(f"{path}: column {column} must hold whole numbers or words, not {kind}")
+            raise DataError(f"{path}: expected whole numbers or words in column {column}, got {kind}")
         return file.read([column]).column(0).to_pylist(), _class_names(schema.metadata or {}, column)
 
 
@@ -209,7 +209,7 @@ def _is_label(kind: Any) -> bool:
 
 
 def is_text(kind: Any) -> bool:
-    """Whether a type of Arrow is text."""
+    """Whether an Arrow type is text."""
     return str(kind) in ("string", "large_string", "string_view")
 
 
@@ -219,7 +219,7 @@ def _is_binary(kind: Any) -> bool:
 
 @contextmanager
 def opened(path: Path) -> Iterator["pyarrow.parquet.ParquetFile"]:
-    """Open a Parquet file; whatever is wrong with it is a DataError."""
+    """Open a Parquet file; any failure to read it is raised as a DataError."""
     require("a Parquet file", "pyarrow")
     import pyarrow.parquet
 
@@ -228,12 +228,12 @@ def opened(path: Path) -> Iterator["pyarrow.parquet.ParquetFile"]:
             yield file
     except (GpuSslError, MemoryError):
         raise
-    except Exception as error:  # Arrow meets hostile bytes, and raises whatever it likes
+    except Exception as error:  # a damaged file makes Arrow raise exceptions of many types
         raise DataError(f"{path} is not a readable Parquet file: {' '.join(str(error).split())}") from error
 
 
 class _ImageColumn(NamedTuple):
-    """What is read of a column of images, and the fields of its bytes and paths; "" is the column itself."""
+    """The columns to read for images, and the struct fields of bytes and paths; "" is the column itself."""
 
     read: list[str]
     bytes: str | None
@@ -241,7 +241,7 @@ class _ImageColumn(NamedTuple):
 
 
 def encoded_columns(schema: "pyarrow.Schema") -> dict[str, _ImageColumn]:
-    """Return those columns of a file that hold encoded images, or structs of their paths."""
+    """Return the columns that hold encoded images, or structs with their bytes or paths."""
     import pyarrow.types as types
 
     found = {}
@@ -259,25 +259,25 @@ def encoded_columns(schema: "pyarrow.Schema") -> dict[str, _ImageColumn]:
     return found
 
 
-def _image_column(schema: "pyarrow.Schema", path: Path, asked: str | None) -> _ImageColumn:
+def _image_column(schema: "pyarrow.Schema", path: Path, requested: str | None) -> _ImageColumn:
     kinds = {field.name: field.type for field in schema}
     found = encoded_columns(schema)
-    text = asked if asked in kinds and is_text(kinds[asked]) else first_of(PATHS, list(kinds))
-    if asked in found:
-        return found[asked]
-    if len(found) == 1 and asked is None:
+    text = requested if requested in kinds and is_text(kinds[requested]) else first_of(PATHS, list(kinds))
+    if requested in found:
+        return found[requested]
+    if len(found) == 1 and requested is None:
         return next(iter(found.values()))
-    if text is not None and is_text(kinds[text]) and (not found or asked):
+    if text is not None and is_text(kinds[text]) and (not found or requested):
         return _ImageColumn([text], None, "")
     listed = ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
     raise DataError(
-        f"{path} must have one column of encoded images, or of their paths; it has {listed}. Name it by "
+        f"{path}: expected one column of encoded images or of their paths, got {listed}; name it with "
         "`path_column`"
     )
 
 
 def _part(values: Any, name: str | None) -> Iterator[Any]:
-    """Give one field of a column, or the column itself, or None for each of its rows."""
+    """Yield each row's value of a field, or of the column itself for ""; None if `name` is None."""
     if name is None:
         yield from (None for _ in range(len(values)))
     else:
@@ -285,7 +285,7 @@ def _part(values: Any, name: str | None) -> Iterator[Any]:
 
 
 def _class_names(metadata: dict[bytes, bytes], column: str) -> list[str]:
-    """Return the names of classes that Hugging Face's metadata tell, or none."""
+    """Return the class names in Hugging Face's metadata; an empty list if there are none."""
     try:
         names = json.loads(metadata[b"huggingface"])["info"]["features"][column]["names"]
     except (KeyError, TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Embeddings in a column of lists of Parquet files, beside names and labels."""
+"""Precomputed embeddings in a list column of Parquet files, with names and labels in other columns."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 class ParquetEmbeddings(Embeddings):
-    """Those of a Parquet file, or of all that lie in a folder.
+    """Embeddings in a Parquet file, or in all Parquet files of a folder.
 
     Parameters
     ----------
-    files : ParquetImages
-        The files, and their labels.
+    rows : ParquetImages
+        The files and their labels.
     part : str
-        The column.
+        The column of embeddings.
     named_by : str, optional
-        Column of text that names the rows.
+        Text column that names the rows.
     """
 
     def __init__(self, rows: ParquetImages, part: str, named_by: str | None) -> None:
@@ -43,7 +43,7 @@ class ParquetEmbeddings(Embeddings):
 
     @cached_property
     def names(self) -> Sequence[str]:
-        """See `Embeddings`; what the column of names says, where all differ."""
+        """See `Embeddings`; from the column `named_by` if its values are unique."""
         names: list[str | None] = []
         for path in self.files if self.named_by else ():
             with opened(path) as file:
@@ -62,42 +62,42 @@ class ParquetEmbeddings(Embeddings):
                     yield self._as_rows(batch.column(0))
 
     def labels(self) -> tuple[dict[str, str], Counter[str]]:
-        """Return the label of each row that has one, and how often words stand for no label."""
+        """Return the label of each labelled row, and how often each word was read as a missing label."""
         labels, nothing = self._rows.labels()
         return {self.names[int(row)]: label for row, label in labels.items()}, nothing
 
     def could_be_labels(self) -> list[str]:
-        """Return the columns of the first file that hold words or whole numbers."""
+        """Return the columns of the first file that hold text or numbers."""
         return self._rows.could_be_labels([self.part, self.named_by or ""])
 
     def _width(self) -> int:
-        """Return how many numbers the first row has that holds any."""
+        """Return the length of the first row that is not too short for an embedding."""
         for path in self.files:
             with opened(path) as file:
                 for batch in file.iter_batches(BLOCK, columns=[self.part]):
                     found = _lengths(batch.column(0))
                     if (found >= LEAST_WIDTH).any():
                         return int(found[found >= LEAST_WIDTH][0])
-        raise DataError(f"{self.place}: no row of column {self.part} holds {LEAST_WIDTH} numbers or more")
+        raise DataError(f"{self.place}: no row of column {self.part} has at least {LEAST_WIDTH} numbers")
 
     def _as_rows(self, lists: "pyarrow.Array") -> NDArray[np.float32]:
         import pyarrow
 
         n, width = len(lists), self.shape[1]
-        good = _lengths(lists) == width
-        chosen = lists if good.all() else lists.filter(pyarrow.array(good))
+        complete = _lengths(lists) == width
+        chosen = lists if complete.all() else lists.filter(pyarrow.array(complete))
         numbers = to_float32(chosen.flatten().to_numpy(zero_copy_only=False)).reshape(-1, width)
-        if good.all():
+        if complete.all():
             return numbers
         rows = np.full((n, width), np.nan, np.float32)
-        rows[good] = numbers
+        rows[complete] = numbers
         return rows
 
 
 def parquet_embeddings(data: Path, columns: Columns) -> ParquetEmbeddings | None:
-    """Return the embeddings of a Parquet file or a folder of some; None where its rows are images.
+    """Return the embeddings of a Parquet file or a folder of Parquet files; None if the rows are images.
 
-    A column of encoded images comes first, unless `columns.path` names one of lists of float numbers.
+    A column of encoded images takes precedence, unless `columns.path` names a column of lists of floats.
 
     Raises
     ------
@@ -113,15 +113,15 @@ def parquet_embeddings(data: Path, columns: Columns) -> ParquetEmbeddings | None
         lists = [field.name for field in schema if _is_list(field.type)]
         texts = [field.name for field in schema if is_text(field.type)]
         images = encoded_columns(schema)
-    asked = columns.path
-    if not lists or (asked not in lists and (images or asked in images)):
+    requested = columns.path
+    if not lists or (requested not in lists and (images or requested in images)):
         return None
-    if asked not in lists and len(lists) > 1:
+    if requested not in lists and len(lists) > 1:
         raise DataError(
-            f"{path} has several columns of embeddings: {', '.join(lists)}; name one by `path_column`"
+            f"{path} has several columns of embeddings: {', '.join(lists)}; choose one with `path_column`"
         )
-    column = asked if asked is not None and asked in lists else lists[0]
-    named_by = asked if asked in texts else first_of(PATHS, texts)
+    column = requested if requested is not None and requested in lists else lists[0]
+    named_by = requested if requested in texts else first_of(PATHS, texts)
     return ParquetEmbeddings(rows, column, named_by)
 
 
@@ -133,7 +133,7 @@ def _is_list(kind: Any) -> bool:
 
 
 def _lengths(lists: "pyarrow.Array") -> NDArray[np.int64]:
-    """Return how many values each list holds; -1 for what is no list."""
+    """Return the length of each list, -1 for missing lists."""
     import pyarrow.compute
 
     lengths: NDArray[np.int64] = (

@@ -1,11 +1,11 @@
-"""Names of what has none but its position in a file."""
+"""Names for images that have only a position in a file."""
 
 from collections.abc import Sequence
 from typing import overload
 
 
 class Positions(Sequence[str]):
-    """Names of the images of an array: their positions. Of millions it takes no memory.
+    """The positions 0 to n - 1 as a sequence of strings, without memory for each.
 
     Parameters
     ----------

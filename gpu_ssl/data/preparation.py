@@ -1,4 +1,4 @@
-"""How encoded images become arrays of one shape: chosen once for all images, and kept with the model."""
+"""Choosing how encoded images are converted to arrays of one shape; the choice is saved with the model."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -19,52 +19,52 @@ ImageShape = tuple[int, int, int]
 """Channels, height and width."""
 
 SIDE = 64
-"""Longest side that is chosen for images: finer detail costs time and seldom tells classes apart."""
+"""Maximum longest side chosen by default: finer detail costs time and seldom separates classes."""
 
 LEAST_SIDE = 8
-"""Shortest side in pixels: the networks make nothing of less."""
+"""Minimum side in pixels that the networks accept."""
 
 STRIP = 4
-"""Longer sides of an image over those of the shape that it is fitted into, beyond which it is squeezed."""
+"""Ratio between the aspect ratios of an image and of the target shape beyond which the image is squeezed."""
 
 GROUNDS = (0, 255, 128)
-"""Grey levels that transparent images may be laid on: black, white, and grey where they hold both."""
+"""Background grey levels for transparent images: black, white, or grey for images that contain both."""
 
 VISIBLE = 8
-"""Standard deviation of the grey levels of an image of which something can be seen."""
+"""Minimum standard deviation of the grey levels of an image with visible content."""
 
 DEEP_IMAGES = 200
-"""Images of more than 8 bits that are read to find the range of their numbers."""
+"""Maximum number of images of more than 8 bits that are read to find their value range."""
 
 SOME_NUMBERS = 10_000
-"""Numbers of each of these that are looked at."""
+"""Number of pixel values sampled from each of these images."""
 
 CLIPPED = (0.1, 99.9)
-"""Percentiles that bound a range of numbers of any kind: a few dead pixels do not decide it."""
+"""Percentiles that bound an unusual value range, so that a few dead pixels do not determine it."""
 
 LEAST_USED = 1 / 8
-"""Part of a usual range that most numbers must fill, lest images become nearly one grey."""
+"""Fraction of a usual range that most values must span; else the images would be nearly uniform grey."""
 
 NO_DATA = 1e30
-"""Numbers beyond stand for no data, as in maps of the earth."""
+"""Values of this magnitude and above mean no data, as in geographic rasters."""
 
 
 class Preparation(Record):
-    """How encoded images become uint8 arrays.
+    """Parameters of the conversion from encoded images to uint8 arrays.
 
     Parameters
     ----------
     usual_shape : tuple of int, optional
-        Shape of images that are given as they are; see the function of this name.
+        Common shape of the images before resizing; see the function of this name.
     low, high : float, optional
-        Numbers that become 0 and 255 in images of more than 8 bits. Without them whole numbers run to
-        65535, and others to 255, or to 1 where none is larger.
+        Values that are mapped to 0 and 255 in images of more than 8 bits. If None, the range is 0 to 65535
+        for integers, and for floats 0 to 255, or 0 to 1 if no value is larger.
     ground : int
-        Grey level beneath what is transparent, and around images of other proportions than the shape's.
+        Grey level of transparent pixels and of padding.
     pages : str
-        ``first``: of several pages or frames in a file the first counts; ``all``: each is an image.
+        ``first``: only the first page or frame of a file is read; ``all``: each is an image.
     large_images : bool
-        Whether images are read that take more memory than `data.opening.LARGEST`.
+        Whether images that need more memory than `data.opening.LARGEST` are read.
     """
 
     usual_shape: ImageShape | None = None
@@ -78,36 +78,36 @@ class Preparation(Record):
 AS_IS = Preparation()
 
 
-def choose_preparation(sources: Sequence[Source], asked: Preparation) -> Preparation:
-    """Choose the range of numbers and the ground by looking at some images."""
-    low, high = choose_range(sources, asked.large_images) or (None, None)
-    ground = choose_ground(sources, asked.large_images)
-    return asked.model_copy(update={"low": low, "high": high, "ground": ground})
+def choose_preparation(sources: Sequence[Source], base: Preparation) -> Preparation:
+    """Return `base` with the value range and the background chosen from a sample of images."""
+    low, high = choose_range(sources, base.large_images) or (None, None)
+    ground = choose_ground(sources, base.large_images)
+    return base.model_copy(update={"low": low, "high": high, "ground": ground})
 
 
 def usual_shape(sources: Sequence[Source], large_images: bool = True) -> ImageShape:
-    """Return one shape for all images, at the size that they have, from the headers of some.
+    """Return a common shape (channels, height, width) at full size, from the headers of a sample of images.
 
-    That of images of one size is theirs; those of several sizes become squares, or if half of them are long
-    strips get the proportions of these. They get one channel where none of those looked at has colours.
+    Images of equal size keep it. Images of several sizes get a square shape, or the median aspect ratio if
+    that is a long strip. The shape has one channel if all sampled images are grey, else three.
 
     Parameters
     ----------
     sources : sequence of Path, bytes or Page
-        The images to look at.
+        The sampled images.
     large_images : bool
-        Whether those count that take more memory than `data.opening.LARGEST`.
+        Whether to include images that need more memory than `data.opening.LARGEST`.
 
     Raises
     ------
     DataError
         If no image can be read.
     """
-    seen = list(_each(sources, large_images, lambda image: (turned_size(image), image.mode in GREY_MODES)))
-    if not seen:
-        raise DataError("none of the images that were looked at can be read")
-    sizes = [size for size, _ in seen]
-    channels = 1 if all(grey for _, grey in seen) else 3
+    found = list(_each(sources, large_images, lambda image: (turned_size(image), image.mode in GREY_MODES)))
+    if not found:
+        raise DataError("none of the sampled images can be read")
+    sizes = [size for size, _ in found]
+    channels = 1 if all(grey for _, grey in found) else 3
     if len(set(sizes)) == 1:
         width, height = sizes[0]
         return channels, height, width
@@ -120,9 +120,9 @@ def usual_shape(sources: Sequence[Source], large_images: bool = True) -> ImageSh
 
 
 def choose_shape(usual: ImageShape, side: int | None = None) -> ImageShape:
-    """Choose the shape that images are brought to, of the proportions of their `usual_shape`.
+    """Return the shape that images are resized to, with the aspect ratio of their `usual_shape`.
 
-    The longest side is `side`, or at most `SIDE`, and none is shorter than `LEAST_SIDE`.
+    The longest side is `side`, or by default at most `SIDE`; no side is shorter than `LEAST_SIDE`.
     """
     channels, height, width = usual
     scale = (side or min(SIDE, max(width, height))) / max(width, height)
@@ -130,11 +130,11 @@ def choose_shape(usual: ImageShape, side: int | None = None) -> ImageShape:
 
 
 def choose_range(sources: Sequence[Source], large_images: bool = True) -> tuple[float, float] | None:
-    """Return the numbers of black and white in images of more than 8 bits; None where there are none.
+    """Return the values of black and white for images of more than 8 bits; None if there are none.
 
-    Whole numbers run from 0 to the white of the cameras and scanners of 8, 10, 12, 14 or 16 bits that they
-    may come from; fractions from 0 or -1 to 1, or to 255. Of others, such as the Hounsfield units of
-    tomography, nearly all that were found in some images lie in the range.
+    Non-negative integers get the smallest of the ranges of 8, 10, 12, 14 or 16 bits that holds them. Floats
+    get 0 to 1, -1 to 1 or 0 to 255. Other values, such as Hounsfield units in tomography, get the range
+    between the percentiles `CLIPPED` of a sample.
     """
 
     def look(image: Image.Image) -> tuple[NDArray[np.float64], bool]:
@@ -142,9 +142,9 @@ def choose_range(sources: Sequence[Source], large_images: bool = True) -> tuple[
             return np.empty(0), True
         values = numbers_of(image).ravel()
         values = values[np.abs(values) < NO_DATA]
-        some = values[:: len(values) // SOME_NUMBERS + 1]
+        sample = values[:: len(values) // SOME_NUMBERS + 1]
         ends = [values.min(), values.max()] if len(values) else []
-        return np.concatenate([some, ends]), image.mode != "F"
+        return np.concatenate([sample, ends]), image.mode != "F"
 
     deep = ((values, whole) for values, whole in _each(sources, large_images, look) if len(values))
     found = list(islice(deep, DEEP_IMAGES))
@@ -154,7 +154,7 @@ def choose_range(sources: Sequence[Source], large_images: bool = True) -> tuple[
 
 
 def range_of(values: NDArray[np.float64], whole: bool) -> tuple[float, float]:
-    """Return the numbers that stand for black and white among `values`; see `choose_range`."""
+    """Return the values of black and white for a sample of `values`; see `choose_range`."""
     low, high = float(values.min()), float(values.max())
     inner_low, inner_high = map(float, np.percentile(values, CLIPPED))
     usual = _usual_range(low, high, whole)
@@ -166,7 +166,7 @@ def range_of(values: NDArray[np.float64], whole: bool) -> tuple[float, float]:
 
 
 def _usual_range(low: float, high: float, whole: bool) -> tuple[float, float] | None:
-    """Return the range that numbers from `low` to `high` may be meant to have."""
+    """Return the usual range that contains values from `low` to `high`; None if there is none."""
     if whole and low >= 0:
         return next(((0.0, 2.0**bits - 1) for bits in (8, 10, 12, 14, 16) if high < 2**bits), None)
     if not whole and low >= -1 and high <= 1:
@@ -175,7 +175,7 @@ def _usual_range(low: float, high: float, whole: bool) -> tuple[float, float] | 
 
 
 def choose_ground(sources: Sequence[Source], large_images: bool = True) -> int:
-    """Return the grey level to lay transparent images on: the first on which most of them can be seen."""
+    """Return the background grey level on which the most transparent images are visible."""
 
     def look(image: Image.Image) -> list[float] | None:
         if not image.has_transparency_data:
@@ -193,13 +193,13 @@ def choose_ground(sources: Sequence[Source], large_images: bool = True) -> int:
         return GROUNDS[0]
     unseen = (np.array(spreads) < VISIBLE).sum(axis=0)
     contrast = np.median(spreads, axis=0)
-    # Of grounds on which as many can be seen, that which they stand out from most.
+    # Of equally good backgrounds, choose the one with the highest contrast.
     return GROUNDS[min(range(len(GROUNDS)), key=lambda g: (unseen[g], -contrast[g]))]
 
 
 def _each(sources: Sequence[Source], large_images: bool, look: Callable[[Image.Image], T]) -> Iterator[T]:
-    """Look at each image that can be opened."""
+    """Yield the result of `look` for each image that can be opened."""
     for source in sources:
-        # Broken files: whoever decodes them will tell.
+        # Damaged files are reported when they are decoded.
         with suppress(Exception), opened(source, large_images) as image:
             yield look(image)

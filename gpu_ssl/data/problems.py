@@ -1,24 +1,24 @@
-"""What is wrong with images and labels of the user's own, by kind."""
+"""Problems found in a user's images and labels, and helpers to word them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 NAMED = 3
-"""Names that a message gives as examples."""
+"""Maximum number of names listed as examples in a message."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that the user should know of.
+    """A problem to report to the user.
 
     Parameters
     ----------
     kind : str
-        One word for the kind, such as ``unreadable``; the documentation of ``gpu-ssl check`` lists all.
+        Identifier of the kind, such as ``unreadable``; the documentation of ``gpu-ssl check`` lists all.
     count : int
-        How many images, files, labels or classes it concerns.
+        Number of affected images, files, labels or classes.
     paths : tuple of str
-        Their names, all of them, where they have any.
+        Names of all affected images or files, if they have names.
     message : str
         One line for the user.
     """
@@ -30,12 +30,12 @@ class Problem:
 
 
 def examples(names: Sequence[str]) -> str:
-    """Return the first few of some names, as a message lists them."""
+    """Return the first few names, joined for a message."""
     return ", ".join(map(printable, names[:NAMED])) + (", ..." if len(names) > NAMED else "")
 
 
 def printable(name: str) -> str:
-    """Return a name with escapes for what no line of a terminal or JSON file can hold."""
+    """Return a name with unprintable characters escaped."""
     text = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
     return text if text.isprintable() else "".join(map(_escaped, text))
 
@@ -45,5 +45,5 @@ def _escaped(letter: str) -> str:
 
 
 def counted(n: int, noun: str, plural: str | None = None) -> str:
-    """Return a number with its noun, ``1 image`` or ``2 images``."""
+    """Return a number with its noun: ``1 image`` or ``2 images``."""
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"

@@ -1,8 +1,8 @@
-"""Where the files of a data set come from, in order: the given folder, the cache, Debian, the net.
+"""Finding or downloading the files of a data set: the given folder, the cache, Debian's folder, the network.
 
-Every file is looked for on its own and verified wherever it lies. What is fetched is built in a hidden
-folder beside its place, verified, and renamed file by file: several processes may do so at once, and
-nothing half-written is ever seen under a data set's own names.
+Every file is searched for separately and verified. Downloads are written to a hidden folder next to the
+target, verified, and renamed one by one. So several processes may download at the same time, and no partial
+file ever has the name of a complete one.
 """
 
 import logging
@@ -28,7 +28,7 @@ from gpu_ssl.runtime.progress import SILENT, Progress
 logger = logging.getLogger(__name__)
 
 PACKAGED = PurePosixPath("usr/share/datasets")
-"""Where Debian's packages keep data sets, below the root."""
+"""Folder in which Debian's packages install data sets, relative to the root."""
 
 KIND = "datasets"
 """Folder of the cache."""
@@ -40,7 +40,7 @@ BLOCK_BYTES = 2**20
 
 
 def search_folders(spec: DatasetSpec, data_dir: Path | None) -> Iterator[Path]:
-    """Yield the folders in which the files of `spec` may lie, best first."""
+    """Yield the folders to search for the files of `spec`, preferred first."""
     if data_dir is not None:
         yield data_dir / spec.name
         yield data_dir / spec.torchvision_folder
@@ -51,21 +51,21 @@ def search_folders(spec: DatasetSpec, data_dir: Path | None) -> Iterator[Path]:
 
 
 def find_files(spec: DatasetSpec, data_dir: Path | None = None) -> dict[str, Path]:
-    """Find those files of `spec` that are on this machine, and verify them.
+    """Find and verify the files of `spec` that are available locally.
 
     Raises
     ------
     UsageError
-        If `data_dir` is given and is not a folder.
+        If `data_dir` is not a folder.
     DataError
-        If a file is not the published one; the message names it.
+        If a file differs from the published one; the message names it.
     """
     try:
         is_folder = data_dir is None or data_dir.is_dir()
     except OSError as error:
-        raise UsageError(f"`data_dir={data_dir}` cannot be looked into: {error.strerror}") from error
+        raise UsageError(f"`data_dir={data_dir}` cannot be read: {error.strerror}") from error
     if not is_folder:
-        raise UsageError(f"`data_dir={data_dir}` is not a folder; name one that exists")
+        raise UsageError(f"`data_dir={data_dir}` is not a folder; give an existing folder")
     found = {}
     for file in spec.files:
         for path in _candidates(spec, file, data_dir):
@@ -80,7 +80,7 @@ def find_files(spec: DatasetSpec, data_dir: Path | None = None) -> dict[str, Pat
 
 
 def _candidates(spec: DatasetSpec, file: RemoteFile, data_dir: Path | None) -> Iterator[Path]:
-    """Yield what lies where `file` may lie, best first."""
+    """Yield the existing paths at which `file` may be found, preferred first."""
     for folder in search_folders(spec, data_dir):
         for name in file.names:
             if os.path.isfile(folder / name):  # noqa: PTH113 (never raises)
@@ -90,7 +90,7 @@ def _candidates(spec: DatasetSpec, file: RemoteFile, data_dir: Path | None) -> I
 
 
 def _is_of_another_set(sums: Sums, file: RemoteFile) -> bool:
-    """Whether this was published under the same name for another data set: MNIST's kin share names."""
+    """Whether a file belongs to another data set that uses the same file names, such as MNIST and KMNIST."""
     same_name = (other for spec in CATALOG.values() for other in spec.files if other.name == file.name)
     return any(sums.differ(other) is None for other in same_name if other != file)
 
@@ -105,21 +105,21 @@ def _damaged(path: Path, difference: str, spec: DatasetSpec) -> str:
 def ensure_files(
     spec: DatasetSpec, data_dir: Path | None = None, progress: Progress = SILENT
 ) -> dict[str, Path]:
-    """Return verified files of `spec`, fetching those that are not on this machine.
+    """Return the verified files of `spec`, downloading those that are not available locally.
 
     Parameters
     ----------
     spec : DatasetSpec
         The data set.
     data_dir : Path, optional
-        Folder to look in first and to put fetched files in (below it, in a folder of the set's name).
+        Folder to search first; downloads go to its subfolder with the name of the data set.
     progress : Progress
-        Shows how far a download is.
+        Shows the progress of downloads.
 
     Raises
     ------
     DataError
-        If a file is damaged, or cannot be had; the message lists what was tried.
+        If a file is damaged, or cannot be downloaded; the message lists the sources tried.
     """
     found = find_files(spec, data_dir)
     missing = [file for file in spec.files if file.name not in found]
@@ -142,7 +142,7 @@ def _fetch(spec: DatasetSpec, missing: list[RemoteFile], target: Path, progress:
 
 
 class _Fetcher:
-    """Gets the files of a data set into `folder`, and remembers which sources do not answer."""
+    """Downloads the files of a data set into `folder`; does not retry sources that do not respond."""
 
     def __init__(self, spec: DatasetSpec, folder: Path, progress: Progress) -> None:
         self.spec, self.folder, self.progress = spec, folder, progress
@@ -169,19 +169,19 @@ class _Fetcher:
                 continue
             try:
                 difference = Sums(path).differ(file)
-            except DataError as error:  # The package has no such file.
+            except DataError as error:  # the package does not contain the file
                 difference = str(error)
             if difference is None:
                 return path
-            wrong[source] = f"what it sent is damaged or not the published file ({difference})"
+            wrong[source] = f"the downloaded file is damaged or not the published one ({difference})"
         tried = "; ".join(f"{source}: {reason}" for source, reason in (self.unanswering | wrong).items())
         raise DataError(
-            f"cannot fetch {file.name} of {spec.name}; tried {tried}. Where there is no network, put the "
-            f"files ({', '.join(f.name for f in spec.files)}) in a folder and give it as `data_dir`"
+            f"cannot fetch {file.name} of {spec.name}; tried {tried}. Without a network, put the files "
+            f"({', '.join(f.name for f in spec.files)}) in a folder and pass it as `data_dir`"
         )
 
     def _download(self, url: str, file: RemoteFile) -> Path:
-        # torchvision's own download waits for a silent server for ever, and shows a bar in pipes too.
+        # torchvision's downloader has no timeout, and shows a progress bar even in pipes.
         path = self.folder / file.name
         request = Request(url, headers={"User-Agent": f"gpu-ssl/{gpu_ssl.__version__}"})
         with urlopen(request, timeout=TIMEOUT_SECONDS) as response, path.open("wb") as stream:
@@ -193,11 +193,11 @@ class _Fetcher:
         return path
 
     def _from_debian(self, file: RemoteFile) -> Path:
-        """Unpack a Debian package, as any user may; with package lists of its own where there are none."""
+        """Download and unpack a Debian package without root, with temporary package lists if none exist."""
         unpacked = self.folder / "debian" / PACKAGED / self.spec.name
         if not unpacked.is_dir():
             if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-                raise DataError("there is no apt-get here")
+                raise DataError("apt-get is not available")
             with self.progress.task("Fetching Debian's package", 1):
                 self._unpack_debian_package(str(self.spec.debian_package))
         return unpacked / file.name
@@ -209,9 +209,9 @@ class _Fetcher:
             lists, cache = self.folder / "lists", self.folder / "cache"
             (lists / "partial").mkdir(parents=True)
             (cache / "archives" / "partial").mkdir(parents=True)
-            own = [f"-oDir::State::lists={lists}", f"-oDir::Cache={cache}"]
-            self._run("apt-get", *own, "update")
-            self._run("apt-get", *own, "download", package)
+            options = [f"-oDir::State::lists={lists}", f"-oDir::Cache={cache}"]
+            self._run("apt-get", *options, "update")
+            self._run("apt-get", *options, "download", package)
         for archive in self.folder.glob(f"{package}_*.deb"):
             self._run("dpkg-deb", "-x", str(archive), str(self.folder / "debian"))
 

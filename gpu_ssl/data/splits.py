@@ -1,4 +1,4 @@
-"""Which training images carry a label: stratified, nested, and from one seed."""
+"""Choosing the labelled images of a split (stratified, nested, seeded), and cross-validation folds."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,26 +7,26 @@ from gpu_ssl.config import STANDARD_LABEL_COUNTS, LabelCounts
 from gpu_ssl.errors import UsageError
 
 FOLDS = 5
-"""Most parts that labelled images are cross-validated in."""
+"""Maximum number of cross-validation folds."""
 
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""Positions of labelled images to learn from, and to check."""
+"""Positions of the labelled images to train on, and of those to validate on."""
 
 
 def resolve_label_counts(counts: LabelCounts, n_train: int, n_classes: int) -> tuple[int, ...]:
-    """Turn label counts into numbers that the data set can serve.
+    """Resolve label counts to numbers that are valid for the data set.
 
     Parameters
     ----------
     counts : tuple of (int or "full"), or "all"
-        ``"all"`` stands for those of 100, 600, 1000 and 3000 that the data set can serve.
+        ``"all"`` stands for those of 100, 600, 1000 and 3000 that are valid.
     n_train, n_classes : int
         Size of the training set and number of its classes.
 
     Returns
     -------
     tuple of int
-        Without repetitions, in the order given.
+        The counts without duplicates, in the given order.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def resolve_label_counts(counts: LabelCounts, n_train: int, n_classes: int) -> t
             bound = (
                 f"fewer than one for each of the {n_classes} classes"
                 if n < n_classes
-                else "more than there are"
+                else "more than the number of training images"
             )
             raise UsageError(
                 f"`labels={n}`: {bound}; this data set allows {n_classes} to {n_train} labels, or 'full'"
@@ -53,19 +53,18 @@ def resolve_label_counts(counts: LabelCounts, n_train: int, n_classes: int) -> t
 
 
 def labelling_order(labels: NDArray[np.int64], seed: int, split: int) -> NDArray[np.int64]:
-    """Order the images so that its first n are a stratified choice of n, for every n.
+    """Return a random order of the images in which the first n are a stratified sample, for every n.
 
-    The order goes round the classes: each round takes one not yet taken image of every class that has
-    one left, the classes in an order drawn anew for every round. So the first n hold the same number of
-    images of every class (one more of some where n is not divisible, and fewer of a class that has run
-    out), and the choices for two counts are nested.
+    The order proceeds in rounds. Each round takes one remaining image of every class, with the classes in a
+    new random order. So the first n images are balanced over the classes (up to one image, and up to classes
+    that have run out), and the samples for two counts are nested.
 
     Parameters
     ----------
     labels : ndarray of shape (n,), int64
         Class of each image.
     seed, split : int
-        Seed of the run and number of the split; each pair gives an order of its own.
+        Seed of the run and number of the split; each pair gives a different order.
 
     Returns
     -------
@@ -85,36 +84,35 @@ def labelling_order(labels: NDArray[np.int64], seed: int, split: int) -> NDArray
 
 
 def labelled_indices(labels: NDArray[np.int64], n: int, seed: int, split: int) -> NDArray[np.int64]:
-    """Return the indices of the `n` images that carry a label in `split`, in ascending order."""
+    """Return the indices of the `n` labelled images of `split`, in ascending order."""
     return np.sort(labelling_order(labels, seed, split)[:n])
 
 
 def stratified_folds(
     classes: NDArray[np.int64], seed: int, groups: NDArray[np.int64] | None = None, most: int = FOLDS
 ) -> list[Fold]:
-    """Split labelled images so that no group lies on both sides, and models learn from every class.
+    """Return stratified, grouped cross-validation folds that train on every class.
 
-    A class whose images lie in one group alone cannot be checked: a model that knows it has seen that group.
-    So such a group is learned from in every fold and never checked; a class with a single image is the least
-    case of it. All other images are checked once, but for those that would leave no image of their class to
-    learn from.
+    A class whose images all lie in one group cannot be validated, because its group would be on both sides.
+    Such a group (for example, the only image of a class) is in the training part of every fold. All other
+    images are validated once, except those that would leave no image of their class to train on.
 
     Parameters
     ----------
     classes : ndarray of shape (n,), int64
         Class of each image.
     seed : int
-        Of the division.
+        Seed of the random assignment to folds.
     groups : ndarray of shape (n,), int64, optional
-        Group of each image; left out, each is alone.
+        Group of each image; None means that each image is its own group.
     most : int
-        Number of folds, where there are images enough.
+        Maximum number of folds.
 
     Returns
     -------
     list of Fold
-        At most `most`, of the classes' numbers of groups divided as evenly as can be; none where fewer than
-        two classes could be checked.
+        At most `most` folds, with the groups of each class spread evenly; an empty list if fewer than two
+        classes can be validated.
     """
     from sklearn.model_selection import StratifiedKFold
 
@@ -125,7 +123,7 @@ def stratified_folds(
     divided = np.setdiff1d(groups, always_learned)
     if len(divided) < 2:
         return []
-    # A group of several classes counts for the one that is in the fewest groups.
+    # A group with several classes is stratified by the class that occurs in the fewest groups.
     order = np.lexsort((n_groups[class_of], group_of))
     kinds = class_of[order][np.unique(group_of[order], return_index=True)[1]][divided]
     counts = np.bincount(kinds)

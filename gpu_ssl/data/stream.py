@@ -1,4 +1,4 @@
-"""Images in blocks, from wherever they lie, in memory that does not grow with their number."""
+"""Reading images or embeddings in blocks, with memory independent of their number."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,18 +27,18 @@ from gpu_ssl.errors import DataError, UsageError
 from gpu_ssl.runtime.memory_map import release
 
 BLOCK = 1024
-"""Images that are in memory at a time."""
+"""Number of images in memory at a time."""
 
-NO_IMAGES = "{data} holds embeddings, and the model takes images"
+NO_IMAGES = "{data} holds embeddings, but the model expects images"
 
 REMEMBERED = 20
-"""Unreadable files whose names and reasons are kept."""
+"""Maximum number of unreadable files whose names and reasons are recorded."""
 
 
 class Block(NamedTuple):
-    """Some images: their names, their pixels (n, channels, height, width), and these in other shapes.
+    """A block of images: names, pixels of shape (n, channels, height, width), and pixels at other shapes.
 
-    Of embeddings, `images` are these: (n, 1, 1, width), float32.
+    For embeddings, `images` has shape (n, 1, 1, width) and dtype float32.
     """
 
     names: list[str]
@@ -47,39 +47,39 @@ class Block(NamedTuple):
 
 
 class ImageStream:
-    """Blocks of images, to be gone through once.
+    """Iterator over blocks of images; can be consumed once.
 
     Parameters
     ----------
     data : Path or iterable of str
-        A folder of images, an image, an ``.npy`` or ``.npz`` file (see `data.arrays`), a ``.parquet`` file
-        or a folder of some (see `data.parquet`), or paths of images.
+        A folder of images, an image, an ``.npy`` or ``.npz`` file (see `data.arrays`), one or a folder of
+        ``.parquet`` files (see `data.parquet`), or paths of images.
     shape : tuple of int
-        Channels, height and width that images are brought to; those of an array must have it.
+        Channels, height and width that images are resized to; arrays must have this shape.
     how : Preparation
-        How they become uint8 arrays: what is recorded of the model.
+        Conversion to uint8 arrays, as saved with the model.
     columns : Columns
-        Column of a Parquet file with the images, where the user names it.
+        Image column of a Parquet file, if given by the user.
     also : sequence of tuple of int
-        Other shapes that images are brought to, too; arrays are not.
+        Further shapes to resize images to; not supported for arrays.
     embeddings : bool
-        Whether embeddings are wanted, (1, 1, width) of shape, and not images.
+        Whether to read embeddings, with `shape` (1, 1, width), instead of images.
 
     Attributes
     ----------
     total : int or None
-        Number of images, where that is known before.
+        Number of images, if known in advance.
     n_read, n_skipped : int
-        Images read so far, and files that are no readable images.
+        Number of images read so far, and of unreadable files.
     skipped : list of str
-        The first `REMEMBERED` of these, with the reason.
+        The first `REMEMBERED` unreadable files, with the reason.
     problems : list of Problem
-        What is to be told of files that are no images.
+        Problems with files that are not images.
 
     Raises
     ------
     UsageError, DataError
-        If there is nothing of that kind.
+        If there are no images, or no embeddings if they are expected.
     """
 
     def __init__(
@@ -139,7 +139,9 @@ class ImageStream:
             raise UsageError(NO_IMAGES.format(data=path))
         self.total = len(images)
         if images.shape[1:] != self.shape:
-            raise UsageError(f"{path} holds images of shape {images.shape[1:]}; the model takes {self.shape}")
+            raise UsageError(
+                f"{path}: the model expects images of shape {self.shape}, got {tuple(images.shape[1:])}"
+            )
         if images.dtype == np.uint8:
             return self._rows(images, 0, 255)
         if self.how.low is not None and self.how.high is not None:
@@ -155,28 +157,29 @@ class ImageStream:
 
     def _embeddings(self, data: Path | Iterable[str], columns: Columns) -> Iterator[Block]:
         width = self.shape[2]
-        wanted = f"the model takes embeddings of {width} numbers"
+        expected = f"the model expects embeddings of width {width}"
         rows = embeddings_in(data, columns) if isinstance(data, Path) else None
         if rows is None:
             what = data if isinstance(data, Path) else "stdin"
             raise UsageError(
-                f"{what} holds no embeddings, and {wanted}: give an .npy, .npz, .parquet or .safetensors file"
+                f"{what} holds no embeddings, but {expected}: give an .npy, .npz, .parquet or .safetensors "
+                "file"
             )
         if rows.shape[1] != width:
-            raise UsageError(f"{data} holds embeddings of {rows.shape[1]} numbers; {wanted}")
+            raise UsageError(f"{data} holds embeddings of width {rows.shape[1]}, but {expected}")
         self.total = len(rows)
         return self._finite(rows)
 
     def _finite(self, rows: Embeddings) -> Iterator[Block]:
-        start, wrong = 0, DataError(wrong_row(rows.shape[1]))
+        start, problem = 0, DataError(wrong_row(rows.shape[1]))
         for numbers in rows.blocks():
             names = list(rows.names[start : start + len(numbers)])
             start += len(numbers)
-            good = np.flatnonzero(np.isfinite(numbers).all(axis=1))
-            if len(good) < len(names):
-                for i in np.setdiff1d(np.arange(len(names)), good):
-                    self._skip(names[i], wrong)
-                names, numbers = [names[i] for i in good], numbers[good]
+            finite = np.flatnonzero(np.isfinite(numbers).all(axis=1))
+            if len(finite) < len(names):
+                for i in np.setdiff1d(np.arange(len(names)), finite):
+                    self._skip(names[i], problem)
+                names, numbers = [names[i] for i in finite], numbers[finite]
             if names:
                 yield Block(names, numbers.reshape(-1, *self.shape), {})
 
@@ -190,8 +193,8 @@ class ImageStream:
 
         shapes = (self.shape, *self.also)
         decoded = [
-            chain.from_iterable(decode_all(own, shape, self.how))
-            for shape, own in zip(shapes, tee(sources(), len(shapes)), strict=True)
+            chain.from_iterable(decode_all(copy, shape, self.how))
+            for shape, copy in zip(shapes, tee(sources(), len(shapes)), strict=True)
         ]
         while block := list(islice(zip(*decoded, strict=True), BLOCK)):
             names, images = [], []

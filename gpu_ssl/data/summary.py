@@ -1,4 +1,4 @@
-"""What there is to know of images of the user's own, as JSON."""
+"""Summary of a user's images as JSON-compatible data."""
 
 from typing import Any
 
@@ -9,15 +9,15 @@ from gpu_ssl.data.preparation import ImageShape
 
 
 def sizes(n: int, shape: ImageShape, are_embeddings: bool) -> str:
-    """Say how many images there are, and of which size; or embeddings."""
+    """Return the number and size of images or embeddings as text."""
     channels, height, width = shape
     if are_embeddings:
-        return f"{n:,} embeddings of {width} numbers"
+        return f"{n:,} embeddings of width {width}"
     return f"{n:,} images of {width} x {height} pixels, {'grey' if channels == 1 else 'in colour'}"
 
 
 def summarize(images: OwnImages) -> dict[str, Any]:
-    """Return counts, what was skipped and why, and all problems with whole lists."""
+    """Return counts, skipped files with reasons, and all problems with complete lists of names."""
     labelled = images.labels[images.labels != UNLABELLED]
     counts = np.bincount(labelled, minlength=len(images.class_names)).tolist()
     return {

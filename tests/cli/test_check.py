@@ -97,7 +97,7 @@ def test_options_are_named_as_options(root: Path) -> None:
     frames = [Image.new("L", (9, 9), value) for value in (0, 90)]
     frames[0].save(root / "photos" / "scan.tif", save_all=True, append_images=frames[1:])
     done = program(root, "check", "photos", "--json")
-    assert "--pages all takes each as an image" in done.stdout
+    assert "--pages all reads each as an image" in done.stdout
     assert "`" not in done.stdout + done.stderr
     done = program(root, "check", "photos", "--json", "--pages", "all")
     assert json.loads(done.stdout)["images"] == 13

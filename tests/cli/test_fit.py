@@ -219,7 +219,7 @@ def test_bad_files_are_skipped_named_and_counted(home: Path) -> None:
     assert "line\nbreak, and comma.png" in {row["path"] for row in rows}
     assert "0001.png" not in {row["path"] for row in rows}
     assert "1 image skipped, as unreadable" in done.stderr
-    assert "0001.png: it holds no bytes" in done.stderr
+    assert "0001.png: it is empty" in done.stderr
 
 
 def test_images_that_were_labelled_are_told(home: Path) -> None:
@@ -238,7 +238,7 @@ def test_images_that_were_labelled_are_told(home: Path) -> None:
         (("predict", "model", "empty"), 1, "there is no image in empty"),
         (("predict", "model", "test", "--output", "/dev/null/x.csv"), 1, "cannot write"),
         (("predict", "model", "test", "--device", "cuda"), 1, "--device cuda"),
-        (("predict", "model", "wide.npy"), 2, "holds images of shape (1, 9, 8); the model takes (1, 8, 8)"),
+        (("predict", "model", "wide.npy"), 2, "expects images of shape (1, 8, 8), got (1, 9, 8)"),
         (("fit", "train", "--output", "new"), 2, "train: no image has a label"),
         (("fit", "train", "--labels", "none.csv", "--output", "new"), 2, "cannot read none.csv"),
         (("fit", "train", "--labels", "labels.csv", "--output", "model"), 2, "holds a model already"),

@@ -111,7 +111,7 @@ def test_all_leaves_out_counts_the_data_set_cannot_serve_and_says_so(run_cli: Ru
         (["--preset", "old"], 2, ["--preset", "modern", "paper"]),
         (["--labels", "5"], 2, ["--labels 5", "10 classes", "10 to 60000"]),
         (["--labels", "1e9"], 2, ["1e9", "is not a label count", "full"]),
-        (["--labels", "1000000000"], 2, ["more than there are", "60000"]),
+        (["--labels", "1000000000"], 2, ["more than the number of training images", "60000"]),
         (["--labels", "abc"], 2, ["abc", "is not a label count"]),
         (["--splits", "0"], 2, ["--splits 0"]),
         (["--jobs", "0"], 2, ["--jobs", "0"]),

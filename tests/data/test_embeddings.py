@@ -116,7 +116,7 @@ def test_rows_that_are_not_finite_are_left_out_and_named(tmp_path: Path, name: s
     assert images.names[3] == "4"
     assert np.flatnonzero(images.labels >= 0).tolist() == [3, 4]
     kinds = {problem.kind: problem for problem in images.problems}
-    assert kinds["unreadable"].message.startswith("2 rows cannot be read: 3 (it does not hold 6 finite")
+    assert kinds["unreadable"].message.startswith("2 rows cannot be read: 3 (expected 6 finite")
     assert kinds["lost-label"].paths == ("3",)
     there = ImageStream(tmp_path / name, (1, 1, WIDTH), embeddings=True)
     assert np.array_equal(np.concatenate([block.images for block in there]).reshape(-1, WIDTH), good)
@@ -151,7 +151,7 @@ def test_equal_rows_are_copies_and_similar_ones_are_not(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (np.zeros((N, WIDTH), np.uint8), r"rows of pixels are taken in the shape \(n, height, width\)"),
+        (np.zeros((N, WIDTH), np.uint8), r"reshape flat pixels to \(n, height, width\)"),
         (np.zeros((N, 1), np.float32), "one array of images"),
         (np.zeros(N, np.float32), "one array of images"),
         (np.full((N, WIDTH), np.nan), "no row of 6 finite numbers"),
@@ -203,7 +203,7 @@ def test_of_several_columns_one_is_to_be_named_and_images_come_first(tmp_path: P
     kind = pa.list_(pa.float32())
     two = table(NUMBERS, kind, w=pa.array((NUMBERS + 1).tolist(), kind))
     pq.write_table(two, tmp_path / "z.parquet")
-    with pytest.raises(DataError, match="several columns of embeddings: w, z; name one by `path_column`"):
+    with pytest.raises(DataError, match="several columns of embeddings: w, z; choose one with `path_column`"):
         load_own(tmp_path / "z.parquet")
     images = load_own(tmp_path / "z.parquet", reading=Reading(columns=Columns(path="w")))
     assert np.array_equal(images.images.reshape(N, WIDTH), NUMBERS + 1)
@@ -225,11 +225,13 @@ def test_streams_refuse_what_the_model_does_not_take(tmp_path: Path) -> None:
     pq.write_table(table(NUMBERS, pa.list_(pa.float32())), tmp_path / "z.parquet")
     np.save(tmp_path / "images.npy", np.zeros((3, 8, 8), np.uint8))
     for name in ("z.npy", "z.parquet"):
-        with pytest.raises(UsageError, match="holds embeddings, and the model takes images"):
+        with pytest.raises(UsageError, match="holds embeddings, but the model expects images"):
             ImageStream(tmp_path / name, (1, 8, 8))
-        with pytest.raises(UsageError, match="embeddings of 6 numbers; the model takes embeddings of 7"):
+        with pytest.raises(
+            UsageError, match="embeddings of width 6, but the model expects embeddings of width 7"
+        ):
             ImageStream(tmp_path / name, (1, 1, 7), embeddings=True)
     (tmp_path / "photos").mkdir()
     for place in (tmp_path / "images.npy", tmp_path / "photos", iter(["a.png"])):
-        with pytest.raises(UsageError, match="no embeddings, and the model takes embeddings of 6 numbers"):
+        with pytest.raises(UsageError, match="no embeddings, but the model expects embeddings of width 6"):
             ImageStream(place, (1, 1, WIDTH), embeddings=True)

@@ -115,16 +115,19 @@ def test_whole_numbers_are_one_however_they_are_written(tmp_path: Path) -> None:
     ("content", "words"),
     [
         ("", "no column path and label: it is empty"),
-        ("who,when,why\na,b,c\n", "no column path and label: its columns are who, when, why; name them by"),
+        (
+            "who,when,why\na,b,c\n",
+            "no column path and label: its columns are who, when, why; name the columns with",
+        ),
         ("path,who,when\na.png,b,c\n", "no column label: its columns are"),
         ("path,label\n", "holds no label"),
         ("path,label\na.png,\n", "holds no label"),
-        ("path,label\n,cat\n", "line 2 has a label, 'cat', and no path"),
+        ("path,label\n,cat\n", "line 2 has the label 'cat' but no path"),
         ('path,label\n"a.png,cat\n', "unexpected end of data"),
-        ("[1, 2]", "no list of objects"),
+        ("[1, 2]", "expected a JSON list of objects"),
         ('{"path": "a.png", "label"', "line 1: not JSON"),
         ("[" * 100_000, "nested too deeply|not JSON"),
-        ('[{"image": "a.png", "choice": {"choices": ["a", "b"]}}]', "several labels; an image can have one"),
+        ('[{"image": "a.png", "choice": {"choices": ["a", "b"]}}]', "expected one label per image"),
         (b"PAR1 and nothing", "not a readable Parquet file"),
     ],
 )

@@ -83,12 +83,12 @@ def test_labels_mean_what_their_writer_meant(tmp_path: Path, content: str, expec
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("path,label\n0.png,cat, tabby\n1.png,dog\n", "line 2: it has 3 cells where the first line has 2"),
+        ("path,label\n0.png,cat, tabby\n1.png,dog\n", "line 2: expected 2 cells as in the first line, got 3"),
         ("path,label,label\n0.png,cat,dog\n", "several columns 'label'"),
-        ('image,choice\n0.png,"{""choices"":[""cat"",""dog""]}"\n', "several labels"),
-        (b"PK\3\4" + bytes(99), "a workbook or an archive, and no table of labels"),
+        ('image,choice\n0.png,"{""choices"":[""cat"",""dog""]}"\n', "expected one label per image"),
+        (b"PK\3\4" + bytes(99), "a workbook or an archive; expected a table of labels"),
         (b"\x1f\x8b\x08\0xxx", "is compressed"),
-        (b"\x89PNG\r\n\0\0\0\0", "is no text"),
+        (b"\x89PNG\r\n\0\0\0\0", "is a binary file"),
         ("path,label\ndata/0.png,cat\nval/1.png,dog\n", "names 1 image that is not in .*'val/1.png'"),
         (
             "path,label\ntrain/0.png,cat\nval/0.png,dog\n",
@@ -104,7 +104,7 @@ def test_labels_that_may_be_misread_are_refused(tmp_path: Path, content: str | b
 
 def test_a_choice_among_columns_is_told(tmp_path: Path) -> None:
     found = labelled(tmp_path, "path,label,class_name\n0.png,0,cat\n1.png,1,dog\n")
-    assert "in column 'label', not in class_name" in told(found)["columns"]
+    assert "from column 'label', not from class_name" in told(found)["columns"]
 
 
 def test_odd_names_of_files_are_told_apart(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_what_lies_beside_images_is_told(tmp_path: Path) -> None:
     (data / "metadata.csv").write_text("file_name,label\ncat/0.png,x\n")
     found = load_own(data)
     problems = [problem for problem in found.problems if problem.kind == "suspicious-class"]
-    assert told(found)["empty-folder"] == "2 folders hold no image that is read: bird, cow"
+    assert told(found)["empty-folder"] == "2 folders contain no supported image: bird, cow"
     assert "metadata.csv is not read" in told(found)["label-file"]
     assert [("unknown" in p.message, "'none'" in p.message) for p in problems] == [
         (True, False),
@@ -166,7 +166,7 @@ def test_pages_and_files_of_one_name_are_refused(tmp_path: Path) -> None:
     data = folder(tmp_path, ("a.tif#2",))
     frames = [Image.new("L", (20, 20), i) for i in range(2)]
     frames[0].save(data / "a.tif", save_all=True, append_images=frames[1:])
-    with pytest.raises(DataError, match=r"a\.tif#2 is the name of a file, and of a page"):
+    with pytest.raises(DataError, match=r"a\.tif#2 is the name of both a file and a page"):
         load_own(data, (), Reading(how=Preparation(pages="all")))
 
 
@@ -194,7 +194,7 @@ def test_arrays_tell_of_blank_images_and_words_for_no_label(tmp_path: Path) -> N
     np.savez(tmp_path / "x.npz", images=images, labels=np.array(["a", "unknown", "b", "a"]))
     found = load_own(tmp_path / "x.npz")
     assert [problem.paths for problem in found.problems if problem.kind == "blank"] == [("2",)]
-    assert "1 label says 'unknown'" in told(found)["suspicious-class"]
+    assert "1 label is treated as missing: 'unknown'" in told(found)["suspicious-class"]
     np.savez(tmp_path / "x.npz", images=images, labels=np.array([0, 1, np.inf, 1]))
     with pytest.raises(DataError, match="whole numbers or words"):
         load_own(tmp_path / "x.npz")

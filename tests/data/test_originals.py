@@ -182,7 +182,7 @@ def test_a_file_that_vanished_in_between_is_one_error(
     assert numbers([next(blocks)]) == readable(images)[:64]
     with pytest.raises(DataError) as told:
         next(blocks)
-    assert str(told.value).startswith(f"{name} could be read before, and cannot now: ")
+    assert str(told.value).startswith(f"{name} was readable before but cannot be read now: ")
     assert "\n" not in str(told.value)
 
 

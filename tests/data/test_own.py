@@ -87,7 +87,7 @@ def test_a_label_file_names_classes_and_folders_do_where_that_is_asked_for(folde
         "dog/1.png": "cat",
         "dog/old/2.png": "dog",
     }
-    assert "count as labelled" in kinds(images)["folder-names"].message
+    assert "are labelled" in kinds(images)["folder-names"].message
 
 
 def test_of_different_labels_what_most_rows_say_counts(folder: Path) -> None:
@@ -134,8 +134,8 @@ def test_groups_come_from_a_column_and_from_the_pages_of_a_file(folder: Path) ->
             ("a.png,cat", "nowhere.png,dog"),
             "names 1 image that is not in .*'nowhere.png'.*such as 'a.png'",
         ),
-        (("1,cat", "b.png,dog"), "'1' may mean 'cat/1.png' or 'dog/1.png'; write the path below"),
-        (("a.png,bird",), "only class 'bird' has labelled images, and a classifier needs at least 2"),
+        (("1,cat", "b.png,dog"), "'1' may mean 'cat/1.png' or 'dog/1.png'; write the path relative to"),
+        (("a.png,bird",), "only class 'bird' has labelled images, but a classifier needs at least 2"),
     ],
 )
 def test_labels_that_cannot_be_are_refused(folder: Path, rows: tuple[str, ...], words: str) -> None:

@@ -80,9 +80,9 @@ def test_what_is_no_image_is_skipped_and_told(tmp_path: Path) -> None:
     own = load_own(tmp_path / "x.parquet")
     assert own.names == ("0", "4")
     assert own.skipped == {
-        "1": "it holds no bytes",
-        "2": "not an image that Pillow knows",
-        "3": "it holds no bytes",
+        "1": "it is empty",
+        "2": "not an image that Pillow can read",
+        "3": "it is empty",
     }
     assert own.images[:, 0, 0, 0].tolist() == [0, 30]
 
@@ -112,11 +112,11 @@ def test_images_are_decoded_again_when_the_file_changes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
-        ({"label": [0, 1]}, "must have one column of encoded images, or of their paths; it has label"),
-        ({"a": [b"x", b"y"], "b": [b"x", b"y"]}, "must have one column of encoded images"),
+        ({"label": [0, 1]}, "expected one column of encoded images or of their paths, got label"),
+        ({"a": [b"x", b"y"], "b": [b"x", b"y"]}, "expected one column of encoded images"),
         (
             {"image": [b"x", b"y"], "label": [0.5, 1.5]},
-            "its labels must hold whole numbers or words, not 0.5",
+            "expected labels that are whole numbers or words, got 0.5",
         ),
     ],
 )

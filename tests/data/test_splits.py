@@ -66,7 +66,7 @@ def test_counts_that_can_be() -> None:
     ("counts", "words"),
     [
         ((5,), ("`labels=5`", "10 classes", "10 to 1347")),
-        ((100, 1348), ("`labels=1348`", "more than there are", "10 to 1347")),
+        ((100, 1348), ("`labels=1348`", "more than the number of training images", "10 to 1347")),
     ],
 )
 def test_counts_that_cannot_be_are_refused(counts: tuple[int, ...], words: tuple[str, ...]) -> None:
@@ -77,7 +77,7 @@ def test_counts_that_cannot_be_are_refused(counts: tuple[int, ...], words: tuple
 
 
 def test_all_on_a_set_too_small_for_any_standard_count_is_refused() -> None:
-    with pytest.raises(UsageError, match="more than there are"):
+    with pytest.raises(UsageError, match="more than the number of training images"):
         resolve_label_counts("all", 90, 10)
 
 

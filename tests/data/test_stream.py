@@ -52,7 +52,7 @@ def test_unreadable_files_are_counted_and_the_first_are_named(
     images = ImageStream(folder, SHAPE)
     assert gone_through(images)[2] == [10 * i for i in range(5, 25)]
     assert (images.n_read, images.n_skipped, len(images.skipped)) == (20, 5, 3)
-    assert images.skipped[0] == "deep/00.png: it holds no bytes"
+    assert images.skipped[0] == "deep/00.png: it is empty"
 
 
 def test_paths_are_read_as_they_come(folder: Path) -> None:
@@ -79,7 +79,7 @@ def test_one_image_and_arrays_are_sources_too(folder: Path, tmp_path: Path) -> N
 
 def test_what_is_no_source_is_refused_at_once(folder: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((2, 9, 8), np.uint8))
-    with pytest.raises(UsageError, match=r"shape \(1, 9, 8\); the model takes \(1, 8, 8\)"):
+    with pytest.raises(UsageError, match=r"expects images of shape \(1, 8, 8\), got \(1, 9, 8\)"):
         ImageStream(tmp_path / "x.npy", SHAPE)
     with pytest.raises(UsageError, match="does not exist"):
         ImageStream(tmp_path / "none", SHAPE)
