@@ -78,12 +78,17 @@ class Published(Record):
 
 
 class EpochLosses(Record):
-    """Mean losses of one epoch in nats per image, and the time it took in seconds."""
+    """Mean losses of one epoch in nats per image, and the time it took in seconds.
+
+    `curve` has the mean loss of each part of the epoch, the parts as long as each other or nearly so, in
+    order: reconstruction and KL divergence, as the objective weighs the latter in the end.
+    """
 
     epoch: int
     reconstruction: float
     kl: float
     seconds: float
+    curve: tuple[float, ...] = ()
 
 
 class TrainingRecord(Record):

@@ -1,6 +1,7 @@
 """``gpu-ssl label``: a page to label images on, with models that learn from it meanwhile."""
 
 import secrets
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,8 +122,8 @@ def command(
     images = _load(data, labels, options, make_progress(quiet))
     model = _begin_with(folder, images, config)
 
-    def write(fitted: "Fit") -> Path:
-        write_model(folder, fitted, described(images))
+    def write(fitted: "Fit", labelled: "OwnImages") -> Path:
+        write_model(folder, fitted, described(labelled))
         return folder
 
     named = [name for name in classes.split(",") if name.strip()]
@@ -169,7 +170,9 @@ def _load(data: Path, labels: Path, options: dict[str, Any], progress: "Progress
     images = load_own(data, [labels] if begun else (), Reading(options["image_size"], how, columns), progress)
     if images.are_embeddings or images.image_shape[1] == 1:
         raise UsageError(f"{data} holds numbers, and no pictures that could be looked at; give images")
-    tell_problems([own for own in images.problems if begun or own.kind != "few-labels"])
+    if not begun:  # that there are few labels is why people come here
+        images = replace(images, problems=tuple(own for own in images.problems if own.kind != "few-labels"))
+    tell_problems(images.problems)
     return images if begun else with_labels(images, {})
 
 

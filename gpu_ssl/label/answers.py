@@ -33,6 +33,15 @@ class ByNumber:
         known = {encoder: features[rows.to(features.device)] for encoder, features in own.items()}
         return self._model.predict(block.images, known=known)
 
+    def guesses(self, images: OwnImages, rows: NDArray[np.int64]) -> list[tuple[str, float]]:
+        """Return the likeliest class of each picture, and its probability."""
+        found: list[tuple[str, float]] = []
+        for block in by_number(images, rows):
+            answers = self.answer(block)
+            best = answers.probabilities.max(axis=1).tolist()
+            found += zip((self._model.class_names[own] for own in answers.classes), best, strict=True)
+        return found
+
 
 def by_number(
     images: OwnImages, rows: NDArray[np.int64], check: Callable[[], None] = lambda: None

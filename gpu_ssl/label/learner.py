@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 KIND: Final = "labelling"
 """Folder of the cache, for checkpoints of the VAE that trains meanwhile."""
 
+BEGINNING: Final = "Looking for pictures to begin with"
+
 SUGGESTED: Final = 72
 """Pictures that are suggested at a time: some pages full, so that a page need not wait for a fit."""
 
@@ -68,7 +70,7 @@ class Learner:
     suggested : callable
         Takes the rows to label next.
     write : callable
-        Takes a fit, and writes it as a model; returns the folder.
+        Takes a fit and the images with their labels, and writes a model; returns its folder.
     model : FittedModel, optional
         One to begin with.
     """
@@ -79,7 +81,7 @@ class Learner:
         config: FitConfig,
         labels: Callable[[], dict[str, str]],
         suggested: Callable[[list[int]], None],
-        write: Callable[[Fit], Path],
+        write: Callable[[Fit, OwnImages], Path],
         model: FittedModel | None = None,
     ) -> None:
         self.status = Status()
@@ -100,6 +102,7 @@ class Learner:
     def start(self) -> None:
         """Begin; labels that there are already count as new."""
         self.changed(ENOUGH)
+        self.status.working = BEGINNING
         for thread in self._threads:
             thread.start()
 
@@ -136,9 +139,7 @@ class Learner:
         model = self._model
         if model is None or not self._can_answer(model) or not len(rows):
             return []
-        answers = ByNumber(model, self._features).answer(next(by_number(self._images, rows)))
-        best = answers.probabilities.max(axis=1).tolist()
-        return [(model.class_names[c], p) for c, p in zip(answers.classes.tolist(), best, strict=True)]
+        return ByNumber(model, self._features).guesses(self._images, rows)
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
@@ -169,7 +170,7 @@ class Learner:
 
     def _begin(self) -> None:
         """Suggest what is typical, or what a model that there is already is unsure of."""
-        with self._doing("Looking for pictures to begin with"):
+        with self._doing(BEGINNING):
             if self._model is not None and self._can_answer(self._model):
                 self._suggest(self._model, self._labelled())
             elif not self._labelled().class_names:
@@ -235,7 +236,7 @@ class Learner:
         """Fit as ``gpu-ssl fit`` does, and write the model."""
         with self._doing("Fitting the model to write"):
             fitted = self._fit(labelled, self._config)
-            self.status.written = str(self._write(fitted))
+            self.status.written = str(self._write(fitted, labelled))
 
     def _fit(self, labelled: OwnImages, config: FitConfig) -> Fit:
         started = time.monotonic()

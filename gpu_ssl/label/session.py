@@ -58,7 +58,7 @@ class Session:
     config : FitConfig
         Settings of the model that is written.
     write : callable
-        Takes a fit and the images, and writes a model; returns its folder.
+        Takes a fit and the images with their labels, and writes a model; returns its folder.
     model : FittedModel, optional
         A model of the same images to begin with.
     """
@@ -70,7 +70,7 @@ class Session:
         labels: Path,
         classes: Sequence[str],
         config: FitConfig,
-        write: Callable[[Fit], Path],
+        write: Callable[[Fit, OwnImages], Path],
         model: FittedModel | None = None,
     ) -> None:
         self.images, self.place = images, place

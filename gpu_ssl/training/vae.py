@@ -22,6 +22,7 @@ from gpu_ssl.runtime.randomness import Randomness
 from gpu_ssl.runtime.ranks import ALONE, Ranks
 from gpu_ssl.training.augmentation import canonical_bytes, random_view
 from gpu_ssl.training.batches import Batch, Images
+from gpu_ssl.training.loss_sums import LossSums
 from gpu_ssl.training.muon import all_rates
 from gpu_ssl.training.optimizers import build, make_optimizer, make_schedule
 from gpu_ssl.training.plan import Plan
@@ -144,27 +145,26 @@ class Trainer:
         start = time.perf_counter()
         plan = self.plan
         self.vae.train()
-        total = torch.zeros(2, device=self.device)
+        sums = LossSums(self.device)
         with self.ranks.exchanging():
             for number, batch in enumerate(self.batches(self.generator)):
-                total += torch.stack(self.step(batch))
                 before, after = (TOLD * steps // plan.steps_per_epoch for steps in (number, number + 1))
+                sums.add(self.step(batch), after > before)
                 if after > before:
                     advance((after - before) / TOLD)
-            total = self.ranks.total(total)
+            parts = self.ranks.total(sums.parts)
             synchronize(self.device)
-        reconstruction, kl = (total / plan.steps_per_epoch).tolist()
+        reconstruction, kl = (parts[-1] / plan.steps_per_epoch).tolist()
         number = len(self.history) + 1
         if not math.isfinite(reconstruction + kl):
             raise TrainingError(
                 f"the loss is not a finite number in epoch {number}; try a smaller `learning_rate` "
                 f"(it is {plan.learning_rate:g}) or `precision=float32`"
             )
-        record = EpochLosses(
-            epoch=number, reconstruction=reconstruction, kl=kl, seconds=time.perf_counter() - start
-        )
-        self.history.append(record)
-        return record
+        curve, seconds = sums.curve(parts, self.vae.config.kl_weight), time.perf_counter() - start
+        losses = EpochLosses(epoch=number, reconstruction=reconstruction, kl=kl, seconds=seconds, curve=curve)
+        self.history.append(losses)
+        return losses
 
     def save(self, path: Path, origin: dict[str, str]) -> None:
         """Write all that is needed to go on, with `origin` telling what this training belongs to."""

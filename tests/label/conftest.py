@@ -8,7 +8,7 @@ from PIL import Image
 
 from gpu_ssl.config import FitConfig
 from gpu_ssl.data.image_set import Dataset
-from gpu_ssl.data.own import load_own, with_labels
+from gpu_ssl.data.own import OwnImages, load_own, with_labels
 from gpu_ssl.fitted.fitting import Fit
 from gpu_ssl.label.session import Session
 from gpu_ssl.report.model_folder import write_model
@@ -35,7 +35,7 @@ def make_session(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     def make(*classes: str, place: Path = photos) -> Session:
         images = with_labels(load_own(place), {})
 
-        def write(fitted: Fit) -> Path:
+        def write(fitted: Fit, labelled: OwnImages) -> Path:
             write_model(tmp_path / "model", fitted, {})
             return tmp_path / "model"
 

@@ -16,6 +16,7 @@ from gpu_ssl.runtime.randomness import Share
 from gpu_ssl.runtime.ranks import ALONE
 from gpu_ssl.training.augmentation import canonical, canonical_bytes, random_view
 from gpu_ssl.training.batches import Batch, Resident
+from gpu_ssl.training.loss_sums import LossSums
 from gpu_ssl.training.optimizers import make_optimizer
 from gpu_ssl.training.plan import Plan
 from gpu_ssl.training.replay import Replay
@@ -147,6 +148,22 @@ def test_training_lowers_the_loss(digits: Dataset) -> None:
     train(trainer, 15)
     first, last = trainer.history[0], trainer.history[-1]
     assert last.reconstruction < 0.8 * first.reconstruction
+
+
+def test_the_curve_of_an_epoch_has_its_losses_part_by_part(digits: Dataset) -> None:
+    """Each part counts by its steps; all together are the losses of the epoch."""
+    sums = LossSums(torch.device("cpu"))
+    for step in range(5):
+        sums.add((torch.tensor(10.0 * step), torch.tensor(1.0)), ends_part=step in (1, 4))
+    assert sums.curve(sums.parts, 0.5) == (5.5, 30.5)
+    trainer = make_trainer(digits)
+    train(trainer, 1)
+    (losses,) = trainer.history
+    steps = trainer.plan.steps_per_epoch
+    assert 1 <= len(losses.curve) <= min(20, steps)
+    if len(losses.curve) == steps:  # equally long parts
+        whole = losses.reconstruction + trainer.vae.config.kl_weight * losses.kl
+        assert sum(losses.curve) / steps == pytest.approx(whole, abs=0.01)
 
 
 def test_a_loss_that_is_not_a_number_says_what_to_change(digits: Dataset) -> None:
