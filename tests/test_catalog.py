@@ -100,10 +100,10 @@ def test_a_sum_of_encoders_has_its_parts_in_order() -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("hog+hog", "names a part twice"),
-        ("vae+hog+vae", "names a part twice"),
-        ("network", "is made by methods and cannot be asked for"),
-        ("vae+network", "is made by methods and cannot be asked for"),
+        ("hog+hog", "repeats a part"),
+        ("vae+hog+vae", "repeats a part"),
+        ("network", "is internal to methods and cannot be selected"),
+        ("vae+network", "is internal to methods and cannot be selected"),
         ("vae+", "there is no encoder ''"),
         ("vae + hog", "there is no encoder 'vae '"),
     ],

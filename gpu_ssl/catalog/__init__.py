@@ -1,7 +1,7 @@
-"""All that is chosen by name: methods, encoders and the networks of the VAE, as plain tuples.
+"""Registry of everything chosen by name: methods, encoders and VAE networks, as plain tuples.
 
-Settings, help texts, tables, plots and sweeps derive from these. To add one, write its module and add its
-entry to the tuple. Nothing heavy is imported: a module is loaded when it is used.
+Settings, help texts, tables, plots and sweeps are derived from these tuples. To add an entry, write its
+module and append its spec to the tuple. Importing the catalog is cheap: modules are loaded on first use.
 """
 
 import importlib
@@ -42,25 +42,31 @@ Spec = TypeVar("Spec", bound=_Named)
 
 
 def method(name: str) -> MethodSpec:
-    """Return the method of this name; an unknown one is a UsageError, as for `encoder` and `network`."""
+    """Return the spec of a method.
+
+    Raises
+    ------
+    UsageError
+        If the name is unknown; also for `encoder` and `network`.
+    """
     return _find("method", METHODS, name)
 
 
 def encoder(name: str) -> EncoderSpec:
-    """Return the encoder of this name, which is not a sum."""
+    """Return the spec of a single encoder; the name may have a variant, but no ``+``."""
     plain, colon, variant = name.partition(":")
     found = _find("encoder", ENCODERS, plain)
     if colon and not found.variants:
-        raise UsageError(f"the encoder {plain!r} is of one kind only; give {plain!r}, not {name!r}")
+        raise UsageError(f"the encoder {plain!r} has no variants; expected {plain!r}, got {name!r}")
     if colon and not variant:
         raise UsageError(
-            f"the encoder {name!r} names nothing after the colon; give {plain!r} or {plain}:NAME"
+            f"the encoder {name!r} has no name after the colon; expected {plain!r} or {plain}:NAME"
         )
     return found
 
 
 def network(name: str) -> NetworkSpec:
-    """Return the network of the VAE of this name."""
+    """Return the spec of a VAE network."""
     return _find("network", NETWORKS, name)
 
 
@@ -73,27 +79,29 @@ def _find(kind: str, specs: Sequence[Spec], name: str) -> Spec:
 
 
 def encoder_parts(name: str) -> tuple[str, ...]:
-    """Return the encoders that a name such as ``vae+hog`` stands for.
+    """Return the encoder names in a sum such as ``vae+hog``.
 
     Raises
     ------
     UsageError
-        If there is no such encoder, or one comes twice.
+        If an encoder is unknown, repeated, or cannot be part of a sum.
     """
     parts = tuple(name.split("+")) if name else ()
     for part in parts:
         if encoder(part).internal:
-            raise UsageError(f"the encoder {part!r} is made by methods and cannot be asked for")
+            raise UsageError(f"the encoder {part!r} is internal to methods and cannot be selected")
     if len(set(parts)) < len(parts):
-        raise UsageError(f"the encoder {name!r} names a part twice")
-    alone = [part for part in parts if encoder(part).embeddings]
-    if alone and len(parts) > 1:
-        raise UsageError(f"the encoder {alone[0]!r} is for embeddings, and cannot be joined with others")
+        raise UsageError(f"the encoder {name!r} repeats a part; name each part once")
+    for_embeddings = [part for part in parts if encoder(part).embeddings]
+    if for_embeddings and len(parts) > 1:
+        raise UsageError(
+            f"the encoder {for_embeddings[0]!r} is for embeddings and cannot be combined with others"
+        )
     return parts
 
 
 def takes_embeddings(name: str) -> bool:
-    """Whether an encoder of this name, or one of its parts, takes embeddings in place of images."""
+    """Whether an encoder, or one of its parts, takes embeddings instead of images."""
     return any(encoder(part).embeddings for part in name.split("+"))
 
 
@@ -103,5 +111,5 @@ def load_module(spec: _Named) -> Any:
 
 
 def title(name: str) -> str:
-    """Return what tables and plots call a method; its name, for one that this version does not know."""
+    """Return the title of a method for tables and plots; its name if this version does not know it."""
     return next((spec.title for spec in METHODS if spec.name == name), name)

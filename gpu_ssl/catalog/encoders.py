@@ -1,30 +1,31 @@
-"""The encoders."""
+"""The table of encoders."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """A map from images to features that knows no label.
+    """Description of an encoder, a map from images to features that uses no labels.
 
     Parameters
     ----------
     name, help : str
-        What users type, and one line of help.
+        Name on the command line, and one line of help.
     module : str
-        Defines ``fit`` and ``build``; see `encoders.encoder`.
+        Module that defines ``fit`` and ``build``; see `encoders.encoder`.
     pictures : bool
-        Whether it needs pictures: rows of numbers, which are images of one row, have no edges.
+        Whether it needs two-dimensional images; rows of numbers, handled as images of height 1, have no
+        edges.
     shared : bool
-        Whether several ranks train it together, and encode together.
+        Whether several ranks train it and encode together.
     internal : bool
-        Whether only methods make it, and no user asks for it.
+        Whether only methods create it and users cannot select it.
     learns : bool
-        Whether it learns from images: there is none before a fit.
+        Whether it is fitted to images.
     embeddings : bool
-        Whether it takes embeddings of another program in place of images; no other does.
+        Whether it takes precomputed embeddings instead of images.
     variants : bool
-        Whether a colon and one name of many may follow its own, as in ``pretrained:resnet50``.
+        Whether the name may be followed by a colon and a variant, as in ``pretrained:resnet50``.
     """
 
     name: str
@@ -51,15 +52,15 @@ ENCODERS: tuple[EncoderSpec, ...] = (
     EncoderSpec("ranks", "ranks of the pixel intensities within an image", "gpu_ssl.encoders.ranks"),
     EncoderSpec(
         "pretrained",
-        "features of a network trained on millions of photographs; pretrained:NAME takes that of torchvision "
-        "or timm",
+        "features of a network pretrained on millions of photographs; pretrained:NAME selects a network of "
+        "torchvision or timm",
         "gpu_ssl.encoders.pretrained",
         pictures=True,
         variants=True,
     ),
     EncoderSpec(
         "given",
-        "the numbers themselves: embeddings of another program",
+        "precomputed embeddings, used unchanged",
         "gpu_ssl.encoders.given",
         embeddings=True,
     ),

@@ -1,4 +1,4 @@
-"""The methods."""
+"""The table of methods."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,29 +6,29 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """A way to use the labels.
+    """Description of a method that classifies images from a few labels.
 
     Parameters
     ----------
     name, title, help : str
-        What users type, what tables show, and one line of help.
+        Name on the command line, title in tables, and one line of help.
     module : str
-        Defines ``fit`` and ``load``; see `methods.method`.
+        Module that defines ``fit`` and ``load``; see `methods.method`.
     encoder : str
-        Whose features it works on; "" for a method that makes its own.
+        Encoder whose features it uses; "" if it learns its own features.
     teacher : str
-        Encoder whose graph of neighbours teaches its networks; "" for none.
+        Encoder whose neighbour graph gives pseudo-labels to its networks; "" for none.
     free : bool
         Whether the setting ``encoder`` replaces these two.
     trains : bool
-        Whether it trains a network for each choice of labels.
+        Whether it trains a network for each split.
     shared : bool
-        Whether several ranks can share its work: all that is long in it is the VAE.
+        Whether several ranks can share its work, because training the VAE takes most of the time.
     svm : bool
         Whether it fits an SVM, or may choose a method that does.
     baseline : str
-        Which tables it is a baseline of: ``always`` of all, ``networks`` of those with a method that trains
-        networks, "" of none.
+        Tables in which it is a baseline: ``always`` in all, ``networks`` in those with a method that trains
+        networks, "" in none.
     """
 
     name: str
@@ -63,8 +63,8 @@ METHODS: tuple[MethodSpec, ...] = (
     ),
     MethodSpec(
         "svm",
-        "SVM on the encoder asked for",
-        "an SVM on the features of --encoder, which is vae+hog unless given",
+        "SVM on the selected encoder",
+        "an SVM on the features of --encoder (default: vae+hog)",
         module="gpu_ssl.methods.svm",
         encoder="vae+hog",
         free=True,
@@ -72,8 +72,8 @@ METHODS: tuple[MethodSpec, ...] = (
     ),
     MethodSpec(
         "graph",
-        "graph: labels spread over neighbours",
-        "spreads labels over the graph of nearest neighbours (better with few labels)",
+        "graph: label propagation",
+        "label propagation on the graph of nearest neighbours (better with few labels)",
         module="gpu_ssl.methods.graph",
         encoder="vae",
         free=True,
@@ -83,8 +83,8 @@ METHODS: tuple[MethodSpec, ...] = (
     MethodSpec(
         "consistency",
         "consistency: SVM on a network's features",
-        "a network trained by consistency regularization, with the graph as teacher; an SVM on its features "
-        "and HOG (best; minutes a split on a CPU)",
+        "a network trained by consistency regularization with pseudo-labels of the graph; an SVM on its "
+        "features and HOG (best; minutes per split on a CPU)",
         module="gpu_ssl.methods.consistency",
         teacher="vae",
         free=True,
@@ -94,7 +94,7 @@ METHODS: tuple[MethodSpec, ...] = (
         "auto",
         "auto: chosen by cross-validation",
         "the best of m1, hybrid and graph by cross-validation on the labelled images; with --effort best "
-        "consistency, unless its teacher misleads",
+        "consistency, unless the graph's pseudo-labels hurt",
         module="gpu_ssl.methods.auto",
         encoder="vae+hog",
         teacher="vae",
@@ -103,7 +103,7 @@ METHODS: tuple[MethodSpec, ...] = (
     MethodSpec(
         "m2",
         "M2: the class is a latent variable",
-        "the generative model M2 of Kingma et al. 2014, of images",
+        "the generative model M2 of Kingma et al. 2014, on images",
         module="gpu_ssl.methods.m2",
         encoder="pixels",
         teacher="vae",
@@ -122,7 +122,7 @@ METHODS: tuple[MethodSpec, ...] = (
     ),
     MethodSpec(
         "cnn",
-        "network on the labelled images alone",
+        "network on the labelled images only",
         "the network of consistency, trained on the labelled images only",
         module="gpu_ssl.methods.cnn",
         trains=True,
@@ -149,7 +149,7 @@ METHODS: tuple[MethodSpec, ...] = (
     MethodSpec(
         "rank-svc",
         "SVM on ranks of pixels",
-        "an SVM on the reconstruction targets of the VAE, ranks of pixel intensities",
+        "an SVM on rank-transformed pixel intensities, the reconstruction targets of the VAE",
         module="gpu_ssl.methods.svm",
         encoder="ranks",
         shared=True,

@@ -1,36 +1,36 @@
-"""The networks of the VAE."""
+"""The table of VAE networks."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """A network of the VAE, and how it is trained best.
+    """Description of a VAE network and its default training settings.
 
     Parameters
     ----------
     name, help : str
-        What users type, and one line of help.
+        Name on the command line, and one line of help.
     module : str
-        Defines ``build(image_shape, latent_dim)``, which returns `networks.layers.Parts`.
+        Module that defines ``build(image_shape, latent_dim)``, which returns `networks.layers.Parts`.
     latent_dim, kl_weight : int, float
-        Defaults of these settings.
+        Default latent dimension and KL weight.
     augment : bool
-        Whether it is trained on augmented images by default.
+        Whether training uses augmentation by default.
     epochs : int
-        Passes over the images by default.
+        Default number of epochs.
     minimum_steps : int
-        By default a small set is gone through until there were so many steps.
+        Default minimum number of steps; small sets are trained for more epochs.
     learning_rate : float
-        Default peak.
+        Default peak learning rate.
     muon : bool
-        Whether Muon updates the matrices and kernels, or AdamW everything.
+        Whether Muon optimizes matrices and kernels; otherwise AdamW optimizes all parameters.
     beta1 : tuple of float
-        Momentum at the peak of the learning rate, and before and after it.
+        Momentum at the peak of the learning rate, and at its start and end.
     beta2 : float
         AdamW's decay of squared gradients.
     kl_warm_up : float
-        Fraction of the steps in which the weight of the KL divergence rises from 0 to its value.
+        Fraction of the steps in which the KL weight rises linearly from 0.
     """
 
     name: str
@@ -49,7 +49,7 @@ class NetworkSpec:
 
 
 NETWORKS: tuple[NetworkSpec, ...] = (
-    # Many more steps overfit a small set: on 1,347 digits, 1,200 cost 4 points at 50 labels.
+    # More steps overfit small sets: on the 1,347 digits, 1,200 steps lost 4 points of accuracy at 50 labels.
     NetworkSpec(
         "conv",
         "convolutional",
@@ -62,7 +62,7 @@ NETWORKS: tuple[NetworkSpec, ...] = (
         learning_rate=1e-2,
         muon=True,
     ),
-    # Chosen by the ELBO, which knows no label. With a beta2 of 0.99 some seeds diverge for good.
+    # Chosen by the ELBO, which uses no labels. With beta2 = 0.99, some seeds diverge.
     NetworkSpec(
         "mlp",
         "the perceptron of Kingma et al. 2014",

@@ -1,1 +1,1 @@
-"""From images to features, without a label: one module an encoder; see `encoders.encoder`."""
+"""Encoders: maps from images to features, fitted without labels, one module each; see `encoders.encoder`."""

@@ -1,4 +1,4 @@
-"""Features averaged over small shifts of an image."""
+"""Averaging an encoder's features over small shifts of the image."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,24 +9,25 @@ from torch import Tensor
 from gpu_ssl.encoders.encoder import Encoder, ImageShape
 
 FINEST = 28
-"""Pixels of a side for each pixel of the shift: smaller images are not shifted."""
+"""Side in pixels per pixel of shift; smaller images are not shifted."""
 
 
 def shift_of(image_shape: ImageShape) -> int:
-    """Return by how many pixels images are shifted; 0 where they are so small that it would change them."""
+    """Return the shift in pixels; 0 for images so small that a shift could change their class."""
     return max(image_shape[1:]) // FINEST if min(image_shape[1:]) >= FINEST else 0
 
 
 class Averaged(Encoder):
     """The mean of an encoder's features over an image and its shifts up, down, left and right.
 
-    What depends on where cells and strides fall averages out. HOG gains most: as in scikit-image a pixel
-    votes for one cell, where Dalal and Triggs (2005, section 6.3) interpolate between neighbouring ones.
+    This averages out the dependence on the position of cells and strides. HOG gains most, because (as in
+    scikit-image) a pixel votes for a single cell, where Dalal and Triggs (2005, section 6.3) interpolate
+    between neighbouring cells.
 
     Parameters
     ----------
     encoder : Encoder
-        Whose features; its name and settings are taken over.
+        The encoder to average; its name and settings are kept.
     """
 
     def __init__(self, encoder: Encoder) -> None:
@@ -35,10 +36,10 @@ class Averaged(Encoder):
         self.shift = shift_of(encoder.image_shape)
 
     def forward(self, images: Tensor) -> Tensor:
-        """See `Encoder.forward`; the edge of an image is repeated where a shift lays it bare."""
+        """See `Encoder.forward`; shifted images are padded by repeating their edge."""
         if torch.compiler.is_exporting():
-            # The encoder once in the graph, not five times: tracing takes a fifth as long. Computing takes
-            # nearly twice as long, for the size of the arrays.
+            # One copy of the encoder in the exported graph instead of five: tracing takes a fifth of the
+            # time. Inference takes nearly twice as long, because the arrays are larger.
             shifted = list(self._shifted(images))
             features: Tensor = self.encoder(torch.cat(shifted))
             return features.reshape(len(shifted), -1, self.width).mean(dim=0)
@@ -57,10 +58,10 @@ class Averaged(Encoder):
 
 
 def averaged(encoder: Encoder) -> Encoder:
-    """Return an encoder averaged over shifts; itself where its images are too small, or its own affair."""
+    """Return the encoder averaged over shifts, or unchanged if it has `own_shape` or small images."""
     return Averaged(encoder) if shift_of(encoder.image_shape) and not encoder.own_shape else encoder
 
 
 def plain(encoder: Encoder) -> Encoder:
-    """Return the encoder within an average; any other encoder itself."""
+    """Return the encoder inside an `Averaged`; any other encoder unchanged."""
     return encoder.encoder if isinstance(encoder, Averaged) else encoder

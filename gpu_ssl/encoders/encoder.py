@@ -1,12 +1,12 @@
-"""What all encoders have in common, and how images are encoded block by block.
+"""The base class of encoders, and encoding in blocks.
 
 The module of an encoder defines two functions::
 
     fit(images: TrainingImages, training: Training) -> Encoder      # `encoders.fitting` has both types
     build(image_shape: tuple[int, int, int], settings: dict[str, Any]) -> Encoder
 
-The first learns from training images. The second makes an encoder of `Encoder.settings`, whose state dict is
-then loaded.
+``fit`` learns from training images without labels. ``build`` creates an encoder from `Encoder.settings`; its
+state dict is loaded afterwards.
 """
 
 from abc import abstractmethod
@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 BLOCK = 1000
-"""Images that are encoded at a time."""
+"""Number of images encoded at a time."""
 
 ImageShape = tuple[int, int, int]
 """Channels, height and width."""
 
 
 class Exhibit(NamedTuple):
-    """Pictures of what a model has learned: rows of images (n, channels, height, width), from 0 to 1."""
+    """A figure of what a model has learned: rows of images (n, channels, height, width), from 0 to 1."""
 
     name: str
     title: str
@@ -39,7 +39,7 @@ class Encoder(nn.Module):
     Parameters
     ----------
     name : str
-        Its name in `catalog.ENCODERS`, or of a sum of these.
+        Name in `catalog.ENCODERS`, or several such names joined by ``+``.
     image_shape : tuple of int
         Channels, height and width of the images.
     width : int
@@ -48,11 +48,11 @@ class Encoder(nn.Module):
     Attributes
     ----------
     own_shape : bool
-        Whether `image_shape` is the encoder's own and not that of the data: files are decoded to it anew.
+        Whether `image_shape` is fixed by the encoder rather than by the data; files are decoded again to it.
     precision : torch.dtype
-        dtype of the matrix products, float32 unless changed. It is no part of what is saved: a saved encoder
-        computes in float32, so that its features depend little on the machine; one of `own_shape`, which may
-        be hundreds of times as dear, as fast as the machine can.
+        dtype of the matrix products, float32 by default. It is not saved: a loaded encoder computes in
+        float32, so that features hardly depend on the machine. An encoder with `own_shape`, which may cost
+        hundreds of times as much, uses the fastest precision of the machine.
     """
 
     own_shape = False
@@ -66,12 +66,12 @@ class Encoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return features (n, width), float32, of images (n, channels, height, width), uint8.
 
-        An encoder for embeddings (`catalog.EncoderSpec`) gets these instead: (n, 1, 1, width), float32.
+        An encoder for embeddings (see `catalog.EncoderSpec`) takes rows (n, 1, 1, width), float32, instead.
         """
 
     @property
     def parts(self) -> Sequence["Encoder"]:
-        """The encoders whose features are joined; one that is no sum has itself as its part."""
+        """The encoders whose features are concatenated; the encoder itself if it is not a sum."""
         return (self,)
 
     def join(self, features: Sequence[Tensor]) -> Tensor:
@@ -79,36 +79,36 @@ class Encoder(nn.Module):
         return features[0]
 
     def reconstruction_errors(self, images: Tensor, features: Tensor) -> Tensor | None:
-        """Return how badly uint8 images (n, ...) are reconstructed from their features, (n,), float32.
+        """Return the reconstruction error of uint8 images (n, ...) from their features, (n,), float32.
 
-        None from an encoder without a decoder.
+        An encoder without a decoder returns None.
         """
         return None
 
     def settings(self) -> dict[str, Any]:
-        """Return what ``build`` of its module needs, as JSON."""
+        """Return the arguments of ``build`` as JSON-compatible values."""
         return {}
 
     def exhibits(self, images: Tensor) -> list[Exhibit]:
-        """Return pictures of what it has learned, with some `images` (n, channels, height, width), uint8."""
+        """Return figures of what it has learned, for `images` (n, channels, height, width), uint8."""
         return []
 
 
 @torch.no_grad()
 def encode(encoder: Encoder, images: Tensor) -> Tensor:
-    """Return the features of images, worked out in blocks of constant size.
+    """Return the features of images, computed in blocks of constant size.
 
     Parameters
     ----------
     encoder : Encoder
-        Set to evaluation.
+        The encoder; it is set to evaluation mode.
     images : Tensor of shape (n, channels, height, width), uint8
         On the device of `encoder`.
 
     Returns
     -------
     Tensor of shape (n, width), float32
-        Column-major (what cuML takes without a copy).
+        Column-major, which cuML takes without a copy.
     """
     encoder.eval()
     features = torch.empty(encoder.width, len(images), device=images.device).T

@@ -1,7 +1,7 @@
-"""Features of encoders that are not trained but dear, kept in the cache: another fit finds them.
+"""A cache for the features of expensive pretrained encoders.
 
-They are worked out from images at the encoder's own size, which are decoded from their files beside the work
-of the encoder and never kept. What is interrupted goes on where it was.
+Images are decoded to the encoder's size in background threads and are not stored. An interrupted computation
+resumes where it stopped.
 """
 
 import hashlib
@@ -30,32 +30,33 @@ KIND = "features"
 """Folder of the cache."""
 
 VERSION = 3
-"""Of what becomes of images; features of an earlier one are not taken."""
+"""Version of the feature computation; features of an earlier version are not used."""
 
-ADVICE = "free some space, or name a cache elsewhere (`cache_dir`); what is done so far is kept"
+ADVICE = "free some space, or set `cache_dir` to another folder; features computed so far are kept"
 
 
 def features_of(encoder: Encoder, images: "TrainingImages", progress: Progress) -> Tensor:
     """Return the features of all images, (n, width), float32, on their device.
 
-    Those of images whose content has no hash are not kept. On a CPU they are a map of the file, which may be
-    larger than memory; on a GPU those that are worked out stay there, column-major, and a copy is written.
+    Features of images without a content hash are not cached. On a CPU the features are a memory map of the
+    cache file, which may be larger than memory. On a GPU, computed features stay on the device, column-major,
+    and a copy is written to the cache.
 
     Parameters
     ----------
     encoder : Encoder
-        One of `own_shape`, on the device of the images.
+        An encoder with `own_shape`, on the device of the images.
     images : TrainingImages
         The images.
     progress : Progress
-        Shows how far it is.
+        Shows the progress of encoding.
 
     Raises
     ------
     StorageError
-        If they cannot be written.
+        If the cache cannot be written.
     TrainingError
-        If one is not a finite number.
+        If a feature is not finite.
     """
     shape = len(images), encoder.width
     if not images.sha256:
@@ -75,7 +76,7 @@ def features_of(encoder: Encoder, images: "TrainingImages", progress: Progress) 
     kept = None if _maps(images.device) else _empty(shape, images.device)
     try:
         with _alone(unfinished) as file:
-            if _is_whole(path, shape):  # another process was at it
+            if _is_whole(path, shape):  # another process has computed it meanwhile
                 unfinished.unlink(missing_ok=True)
                 kept = None
             else:
@@ -87,23 +88,22 @@ def features_of(encoder: Encoder, images: "TrainingImages", progress: Progress) 
 
 
 def _maps(device: torch.device) -> bool:
-    """Whether features are a map of the file."""
+    """Whether features on this device are a memory map of the file."""
     return device.type == "cpu"
 
 
 def _empty(shape: tuple[int, int], device: torch.device) -> Tensor:
-    """Return room for features, column-major, which cuML takes without a copy."""
+    """Return an empty feature tensor, column-major, which cuML takes without a copy."""
     return torch.empty(shape[::-1], device=device).T
 
 
 def _encoded(encoder: Encoder, images: "TrainingImages", start: int) -> Iterator[tuple[int, Tensor]]:
-    """Give the features of the images from number `start` on in blocks, with the number of the first."""
+    """Yield blocks of features from image `start` on, each with the position of its first image."""
     for block in images.blocks(encoder.image_shape, start):
         features = encode(encoder, torch.from_numpy(block).to(images.device))
         if not bool(features.isfinite().all()):
             raise TrainingError(
-                f"the encoder {encoder.name} gives features that are not finite numbers; try "
-                "`precision=float32`"
+                f"the encoder {encoder.name} returned features that are not finite; try `precision=float32`"
             )
         yield start, features
         start += len(block)
@@ -120,11 +120,11 @@ def _append(
     progress: Progress,
     features: Tensor | None = None,
 ) -> None:
-    """Add the features of those images to a file that it does not hold yet, and fill `features` with all."""
+    """Append the missing features to a partial file, and fill `features`, if given, with all of them."""
     row = 4 * encoder.width
     done = min(os.fstat(file.fileno()).st_size // row, len(images))
     if done < len(images):
-        done -= done % BLOCK  # The last bits of features may depend on what is in a block with an image.
+        done -= done % BLOCK  # The last bits of features may depend on the other images of the block.
     file.truncate(done * row)
     if features is not None:
         file.seek(0)
@@ -143,11 +143,11 @@ def _append(
 
 @contextmanager
 def _alone(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that no other process of ours is writing to, waiting for it where one is."""
+    """Open a file under an exclusive lock, waiting for other processes that hold it."""
     with path.open("a+b") as file:
         try:
             import fcntl
-        except ImportError:  # no Unix
+        except ImportError:  # not on Unix
             yield file
             return
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -155,7 +155,7 @@ def _alone(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _read(path: Path, shape: tuple[int, int], device: torch.device) -> Tensor:
-    # Copy on write: torch shares the memory of arrays that it may write to, and writes nothing.
+    # Copy on write, because torch shares memory only with writable arrays; nothing is written.
     features = torch.from_numpy(np.memmap(path, np.float32, "c", shape=shape))
     if _maps(device):
         return features
@@ -163,7 +163,7 @@ def _read(path: Path, shape: tuple[int, int], device: torch.device) -> Tensor:
 
 
 def _file_name(encoder: Encoder, images: "TrainingImages") -> str:
-    """Return a name made of all that decides the features."""
+    """Return a file name: a hash of everything that determines the features."""
     digest = hashlib.sha256()
     for name, tensor in encoder.state_dict().items():
         digest.update(name.encode())

@@ -1,4 +1,4 @@
-"""Fits the encoders that a job needs, each once."""
+"""Fitting the encoders of a job, each once."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -26,14 +26,14 @@ from gpu_ssl.training.batches import Images, place
 
 
 class Originals(Protocol):
-    """Images as they were before they became small."""
+    """Images at their original size."""
 
     @property
     def how(self) -> Preparation:
-        """How they become arrays."""
+        """How the images are converted to arrays."""
 
     def blocks(self, shape: ImageShape, start: int) -> Iterator[NDArray[np.uint8]]:
-        """Give them from number `start` on, decoded anew, in blocks (n, *shape)."""
+        """Yield the images from position `start` on, decoded again, in blocks (n, *shape)."""
 
 
 @dataclass(frozen=True)
@@ -43,22 +43,22 @@ class TrainingImages:
     Parameters
     ----------
     pixels : ndarray of shape (n, channels, height, width), uint8; or (n, 1, 1, width), float32
-        All of them, on the host; may be a memory map. float32 are embeddings of another program.
+        All images, on the host; may be a memory map. float32 rows are precomputed embeddings.
     device : torch.device
-        Where to compute.
+        Device to compute on.
     mirrored : bool
-        Whether a mirror image is of the same class.
+        Whether mirroring an image preserves its class.
     sha256 : str
-        Hash of their content: a checkpoint of other images is refused.
+        Hash of the content; a checkpoint of other images is rejected.
     own : range, optional
-        Rows that this one of several ranks holds.
+        Rows held by this rank, if there are several ranks.
     originals : Originals, optional
-        The same images at any size. Without them an encoder with a shape of its own gets `pixels`.
+        The same images at any size. Without them, an encoder with `own_shape` gets `pixels`.
 
     Attributes
     ----------
     known : dict of Encoder to Tensor
-        Features (n, width) of all images, of encoders with a shape of their own.
+        Features (n, width) of all images, for encoders with `own_shape`.
     """
 
     pixels: NDArray[Any]
@@ -74,7 +74,7 @@ class TrainingImages:
 
     @property
     def are_embeddings(self) -> bool:
-        """Whether they are embeddings, not pixels."""
+        """Whether `pixels` holds embeddings rather than pixels."""
         return are_embeddings(self.pixels)
 
     @property
@@ -84,7 +84,7 @@ class TrainingImages:
         return channels, height, width
 
     def blocks(self, shape: ImageShape, start: int = 0) -> Iterator[NDArray[np.uint8]]:
-        """Give the images from number `start` on in blocks, of this shape where there are originals."""
+        """Yield the images from position `start` on in blocks, at this shape if there are originals."""
         if self.originals is not None:
             yield from self.originals.blocks(shape, start)
             return
@@ -92,34 +92,34 @@ class TrainingImages:
             yield np.ascontiguousarray(self.pixels[first : first + decoding.BLOCK])
 
     def some_features(self, encoder: Encoder) -> Tensor:
-        """Return the features of some of the images."""
+        """Return the features of the first images, at most `BLOCK`."""
         if encoder in self.known:
             return self.known[encoder][:BLOCK]
-        some = np.ascontiguousarray(self.pixels[:BLOCK])
-        return encode(encoder, torch.from_numpy(some).to(self.device))
+        first = np.ascontiguousarray(self.pixels[:BLOCK])
+        return encode(encoder, torch.from_numpy(first).to(self.device))
 
     @cached_property
     def placed(self) -> Images:
-        """The images as batches come from them: on the device, or streamed to it."""
+        """The images as a source of batches: resident on the device, or streamed to it."""
         return place(self.pixels, self.device, self.own)
 
 
 @dataclass(frozen=True)
 class Training:
-    """How encoders that take a training are trained.
+    """Options for training encoders.
 
     Parameters
     ----------
     config : LearningConfig
-        The settings.
+        Training settings.
     checkpoint : Path
-        Description file of the checkpoint, written after each epoch; training resumes from there.
+        Description file of the checkpoint, written after each epoch; training resumes from it.
     progress : Progress
         Shows the epochs.
     ranks : Ranks
-        Who trains together; rank 0 reads and writes the checkpoint.
+        The ranks that train together; rank 0 reads and writes the checkpoint.
     variant : str
-        What follows a colon in the encoder's name: see `catalog.EncoderSpec`.
+        Text after the colon in the encoder's name; see `catalog.EncoderSpec`.
     """
 
     config: LearningConfig
@@ -132,29 +132,29 @@ class Training:
 def fit_encoders(
     names: Iterable[str], images: TrainingImages, training: Training, fitted: Iterable[Encoder] = ()
 ) -> dict[str, Encoder]:
-    """Fit encoders, and the parts of those that are sums, which are averaged over small shifts.
+    """Fit encoders, and sums of encoders, whose parts are averaged over small shifts.
 
     Parameters
     ----------
     names : iterable of str
-        Names of the catalog, and sums of these.
+        Encoder names of the catalog, or several joined by ``+``.
     images, training
-        What to learn from, and how.
+        Images to learn from, and training options.
     fitted : iterable of Encoder
-        Encoders that need not be fitted any more.
+        Encoders that are fitted already.
 
     Returns
     -------
     dict of str to Encoder
-        On the device of the images.
+        The encoders by name, on the device of the images.
     """
     wanted = dict.fromkeys(names)
     encoders = {encoder.name: encoder for encoder in fitted}
     for part in dict.fromkeys(part for name in wanted for part in catalog.encoder_parts(name)):
         if part not in encoders:
             module = catalog.load_module(catalog.encoder(part))
-            own = replace(training, variant=part.partition(":")[2])
-            encoders[part] = module.fit(images, own).to(images.device).eval()
+            options = replace(training, variant=part.partition(":")[2])
+            encoders[part] = module.fit(images, options).to(images.device).eval()
         if encoders[part].own_shape and encoders[part] not in images.known:
             images.known[encoders[part]] = features_of(encoders[part], images, training.progress)
     for name in wanted:

@@ -1,4 +1,4 @@
-"""Embeddings of another program as features, as they are."""
+"""Precomputed embeddings as features, unchanged."""
 
 from typing import Any
 
@@ -12,23 +12,23 @@ NAME = "given"
 
 
 class Given(Encoder):
-    """The numbers themselves: rows (n, 1, 1, width), float32, in place of images."""
+    """The identity on precomputed embeddings (n, 1, 1, width), float32, in place of images."""
 
     def __init__(self, image_shape: ImageShape) -> None:
         super().__init__(NAME, image_shape, image_shape[2])
 
     def forward(self, images: Tensor) -> Tensor:
-        """See `Encoder.forward`; what is flat already is taken, too."""
+        """See `Encoder.forward`; rows (n, width) are accepted, too."""
         return images.flatten(1)
 
 
 def fit(images: TrainingImages, training: Training) -> Given:
-    """Make the encoder; there is nothing to learn.
+    """Return the encoder; nothing is learned.
 
     Raises
     ------
     UsageError
-        If there are images and no embeddings.
+        If the data are images, not embeddings.
     """
     if not images.are_embeddings:
         raise not_given()
@@ -36,13 +36,13 @@ def fit(images: TrainingImages, training: Training) -> Given:
 
 
 def build(image_shape: ImageShape, settings: dict[str, Any]) -> Given:
-    """Make the encoder; see `encoders.encoder`."""
+    """Return the encoder; see `encoders.encoder`."""
     return Given(image_shape)
 
 
 def not_given() -> UsageError:
-    """Return the error that says that there are images and no embeddings."""
+    """Return the error for images where embeddings are expected."""
     return UsageError(
-        f"`encoder={NAME}` takes embeddings, a two-dimensional array of float numbers, and these are images; "
+        f"`encoder={NAME}` expects embeddings (a two-dimensional float array), but the data are images; "
         "leave it out"
     )

@@ -1,8 +1,8 @@
-"""Histograms of oriented gradients (HOG): how strong the edges in each part of an image are, by direction.
+"""Histograms of oriented gradients (HOG): edge strength by direction in each cell of an image.
 
 The method is that of Dalal and Triggs, "Histograms of oriented gradients for human detection", CVPR 2005,
-sections 6.1 to 6.4, as `skimage.feature.hog` has it: a pixel votes for one orientation and one cell, where
-the paper interpolates between neighbours, and a block has no Gaussian window.
+sections 6.1 to 6.4, as implemented by `skimage.feature.hog`: each pixel votes for one orientation and one
+cell, where the paper interpolates between neighbours, and blocks have no Gaussian window.
 """
 
 import math
@@ -17,32 +17,33 @@ from gpu_ssl.encoders.encoder import Encoder, ImageShape
 from gpu_ssl.encoders.fitting import Training, TrainingImages
 
 ORIENTATIONS = 9
-"""Bins of equal width for directions from 0 to 180 degrees (section 6.3)."""
+"""Number of equal orientation bins from 0 to 180 degrees (section 6.3)."""
 
 BLOCK = 2
-"""Cells along a side of a block (section 6.4); fewer where the image has fewer."""
+"""Cells along a side of a block (section 6.4); fewer if the image has fewer."""
 
 CLIP = 0.2
-"""Largest value of a block before it is normalized a second time (L2-Hys, section 6.4)."""
+"""Values of a block are clipped here before the second normalization (L2-Hys, section 6.4)."""
 
 EPSILON = 1e-5
-"""Its square is added to a block's sum of squares; for intensities from 0 to 255, and as in scikit-image."""
+"""Its square is added to a block's sum of squares, for intensities from 0 to 255, as in scikit-image."""
 
 CELLS = 7
-"""Cells along the longest side, or a few more."""
+"""Approximate number of cells along the longest side."""
 
 COTANGENTS = tuple(1 / math.tan(math.pi * edge / ORIENTATIONS) for edge in range(1, ORIENTATIONS))
-"""Of the edges between bins. All are irrational, so that no gradient of whole numbers is on an edge."""
+"""Cotangents of the bin edges. All are irrational, so no gradient of integers lies on an edge."""
 
 BASE = 512
-"""Of the two-digit number that stands for a gradient: more than twice a difference of intensities, 255."""
+"""Base for packing both components of a gradient into one number; more than twice their maximum of 255."""
 
 
 def cell_side(image_shape: ImageShape) -> int:
-    """Choose how many pixels long and wide a cell is.
+    """Return the side of a cell in pixels.
 
-    It is a seventh of the longest side, rounded down, but at least 2, and at most the shortest side. A square
-    image then has 7 to 10 cells a side from 14 pixels on, and 7 or 8 from 28 on: 1296 or 1764 features.
+    It is a seventh of the longest side, rounded down, but at least 2 and at most the shortest side. So square
+    images of at least 14 pixels have 7 to 10 cells per side, and of at least 28 pixels 7 or 8 cells (1296 or
+    1764 features).
 
     Parameters
     ----------
@@ -61,11 +62,11 @@ def cell_side(image_shape: ImageShape) -> int:
 class HOG(Encoder):
     """Histograms of oriented gradients of images of one shape.
 
-    The features are those of ``skimage.feature.hog(image, orientations=9, pixels_per_cell=(cell, cell),
+    The features equal ``skimage.feature.hog(image, orientations=9, pixels_per_cell=(cell, cell),
     cells_per_block=(2, 2), block_norm="L2-Hys")`` for a uint8 image, in the same order: row and column of the
-    block, row and column of the cell in the block, orientation. Pixels at the bottom and at the right that do
-    not fill a cell have no vote. In a colour image, the channel with the strongest gradient votes for a
-    pixel, the first one of equals. The features of an image do not depend on the rest of the batch.
+    block, row and column of the cell in the block, orientation. Pixels at the bottom and right that do not
+    fill a cell are ignored. In colour images, each pixel votes with the channel of the strongest gradient
+    (the first of equals). The features of an image do not depend on the rest of the batch.
 
     Parameters
     ----------
@@ -99,7 +100,7 @@ class HOG(Encoder):
         Tensor of shape (n, width), float32
             Values from 0 to 1; column-major.
         """
-        # The images come last, so that every operation runs along contiguous memory, however small they are.
+        # The batch axis comes last, so that operations run along contiguous memory even for tiny images.
         pixels = images.flatten(1).T.contiguous().reshape(*self.image_shape, images.shape[0])
         gradients, squares = _strongest(pixels)
         rows, columns = (cells * self.cell for cells in self._cells)
@@ -111,8 +112,8 @@ class HOG(Encoder):
         horizontal = torch.sub(gradients, vertical, alpha=BASE)
         votes = squares.sqrt() * (0.5 / self.cell**2)
         histograms = []
-        # 1 where a pixel's direction is before an edge, -1 where after: the signs of a bin's two edges differ
-        # by 2 for the directions in the bin, and by 0 for all others.
+        # The sign is 1 for directions before an edge and -1 after it: the signs at a bin's two edges differ
+        # by 2 for directions in the bin, and by 0 for all others.
         lower: Tensor | float = -1.0
         for cotangent in COTANGENTS:
             upper = torch.sub(horizontal, vertical, alpha=cotangent).sign_()
@@ -132,8 +133,8 @@ class HOG(Encoder):
 def _strongest(pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Return the strongest channel's gradient at each pixel (section 6.2).
 
-    A gradient and its opposite count as the same. It is one number, `BASE` times the vertical difference plus
-    the horizontal one, so that the absolute value is the one of both whose direction is from 0 to below 180
+    A gradient and its opposite are equivalent. Both components are packed into one number, `BASE` times the
+    vertical plus the horizontal difference; its absolute value represents the direction from 0 to below 180
     degrees.
 
     Parameters
@@ -144,7 +145,7 @@ def _strongest(pixels: Tensor) -> tuple[Tensor, Tensor]:
     Returns
     -------
     gradients, squares : Tensor of shape (height, width, n), float32
-        The gradient, and its squared length.
+        The packed gradient and its squared norm.
     """
     (gradients, squares), *others = (_gradients(channel) for channel in _bordered(_bordered(pixels, 1), 2))
     for other, other_squares in others:
@@ -154,14 +155,14 @@ def _strongest(pixels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _bordered(pixels: Tensor, dim: int) -> Tensor:
-    """Repeat the second pixel before the first and the last but one after the last: no difference there."""
+    """Pad a dimension by reflection, so that centred differences at the border are 0."""
     last = pixels.shape[dim] - 1
     before, after = (pixels.narrow(dim, place, 1) for place in (min(1, last), max(0, last - 1)))
     return torch.cat([before, pixels, after], dim)
 
 
 def _gradients(channel: Tensor) -> tuple[Tensor, Tensor]:
-    """Return centred differences as one number and their squared length, of a bordered channel."""
+    """Return the packed centred differences of a padded channel and their squared norm."""
     values = channel.float()
     vertical = values[2:, 1:-1] - values[:-2, 1:-1]
     horizontal = values[1:-1, 2:] - values[1:-1, :-2]
@@ -169,12 +170,12 @@ def _gradients(channel: Tensor) -> tuple[Tensor, Tensor]:
     return torch.add(horizontal, vertical, alpha=BASE), squares
 
 
-# Sums are chains of additions of whole tensors: torch.sum may add in another order for another n.
+# Sums are chains of tensor additions, because the order of additions in torch.sum may depend on n.
 
 
 def _cell_sums(values: Tensor, side: int) -> Tensor:
     """Sum values of shape (height, width, n) over square cells."""
-    if torch.compiler.is_exporting():  # one operation in place of twice `side`, which take minutes to trace
+    if torch.compiler.is_exporting():  # one operation instead of 2 * side, which take minutes to trace
         height, width = values.shape[:2]
         cells = values.reshape(height // side, side, width // side, side, values.shape[2])
         return cells.sum(dim=(1, 3))
@@ -184,18 +185,18 @@ def _cell_sums(values: Tensor, side: int) -> Tensor:
 
 def _unit(blocks: Tensor) -> Tensor:
     """Divide blocks, of shape (rows, columns, cells, orientations, n), by their L2 norms."""
-    # In units of EPSILON: what writes ONNX takes adding its square for adding 0, and blocks without an edge
-    # would be 0 / 0.
+    # In units of EPSILON: the ONNX exporter treats adding EPSILON ** 2 as adding 0, which would give 0 / 0
+    # for blocks without gradients.
     blocks = blocks / EPSILON
     squares = reduce(torch.add, reduce(torch.add, blocks.square().unbind(2)).unbind(2))
     return blocks * (squares + 1).rsqrt()[:, :, None, None]
 
 
 def fit(images: TrainingImages, training: Training) -> HOG:
-    """Make the encoder; there is nothing to learn."""
+    """Return the encoder; nothing is learned."""
     return build(images.image_shape, {})
 
 
 def build(image_shape: ImageShape, settings: dict[str, Any]) -> HOG:
-    """Make the encoder; see `encoders.encoder`."""
+    """Return the encoder; see `encoders.encoder`."""
     return HOG(image_shape)

@@ -1,4 +1,4 @@
-"""The features of a classifier that was trained by a method: what its head sees."""
+"""Features of a trained classifier network: the input of its linear head."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from gpu_ssl.runtime.device import autocast
 
 
 class NetworkFeatures(Encoder):
-    """The features of a classifier, averaged over an image and its mirror image where they mean the same.
+    """The features of a classifier, optionally averaged over an image and its mirror image.
 
     Parameters
     ----------
@@ -40,5 +40,5 @@ class NetworkFeatures(Encoder):
 
 
 def build(image_shape: ImageShape, settings: dict[str, Any]) -> NetworkFeatures:
-    """Make the encoder; see `encoders.encoder`. There is no ``fit``: a method that has labels trains it."""
+    """Return the encoder; see `encoders.encoder`. There is no ``fit``: methods train it with labels."""
     return NetworkFeatures(ClassifierNetwork(image_shape, settings["n_classes"]), settings["mirror"])

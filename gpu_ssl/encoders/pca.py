@@ -1,4 +1,4 @@
-"""Principal components of the pixels as features."""
+"""Principal components of pixel intensities as features."""
 
 import math
 from typing import Any
@@ -13,10 +13,10 @@ from gpu_ssl.encoders.fitting import Training, TrainingImages
 N_COMPONENTS = 50
 
 MOST_NUMBERS = 60_000 * 28 * 28
-"""Pixels, of a random choice of training images where there are more, that components are worked out from."""
+"""Maximum number of pixels to compute components from; larger sets are subsampled by image."""
 
 WIDEST = 2000
-"""Most pixels for which the whole covariance matrix is worked out; above, the solver is randomized."""
+"""Maximum number of pixels per image for the covariance solver; larger images use the randomized solver."""
 
 
 class PrincipalComponents(Encoder):
@@ -49,7 +49,7 @@ class PrincipalComponents(Encoder):
 
 
 def fit(images: TrainingImages, training: Training) -> PrincipalComponents:
-    """Work the components out on the host."""
+    """Compute the components on the host."""
     from sklearn.decomposition import PCA
 
     rows = np.arange(len(images))
@@ -67,5 +67,5 @@ def fit(images: TrainingImages, training: Training) -> PrincipalComponents:
 
 
 def build(image_shape: ImageShape, settings: dict[str, Any]) -> PrincipalComponents:
-    """Make the encoder; see `encoders.encoder`."""
+    """Return the encoder; see `encoders.encoder`."""
     return PrincipalComponents(image_shape, settings["width"])

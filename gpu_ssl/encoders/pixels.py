@@ -1,4 +1,4 @@
-"""Pixel intensities as features: what every other encoder must beat."""
+"""Pixel intensities as features, the baseline for other encoders."""
 
 import math
 from typing import Any
@@ -10,7 +10,7 @@ from gpu_ssl.encoders.fitting import Training, TrainingImages
 
 
 class Pixels(Encoder):
-    """Intensities from 0 to 1, row by row."""
+    """Flattened intensities from 0 to 1."""
 
     def __init__(self, image_shape: ImageShape) -> None:
         super().__init__("pixels", image_shape, math.prod(image_shape))
@@ -21,10 +21,10 @@ class Pixels(Encoder):
 
 
 def fit(images: TrainingImages, training: Training) -> Pixels:
-    """Make the encoder; there is nothing to learn."""
+    """Return the encoder; nothing is learned."""
     return build(images.image_shape, {})
 
 
 def build(image_shape: ImageShape, settings: dict[str, Any]) -> Pixels:
-    """Make the encoder; see `encoders.encoder`."""
+    """Return the encoder; see `encoders.encoder`."""
     return Pixels(image_shape)

@@ -1,4 +1,4 @@
-"""Features of a network that others have trained on millions of images, as it is."""
+"""Features of a frozen network pretrained on millions of images."""
 
 from typing import Any
 
@@ -17,27 +17,27 @@ from gpu_ssl.runtime.device import autocast, resolve_precision
 NAME = "pretrained"
 
 BATCH = 64
-"""Images that pass the network at a time."""
+"""Number of images per forward pass."""
 
 
 class Pretrained(Encoder):
-    """A pretrained network without its last layer; no training changes it.
+    """A frozen pretrained network without its last layer.
 
-    It wants images in colour and of a size of its own. Files are decoded to that, and arrays are scaled;
-    images of one channel get three equal ones. Signed square roots of its features are scaled to a norm of 1
-    (power normalization: Perronnin et al. 2010, *Improving the Fisher Kernel*, sections 3.1 and 3.2): a few
-    that are strong do not outweigh the many, and distances are those of directions.
+    The network takes colour images of a fixed size: files are decoded to it, arrays are resized, and grey
+    images are repeated in three channels. Features are power-normalized (signed square root, then scaled to
+    norm 1: Perronnin et al. 2010, *Improving the Fisher Kernel*, sections 3.1 and 3.2), so that a few large
+    features do not dominate and distances depend only on directions.
 
     Parameters
     ----------
     name : str
-        ``pretrained``, or that, a colon and a name that `build_backbone` knows.
+        ``pretrained``, optionally followed by a colon and a name that `build_backbone` accepts.
     backbone : Backbone
         The network.
     why : str
-        Why it is this one.
+        Why this network was chosen.
     channels : int
-        Of the images: 1 or 3.
+        Channels of the images: 1 or 3.
     """
 
     own_shape = True
@@ -57,10 +57,10 @@ class Pretrained(Encoder):
         self.register_buffer("std", torch.tensor(backbone.std)[:, None, None], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """See `Encoder.forward`; the images may be of another size than the encoder's."""
+        """See `Encoder.forward`; images of other sizes are resized."""
         if torch.compiler.is_exporting():
             return self._features(images, torch.float32)
-        return torch.cat([self._features(some, self.precision) for some in torch.split(images, BATCH)])
+        return torch.cat([self._features(batch, self.precision) for batch in torch.split(images, BATCH)])
 
     def _features(self, images: Tensor, precision: torch.dtype) -> Tensor:
         in_colour = fit_within(intensities(images), (3, *self.image_shape[1:]))
@@ -75,17 +75,17 @@ class Pretrained(Encoder):
 
 
 def require_weights(encoder: str) -> None:
-    """Make sure, before long work, that the networks of an encoder can be had, and fetch their weights.
+    """Check, before long work, that an encoder's pretrained networks are available; download their weights.
 
     Parameters
     ----------
     encoder : str
-        Its name, or that of a sum; those of other encoders pass.
+        Name of an encoder or a sum of encoders; encoders that are not pretrained are ignored.
 
     Raises
     ------
     GpuSslError
-        If there is no such network, or its weights cannot be had.
+        If there is no such network, or its weights are not available.
     """
     for part in encoder.split("+"):
         name, _, variant = part.partition(":")
@@ -94,7 +94,7 @@ def require_weights(encoder: str) -> None:
 
 
 def usual_at_hand() -> tuple[str, ...]:
-    """Return the name of the encoder that is best of those whose weights are on this machine, if any are."""
+    """Return the name of the first default encoder with weights available locally; an empty tuple if none."""
     try:
         backbone, _ = load_backbone("", fetch=False)
     except NoWeightsError:
@@ -103,7 +103,7 @@ def usual_at_hand() -> tuple[str, ...]:
 
 
 def fit(images: TrainingImages, training: Training) -> Pretrained:
-    """Make the encoder, with its weights; there is nothing to learn."""
+    """Return the encoder with its pretrained weights; nothing is learned."""
     backbone, why = load_backbone(training.variant, progress=training.progress)
     name = f"{NAME}:{training.variant}" if training.variant else NAME
     encoder = Pretrained(name, backbone, why, images.image_shape[0])
@@ -112,5 +112,5 @@ def fit(images: TrainingImages, training: Training) -> Pretrained:
 
 
 def build(image_shape: ImageShape, settings: dict[str, Any]) -> Pretrained:
-    """Make the encoder without its weights; see `encoders.encoder`."""
+    """Return the encoder without its weights; see `encoders.encoder`."""
     return Pretrained(NAME, build_backbone(settings["backbone"]), settings["why"], image_shape[0])

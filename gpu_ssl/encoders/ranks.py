@@ -1,4 +1,4 @@
-"""Ranks of pixel intensities as features: the reconstruction targets of our VAE, without the VAE."""
+"""Rank-transformed pixel intensities as features: the reconstruction targets of the VAE, without a VAE."""
 
 import math
 from typing import Any
@@ -11,7 +11,7 @@ from gpu_ssl.training.augmentation import canonical
 
 
 class Ranks(Encoder):
-    """The canonical picture of each image, row by row; see `training.augmentation.canonical`."""
+    """The flattened reconstruction target of each image; see `training.augmentation.canonical`."""
 
     def __init__(self, image_shape: ImageShape) -> None:
         super().__init__("ranks", image_shape, math.prod(image_shape))
@@ -22,10 +22,10 @@ class Ranks(Encoder):
 
 
 def fit(images: TrainingImages, training: Training) -> Ranks:
-    """Make the encoder; there is nothing to learn."""
+    """Return the encoder; nothing is learned."""
     return build(images.image_shape, {})
 
 
 def build(image_shape: ImageShape, settings: dict[str, Any]) -> Ranks:
-    """Make the encoder; see `encoders.encoder`."""
+    """Return the encoder; see `encoders.encoder`."""
     return Ranks(image_shape)

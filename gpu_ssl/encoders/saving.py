@@ -1,4 +1,4 @@
-"""Encoders as tensors and JSON."""
+"""Serialization of encoders as JSON and tensors."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from gpu_ssl.encoders.sums import Sum
 
 
 def describe_encoder(encoder: Encoder) -> dict[str, Any]:
-    """Return what, with its state dict, an encoder can be made of again, as JSON."""
+    """Return a JSON-compatible description of an encoder, to rebuild it together with its state dict."""
     parts = [
         {"name": part.name, "settings": part.settings(), "averaged": isinstance(part, Averaged)}
         for part in encoder.parts
@@ -20,12 +20,12 @@ def describe_encoder(encoder: Encoder) -> dict[str, Any]:
 
 
 def build_encoder(description: dict[str, Any], tensors: dict[str, Tensor]) -> Encoder:
-    """Make an encoder of what `describe_encoder` returned, and its state dict; on the CPU, for evaluation.
+    """Rebuild an encoder from its description and state dict, on the CPU and in evaluation mode.
 
     Raises
     ------
     KeyError, TypeError, ValueError, RuntimeError
-        If they do not fit together.
+        If description and state dict do not match.
     """
     channels, height, width = description["image_shape"]
     shape: ImageShape = (channels, height, width)
@@ -38,5 +38,5 @@ def build_encoder(description: dict[str, Any], tensors: dict[str, Tensor]) -> En
 def _build_part(description: dict[str, Any], shape: ImageShape) -> Encoder:
     module = catalog.load_module(catalog.encoder(description["name"]))
     encoder: Encoder = module.build(shape, description["settings"])
-    encoder.name = description["name"]  # with what follows a colon
+    encoder.name = description["name"]  # including the variant after a colon
     return Averaged(encoder) if description["averaged"] else encoder

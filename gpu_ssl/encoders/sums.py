@@ -1,4 +1,4 @@
-"""Sums of encoders, such as ``vae+hog``: their features next to each other, each at the same scale."""
+"""Sums of encoders, such as ``vae+hog``: their features concatenated at the same scale."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,14 @@ SMALLEST_NORM = 1e-6
 
 
 class Sum(Encoder):
-    """The features of several encoders, each divided by a scale of its own.
+    """The concatenated features of several encoders, each divided by its scale.
 
     Parameters
     ----------
     encoders : sequence of Encoder
         The parts, for the same images.
     scales : sequence of float
-        One for each part.
+        Scale of each part.
     """
 
     scales: Tensor
@@ -46,17 +46,17 @@ class Sum(Encoder):
 
 
 def fit_sum(encoders: Sequence[Encoder], features: Sequence[Tensor]) -> Sum:
-    """Scale encoders so that their features of some training images have a mean norm of 1.
+    """Return a sum whose parts have a mean feature norm of 1 on a sample of training images.
 
-    Blocks of features then count alike in distances. Standardizing each feature instead would blow up those
-    that carry nothing.
+    All parts then have equal weight in distances. Standardizing each feature instead would amplify features
+    without information.
 
     Parameters
     ----------
     encoders : sequence of Encoder
-        Fitted.
+        The fitted parts.
     features : sequence of Tensor of shape (n, width), float32
-        Those of each, of the same images.
+        Features of the same images from each part.
     """
-    norms = [own.norm(dim=1).mean().clamp_min(SMALLEST_NORM) for own in features]
+    norms = [part.norm(dim=1).mean().clamp_min(SMALLEST_NORM) for part in features]
     return Sum(encoders, torch.stack(norms).tolist()).to(features[0].device)

@@ -1,4 +1,4 @@
-"""The posterior means of a variational autoencoder as features: M1 of Kingma et al. 2014 without its SVM."""
+"""Posterior means of a variational autoencoder as features: M1 of Kingma et al. 2014 without its SVM."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from gpu_ssl.training.plan import Plan, plan_vae
 from gpu_ssl.training.vae import Trainer, build_vae, fit_vae
 
 DRAWN = 10
-"""Pictures in a row of an exhibit."""
+"""Number of images per row of an exhibit."""
 
 
 class VAEEncoder(Encoder):
@@ -30,9 +30,9 @@ class VAEEncoder(Encoder):
     vae : VAE
         The network.
     augmented : bool
-        Whether it was trained to reconstruct the canonical picture of all augmentations of an image.
+        Whether it was trained to map all augmentations of an image to one reconstruction target.
     training : TrainingRecord, optional
-        How it was trained; None for one that is read back, whose record has it.
+        Record of the training; None for an encoder that was loaded.
     """
 
     def __init__(self, vae: VAE, augmented: bool, training: TrainingRecord | None = None) -> None:
@@ -44,7 +44,7 @@ class VAEEncoder(Encoder):
         block = intensities(images).contiguous(memory_format=torch.channels_last)
         with autocast(images.device, self.precision):
             features = self.vae.trunk(block)
-        # bfloat16 would leave the latents 8 bits of mantissa: training hides that in noise, an SVM does not.
+        # bfloat16 latents would have 8 bits of mantissa: noise hides that in training, but not in an SVM.
         return self.vae.posterior(features.float()).mean
 
     def targets(self, images: Tensor) -> Tensor:
@@ -52,11 +52,11 @@ class VAEEncoder(Encoder):
         return canonical(images) if self.augmented else intensities(images)
 
     def decode(self, features: Tensor) -> Tensor:
-        """Return the images (n, channels, height, width), from 0 to 1, that the decoder makes of features."""
+        """Return decoded images (n, channels, height, width), from 0 to 1, for latents (n, width)."""
         return torch.sigmoid(self.vae.decode(features))
 
     def reconstruction_errors(self, images: Tensor, features: Tensor) -> Tensor:
-        """See `Encoder.reconstruction_errors`; the sum of squared differences from the targets."""
+        """See `Encoder.reconstruction_errors`; the sum of squared differences to the targets."""
         return (self.decode(features) - self.targets(images)).square().sum(dim=(1, 2, 3))
 
     def settings(self) -> dict[str, Any]:
@@ -67,12 +67,12 @@ class VAEEncoder(Encoder):
     def exhibits(self, images: Tensor) -> list[Exhibit]:
         """Return reconstructions of `images`, and samples from the prior N(0, I)."""
         self.eval()
-        some = images[:DRAWN]
-        rows, title = [intensities(some)], "test images"
+        shown = images[:DRAWN]
+        rows, title = [intensities(shown)], "test images"
         if self.augmented:
-            rows.append(self.targets(some))
+            rows.append(self.targets(shown))
             title += ", their reconstruction targets"
-        rows.append(self.decode(self(some)))
+        rows.append(self.decode(self(shown)))
         generator = torch.Generator().manual_seed(0)
         latents = torch.randn(4 * DRAWN, self.width, generator=generator).to(images.device)
         samples = torch.split(self.decode(latents), DRAWN)
@@ -87,16 +87,16 @@ class VAEEncoder(Encoder):
 
 
 def fit(images: TrainingImages, training: Training) -> VAEEncoder:
-    """Train a VAE, resuming from the checkpoint where there is one.
+    """Train a VAE, resuming from the checkpoint if there is one.
 
     Raises
     ------
     TrainingError
-        If a loss is not a finite number.
+        If a loss is not finite.
     StorageError
-        If the checkpoint is damaged, or belongs to another training.
+        If the checkpoint is damaged, or belongs to a different training run.
     DataError
-        If another rank has other images.
+        If the ranks have different images.
     """
     config, ranks, pixels = training.config, training.ranks, images.placed
     vae = build_vae(config.model, pixels.shape, pixels.device, config.seed)
@@ -118,33 +118,33 @@ def fit(images: TrainingImages, training: Training) -> VAEEncoder:
 
 
 def build(image_shape: ImageShape, settings: dict[str, Any]) -> VAEEncoder:
-    """Make the encoder; see `encoders.encoder`."""
+    """Return the encoder; see `encoders.encoder`."""
     vae = VAE(ModelConfig.model_validate(settings["model"]), image_shape)
     return VAEEncoder(vae.to(memory_format=torch.channels_last), settings["augmented"])
 
 
 def _agreed(plan: Plan, images: TrainingImages, ranks: Ranks) -> Plan:
-    """Return the plan of rank 0, if this rank has the same images."""
+    """Return the plan of rank 0, after checking that this rank has the same images."""
     mine = (len(images), images.image_shape, images.sha256)
     agreed, theirs = ranks.share((plan, mine))
     if mine != theirs:
         raise DataError(
-            f"rank {ranks.number} has other images ({mine[0]:,} of shape {mine[1]}) than rank 0 "
+            f"rank {ranks.number} has different images ({mine[0]:,} of shape {mine[1]}) from rank 0 "
             f"({theirs[0]:,} of shape {theirs[1]}); all machines need the same data"
         )
     return agreed
 
 
 def warm_up(config: LearningConfig, images: TrainingImages) -> None:
-    """Take one step and encode one batch with a network that is thrown away, before anything is timed."""
+    """Run one training step and encode one batch with a temporary network, before anything is timed."""
     pixels = images.placed
     vae = build_vae(config.model, pixels.shape, pixels.device, config.seed)
     plan = plan_vae(config.train, config.model, pixels, images.mirrored)
-    some = torch.zeros(plan.batch_size, *pixels.shape, dtype=torch.uint8, device=pixels.device)
+    blank = torch.zeros(plan.batch_size, *pixels.shape, dtype=torch.uint8, device=pixels.device)
     vae.train()
-    trainer = Trainer(vae, Resident(some), plan, config.seed)
-    trainer.step(Batch(some, some, trainer.generator, len(some)))
+    trainer = Trainer(vae, Resident(blank), plan, config.seed)
+    trainer.step(Batch(blank, blank, trainer.generator, len(blank)))
     encoder = VAEEncoder(vae, plan.augment)
     encoder.precision = plan.precision
     with torch.no_grad():
-        encoder.eval()(some)
+        encoder.eval()(blank)

@@ -132,7 +132,7 @@ def test_images_are_no_embeddings(home: Path) -> None:
         ("vae+hog", "the encoder vae+hog joins encoders by what it learns: fit a model"),
         ("given", "stands for embeddings that there are already"),
         ("train", "neither the folder of a model nor an encoder; without a fit there are hog, pixels"),
-        ("hog:x", "'hog' is of one kind only"),
+        ("hog:x", "'hog' has no variants"),
     ],
 )
 def test_encode_refuses_what_must_be_fitted(home: Path, what: str, words: str) -> None:

@@ -179,8 +179,8 @@ def assert_one_line(done: subprocess.CompletedProcess[str], code: int, words: st
         ),
         (("--encoder", "zzz"), "--encoder 'zzz': there is no encoder 'zzz'; allowed are vae, hog, pixels"),
         (("--encoder", "vae+"), "--encoder 'vae+': there is no encoder ''; allowed are vae, hog"),
-        (("--encoder", "hog+hog"), "'hog+hog' names a part twice"),
-        (("--encoder", "network"), "'network' is made by methods and cannot be asked for"),
+        (("--encoder", "hog+hog"), "'hog+hog' repeats a part"),
+        (("--encoder", "network"), "'network' is internal to methods and cannot be selected"),
         (("--effort", "zzz"), "'zzz' is not one of 'auto', 'quick', 'best'"),
         (("--preset", "zzz"), "'zzz' is not one of 'modern', 'paper'"),
         (("--network", "zzz"), "'zzz' is not one of 'conv', 'mlp'"),
@@ -202,8 +202,8 @@ def test_a_name_that_there_is_not_is_refused_with_what_is_allowed(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--method", "graph"), ["Method: graph: labels spread over neighbours"]),
-        (("--method", "svm", "--encoder", "vae+pixels"), ["Method: SVM on the encoder asked for"]),
+        (("--method", "graph"), ["Method: graph: label propagation"]),
+        (("--method", "svm", "--encoder", "vae+pixels"), ["Method: SVM on the selected encoder"]),
         ((), ["Method: ", "Chosen by cross-validation: 60 labelled images left out in turn: m1 "]),
         (
             ("--encoder", "hog"),

@@ -34,12 +34,12 @@ def pictures(tmp_path: Path) -> Path:
     [
         ("pretrained:nonsense", "--encoder pretrained:nonsense: there is no such network; there are "),
         ("pretrained:resnet-50", "resnet50"),
-        ("pretrained:", "the encoder 'pretrained:' names nothing after the colon; give 'pretrained' or "),
+        ("pretrained:", "the encoder 'pretrained:' has no name after the colon; expected 'pretrained' or "),
         ("pretrained:efficientnet_lite0@", "is a number of pixels, such as 224"),
         ("pretrained:vit_b_16@97", "--encoder pretrained:vit_b_16@97 cannot be made: "),
-        ("hog:x", "the encoder 'hog' is of one kind only; give 'hog', not 'hog:x'"),
-        ("vae+hog:x", "the encoder 'hog' is of one kind only"),
-        (f"{NET}+{NET}", "names a part twice"),
+        ("hog:x", "the encoder 'hog' has no variants; expected 'hog', got 'hog:x'"),
+        ("vae+hog:x", "the encoder 'hog' has no variants"),
+        (f"{NET}+{NET}", "repeats a part"),
         (":x", "there is no encoder ''; allowed are vae, hog"),
     ],
 )
@@ -78,7 +78,7 @@ def test_a_model_is_fitted_and_answers(pictures: Path, tmp_path: Path) -> None:
     done = run_program(tmp_path, *command, environment=environment)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[lines.index("Method: SVM on the encoder asked for") + 1] == f"Encoder: {NET}"
+    assert lines[lines.index("Method: SVM on the selected encoder") + 1] == f"Encoder: {NET}"
     assert "The weights of efficientnet_lite0@32" in (tmp_path / "model" / "README.md").read_text()
     record = json.loads((tmp_path / "model" / "model.json").read_text())
     assert record["encoder"]["parts"][0]["settings"]["why"] == "asked for"
@@ -104,5 +104,5 @@ def test_the_experiment_takes_it_too(run_cli: RunCli) -> None:
         "--splits", "1", "--no-plots",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "SVM on the encoder asked for" in done.stdout
+    assert "SVM on the selected encoder" in done.stdout
     assert "graph" in done.stdout

@@ -276,7 +276,7 @@ def test_what_one_machine_lacks_is_told_once(digits: Dataset, tmp_path: Path, se
             run_ranks, folders, meetings("127.0.0.1", free_port()), *([word] * 2 for word in fit)
         )
         (line,) = what_is_said("".join(each.stderr for each in done))
-    expected = "x.npy does not exist" if second == "nothing" else "rank 1 has other images (190 of shape"
+    expected = "x.npy does not exist" if second == "nothing" else "rank 1 has different images (190 of shape"
     assert expected in line
     assert not (folders[0] / "model" / "model.json").exists()
 

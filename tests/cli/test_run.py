@@ -75,7 +75,7 @@ def test_an_encoder_and_methods_on_it_are_asked_for(run_cli: RunCli, tmp_path: P
         *("run", *options, "--method", "svm,graph,auto", "--encoder", "pca+hog", "--output", "out")
     )
     assert (done.returncode, done.stderr) == (0, "")
-    for words in ("SVM on the encoder asked for", "graph: labels spread", "auto: chosen", "right, graph"):
+    for words in ("SVM on the selected encoder", "graph: label propagation", "auto: chosen", "right, graph"):
         assert words in done.stdout
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert (report["training"], report["config"]["encoder"]) == (None, "pca+hog")
@@ -102,8 +102,8 @@ def test_all_leaves_out_counts_the_data_set_cannot_serve_and_says_so(run_cli: Ru
         (["--method", ""], 2, ["--method"]),
         (["--method", "m1,m3"], 2, ["--method 'm1,m3'", "no method 'm3'"]),
         (["--encoder", "sift"], 2, ["--encoder 'sift'", "no encoder 'sift'", "vae, hog, pixels, pca, ranks"]),
-        (["--encoder", "hog+hog"], 2, ["--encoder 'hog+hog'", "twice"]),
-        (["--encoder", "network"], 2, ["--encoder 'network'", "cannot be asked for"]),
+        (["--encoder", "hog+hog"], 2, ["--encoder 'hog+hog'", "repeats a part"]),
+        (["--encoder", "network"], 2, ["--encoder 'network'", "cannot be selected"]),
         (["--encoder", ""], 2, ["--encoder ''", "vae+hog"]),
         (["--encoder", "pca"], 2, ["method m1 works on vae", "--encoder pca", "svm, graph, consistency"]),
         (["--encoder", "hog", "--method", "graph,m2"], 2, ["method m2 works on pixels and vae"]),

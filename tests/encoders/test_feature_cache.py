@@ -375,7 +375,7 @@ def test_on_a_gpu_what_is_worked_out_stays_there(
 @pytest.mark.parametrize("sha256", ["a", ""])
 def test_what_is_no_number_is_told_and_not_kept(sha256: str, kept: Path) -> None:
     """Of a network that overflows in half the precision, say."""
-    with pytest.raises(TrainingError, match=r"pretrained:counted gives features that are not finite numbers"):
+    with pytest.raises(TrainingError, match=r"pretrained:counted returned features that are not finite"):
         features_of(Counted(float("inf")), training_images(sha256), SILENT)
     assert not list(kept.glob("*.f32"))
 

@@ -27,12 +27,12 @@ def test_features_are_the_numbers(tmp_path: Path) -> None:
 
 
 def test_images_are_no_embeddings(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="takes embeddings, a two-dimensional array of float numbers"):
+    with pytest.raises(UsageError, match="expects embeddings"):
         fitted(np.zeros((50, 1, 8, 8), np.uint8), tmp_path, "given")
 
 
 def test_embeddings_are_joined_with_nothing() -> None:
     assert catalog.takes_embeddings("given")
     assert not catalog.takes_embeddings("vae+hog")
-    with pytest.raises(UsageError, match="'given' is for embeddings, and cannot be joined"):
+    with pytest.raises(UsageError, match="'given' is for embeddings and cannot be combined"):
         catalog.encoder_parts("hog+given")

@@ -117,7 +117,9 @@ def test_a_rank_with_other_images_is_told(digits: Dataset, tmp_path: Path) -> No
             return plan, (60_000, (1, 28, 28), "theirs")
 
     training = Training(CONFIG, tmp_path / "checkpoint.json", SILENT, SecondOfTwo())  # type: ignore[arg-type]
-    with pytest.raises(DataError, match=r"rank 1 has other images \(500 of shape .* than rank 0 \(60,000"):
+    with pytest.raises(
+        DataError, match=r"rank 1 has different images \(500 of shape .* from rank 0 \(60,000"
+    ):
         vae.fit(images_of(digits), training)
 
 

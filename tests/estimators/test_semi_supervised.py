@@ -147,8 +147,8 @@ def test_method_and_encoder_are_parameters(
     [
         ({"method": "zzz"}, "`method` 'zzz': there is no method 'zzz'; allowed are m1, hybrid, svm, graph"),
         ({"encoder": "zzz"}, "`encoder` 'zzz': there is no encoder 'zzz'; allowed are vae, hog, pixels"),
-        ({"encoder": "hog+hog"}, "`encoder` 'hog[+]hog': the encoder 'hog[+]hog' names a part twice"),
-        ({"encoder": "network"}, "'network' is made by methods and cannot be asked for"),
+        ({"encoder": "hog+hog"}, "`encoder` 'hog[+]hog': the encoder 'hog[+]hog' repeats a part"),
+        ({"encoder": "network"}, "'network' is internal to methods and cannot be selected"),
         ({"encoder": ""}, "`encoder` ''"),
         ({"effort": "zzz"}, "`effort` 'zzz': Input should be 'auto', 'quick' or 'best'"),
         ({"method": "m1", "encoder": "hog"}, "m1 works on vae, not on `encoder=hog`"),
