@@ -53,18 +53,6 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise UsageError(_one_line(error)) from None
 
-    @classmethod
-    def from_json(cls, text: str, origin: Path) -> Self:
-        """Read settings back from the JSON `text` of the file `origin`, which must name every one of them."""
-        try:
-            settings = cls.model_validate_json(text)
-        except ValidationError as error:
-            raise UsageError(f"{origin} does not hold settings of this version: {_one_line(error)}") from None
-        missing = sorted(set(cls.model_fields) - settings.model_fields_set)
-        if missing:
-            raise UsageError(f"{origin} does not hold settings of this version: {', '.join(missing)} missing")
-        return settings
-
 
 def _one_line(error: ValidationError) -> str:
     problems = {}

@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION: Literal[4] = 4
+SCHEMA_VERSION: Literal[5] = 5
 
 
 CURVE_STEPS = 100
@@ -134,7 +134,7 @@ class Timings(Record):
 class Report(Record):
     """All that a run found, with all that decided it."""
 
-    schema_version: Literal[4] = Field(default=SCHEMA_VERSION, alias="schema")
+    schema_version: Literal[5] = Field(default=SCHEMA_VERSION, alias="schema")
     gpu_ssl: str
     started: str
     config: dict[str, Any]

@@ -97,9 +97,4 @@ def test_settings_are_frozen_and_closed() -> None:
     )
 )
 def test_json_keeps_every_setting(config: RunConfig) -> None:
-    assert RunConfig.from_json(config.model_dump_json(), Path("config.json")) == config
-
-
-def test_json_of_something_else_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"config\.json does not hold settings"):
-        RunConfig.from_json('{"splits": "many"}', Path("config.json"))
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config

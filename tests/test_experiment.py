@@ -24,10 +24,10 @@ from gpu_ssl.errors import DeviceError, StorageError, UsageError
 from gpu_ssl.experiment import methods_of
 from gpu_ssl.methods.evaluation import Prediction
 from gpu_ssl.methods.method import options_of
-from gpu_ssl.methods.representation import CHECKPOINT
+from gpu_ssl.methods.representation import CHECKPOINT, ENCODER
 from gpu_ssl.methods.saving import load_classifier
 from gpu_ssl.records import Report
-from gpu_ssl.runtime import tensor_file
+from gpu_ssl.runtime import state
 from gpu_ssl.runtime.progress import SILENT, Advance, Silent
 from gpu_ssl.svm._sklearn import SklearnBackend
 
@@ -208,9 +208,8 @@ def test_the_choice_of_a_method_knows_no_test_label(
 
 
 def encoder_of(folder: Path, name: str = "vae") -> Any:
-    tensors, description = tensor_file.load(folder / f"{name}.json")
-    assert description["kind"] == "gpu-ssl encoder"
-    return build_encoder(description["encoder"], tensors)
+    saved, tensors = state.load(folder / f"{name}.json", ENCODER)
+    return build_encoder(saved.encoder.model_dump(), tensors)
 
 
 def test_no_test_image_is_seen_in_training(
@@ -243,7 +242,7 @@ def test_all_labels_are_one_split_without_a_deviation(tmp_path: Path) -> None:
 
 def test_the_report_holds_what_the_schema_promises(outcome: experiment.Outcome, digits: Dataset) -> None:
     report = json.loads(outcome.report.to_json())
-    assert report["schema"] == 4
+    assert report["schema"] == 5
     assert report["config"]["data"]["dataset"] == "digits"
     assert report["config"]["methods"] == ["m1", "hybrid"]
     assert report["dataset"]["n_train"] == 1347

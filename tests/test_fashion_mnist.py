@@ -14,7 +14,8 @@ from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.data.splits import labelled_indices
 from gpu_ssl.encoders.encoder import encode
 from gpu_ssl.encoders.saving import build_encoder
-from gpu_ssl.runtime import tensor_file
+from gpu_ssl.methods.representation import ENCODER
+from gpu_ssl.runtime import state
 from gpu_ssl.runtime.progress import SILENT
 
 
@@ -32,8 +33,8 @@ def outcome(fashion_mnist: Dataset, folder: Path) -> experiment.Outcome:
 @pytest.fixture(scope="module")
 def latents(outcome: experiment.Outcome, folder: Path, fashion_mnist: Dataset) -> NDArray[np.float32]:
     """Of all training images, by the encoder that the run left."""
-    tensors, description = tensor_file.load(folder / "vae.json")
-    encoder = build_encoder(description["encoder"], tensors)
+    saved, tensors = state.load(folder / "vae.json", ENCODER)
+    encoder = build_encoder(saved.encoder.model_dump(), tensors)
     return encode(encoder, torch.from_numpy(fashion_mnist.train.images)).numpy()
 
 

@@ -71,6 +71,8 @@ def embedding_file(path: Path, width: int) -> Iterator[Write]:
         file.seek(0)
         _write_header(file, n, width)  # NumPy pads the header, so that the number of rows can grow
         assert file.tell() == begin
+        file.flush()
+        path.unlink(missing_ok=True)  # Stopped between the two, numbers must not have the names of others.
 
 
 def _write_header(file: Any, n: int, width: int) -> None:

@@ -1,24 +1,24 @@
 """Precomputed embeddings as a float32 memory map of the file itself or of a copy in the cache."""
 
 import hashlib
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpu_ssl.data.embeddings import Embeddings
-from gpu_ssl.data.pixel_cache import Decoding, reserve
+from gpu_ssl.data.kept_arrays import AGAIN, Notes, kept, written
+from gpu_ssl.data.kept_arrays import mapped as mapped_file
+from gpu_ssl.data.pixel_cache import Decoding
 from gpu_ssl.data.preparation import AS_IS
 from gpu_ssl.data.problems import Problem, counted, examples
 from gpu_ssl.errors import DataError
-from gpu_ssl.runtime.cache import cache_folder, cache_folders, forget_old, mark_used
-from gpu_ssl.runtime.files import atomic_path, write_text
+from gpu_ssl.runtime import state
+from gpu_ssl.runtime.cache import cache_folder, cache_folders, forget_old
 from gpu_ssl.runtime.progress import Progress
 
-READER = 1
+READER = 2
 """Version of the reading code; part of the name of a cached copy."""
 
 KIND = "embeddings"
@@ -28,11 +28,10 @@ APART = 100.0
 """Ratio of the largest to the smallest column standard deviation above which a warning is given."""
 
 
-@dataclass(frozen=True)
-class _Notes:
+class EmbeddingNotes(Notes):
     """Statistics of embeddings, saved in the cache.
 
-    Parameters
+    Attributes
     ----------
     skipped : list of int
         Rows with a value that is not finite, or of the wrong length.
@@ -42,14 +41,17 @@ class _Notes:
         The columns with the smallest and the largest standard deviation (constant columns excluded), and
         these standard deviations.
     copied : bool
-        Whether the cache holds a copy of the rows, without the skipped ones.
+        Whether the cache holds a copy of the rows, without the skipped ones; then there are checksums.
     """
 
-    skipped: list[int]
-    constant: list[int]
+    skipped: tuple[int, ...]
+    constant: tuple[int, ...]
     narrowest: tuple[int, float]
     widest: tuple[int, float]
     copied: bool
+
+
+EMBEDDINGS = state.Kind("gpu-ssl embeddings", 1, EmbeddingNotes, AGAIN)
 
 
 def mapped(rows: Embeddings, progress: Progress) -> Decoding:
@@ -71,16 +73,16 @@ def mapped(rows: Embeddings, progress: Progress) -> Decoding:
         If no row is finite.
     """
     name = _fingerprint(rows)
-    found = (_kept(folder / name, rows) for folder in cache_folders(KIND))
-    kept = next((each for each in found if each is not None), None)
-    if kept is None:
-        folder = cache_folder(KIND)
-        forget_old(folder)
-        notes = _looked_through(rows, folder / name, progress)
-        write_text((folder / name).with_suffix(".json"), json.dumps(asdict(notes)))
-        kept = _kept(folder / name, rows)
-        assert kept is not None
-    array, notes = kept
+    found = ((folder / name, _kept(folder / name, rows)) for folder in cache_folders(KIND))
+    copy, notes = next((each for each in found if each[1] is not None), (Path(), None))
+    if notes is None:
+        copy = cache_folder(KIND) / name
+        forget_old(copy.parent)
+        notes = _looked_through(rows, copy, progress)
+        state.save(copy.with_suffix(".json"), EMBEDDINGS, notes)
+    whole = mapped_file(copy) if notes.copied else rows.whole
+    assert whole is not None
+    array = whole[: len(rows) - len(notes.skipped)]
     width = rows.shape[1]
     if not len(array):
         raise DataError(f"{rows.place} holds no row of {width} finite numbers")
@@ -93,7 +95,7 @@ def wrong_row(width: int) -> str:
     return f"expected {width} finite numbers"
 
 
-def _looked_through(rows: Embeddings, copy: Path, progress: Progress) -> _Notes:
+def _looked_through(rows: Embeddings, copy: Path, progress: Progress) -> EmbeddingNotes:
     """Compute the statistics of embeddings, and write those that cannot be mapped directly to `copy`."""
     if rows.whole is not None:
         survey = _Survey(rows.shape[1])
@@ -102,18 +104,16 @@ def _looked_through(rows: Embeddings, copy: Path, progress: Progress) -> _Notes:
                 survey.add(block)
                 advance("", len(block))
         if not survey.skipped:
-            return survey.notes(copied=False)
+            return survey.notes(copy.name, ())
     survey = _Survey(rows.shape[1])
-    with atomic_path(copy) as temporary:
-        begin = np.lib.format.open_memmap(temporary, "w+", np.float32, rows.shape).offset
-        reserve(temporary)
-        # Written, not mapped: pages written to a memory map count as memory of the process.
-        with temporary.open("r+b") as file, progress.task("read", len(rows)) as advance:
-            file.seek(begin)
-            for block in rows.blocks():
-                file.write(np.ascontiguousarray(survey.add(block)).data)
-                advance("", len(block))
-    return survey.notes(copied=True)
+    with (
+        written(copy, rows.shape, np.float32) as (write, sums),
+        progress.task("read", len(rows)) as advance,
+    ):
+        for block in rows.blocks():
+            write(survey.add(block))
+            advance("", len(block))
+    return survey.notes(copy.name, tuple(sums))
 
 
 class _Survey:
@@ -143,18 +143,26 @@ class _Survey:
             self._high = np.maximum(self._high, rows.max(axis=0))
         return rows
 
-    def notes(self, *, copied: bool) -> _Notes:
-        """Return the statistics of all rows added so far."""
+    def notes(self, name: str, sums: tuple[int, ...]) -> EmbeddingNotes:
+        """Return the statistics of all rows added so far; `sums` are the checksums of a copy, if any."""
         n = max(self._n, 1)
         spread = np.sqrt(np.maximum(self._squares / n - (self._sums / n) ** 2, 0))
         constant = np.flatnonzero(self._low >= self._high)
         varied = np.setdiff1d(np.arange(len(spread)), constant)
         ends = [varied[find(spread[varied])] for find in (np.argmin, np.argmax)] if len(varied) else [0, 0]
         narrowest, widest = ((int(column), float(spread[column])) for column in ends)
-        return _Notes(self.skipped, constant.tolist(), narrowest, widest, copied)
+        return EmbeddingNotes(
+            name=name,
+            sums=sums,
+            skipped=tuple(self.skipped),
+            constant=tuple(constant.tolist()),
+            narrowest=narrowest,
+            widest=widest,
+            copied=bool(sums),
+        )
 
 
-def _problems(notes: _Notes) -> Iterator[Problem]:
+def _problems(notes: EmbeddingNotes) -> Iterator[Problem]:
     if columns := list(map(str, notes.constant)):
         message = (
             f"{counted(len(columns), 'column is', 'columns are')} constant and carry no information: "
@@ -170,19 +178,12 @@ def _problems(notes: _Notes) -> Iterator[Problem]:
         yield Problem("scales", 2, (str(wide), str(narrow)), message)
 
 
-def _kept(copy: Path, rows: Embeddings) -> tuple[NDArray[np.float32], _Notes] | None:
-    """Return the embeddings and their cached statistics; None if they are not in the cache or damaged."""
-    path = copy.with_suffix(".json")
-    try:
-        notes = _Notes(**json.loads(path.read_text(encoding="utf-8")))
-        # Copy on write, because torch shares memory only with writable arrays; nothing is written.
-        array = np.load(copy, mmap_mode="c") if notes.copied else rows.whole
-    except (OSError, EOFError, TypeError, ValueError):  # lost, or damaged
+def _kept(copy: Path, rows: Embeddings) -> EmbeddingNotes | None:
+    """Return the cached statistics; None if they, or the copy, are not in the cache or damaged."""
+    notes = kept(copy, EMBEDDINGS, rows.shape, np.float32)
+    if notes is not None and not notes.copied and rows.whole is None:
         return None
-    if array is None or array.shape != rows.shape or array.dtype != np.float32:
-        return None
-    mark_used(path, *([copy] if notes.copied else []))
-    return array[: len(rows) - len(notes.skipped)], notes
+    return notes
 
 
 def _fingerprint(rows: Embeddings) -> str:

@@ -1,9 +1,9 @@
 """Decoded images, kept as memory maps in the cache: files are decoded once."""
 
 import hashlib
-import json
 import os
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gpu_ssl.data.arrays import scale
 from gpu_ssl.data.decoding import BLOCK, OutOfReachError, decode, decode_all
 from gpu_ssl.data.encoded import EncodedImages
+from gpu_ssl.data.kept_arrays import AGAIN, Notes, kept, mapped, written
 from gpu_ssl.data.preparation import (
     LEAST_SIDE,
     ImageShape,
@@ -22,18 +23,30 @@ from gpu_ssl.data.preparation import (
     choose_shape,
     usual_shape,
 )
-from gpu_ssl.data.problems import Problem
+from gpu_ssl.data.problems import Problem, printable
 from gpu_ssl.errors import DataError
-from gpu_ssl.runtime.cache import cache_folder, cache_folders, forget_old, mark_used
-from gpu_ssl.runtime.files import atomic_path, write_text
+from gpu_ssl.runtime import state
+from gpu_ssl.runtime.cache import cache_folder, cache_folders, forget_old
 from gpu_ssl.runtime.memory_map import release
 from gpu_ssl.runtime.progress import Progress
 
-READER = 5
+READER = 6
 """Version of what becomes of a file; part of the name that its pixels are kept under."""
 
 KIND = "decoded"
 """Folder of the cache."""
+
+
+class PixelNotes(Notes):
+    """What is kept beside pixels, by the positions of images; see `Decoding`."""
+
+    skipped: tuple[tuple[int, str], ...] = ()
+    blank: tuple[int, ...] = ()
+    squeezed: tuple[int, ...] = ()
+    paged: tuple[int, ...] = ()
+
+
+PIXELS = state.Kind("gpu-ssl decoded images", 1, PixelNotes, AGAIN)
 
 
 @dataclass(frozen=True)
@@ -85,20 +98,19 @@ def decoded(images: EncodedImages, side: int | None, asked: Preparation, progres
     shape, how = surveyed(images, side, asked)
     file = f"{_fingerprint(images, shape, how)}.npy"
     whole = (len(images.names), *shape)
-    found = (_kept(folder / file, whole) for folder in cache_folders(KIND))
-    kept = next((each for each in found if each is not None), None)
-    if kept is None:
-        folder = cache_folder(KIND)
-        forget_old(folder)
-        cached = folder / file
+    cached, notes = _kept(file, whole)
+    if notes is None:
+        cached = cache_folder(KIND) / file
+        forget_old(cached.parent)
         notes = _decode(images, shape, how, cached, progress)
-        # Copy on write: torch shares the memory of arrays that it may write to, and writes nothing.
-        kept = np.load(cached, mmap_mode="c"), notes
-    pixels, notes = kept
-    pixels = pixels[: len(images.names) - len(notes.skipped)]
+    skipped = {images.names[row]: reason for row, reason in notes.skipped}
+    pixels = mapped(cached)[: len(images.names) - len(skipped)]
     if not len(pixels):
-        raise DataError(_none_readable(images, next(iter(notes.skipped.items()))))
-    return Decoding(pixels, how, notes.skipped, tuple(notes.blank), tuple(notes.squeezed), tuple(notes.paged))
+        raise DataError(_none_readable(images, next(iter(skipped.items()))))
+    blank, squeezed, paged = (
+        tuple(images.names[row] for row in rows) for rows in (notes.blank, notes.squeezed, notes.paged)
+    )
+    return Decoding(pixels, how, skipped, blank, squeezed, paged)
 
 
 def surveyed(images: EncodedImages, side: int | None, asked: Preparation) -> tuple[ImageShape, Preparation]:
@@ -127,58 +139,64 @@ def _why_not(images: EncodedImages, how: Preparation) -> tuple[str, str]:
     return name, "it could not be read before, and can now; try again"
 
 
-@dataclass(frozen=True)
-class _Notes:
-    """What is kept beside pixels; see `Decoding`."""
-
-    skipped: dict[str, str] = field(default_factory=dict)
-    blank: list[str] = field(default_factory=list)
-    squeezed: list[str] = field(default_factory=list)
-    paged: list[str] = field(default_factory=list)
+def _kept(name: str, shape: tuple[int, ...]) -> tuple[Path, PixelNotes | None]:
+    """Return where pixels of this name lie, and the notes beside them, if they are there and whole."""
+    for folder in cache_folders(KIND):
+        if (notes := kept(folder / name, PIXELS, shape, np.uint8)) is not None:
+            return folder / name, notes
+    return Path(), None
 
 
-def _kept(cached: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], _Notes] | None:
-    """Return what was decoded before, if it is there and whole."""
-    notes = cached.with_suffix(".json")
-    try:
-        found = _Notes(**json.loads(notes.read_text(encoding="utf-8")))
-        pixels = np.load(cached, mmap_mode="c")
-    except (OSError, EOFError, TypeError, ValueError):  # lost, or damaged
-        return None
-    if pixels.shape != shape or pixels.dtype != np.uint8:
-        return None
-    mark_used(cached, notes)
-    return pixels, found
+@dataclass
+class _Found:
+    """What is found while images are decoded, by their positions."""
+
+    skipped: list[tuple[int, str]] = field(default_factory=list)
+    blank: list[int] = field(default_factory=list)
+    squeezed: list[int] = field(default_factory=list)
+    paged: list[int] = field(default_factory=list)
+    lasting: bool = True
+
+    def add(self, row: int, outcome: Any) -> Iterable[NDArray[np.uint8]]:
+        """Take what became of an image, and return its pixels, if it has any."""
+        if isinstance(outcome, DataError):
+            self.skipped.append((row, printable(str(outcome))))
+            self.lasting = self.lasting and not isinstance(outcome, OutOfReachError)
+            return ()
+        for kind in ("blank", "squeezed", "paged"):
+            if getattr(outcome, kind):
+                getattr(self, kind).append(row)
+        return (outcome.pixels,)
 
 
 def _decode(
     images: EncodedImages, shape: ImageShape, how: Preparation, cached: Path, progress: Progress
-) -> _Notes:
+) -> PixelNotes:
     """Write the pixels of images to `cached`, and return what is to be told of them."""
-    notes = _Notes()
-    lasting = True
-    with atomic_path(cached) as temporary:
-        begin = np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(images.names), *shape)).offset
-        reserve(temporary)
-        names = iter(images.names)
-        # Written, not mapped: what is written to a map counts as memory of the process.
-        with temporary.open("r+b") as file, progress.task("decode", len(images.names)) as advance:
-            file.seek(begin)
-            for block in decode_all(images.sources(), shape, how):
-                for outcome in block:
-                    name = next(names)
-                    if isinstance(outcome, DataError):
-                        notes.skipped[name] = str(outcome)
-                        lasting = lasting and not isinstance(outcome, OutOfReachError)
-                    else:
-                        file.write(np.ascontiguousarray(outcome.pixels).data)
-                        for kind in ("blank", "squeezed", "paged"):
-                            if getattr(outcome, kind):
-                                getattr(notes, kind).append(name)
-                advance("", len(block))
+    found = _Found()
+    whole = (len(images.names), *shape)
+    with (
+        written(cached, whole, np.uint8) as (write, sums),
+        progress.task("decode", len(images.names)) as advance,
+    ):
+        row = 0
+        for block in decode_all(images.sources(), shape, how):
+            for outcome in block:
+                for pixels in found.add(row, outcome):
+                    write(pixels)
+                row += 1
+            advance("", len(block))
+    notes = PixelNotes(
+        name=cached.name,
+        sums=tuple(sums),
+        skipped=tuple(found.skipped),
+        blank=tuple(found.blank),
+        squeezed=tuple(found.squeezed),
+        paged=tuple(found.paged),
+    )
     # Without its notes the file is not taken for whole, and images out of reach are tried again.
-    if lasting:
-        write_text(cached.with_suffix(".json"), json.dumps(asdict(notes)))
+    if found.lasting:
+        state.save(cached.with_suffix(".json"), PIXELS, notes)
     return notes
 
 
@@ -200,34 +218,24 @@ def scaled(
     """
     if images.dtype == np.uint8 and (low, high) == (0, 255):
         return images
-    state = origin.stat()
-    identity = f"{READER} {origin.absolute()} {state.st_size} {state.st_mtime_ns} {low} {high} {images.shape}"
+    found = origin.stat()
+    identity = f"{READER} {origin.absolute()} {found.st_size} {found.st_mtime_ns} {low} {high} {images.shape}"
     name = f"{hashlib.sha256(identity.encode(errors='surrogateescape')).hexdigest()[:32]}.npy"
-    for folder in cache_folders(KIND):
-        if (kept := _kept(folder / name, images.shape)) is not None:
-            return kept[0]
-    folder = cache_folder(KIND)
-    forget_old(folder)
-    with atomic_path(folder / name) as temporary:
-        begin = np.lib.format.open_memmap(temporary, "w+", np.uint8, images.shape).offset
-        reserve(temporary)
-        with temporary.open("r+b") as file, progress.task("scale", len(images)) as advance:
-            file.seek(begin)
+    cached, notes = _kept(name, images.shape)
+    if notes is None:
+        cached = cache_folder(KIND) / name
+        forget_old(cached.parent)
+        with (
+            written(cached, images.shape, np.uint8) as (write, sums),
+            progress.task("scale", len(images)) as advance,
+        ):
             for start in range(0, len(images), BLOCK):
                 block = scale(images[start : start + BLOCK], low, high)
-                file.write(np.ascontiguousarray(block).data)
+                write(block)
                 release(images)
                 advance("", len(block))
-    write_text((folder / name).with_suffix(".json"), "{}")
-    whole: NDArray[np.uint8] = np.load(folder / name, mmap_mode="c")
-    return whole
-
-
-def reserve(path: Path) -> None:
-    """Take the space for a file with holes, so that a full disk is noticed before the work."""
-    if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        state.save(cached.with_suffix(".json"), PIXELS, PixelNotes(name=name, sums=tuple(sums)))
+    return mapped(cached)
 
 
 def _fingerprint(images: EncodedImages, shape: ImageShape, how: Preparation) -> str:

@@ -1,14 +1,18 @@
 """A cache for the features of expensive pretrained encoders.
 
 Images are decoded to the encoder's size in background threads and are not stored. An interrupted computation
-resumes where it stopped.
+resumes where it stopped. A file of checksums holds the CRC-32 of every block of features; features are computed
+again from the first damaged block on.
 """
 
 import hashlib
 import json
+import logging
 import os
+import struct
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -26,11 +30,15 @@ from gpu_ssl.runtime.progress import Progress
 if TYPE_CHECKING:
     from gpu_ssl.encoders.fitting import TrainingImages
 
+logger = logging.getLogger(__name__)
+
 KIND = "features"
 """Folder of the cache."""
 
-VERSION = 3
+VERSION = 4
 """Version of the feature computation; features of an earlier version are not used."""
+
+_SUM = struct.Struct("<I")
 
 ADVICE = "free some space, or set `cache_dir` to another folder; features computed so far are kept"
 
@@ -68,7 +76,7 @@ def features_of(encoder: Encoder, images: "TrainingImages", progress: Progress) 
     for folder in cache_folders(KIND):
         path = folder / name
         if _is_whole(path, shape):
-            mark_used(path)
+            mark_used(path, _sums_path(path))
             return _read(path, shape, images.device)
     folder = cache_folder(KIND)
     forget_old(folder)
@@ -80,7 +88,8 @@ def features_of(encoder: Encoder, images: "TrainingImages", progress: Progress) 
                 unfinished.unlink(missing_ok=True)
                 kept = None
             else:
-                _append(file, encoder, images, progress, kept)
+                with _sums_path(path).open("a+b") as sums:
+                    _append(file, sums, encoder, images, progress, kept)
                 unfinished.replace(path)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror or error}; {ADVICE}") from error
@@ -110,34 +119,65 @@ def _encoded(encoder: Encoder, images: "TrainingImages", start: int) -> Iterator
 
 
 def _is_whole(path: Path, shape: tuple[int, int]) -> bool:
-    return path.is_file() and path.stat().st_size == 4 * shape[0] * shape[1]
+    if not path.is_file() or path.stat().st_size != 4 * shape[0] * shape[1]:
+        return False
+    with path.open("rb") as file, suppress(OSError), _sums_path(path).open("rb") as sums:
+        if _undamaged(file, sums, shape) == shape[0]:
+            return True
+    logger.info("%s is damaged: its checksums differ; it is made again", path)
+    return False
+
+
+def _undamaged(file: IO[bytes], sums: IO[bytes], shape: tuple[int, int]) -> int:
+    """Return the number of rows, in whole blocks, up to the first that are missing or damaged."""
+    file.seek(0)
+    sums.seek(0)
+    done, row = 0, 4 * shape[1]
+    while done < shape[0]:
+        rows = min(BLOCK, shape[0] - done)
+        block, known = file.read(rows * row), sums.read(_SUM.size)
+        if len(block) < rows * row or len(known) < _SUM.size or _SUM.pack(zlib.crc32(block)) != known:
+            break
+        done += rows
+    return done
+
+
+def _sums_path(path: Path) -> Path:
+    return path.with_suffix(".sums")
 
 
 def _append(
     file: IO[bytes],
+    sums: IO[bytes],
     encoder: Encoder,
     images: "TrainingImages",
     progress: Progress,
     features: Tensor | None = None,
 ) -> None:
-    """Append the missing features to a partial file, and fill `features`, if given, with all of them."""
+    """Append the missing features to a partial file, and fill `features`, if given, with all of them.
+
+    `sums` is its file of checksums.
+    """
     row = 4 * encoder.width
-    done = min(os.fstat(file.fileno()).st_size // row, len(images))
-    if done < len(images):
-        done -= done % BLOCK  # The last bits of features may depend on the other images of the block.
-    file.truncate(done * row)
+    # Whole blocks: the last bits of features may depend on the other images of the block.
+    done = _undamaged(file, sums, (len(images), encoder.width))
+    for opened, size in ((file, done * row), (sums, -(-done // BLOCK) * _SUM.size)):
+        opened.truncate(size)
     if features is not None:
         file.seek(0)
         known = np.frombuffer(file.read(done * row), np.float32).reshape(done, encoder.width)
         features[:done] = torch.from_numpy(known.copy()).to(features.device)
-    file.seek(done * row)
+    for opened in (file, sums):
+        opened.seek(0, os.SEEK_END)
     with progress.task("encode", len(images)) as advance:
         advance("", done)
         for start, block in _encoded(encoder, images, done):
             if features is not None:
                 features[start : start + len(block)] = block
-            file.write(np.ascontiguousarray(block.cpu().numpy()).data)
-            file.flush()
+            content = np.ascontiguousarray(block.cpu().numpy()).data
+            for opened, written in ((file, content), (sums, _SUM.pack(zlib.crc32(content)))):
+                opened.write(written)
+                opened.flush()
             advance("", len(block))
 
 

@@ -1,13 +1,45 @@
 """Serialization of encoders as JSON and tensors."""
 
+from math import prod
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator
 from torch import Tensor
 
 from gpu_ssl import catalog
 from gpu_ssl.encoders.averaged import Averaged
 from gpu_ssl.encoders.encoder import Encoder, ImageShape
 from gpu_ssl.encoders.sums import Sum
+
+LARGEST = 2**26
+"""Numbers of an image; a description of larger ones is refused before networks for them are made."""
+
+
+class EncoderPart(BaseModel):
+    """A part of an encoder: its name in the catalog, and what its module makes it of."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    settings: dict[str, Any]
+    averaged: bool
+
+
+class EncoderRecord(BaseModel):
+    """What `describe_encoder` returns."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    image_shape: tuple[PositiveInt, PositiveInt, PositiveInt]
+    parts: tuple[EncoderPart, ...] = Field(min_length=1)
+
+    @field_validator("image_shape")
+    @classmethod
+    def _not_larger_than_any(cls, shape: ImageShape) -> ImageShape:
+        if prod(shape) > LARGEST:
+            raise ValueError(f"images have at most {LARGEST:,} numbers")
+        return shape
 
 
 def describe_encoder(encoder: Encoder) -> dict[str, Any]:
@@ -27,16 +59,15 @@ def build_encoder(description: dict[str, Any], tensors: dict[str, Tensor]) -> En
     KeyError, TypeError, ValueError, RuntimeError
         If description and state dict do not match.
     """
-    channels, height, width = description["image_shape"]
-    shape: ImageShape = (channels, height, width)
-    parts = [_build_part(part, shape) for part in description["parts"]]
+    record = EncoderRecord.model_validate(description)
+    parts = [_build_part(part, record.image_shape) for part in record.parts]
     encoder = parts[0] if len(parts) == 1 else Sum(parts, [1.0] * len(parts))
     encoder.load_state_dict(tensors)
     return encoder.eval()
 
 
-def _build_part(description: dict[str, Any], shape: ImageShape) -> Encoder:
-    module = catalog.load_module(catalog.encoder(description["name"]))
-    encoder: Encoder = module.build(shape, description["settings"])
-    encoder.name = description["name"]  # including the variant after a colon
-    return Averaged(encoder) if description["averaged"] else encoder
+def _build_part(part: EncoderPart, shape: ImageShape) -> Encoder:
+    module = catalog.load_module(catalog.encoder(part.name))
+    encoder: Encoder = module.build(shape, part.settings)
+    encoder.name = part.name  # including the variant after a colon
+    return Averaged(encoder) if part.averaged else encoder

@@ -6,27 +6,39 @@ the CPU what is kept is what training anew would give.
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
 
 import gpu_ssl
 from gpu_ssl import catalog
 from gpu_ssl.config import LearningConfig
 from gpu_ssl.encoders.encoder import Encoder
 from gpu_ssl.encoders.fitting import TrainingImages
-from gpu_ssl.encoders.saving import build_encoder, describe_encoder
+from gpu_ssl.encoders.saving import EncoderRecord, build_encoder, describe_encoder
 from gpu_ssl.encoders.vae import VAEEncoder
 from gpu_ssl.errors import GpuSslError, StorageError
-from gpu_ssl.records import TrainingRecord
-from gpu_ssl.runtime import tensor_file
+from gpu_ssl.records import Record, TrainingRecord
+from gpu_ssl.runtime import state
 from gpu_ssl.runtime.cache import cache_folder, cache_folders, forget_old, mark_used
 from gpu_ssl.runtime.device import resolve_precision
 
+logger = logging.getLogger(__name__)
+
 KIND = "encoders"
 """Folder of the cache."""
+
+
+class KeptEncoder(Record):
+    """An encoder in the cache, and how it was trained."""
+
+    encoder: EncoderRecord
+    training: TrainingRecord | None
+
+
+KEPT = state.Kind("gpu-ssl kept encoder", 1, KeptEncoder, "it is trained anew")
 
 
 def load_kept(names: Iterable[str], images: TrainingImages, config: LearningConfig) -> list[Encoder]:
@@ -66,12 +78,11 @@ def keep(encoders: Mapping[str, Encoder], images: TrainingImages, config: Learni
         forget_old(folder)
         for name, encoder in encoders.items():
             training = encoder.training_record if isinstance(encoder, VAEEncoder) else None
-            described = {
-                "encoder": describe_encoder(encoder),
-                "training": training and training.model_dump(mode="json"),
-            }
+            kept = KeptEncoder(
+                encoder=EncoderRecord.model_validate(describe_encoder(encoder)), training=training
+            )
             path = folder / _file_name(name, images, config)
-            tensor_file.save(path, dict(encoder.state_dict()), described)
+            state.save(path, KEPT, kept, dict(encoder.state_dict()))
     except GpuSslError:
         return
 
@@ -80,12 +91,15 @@ def _load(path: Path) -> Encoder | None:
     if not path.is_file():
         return None
     try:
-        tensors, described = tensor_file.load(path)
-        encoder = build_encoder(described["encoder"], tensors)
+        kept, tensors = state.load(path, KEPT)
+        encoder = build_encoder(kept.encoder.model_dump(), tensors)
         if isinstance(encoder, VAEEncoder):
-            encoder.training_record = TrainingRecord.model_validate(described["training"])
-    except (StorageError, ValidationError, AttributeError, KeyError, TypeError, ValueError, RuntimeError):
-        return None  # damaged: it is trained anew
+            encoder.training_record = kept.training
+    except StorageError as error:
+        logger.info("%s", error)
+        return None
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError):
+        return None  # of another version
     mark_used(path, *path.parent.glob(f"{path.stem}-*.safetensors"))
     return encoder
 

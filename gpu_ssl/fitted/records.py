@@ -11,7 +11,7 @@ from gpu_ssl.config import FitConfig
 from gpu_ssl.data.preparation import AS_IS, Preparation
 from gpu_ssl.records import Record, TrainingRecord
 
-SCHEMA: Literal[3] = 3
+SCHEMA: Literal[4] = 4
 KIND: Literal["gpu-ssl model"] = "gpu-ssl model"
 
 
@@ -123,7 +123,7 @@ class ModelRecord(Record):
     """
 
     kind: Literal["gpu-ssl model"] = KIND
-    schema_version: Literal[3] = Field(default=SCHEMA, alias="schema")
+    schema_version: Literal[4] = Field(default=SCHEMA, alias="schema")
     gpu_ssl: str
     created: str
     environment: dict[str, Any]

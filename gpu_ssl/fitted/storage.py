@@ -1,16 +1,13 @@
 """A model as a folder: tensors, and a JSON file with all that is recorded of them.
 
-Nothing is pickled. ``model.json`` is written last: a folder without it holds no model.
+``model.json`` is written last: a folder without it holds no model, one with it no unfinished fit.
 """
 
-import hashlib
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from gpu_ssl.encoders.averaged import plain
@@ -24,11 +21,12 @@ from gpu_ssl.fitted.ood import OODScore
 from gpu_ssl.fitted.records import KIND, SCHEMA, ModelRecord
 from gpu_ssl.methods.method import Classifier
 from gpu_ssl.methods.saving import below, build_classifier, describe_classifier, under
-from gpu_ssl.runtime import tensor_file
+from gpu_ssl.runtime import state
 from gpu_ssl.runtime.device import resolve_device, resolve_precision
 from gpu_ssl.svm.backend import resolve_backend
 
 MODEL = "model.json"
+MODEL_KIND = state.Kind(KIND, SCHEMA, ModelRecord, "fit the model again")
 UNFINISHED = "checkpoint.json"
 """Description file of the VAE's checkpoint while a model is being fitted."""
 
@@ -45,7 +43,7 @@ def describe_model(classifier: Classifier, ood: OODScore) -> dict[str, Any]:
 
 
 def save(folder: Path, model: FittedModel, record: ModelRecord) -> None:
-    """Write a model into `folder`.
+    """Write a model into `folder`, and delete the checkpoint that its training has left there.
 
     Raises
     ------
@@ -56,12 +54,10 @@ def save(folder: Path, model: FittedModel, record: ModelRecord) -> None:
     tensors["references"] = model.ood.references
     if not isinstance(record.ood_encoder, str):
         tensors |= under("ood", dict(model.ood.encoder.state_dict()))
-    content = record.model_dump(mode="json", by_alias=True)
-    tensor_file.save(folder / MODEL, tensors, {**content, "sha256": _digest(content)})
-
-
-def _digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    beside = state.save_tensors(folder / MODEL, tensors)
+    # Stopped here, a fit trains again. Stopped after the model it has nothing left to do.
+    state.remove(folder / UNFINISHED)
+    state.save(folder / MODEL, MODEL_KIND, record, beside)
 
 
 def load(folder: Path, device: str = "auto", svm_backend: str = "auto") -> tuple[FittedModel, ModelRecord]:
@@ -81,8 +77,7 @@ def load(folder: Path, device: str = "auto", svm_backend: str = "auto") -> tuple
         )
     if not path.is_file():
         raise UsageError(f"{folder} holds no model; make one with: gpu-ssl fit DATA --output {folder}")
-    tensors, description = tensor_file.load(path)
-    record = _record(path, description)
+    record, tensors = state.load(path, MODEL_KIND)
     choice = resolve_device(device)
     backend, _ = resolve_backend(svm_backend, choice)
     place = torch.device(choice.used)
@@ -97,7 +92,9 @@ def load(folder: Path, device: str = "auto", svm_backend: str = "auto") -> tuple
         calibration = Calibration(**record.calibration)
         _check(record, classifier, calibration, ood)
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise StorageError(f"{path} and its tensors do not fit together: {error}") from error
+        raise StorageError(
+            f"{path} and its tensors do not fit together: {state.reason_of(error)}; {MODEL_KIND.remedy}"
+        ) from error
     for own in (*map(plain, classifier.encoder.parts), encoder):
         if isinstance(own, VAEEncoder):
             own.training_record = record.training
@@ -130,24 +127,3 @@ def _check(record: ModelRecord, classifier: Classifier, calibration: Calibration
     )
     if not all(0 < number < math.inf for number in numbers):
         raise ValueError(f"calibration and scores need positive numbers, not {numbers}")
-
-
-def _record(path: Path, description: dict[str, Any]) -> ModelRecord:
-    if description.get("kind") != KIND:
-        raise StorageError(f"{path} does not describe a model of gpu-ssl fit")
-    schema = description.get("schema")
-    if not isinstance(schema, int) or schema > SCHEMA:
-        raise StorageError(
-            f"{path} is of schema {schema!r}, and this gpu-ssl knows schema {SCHEMA}: upgrade gpu-ssl"
-        )
-    if schema < SCHEMA:
-        raise StorageError(f"{path} was written by an earlier gpu-ssl (schema {schema}): fit the model again")
-    content = {name: value for name, value in description.items() if name not in ("tensors", "sha256")}
-    if _digest(content) != description.get("sha256"):
-        raise StorageError(f"{path} is damaged or was changed: its SHA-256 is not the one that it names")
-    try:
-        return ModelRecord.model_validate(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise StorageError(f"{path} is damaged: {where}: {first['msg']}") from error

@@ -26,7 +26,7 @@ from gpu_ssl.fitted.pretrained_candidate import are_photographs
 from gpu_ssl.fitted.suggestion import suggest, suggest_first
 from gpu_ssl.label.answers import ByNumber, by_number
 from gpu_ssl.label.status import Point, Status, StoppedError, Watched
-from gpu_ssl.runtime import tensor_file
+from gpu_ssl.runtime import state
 from gpu_ssl.runtime.cache import cache_folder, forget_old
 from gpu_ssl.runtime.device import memory_errors, resolve_device
 
@@ -193,7 +193,7 @@ class Learner:
                     checkpoint = folder / f"{self._images.sha256[:32]}.json"
                     trained = fit_encoders(["vae"], learn_from, Training(self._config, checkpoint, progress))
                     keep(trained, learn_from, self._config)
-                    tensor_file.remove(checkpoint)
+                    state.remove(checkpoint)
                     if not load_kept(["vae"], learn_from, self._config):
                         return  # nowhere to keep it: each fit would train it anew
         except GpuSslError as error:
@@ -244,7 +244,7 @@ class Learner:
         checkpoint = folder / f"{self._images.sha256[:32]}-fit.json"
         progress = Watched(self.status, self._check, "working", "done")
         fitted = fit(labelled, config, checkpoint, progress, keep_encoders=True)
-        tensor_file.remove(checkpoint)
+        state.remove(checkpoint)
         for own in fitted.model.encoders:
             if own.own_shape and own.name not in self._features:  # the fit has left them in the cache
                 self._features[own.name] = features_of(own, self._learn_from(), progress)

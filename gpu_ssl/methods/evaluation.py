@@ -8,23 +8,21 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 
 from gpu_ssl.data.splits import labelled_indices
 from gpu_ssl.errors import StorageError
 from gpu_ssl.methods.method import Classifier, Labelled, Options, fit_each
 from gpu_ssl.methods.view import View
-from gpu_ssl.runtime import tensor_file
+from gpu_ssl.records import Record
+from gpu_ssl.runtime import state
 from gpu_ssl.runtime.progress import Advance
 from gpu_ssl.runtime.threads import limited_threads, n_threads
-
-SCHEMA: Final = 3
-"""Version of what is stored of a finished cell."""
-
 
 class Cell(NamedTuple):
     """One choice of labelled images: how many, and the number of the split."""
@@ -55,6 +53,21 @@ class Prediction:
     curve: tuple[float, ...] = ()
 
 
+class PredictionRecord(Record):
+    """What is stored of a finished cell beside the predicted classes."""
+
+    origin: str
+    method: str
+    cell: Cell
+    seconds: float = Field(ge=0)
+    chosen: str
+    curve: tuple[float, ...]
+
+
+PREDICTIONS = state.Kind(
+    "gpu-ssl predictions", 4, PredictionRecord, "delete it, and what it held is worked out again"
+)
+
 Predictions = dict[int, list[Prediction]]
 """For each number of labels, one prediction a split."""
 
@@ -77,8 +90,8 @@ class Store:
     def _path(self, method: str, cell: Cell) -> Path:
         return self.folder / f"{method}-{cell.labels}-labels-split-{cell.split}.json"
 
-    def load(self, method: str, cell: Cell) -> Prediction | None:
-        """Return what was stored for a cell, or None.
+    def load(self, method: str, cell: Cell, n_test: int) -> Prediction | None:
+        """Return what was stored for a cell, or None; `n_test` is the number of test images.
 
         Raises
         ------
@@ -86,33 +99,31 @@ class Store:
             If it is damaged or of another origin.
         """
         path = self._path(method, cell)
-        if not path.is_file():
+        if not path.exists():
             return None
-        tensors, description = tensor_file.load(path)
-        if (description.get("schema"), description.get("origin")) != (SCHEMA, self.origin):
+        record, tensors = state.load(path, PREDICTIONS)
+        if (record.origin, record.method, record.cell) != (self.origin, method, cell):
             raise StorageError(
                 f"{path} belongs to another run (other data, settings, device or version of torch or "
                 "gpu-ssl); delete it"
             )
-        return Prediction(
-            tensors["classes"].numpy(),
-            description["seconds"],
-            description["chosen"],
-            tuple(description["curve"]),
-        )
+        classes = tensors.get("classes")
+        if classes is None or classes.dtype != torch.int64 or classes.shape != (n_test,):
+            raise StorageError(f"{path} holds no classes of {n_test} test images; {PREDICTIONS.remedy}")
+        return Prediction(classes.numpy(), record.seconds, record.chosen, record.curve)
 
     def save(self, method: str, cell: Cell, prediction: Prediction) -> None:
         """Keep a finished cell."""
-        description = {
-            "kind": "gpu-ssl predictions",
-            "schema": SCHEMA,
-            "origin": self.origin,
-            "seconds": prediction.seconds,
-            "chosen": prediction.chosen,
-            "curve": prediction.curve,
-        }
+        record = PredictionRecord(
+            origin=self.origin,
+            method=method,
+            cell=cell,
+            seconds=prediction.seconds,
+            chosen=prediction.chosen,
+            curve=prediction.curve,
+        )
         tensors = {"classes": torch.from_numpy(prediction.classes)}
-        tensor_file.save(self._path(method, cell), tensors, description)
+        state.save(self._path(method, cell), PREDICTIONS, record, tensors)
 
 
 def n_splits_of(count: int, n_train: int, splits: int) -> int:
@@ -163,7 +174,7 @@ class CellTask:
 
     def find(self, cell: Cell) -> Prediction | None:
         """Return what was predicted in a cell, where that is done; see `Store.load`."""
-        return self.store.load(self.options.method, cell)
+        return self.store.load(self.options.method, cell, len(self.test))
 
     def do(self, cells: Sequence[Cell], advance: Advance) -> None:
         """Fit the method in some cells of one number of labels, predict the test images, and store that.

@@ -15,10 +15,11 @@ from gpu_ssl.encoders import vae
 from gpu_ssl.encoders.encoder import Encoder
 from gpu_ssl.encoders.fitting import Training, TrainingImages, fit_encoders
 from gpu_ssl.encoders.given import not_given
-from gpu_ssl.encoders.saving import describe_encoder
+from gpu_ssl.encoders.saving import EncoderRecord, describe_encoder
 from gpu_ssl.methods.method import encoders_of
 from gpu_ssl.methods.view import View
-from gpu_ssl.runtime import tensor_file
+from gpu_ssl.records import Record
+from gpu_ssl.runtime import state
 from gpu_ssl.runtime.device import resolve_precision
 from gpu_ssl.runtime.progress import Progress
 from gpu_ssl.runtime.ranks import Ranks
@@ -28,6 +29,15 @@ from gpu_ssl.training.batches import Resident
 
 CHECKPOINT = "checkpoint.json"
 """Description file of the VAE's checkpoint, in the folder of a run."""
+
+
+class SavedEncoder(Record):
+    """An encoder of a run, for who wants it."""
+
+    encoder: EncoderRecord
+
+
+ENCODER = state.Kind("gpu-ssl encoder", 2, SavedEncoder, "run again to make it")
 
 
 def represent(
@@ -101,5 +111,5 @@ def represent(
 
 def _save_encoder(path: Path, encoder: Encoder) -> None:
     if len(encoder.parts) == 1 and encoder.state_dict():
-        description = {"kind": "gpu-ssl encoder", "schema": 1, "encoder": describe_encoder(encoder)}
-        tensor_file.save(path, dict(encoder.state_dict()), description)
+        record = SavedEncoder(encoder=EncoderRecord.model_validate(describe_encoder(encoder)))
+        state.save(path, ENCODER, record, dict(encoder.state_dict()))

@@ -7,13 +7,22 @@ import torch
 from torch import Tensor
 
 from gpu_ssl import catalog
-from gpu_ssl.encoders.saving import build_encoder, describe_encoder
+from gpu_ssl.encoders.saving import EncoderRecord, build_encoder, describe_encoder
 from gpu_ssl.errors import StorageError
 from gpu_ssl.methods.method import Classifier, Saved
-from gpu_ssl.runtime import tensor_file
+from gpu_ssl.records import Record
+from gpu_ssl.runtime import state
 from gpu_ssl.svm.backend import SVMBackend
 
-KIND = "gpu-ssl classifier"
+
+class ClassifierRecord(Record):
+    """What `describe_classifier` returns beside tensors."""
+
+    encoder: EncoderRecord
+    classifier: dict[str, Any]
+
+
+CLASSIFIER = state.Kind("gpu-ssl classifier", 2, ClassifierRecord, "run again to make it")
 
 
 def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -59,7 +68,7 @@ def build_classifier(
 def save_classifier(path: Path, classifier: Classifier) -> None:
     """Write a classifier to `path` (``.json``) and a file next to it."""
     tensors, description = describe_classifier(classifier)
-    tensor_file.save(path, tensors, {"kind": KIND, "schema": 1, **description})
+    state.save(path, CLASSIFIER, ClassifierRecord.model_validate(description), tensors)
 
 
 def load_classifier(path: Path, backend: SVMBackend, device: torch.device) -> Classifier:
@@ -70,8 +79,11 @@ def load_classifier(path: Path, backend: SVMBackend, device: torch.device) -> Cl
     StorageError
         If a file is missing, damaged, or not of this kind.
     """
-    tensors, description = tensor_file.load(path)
+    record, tensors = state.load(path, CLASSIFIER)
     try:
-        return build_classifier(tensors, description, backend, device)
+        return build_classifier(tensors, record.model_dump(), backend, device)
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise StorageError(f"{path} does not hold a classifier of this version: {error}") from error
+        raise StorageError(
+            f"{path} does not hold a classifier of this version: {state.reason_of(error)}; "
+            f"{CLASSIFIER.remedy}"
+        ) from error

@@ -7,20 +7,24 @@ from gpu_ssl.config import RunConfig
 from gpu_ssl.errors import StorageError, UsageError
 from gpu_ssl.experiment import Outcome
 from gpu_ssl.methods.representation import CHECKPOINT
-from gpu_ssl.records import Report
+from gpu_ssl.records import SCHEMA_VERSION, Report
 from gpu_ssl.report.plots import write_plots
-from gpu_ssl.runtime import tensor_file
-from gpu_ssl.runtime.files import write_text
+from gpu_ssl.runtime import state
 
 CONFIG = "config.json"
 REPORT = "report.json"
+
+SETTINGS_KIND = state.Kind(
+    "gpu-ssl settings of a run", 1, RunConfig, "delete the folder, and give the command anew"
+)
+REPORT_KIND = state.Kind("gpu-ssl report", SCHEMA_VERSION, Report, "delete it to run again")
 
 DEFAULT_PARENT = Path("runs")
 """Where the folders of runs go that were given no name."""
 
 
 def claim_folder(folder: Path, config: RunConfig) -> None:
-    """Make `folder` for a new run and write its settings; of several runs that try, one succeeds.
+    """Make `folder` for a new run and write its settings; the caller is alone in it.
 
     Raises
     ------
@@ -29,21 +33,35 @@ def claim_folder(folder: Path, config: RunConfig) -> None:
     StorageError
         If it cannot be made or written to.
     """
-    path = folder / CONFIG
+    refuse_taken(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise FileExistsError
-        with path.open("x", encoding="utf-8") as file:
-            file.write(config.model_dump_json(indent=2) + "\n")
-    except FileExistsError:
+        write_config(folder, config)
+    except StorageError:
+        release_folder(folder)
+        raise
+
+
+def refuse_taken(folder: Path) -> None:
+    """Refuse a folder for a new run that holds something, or is a file.
+
+    Raises
+    ------
+    UsageError
+        If it does.
+    """
+    try:
+        taken = any(folder.iterdir())
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        taken = True
+    except OSError as error:
+        raise StorageError(f"cannot write to {folder}: {error.strerror}") from error
+    if taken:
         raise UsageError(
             f"`output={folder}` exists and is not an empty folder; name another, "
             "or resume an unfinished run by `resume`"
-        ) from None
-    except OSError as error:
-        release_folder(folder)
-        raise StorageError(f"cannot write {path}: {error.strerror}") from error
+        )
 
 
 def release_folder(folder: Path) -> None:
@@ -62,16 +80,26 @@ def read_config(folder: Path) -> RunConfig:
     Raises
     ------
     UsageError
-        If `folder` is not that of a run.
+        If `folder` is not that of a run, or they are damaged or of another version.
     """
     path = folder / CONFIG
+    if not path.is_file():
+        raise UsageError(f"`resume={folder}`: there is no {CONFIG} in it, so it is not the folder of a run")
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise UsageError(
-            f"`resume={folder}`: there is no readable {CONFIG} in it, so it is not the folder of a run"
-        ) from None
-    return RunConfig.from_json(text, path)
+        return state.load(path, SETTINGS_KIND)[0]
+    except StorageError as error:
+        raise UsageError(f"`resume={folder}`: {error}") from error
+
+
+def write_config(folder: Path, config: RunConfig) -> None:
+    """Write the settings of a run.
+
+    Raises
+    ------
+    StorageError
+        If the file cannot be written.
+    """
+    state.save(folder / CONFIG, SETTINGS_KIND, config)
 
 
 def read_report(folder: Path) -> Report | None:
@@ -85,10 +113,16 @@ def read_report(folder: Path) -> Report | None:
     path = folder / REPORT
     if not path.exists():
         return None
-    try:
-        return Report.model_validate_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise StorageError(f"{path} is damaged or of another version; delete it to run again") from error
+    report = state.load(path, REPORT_KIND)[0]
+    # Where a run was stopped after its report, that is all there was left to do.
+    with suppress(OSError):
+        state.remove(folder / CHECKPOINT)
+    return report
+
+
+def report_text(report: Report) -> str:
+    """Return the content of the file of a report."""
+    return state.text_of(REPORT_KIND, report)
 
 
 def finish_folder(folder: Path, outcome: Outcome, plots: bool = True) -> None:
@@ -101,6 +135,6 @@ def finish_folder(folder: Path, outcome: Outcome, plots: bool = True) -> None:
     """
     if plots:
         write_plots(outcome, folder / "plots")
-    write_text(folder / REPORT, outcome.report.to_json())
+    state.save(folder / REPORT, REPORT_KIND, outcome.report)
     # Only an unfinished run needs it.
-    tensor_file.remove(folder / CHECKPOINT)
+    state.remove(folder / CHECKPOINT)

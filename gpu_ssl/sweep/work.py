@@ -15,7 +15,6 @@ from gpu_ssl.methods.representation import CHECKPOINT
 from gpu_ssl.records import Report
 from gpu_ssl.report import writing
 from gpu_ssl.runtime.device import resolve_device
-from gpu_ssl.runtime.files import write_text
 from gpu_ssl.runtime.progress import SILENT
 
 
@@ -54,7 +53,7 @@ def finish_cell(config: RunConfig, folder: Path, vae_folder: Path, trained: None
     if read_cell(config, folder) is not None:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / writing.CONFIG, config.model_dump_json(indent=2) + "\n")
+    writing.write_config(folder, config)
     # The description last: it names the tensors.
     stem = Path(CHECKPOINT).stem
     for source in (*vae_folder.glob(f"{stem}-*.safetensors"), vae_folder / CHECKPOINT):

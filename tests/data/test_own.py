@@ -294,6 +294,38 @@ def test_damaged_pixels_in_the_cache_are_decoded_again(folder: Path, cache: Path
     assert np.array_equal(load_own(folder).images, first)
 
 
+@pytest.mark.parametrize("name", ["*.npy", "*.json"])
+def test_a_bit_that_flips_in_the_cache_changes_nothing(
+    folder: Path, cache: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    """Neither pixels, nor the names of skipped files: these decide which name goes with which pixels."""
+    caplog.set_level("INFO")
+    (folder / "00-broken.png").write_bytes(b"no image")
+    first = load_own(folder)
+    assert first.skipped
+    (kept,) = cache.glob(name)
+    whole = kept.read_bytes()
+    for place in np.linspace(0, len(whole) - 1, 40).astype(int):
+        kept.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        again = load_own(folder)
+        assert np.array_equal(again.images, first.images)
+        assert (again.names, again.skipped) == (first.names, first.skipped)
+    assert "is damaged" in caplog.text
+
+
+def test_pixels_of_other_images_cannot_take_their_place(folder: Path, cache: Path, tmp_path: Path) -> None:
+    first = load_own(folder)
+    (kept,) = cache.glob("*.npy")
+    before = [(path, path.read_bytes()) for path in cache.iterdir()]
+    for path in sorted(folder.rglob("*.png")):
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    load_own(folder)
+    (other,) = set(cache.glob("*.npy")) - {kept}
+    for path, content in before:
+        other.with_suffix(path.suffix).write_bytes(content)
+    assert np.array_equal(load_own(folder).images, 255 - first.images)
+
+
 def test_pixels_that_nobody_used_for_long_are_deleted(folder: Path, cache: Path) -> None:
     load_own(folder)
     (used,) = cache.glob("*.npy")

@@ -12,9 +12,10 @@ from gpu_ssl.encoders.averaged import Averaged, averaged, plain, shift_of
 from gpu_ssl.encoders.encoder import Encoder, encode
 from gpu_ssl.encoders.hog import HOG
 from gpu_ssl.encoders.pixels import Pixels
-from gpu_ssl.encoders.saving import build_encoder, describe_encoder
+from gpu_ssl.encoders.saving import EncoderRecord, build_encoder, describe_encoder
+from gpu_ssl.methods.representation import ENCODER, SavedEncoder
 from gpu_ssl.methods.view import View
-from gpu_ssl.runtime import tensor_file
+from gpu_ssl.runtime import state
 from tests.encoders import fitted, photographs
 from tests.methods import view_of
 
@@ -87,9 +88,10 @@ def test_averages_are_saved_as_what_they_are(
 ) -> None:
     for encoder in (encoders["vae+hog"], encoders["vae+hog"].parts[0], encoders["vae"]):
         path = tmp_path / "encoder.json"
-        tensor_file.save(path, dict(encoder.state_dict()), {"encoder": describe_encoder(encoder)})
-        tensors, description = tensor_file.load(path)
-        read = build_encoder(description["encoder"], tensors)
+        saved = SavedEncoder(encoder=EncoderRecord.model_validate(describe_encoder(encoder)))
+        state.save(path, ENCODER, saved, dict(encoder.state_dict()))
+        found, tensors = state.load(path, ENCODER)
+        read = build_encoder(found.encoder.model_dump(), tensors)
         assert [isinstance(part, Averaged) for part in read.parts] == [
             isinstance(part, Averaged) for part in encoder.parts
         ]

@@ -23,9 +23,10 @@ from gpu_ssl.encoders.encoder import Encoder, encode
 from gpu_ssl.encoders.fitting import Training, TrainingImages, fit_encoders
 from gpu_ssl.encoders.network import NetworkFeatures
 from gpu_ssl.encoders.pixels import Pixels
-from gpu_ssl.encoders.saving import build_encoder, describe_encoder
+from gpu_ssl.encoders.saving import EncoderRecord, build_encoder, describe_encoder
+from gpu_ssl.methods.representation import ENCODER, SavedEncoder
 from gpu_ssl.networks.classifier import ClassifierNetwork
-from gpu_ssl.runtime import tensor_file
+from gpu_ssl.runtime import state
 from gpu_ssl.training.augmentation import canonical
 from gpu_ssl.training.optimizers import build
 from tests.encoders import CONFIG, CPU, fitted, photographs
@@ -158,9 +159,10 @@ def test_an_encoder_that_is_read_back_gives_the_same_bits(
 ) -> None:
     """Through safetensors and JSON, and without what it was made with."""
     path = tmp_path / "encoder.json"
-    tensor_file.save(path, dict(encoder.state_dict()), {"encoder": describe_encoder(encoder)})
-    tensors, description = tensor_file.load(path)
-    read = build_encoder(description["encoder"], tensors)
+    saved = SavedEncoder(encoder=EncoderRecord.model_validate(describe_encoder(encoder)))
+    state.save(path, ENCODER, saved, dict(encoder.state_dict()))
+    found, tensors = state.load(path, ENCODER)
+    read = build_encoder(found.encoder.model_dump(), tensors)
     assert (read.name, read.image_shape, read.width) == (encoder.name, encoder.image_shape, encoder.width)
     assert not read.training
     assert torch.equal(encode(read, some), encode(encoder, some))

@@ -118,14 +118,14 @@ def test_a_second_call_computes_nothing(kept: Path) -> None:
     encoder = Counted()
     first = features_of(encoder, training_images(), SILENT)
     assert encoder.seen == N
-    (path,) = kept.iterdir()
+    (path,) = kept.glob("*.f32")
     assert path.stat().st_size == 4 * 5 * N
     for other in (encoder, copy.deepcopy(encoder), Counted(why="found otherwise")):
         other.seen = 0
         images = training_images(how=None)
         assert torch.equal(features_of(other, images, SILENT), first)
         assert other.seen == 0
-    assert list(kept.iterdir()) == [path]
+    assert set(kept.iterdir()) == {path, path.with_suffix(".sums")}
 
 
 def test_nothing_that_changes_them_is_left_out_of_the_name(kept: Path) -> None:
@@ -147,7 +147,7 @@ def test_nothing_that_changes_them_is_left_out_of_the_name(kept: Path) -> None:
     for number, (encoder, images) in enumerate(asked, start=1):
         features_of(encoder, images, SILENT)
         assert encoder.seen == N, number  # type: ignore[attr-defined]
-        assert len(list(kept.iterdir())) == number
+        assert len(list(kept.glob("*.f32"))) == number
     features_of(asked[0][0], asked[0][1], SILENT)
     assert asked[0][0].seen == N  # type: ignore[attr-defined]
 
@@ -163,7 +163,7 @@ def test_the_same_network_under_another_name_is_found(tmp_path: Path, kept: Path
     other.load_state_dict(encoder.state_dict())
     assert other.name == "pretrained"
     fit_encoders(["pretrained"], images, training, [other.eval()])
-    assert len(list(kept.iterdir())) == 1
+    assert len(list(kept.glob("*.f32"))) == 1
 
 
 @pytest.mark.parametrize("cut", [0, 3, 5 * 1280 + 17, 4 * 1280 * 70])
@@ -174,7 +174,7 @@ def test_an_interruption_loses_nothing(
     """And what is resumed is the same bits, also where the file was cut in the middle of a row."""
     images = training_images()
     expected = features_of(lite0, images, SILENT).clone()
-    (path,) = kept.iterdir()
+    (path,) = kept.glob("*.f32")
     path.unlink()
     honest, calls, most = feature_cache.encode, list[int](), done
 
@@ -188,7 +188,7 @@ def test_an_interruption_loses_nothing(
     with pytest.raises(KeyboardInterrupt):
         features_of(lite0, images, SILENT)
     assert calls == [64, 64][:done]
-    (part,) = kept.iterdir()
+    (part,) = kept.glob("*.part")
     assert part.stat().st_size == 4 * 1280 * 64 * done
     os.truncate(part, max(0, part.stat().st_size - cut))
     calls.clear()
@@ -196,7 +196,7 @@ def test_an_interruption_loses_nothing(
     resumed = features_of(lite0, images, SILENT)
     assert torch.equal(resumed, expected)
     assert sum(calls) == N - max(0, 64 * 4 * 1280 * done - cut) // (64 * 4 * 1280) * 64
-    assert list(kept.iterdir()) == [path]
+    assert set(kept.iterdir()) == {path, path.with_suffix(".sums")}
 
 
 def test_what_is_done_is_not_done_again(kept: Path) -> None:
@@ -209,13 +209,36 @@ def test_what_is_done_is_not_done_again(kept: Path) -> None:
     assert encoder.seen == N - 128
 
 
+@pytest.mark.parametrize("unfinished", [False, True])
+@pytest.mark.parametrize("name", ["*.f32", "*.sums"])
+@pytest.mark.parametrize("place", [0, 0.5, 0.999])
+def test_a_bit_that_flips_in_the_cache_is_mended(
+    name: str, place: float, unfinished: bool, kept: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    encoder = Counted()
+    expected = features_of(encoder, training_images(), SILENT).clone()
+    (path,) = kept.glob(name)
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 1
+    path.write_bytes(content)
+    if unfinished:
+        (whole,) = kept.glob("*.f32")
+        whole.rename(f"{whole}.part")
+    encoder.seen = 0
+    assert torch.equal(features_of(encoder, training_images(), SILENT), expected)
+    assert encoder.seen > 0
+    assert ("is damaged: its checksums differ" in caplog.text) == (not unfinished)
+    assert encoder.seen == (N - int(place * N) // 64 * 64 if unfinished else N)
+
+
 @pytest.mark.parametrize("size", [0, 7, 4 * 5 * N - 1, 4 * 5 * N + 4])
 @pytest.mark.parametrize("name", ["finished", "part"])
 def test_a_file_of_another_length_is_made_anew(name: str, size: int, kept: Path) -> None:
     """A full disk or a copy may have cut it, or somebody have written to it."""
     encoder = Counted()
     expected = features_of(encoder, training_images(), SILENT).clone()
-    (path,) = kept.iterdir()
+    (path,) = kept.glob("*.f32")
     content = (path.read_bytes() + bytes(4))[:size]
     if name == "part":
         path.rename(path.with_name(f"{path.name}.part"))
@@ -223,7 +246,7 @@ def test_a_file_of_another_length_is_made_anew(name: str, size: int, kept: Path)
     else:
         path.write_bytes(content)
     assert torch.equal(features_of(encoder, training_images(), SILENT), expected)
-    assert [own.name for own in kept.iterdir()] == [path.name]
+    assert set(kept.iterdir()) == {path, path.with_suffix(".sums")}
 
 
 def _in_a_process(cache: str, answers: Any, start: Any) -> None:
@@ -269,7 +292,7 @@ def test_a_process_that_waited_does_not_overwrite(kept: Path, monkeypatch: pytes
     found = features_of(encoder, images, SILENT)
     assert (other.seen, encoder.seen) == (N, 0)
     assert torch.equal(found, encode(Counted(), torch.from_numpy(images.pixels)))
-    assert [path.suffix for path in kept.iterdir()] == [".f32"]
+    assert {path.suffix for path in kept.iterdir()} == {".f32", ".sums"}
 
 
 def test_a_cache_that_cannot_be_written_to_is_told_or_replaced(
@@ -382,14 +405,16 @@ def test_what_is_no_number_is_told_and_not_kept(sha256: str, kept: Path) -> None
 
 def test_what_is_used_stays_and_what_is_not_is_forgotten(kept: Path) -> None:
     features_of(Counted(), training_images(), SILENT)
-    (path,) = kept.iterdir()
+    (path,) = kept.glob("*.f32")
     month = 31 * 86_400
     old = path.stat().st_mtime - month
-    os.utime(path, (old, old))
+    for each in (path, path.with_suffix(".sums")):
+        os.utime(each, (old, old))
     features_of(Counted(), training_images(), SILENT)  # is used
     features_of(Counted(), training_images("b"), SILENT)
     assert path.exists()
-    os.utime(path, (old, old))
+    for each in (path, path.with_suffix(".sums")):
+        os.utime(each, (old, old))
     features_of(Counted(), training_images("c"), SILENT)
     assert not path.exists()
-    assert len(list(kept.iterdir())) == 2
+    assert len(list(kept.glob("*.f32"))) == 2

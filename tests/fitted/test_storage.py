@@ -12,6 +12,7 @@ from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.errors import StorageError, UsageError
 from gpu_ssl.fitted import storage
 from gpu_ssl.fitted.fitting import Fit, fit
+from gpu_ssl.runtime import state
 from gpu_ssl.runtime.progress import SILENT
 from tests.fitted.conftest import CONFIG, own
 
@@ -28,8 +29,8 @@ def edit(saved: Path, change: Callable[[dict[str, Any]], Any], signed: bool = Tr
     content = json.loads(path.read_text())
     change(content)
     if signed:
-        told = {name: value for name, value in content.items() if name not in ("tensors", "sha256")}
-        content["sha256"] = storage._digest(told)
+        content.pop("sha256")
+        content["sha256"] = state.digest_of(content)
     path.write_text(json.dumps(content))
 
 
@@ -48,16 +49,17 @@ def test_nothing_is_pickled(saved: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda c: c.update(kind="other"), "does not describe a model"),
-        (lambda c: c.update(schema=99), "is of schema 99, and this gpu-ssl knows schema 3: upgrade gpu-ssl"),
-        (lambda c: c.update(schema="3"), "is of schema '3'"),
+        (lambda c: c.update(kind="other"), "is no gpu-ssl model"),
+        (lambda c: c.update(schema=99), "is of schema 99, and this gpu-ssl knows schema 4: upgrade gpu-ssl"),
+        (lambda c: c.update(schema="4"), "is of schema '4'"),
         (
             lambda c: (c.update(schema=1), c.pop("chosen")),
             r"was written by an earlier gpu-ssl \(schema 1\): fit the model again",
         ),
         (lambda c: c["class_names"].reverse(), "damaged or was changed"),
         (lambda c: c.pop("sha256"), "damaged or was changed"),
-        (lambda c: c.pop("tensors"), "does not describe saved tensors"),
+        (lambda c: c.pop("tensors"), "damaged or was changed"),
+        (lambda c: c["tensors"].update(file="model-0123456789ab.safetensors"), "damaged or was changed"),
     ],
 )
 def test_a_changed_description_is_refused(
@@ -100,6 +102,12 @@ def test_a_changed_description_is_refused(
         lambda c: c.pop("config"),
         lambda c: c["config"].update(method="zzz"),
         lambda c: c.update(surprise=1),
+        lambda c: c.pop("suspects"),
+        lambda c: c["config"].pop("mirror"),
+        lambda c: c.pop("tensors"),
+        lambda c: c["tensors"].update(file="model-0123456789ab.safetensors"),
+        lambda c: c["encoder"].update(image_shape=[1, 0, 8]),
+        lambda c: c["encoder"].update(image_shape=[3, 10**6, 10**6]),
     ],
 )
 def test_what_was_signed_again_must_still_fit_together(
@@ -109,9 +117,12 @@ def test_what_was_signed_again_must_still_fit_together(
     edit(tmp_path, lambda content: None)
     storage.load(tmp_path, "cpu")
     edit(tmp_path, change)
-    with pytest.raises(StorageError, match=r"do not fit together|is damaged") as caught:
+    words = r"do not fit together|is damaged|of this version|of another file"
+    with pytest.raises(StorageError, match=words) as caught:
         storage.load(tmp_path, "cpu")
     assert str(tmp_path / "model.json") in str(caught.value)
+    assert str(caught.value).endswith("fit the model again")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from gpu_ssl.methods.evaluation import (
 )
 from gpu_ssl.methods.method import Chosen, Classifier, Labelled, Options
 from gpu_ssl.methods.view import View
+from gpu_ssl.runtime import state
 from gpu_ssl.svm._sklearn import SklearnBackend
 from gpu_ssl.svm.backend import SVMBackend
 from gpu_ssl.svm.kernels import Kernel, scale_gamma
@@ -161,7 +162,7 @@ class Counts:
         return SimpleNamespace(
             chosen=Chosen("m1", f"why for {len(labelled.rows)}", {}),
             curve=(0.5, 0.25),
-            predict=lambda test: np.full(3, labelled.rows[0]),
+            predict=lambda test: np.full(len(test), labelled.rows[0]),
         )
 
 
@@ -220,7 +221,19 @@ def test_cells_of_other_data_are_refused(counted: Callable[..., Predictions], tm
         counted(Counts(), CELLS[:1], Store(tmp_path, "other data"))
 
 
-@pytest.mark.parametrize("damage", ["schema", "content"])
+DAMAGE: dict[str, tuple[dict[str, Any], bool]] = {
+    "schema": ({"schema": 1}, True),
+    "signature": ({}, False),
+    "seconds": ({"seconds": None}, True),
+    "curve": ({"curve": [None]}, True),
+    "chosen": ({"chosen": 3}, True),
+    "cell": ({"cell": [20, 1]}, True),
+    "method": ({"method": "graph"}, True),
+    "tensors": ({"tensors": None}, True),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_damaged_cells_are_refused(counted: Callable[..., Predictions], tmp_path: Path, damage: str) -> None:
     """Of another version, or not whole: nobody would notice wrong predictions."""
     store = Store(tmp_path, "these data")
@@ -228,17 +241,22 @@ def test_damaged_cells_are_refused(counted: Callable[..., Predictions], tmp_path
     (path,) = tmp_path.glob("*.json")
     assert path.name == "m1-20-labels-split-0.json"
     description = json.loads(path.read_text())
-    path.write_text(json.dumps({**description, "schema": 1}) if damage == "schema" else "{")
-    with pytest.raises(StorageError, match=path.name):
+    change, signed = DAMAGE[damage]
+    description.update(change)
+    description.pop("sha256")
+    signature = state.digest_of(description) if signed else "0"
+    path.write_text(json.dumps({**description, "sha256": signature}))
+    with pytest.raises(StorageError, match=path.name) as caught:
         counted(Counts(), CELLS[:1], store)
+    assert "\n" not in str(caught.value)
 
 
 def test_methods_do_not_share_cells(counted: Callable[..., Predictions], tmp_path: Path) -> None:
     store = Store(tmp_path, "these data")
     counted(Counts(), CELLS[:1], store)
-    assert store.load("m1", CELLS[0]) is not None
-    assert store.load("graph", CELLS[0]) is None
-    assert store.load("m1", CELLS[1]) is None
+    assert store.load("m1", CELLS[0], 1347) is not None
+    assert store.load("graph", CELLS[0], 1347) is None
+    assert store.load("m1", CELLS[1], 1347) is None
 
 
 def test_progress_is_one_step_a_cell_whatever_a_method_tells(

@@ -1,6 +1,7 @@
 """What a user sees of a report: cells, the best in bold, the figures of others told apart."""
 
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from gpu_ssl.records import (
 )
 from gpu_ssl.report import writing
 from gpu_ssl.report.table import accuracy_cell, accuracy_table, render
+from gpu_ssl.runtime import state
 
 
 def result(method: str, labels: int, *accuracies: float) -> Result:
@@ -106,14 +108,28 @@ def test_device_backend_reasons_and_times_are_shown() -> None:
 
 def test_a_report_comes_back_from_its_json(tmp_path: Path) -> None:
     assert writing.read_report(tmp_path) is None
-    (tmp_path / "report.json").write_text(REPORT.to_json())
-    assert writing.read_report(tmp_path) == REPORT
-    without_vae = REPORT.model_copy(update={"training": None})
-    (tmp_path / "report.json").write_text(without_vae.to_json())
-    assert writing.read_report(tmp_path) == without_vae
+    for report in (REPORT, REPORT.model_copy(update={"training": None})):
+        state.save(tmp_path / "report.json", writing.REPORT_KIND, report)
+        assert writing.read_report(tmp_path) == report
     (tmp_path / "report.json").write_text(REPORT.to_json()[:-20])
     with pytest.raises(StorageError, match=r"report\.json"):
         writing.read_report(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 10_000, "{}", RunConfig().model_dump_json()])
+def test_settings_of_no_use_are_told_in_one_line_with_what_to_delete(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UsageError, match=r"config\.json.* delete the folder") as caught:
+        writing.read_config(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_that_name_fewer_are_of_another_version(tmp_path: Path) -> None:
+    told = {"kind": "gpu-ssl settings of a run", "schema": 1, **RunConfig().model_dump(mode="json")}
+    told.pop("splits")
+    (tmp_path / "config.json").write_text(json.dumps({**told, "sha256": state.digest_of(told)}))
+    with pytest.raises(UsageError, match=r"not of this version: splits"):
+        writing.read_config(tmp_path)
 
 
 def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:

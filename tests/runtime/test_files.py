@@ -1,14 +1,16 @@
 """Files are whole or not there, and what was there before stays until the new one is complete."""
 
 import os
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from gpu_ssl.errors import StorageError
-from gpu_ssl.runtime.files import atomic_path, write_text
+from gpu_ssl.errors import StorageError, UsageError
+from gpu_ssl.runtime.files import alone_in, atomic_path, read_whole, require_space, write_text
 
 
 def test_a_file_is_written_and_nothing_else(tmp_path: Path) -> None:
@@ -72,3 +74,93 @@ def test_what_a_link_points_to_is_replaced_and_a_device_is_written_to(tmp_path: 
     write_text(device, "gone")
     assert Path("/dev/null").is_char_device()
     assert device.is_symlink()
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from gpu_ssl.runtime.files import alone_in, atomic_path
+path = Path(sys.argv[1])
+with alone_in(path.parent), atomic_path(path) as temporary:
+    temporary.write_text("half of the ne")
+    print("begun", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that is writing `a.json` in the folder `out`, which it has for itself."""
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "out" / "a.json")]
+    with subprocess.Popen(command, text=True, **streams) as process:  # type: ignore[call-overload]
+        assert process.stdout.readline() == "begun\n"
+        yield process
+        process.kill()
+
+
+def test_what_a_killed_process_left_is_deleted_by_the_next(
+    tmp_path: Path, writer: subprocess.Popen[str]
+) -> None:
+    folder = tmp_path / "out"
+    others = [".a-notes.json", ".b-0123456789ab.json", ".a-0123456789abc.json", "a-0123456789ab.json"]
+    for name in others:
+        (folder / name).write_text("")
+    (temporary,) = set(os.listdir(folder)) - set(others)
+    write_text(folder / "a.json", "mine")
+    assert sorted(os.listdir(folder)) == sorted([*others, "a.json", temporary]), "it is being written"
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    write_text(folder / "a.json", "mine")
+    assert sorted(os.listdir(folder)) == sorted([*others, "a.json"])
+
+
+def test_a_folder_is_one_processs_until_it_ends_however_that_is(
+    tmp_path: Path, writer: subprocess.Popen[str]
+) -> None:
+    with (
+        pytest.raises(UsageError, match="is being written to by another gpu-ssl"),
+        alone_in(tmp_path / "out"),
+    ):
+        pass
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    with alone_in(tmp_path / "out"):
+        pass
+
+
+def test_a_folder_in_which_nothing_was_written_goes_again(tmp_path: Path) -> None:
+    with alone_in(tmp_path / "a" / "b"):
+        assert os.listdir(tmp_path / "a" / "b") == []
+    assert not (tmp_path / "a" / "b").exists()
+    (tmp_path / "there").mkdir()
+    with alone_in(tmp_path / "there"):
+        pass
+    assert (tmp_path / "there").exists()
+
+
+def test_too_little_space_is_told_before_the_work(small_disk: Path) -> None:
+    require_space(small_disk / "not" / "yet" / "there", 10_000)
+    with pytest.raises(StorageError, match=r"0 MiB are free on its disk, and 1 MiB are needed"):
+        require_space(small_disk, 2**20)
+    with pytest.raises(StorageError, match="are free on its disk"), alone_in(small_disk / "x", 2**20):
+        pass
+    assert os.listdir(small_disk) == []
+
+
+def test_the_longest_names_can_be_written(tmp_path: Path) -> None:
+    for name in ("x" * 250 + ".json", "x" * 255, "ü" * 127, "." + "x" * 254):
+        write_text(tmp_path / name, "x")
+        assert (tmp_path / name).read_text() == "x"
+    assert len(os.listdir(tmp_path)) == 4
+
+
+def test_what_is_no_file_or_too_large_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, words in ((tmp_path / "pipe", "no regular file"), (Path("/dev/zero"), "no regular file")):
+        with pytest.raises(OSError, match=words):
+            read_whole(path)
+    (tmp_path / "file").write_bytes(b"12345")
+    assert read_whole(tmp_path / "file", 5) == b"12345"
+    with pytest.raises(OSError, match="5 bytes, more than the 4 allowed"):
+        read_whole(tmp_path / "file", 4)

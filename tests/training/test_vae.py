@@ -1,7 +1,9 @@
 """Training: the same bits from the same seed, interrupted or not; no host work in a step."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.encoders.encoder import encode
 from gpu_ssl.encoders.vae import VAEEncoder
 from gpu_ssl.errors import StorageError, TrainingError
+from gpu_ssl.runtime import state
 from gpu_ssl.runtime.progress import Silent
 from gpu_ssl.runtime.randomness import Share
 from gpu_ssl.runtime.ranks import ALONE
@@ -86,6 +89,32 @@ def test_a_checkpoint_of_another_training_is_refused(digits: Dataset, tmp_path: 
     make_trainer(digits).save(tmp_path / "c.json", ORIGIN)
     with pytest.raises(StorageError, match="belongs to another training"):
         make_trainer(digits).restore(tmp_path / "c.json", {"test": "no"})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schedule": {}},
+        {"groups": []},
+        {"threads": None},
+        {"history": []},
+        {"schedule": {"last_epoch": 3}},
+        {"surprise": 1},
+    ],
+)
+def test_a_checkpoint_that_was_changed_is_refused(
+    digits: Dataset, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    """Signed again or not: a schedule that is missing would silently be another training."""
+    path = tmp_path / "c.json"
+    trainer = make_trainer(digits)
+    train(trainer, 1)
+    trainer.save(path, ORIGIN)
+    told = {**json.loads(path.read_text()), **change}
+    for signature in (told.pop("sha256"), state.digest_of(told)):
+        path.write_text(json.dumps({**told, "sha256": signature}))
+        with pytest.raises(StorageError, match=r"c\.json .*; delete it, and the training begins anew"):
+            make_trainer(digits).restore(path, ORIGIN)
 
 
 def test_going_on_with_another_number_of_threads_is_told(

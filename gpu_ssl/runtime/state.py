@@ -1,0 +1,229 @@
+"""All that is kept on disk to be read again: JSON that is described by a type, and tensors beside it.
+
+A file holds its kind, the version of its schema, its content, where there are tensors the name, size and
+hash of their file (safetensors), and a hash over all of this: what was changed in any place is refused, and
+so are tensors of another state. Nothing is pickled.
+
+The JSON is written last, and it alone decides which state there is: a process that dies between the two
+files leaves the state before.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
+
+from gpu_ssl.errors import StorageError
+from gpu_ssl.runtime.files import atomic_path, forget_half_written, read_whole, write_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MOST_JSON = 256 * 2**20
+"""Bytes of a JSON file. Its depth has a limit, too: that of pydantic's reader, 200."""
+
+LONGEST_REASON = 300
+"""Letters of what a library says of a damaged file."""
+
+Content = TypeVar("Content", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Kind(Generic[Content]):
+    """What a file holds.
+
+    Parameters
+    ----------
+    name : str
+        Of the kind, such as ``gpu-ssl model``.
+    schema : int
+        Version of its content.
+    content : type
+        Type of its content. Nothing of it may be missing in a file, not what has a default either.
+    remedy : str
+        What to do about a file that cannot be read.
+    """
+
+    name: str
+    schema: int
+    content: type[Content]
+    remedy: str
+
+
+class TensorFile(BaseModel):
+    """The file of tensors beside a JSON file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    file: str
+    bytes: int = Field(ge=0)
+    sha256: str
+
+
+def save(
+    path: Path,
+    kind: Kind[Content],
+    content: Content,
+    tensors: "Mapping[str, Tensor] | TensorFile | None" = None,
+) -> None:
+    """Write `content` to `path` (``.json``) and `tensors` beside it, replacing what is there.
+
+    Parameters
+    ----------
+    path : Path
+        The JSON file.
+    kind : Kind
+        What it holds.
+    content : BaseModel
+        Of the type that `kind` names.
+    tensors : mapping of str to Tensor, optional
+        On any device; or what `save_tensors` has returned.
+
+    Raises
+    ------
+    StorageError
+        If a file cannot be written; what was there before is still whole.
+    """
+    beside = tensors if isinstance(tensors, TensorFile | None) else save_tensors(path, tensors)
+    write_text(path, text_of(kind, content, beside), devices=False)
+    _forget_others(path, beside)
+
+
+def text_of(kind: Kind[Content], content: Content, beside: TensorFile | None = None) -> str:
+    """Return what `save` writes into the JSON file."""
+    told = {"kind": kind.name, "schema": kind.schema, **content.model_dump(mode="json", by_alias=True)}
+    if beside is not None:
+        told["tensors"] = beside.model_dump(mode="json")
+    return json.dumps({**told, "sha256": digest_of(told)}, indent=2) + "\n"
+
+
+def save_tensors(path: Path, tensors: "Mapping[str, Tensor]") -> TensorFile:
+    """Write tensors beside `path`, where `save` will write the JSON that makes them count."""
+    from safetensors.torch import save as save_safetensors
+
+    content = save_safetensors({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()})
+    digest = hashlib.sha256(content).hexdigest()
+    beside = TensorFile(file=_tensor_name(path, digest), bytes=len(content), sha256=digest)
+    if not path.exists():  # What a killed process left is of no state.
+        _forget_others(path)
+    with atomic_path(path.with_name(beside.file), devices=False) as temporary:
+        temporary.write_bytes(content)
+    return beside
+
+
+def load(path: Path, kind: Kind[Content]) -> "tuple[Content, dict[str, Tensor]]":
+    """Read back what `save` wrote; the tensors on the CPU, none where there were none.
+
+    Raises
+    ------
+    StorageError
+        If a file is missing, damaged, changed, or of another kind or version; one line says which, and what
+        to do.
+    """
+    told = _read(path, kind)
+    _check_kind(path, told, kind)
+    digest = told.pop("sha256", None)
+    if digest != digest_of(told):
+        raise StorageError(
+            f"{path} is damaged or was changed: its SHA-256 is not the one that it names; {kind.remedy}"
+        )
+    tensors: dict[str, Tensor] = {}
+    try:
+        if "tensors" in told:
+            tensors = _load_tensors(path, TensorFile.model_validate(told.pop("tensors")), kind)
+        known = {field.alias or name for name, field in kind.content.model_fields.items()}
+        for name in {"kind", "schema"} - known:
+            told.pop(name, None)
+        content = kind.content.model_validate(told)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise StorageError(f"{path} is damaged: {where}: {first['msg']}; {kind.remedy}") from error
+    # What is missing would silently be a default.
+    whole = content.model_dump(mode="json", by_alias=True)
+    if differing := [name for name in whole if whole[name] != told.get(name, ...)]:
+        raise StorageError(f"{path} is not of this version: {', '.join(differing)} differ; {kind.remedy}")
+    return content, tensors
+
+
+def remove(path: Path) -> None:
+    """Delete what `save` wrote to `path`, the JSON first."""
+    path.unlink(missing_ok=True)
+    _forget_others(path)
+
+
+def digest_of(told: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of JSON, which does not depend on how it is laid out in a file."""
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def reason_of(error: Exception) -> str:
+    """Return what a library says of a damaged file, as one short line."""
+    words = " ".join(str(error).split())
+    return words if len(words) <= LONGEST_REASON else f"{words[:LONGEST_REASON]}..."
+
+
+def _read(path: Path, kind: Kind[Content]) -> dict[str, Any]:
+    try:
+        told = from_json(read_whole(path, MOST_JSON))
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}; {kind.remedy}") from error
+    except ValueError as error:
+        raise StorageError(f"{path} is damaged: {reason_of(error)}; {kind.remedy}") from error
+    if not isinstance(told, dict):
+        raise StorageError(f"{path} is no {kind.name}; {kind.remedy}")
+    return told
+
+
+def _check_kind(path: Path, told: Mapping[str, Any], kind: Kind[Content]) -> None:
+    schema = told.get("schema")
+    if told.get("kind", kind.name) != kind.name or "schema" not in told:
+        raise StorageError(f"{path} is no {kind.name}; {kind.remedy}")
+    if type(schema) is not int or schema > kind.schema:
+        raise StorageError(
+            f"{path} is of schema {schema!r}, and this gpu-ssl knows schema {kind.schema}: upgrade gpu-ssl, "
+            f"or {kind.remedy}"
+        )
+    if schema < kind.schema:
+        raise StorageError(f"{path} was written by an earlier gpu-ssl (schema {schema}): {kind.remedy}")
+
+
+def _tensor_name(path: Path, digest: str) -> str:
+    return f"{path.stem}-{digest[:12]}.safetensors"
+
+
+def _load_tensors(path: Path, beside: TensorFile, kind: Kind[Content]) -> "dict[str, Tensor]":
+    from safetensors import SafetensorError
+    from safetensors.torch import load as load_safetensors
+
+    if beside.file != _tensor_name(path, beside.sha256):
+        raise StorageError(f"{path} names the tensors of another file, {beside.file!r}; {kind.remedy}")
+    place = path.with_name(beside.file)
+    try:
+        content = read_whole(place, beside.bytes)
+    except OSError as error:
+        raise StorageError(f"cannot read {place}: {error.strerror}; {kind.remedy}") from error
+    if hashlib.sha256(content).hexdigest() != beside.sha256:
+        raise StorageError(
+            f"{place} is damaged: its SHA-256 is not the one that {path.name} names; {kind.remedy}"
+        )
+    try:
+        return load_safetensors(content)
+    except SafetensorError as error:
+        raise StorageError(f"{place} is no safetensors file: {reason_of(error)}; {kind.remedy}") from error
+
+
+def _forget_others(path: Path, beside: TensorFile | None = None) -> None:
+    """Delete the tensors of earlier states of `path`."""
+    kept = beside and beside.file
+    stem = "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path.stem)
+    for old in path.parent.glob(f"{stem}-{'[0-9a-f]' * 12}.safetensors"):
+        if old.name != kept:
+            old.unlink(missing_ok=True)
+    forget_half_written(path.parent, rf"\.{re.escape(path.stem)}-[0-9a-f]{{12}}-[0-9a-f]{{12}}\.safetensors")
