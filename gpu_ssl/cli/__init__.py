@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from gpu_ssl import __version__
+from gpu_ssl.cli.process import heed_signals, ignore_signals, prepare_streams
 from gpu_ssl.cli.ranks import TOGETHER, tell_error
 from gpu_ssl.errors import GpuSslError, UsageError
 from gpu_ssl.runtime.cache import lend_to_libraries
@@ -36,6 +37,10 @@ COMMANDS = {
     "data": ("gpu_ssl.cli.data", "List the data sets, or fetch one."),
 }
 """Module and one line of help of each command, so that --help imports none of them."""
+
+logger = logging.getLogger(__name__)
+
+UNEXPECTED = "something that gpu-ssl did not expect"
 
 PATIENCE = 10.0
 """Seconds that rank 0 may need longer than another to find the same fault."""
@@ -86,18 +91,22 @@ def main(ctx: click.Context, verbose: bool) -> None:
 
 
 def entry_point(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 for success, 1 for failure, 2 for wrong usage, 130 for Ctrl-C."""
+    """Run the command line and exit: 0 for success, 1 for failure, 2 for wrong usage, 130 for Ctrl-C.
+
+    Signals to stop do what Ctrl-C does, and the exit code is 128 and their number.
+    """
     code = 0
+    prepare_streams()
+    stopped = heed_signals()
     # Pillow warns of large images that are read; those that are not are told of.
     warnings.filterwarnings("ignore", "Image size .* exceeds limit")
     warnings.filterwarnings("ignore", "Corrupt EXIF data")  # the image is read without
     spare_collector()
-    _prepare_stdout()
     try:
         code = main(args=arguments, standalone_mode=False)
         sys.stdout.flush()
     except GpuSslError as error:
-        _fail(str(error), error.exit_code)
+        _fail(str(error), 128 + stopped[0] if stopped else error.exit_code)
     except SystemExit as error:
         # click exits with 1 when the reader of stdout has seen enough; that is no failure.
         if error.code != 1 or "PacifyFlushWrapper" not in type(sys.stdout).__name__:
@@ -113,19 +122,19 @@ def entry_point(arguments: list[str] | None = None) -> None:
     except OSError as error:
         # Such as a full disk behind a redirected stdout; Python would complain once more at its end.
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
-        _fail(f"cannot write: {error.strerror or error}", 1)
+        _fail(
+            f"cannot {f'use {error.filename}' if error.filename else 'write'}: {error.strerror or error}", 1
+        )
     except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted", 130)
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-def _prepare_stdout() -> None:
-    """Let a closed stdout swallow everything, and one of few characters show ? for what it lacks."""
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="replace")
+        _fail("interrupted", 128 + stopped[0] if stopped else 130)
+    except MemoryError:
+        _fail("too little memory for this", 1)
+    except Exception as error:
+        logger.info("", exc_info=True)
+        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        _fail(f"{UNEXPECTED}: {what}; please report it, with what gpu-ssl -v says", 1)
+    ignore_signals()
+    sys.exit(128 + stopped[0] if stopped and code else code if isinstance(code, int) else 0)
 
 
 def _usage_hint(error: click.ClickException) -> str:
@@ -136,6 +145,8 @@ def _usage_hint(error: click.ClickException) -> str:
 
 def _fail(message: str, code: int) -> None:
     """Tell an error and exit; of wrong usage and Ctrl-C before ranks have met, rank 0 tells."""
+    if not by_torchrun():
+        ignore_signals()
     if follows() and code == 2:
         # torchrun ends all as soon as one has ended. If this one still runs then, only it was used wrongly.
         with contextlib.suppress(KeyboardInterrupt):

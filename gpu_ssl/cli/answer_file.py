@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from gpu_ssl.errors import UsageError
-from gpu_ssl.runtime.files import atomic_path
+from gpu_ssl.runtime.files import atomic_path, require_space
 from gpu_ssl.runtime.optional import require
 
 FORMATS = {"csv": (".csv",), "jsonl": (".jsonl", ".ndjson"), "parquet": (".parquet",)}
@@ -43,16 +44,29 @@ def choose_format(output: Path | None, asked: str | None) -> str:
     return kind
 
 
-def check_output(output: Path | None) -> None:
-    """Refuse a folder as the place of a file, before any work is done.
+def check_output(output: Path | None, needed: int = 0) -> None:
+    """Check that a file can be written, before any work is done.
+
+    Parameters
+    ----------
+    output : Path, optional
+        The file; None is stdout. A pipe or a device is not checked.
+    needed : int
+        Bytes that it will have at least.
 
     Raises
     ------
     UsageError
-        If `output` is one.
+        If `output` is a folder.
+    StorageError
+        If it cannot be written, or the disk is too full.
     """
-    if output is not None and output.is_dir():
+    if output is None:
+        return
+    if output.is_dir():
         raise UsageError(f"{output} is a folder; name a file")
+    if output.is_file() or not output.exists():
+        require_space(Path(os.path.realpath(output)).parent, needed)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gpu_ssl.cli.answer_file import check_output
 from gpu_ssl.cli.fit import tell_skipped
 from gpu_ssl.cli.options import CACHE_DIR, DEVICE, QUIET
 from gpu_ssl.cli.own_options import Asked, image_options, open_stream, tell_problems
@@ -74,11 +75,13 @@ def command(
     from gpu_ssl.runtime.device import memory_errors, resolve_device
 
     check_ending(output)
+    check_output(output)
     place = torch.device(resolve_device(device).used)
     if (Path(what) / MODEL).is_file():
         encoder, stream = _of_model(Path(what), data, device, Asked(**asked))
     else:
         encoder, stream = _of_encoder(what, data, image_size, place, Asked(**asked))
+    check_output(output, 4 * encoder.width * (stream.total or 0))
     with (
         make_progress(quiet).task("encode", stream.total or 0) as advance,
         embedding_file(output, encoder.width) as write,

@@ -1,5 +1,6 @@
 """``gpu-ssl fit``: images of the user's own and a few labels in, a model out."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from gpu_ssl.fitted.fitting import Fit
     from gpu_ssl.runtime.progress import Progress
     from gpu_ssl.runtime.ranks import Ranks
+
+SPACE = 16 * 2**20
+"""Bytes that a model takes at least, with the checkpoint of its training."""
 
 LISTED = 5
 """Files that a message names."""
@@ -114,6 +118,7 @@ def command(
     from gpu_ssl.cli.display import make_progress
     from gpu_ssl.data.own import load_own, require_classes
     from gpu_ssl.encoders.pretrained import require_weights
+    from gpu_ssl.runtime.files import alone_in
     from gpu_ssl.runtime.ranks import join_ranks
 
     model, train = take_vae_settings(options)
@@ -121,10 +126,12 @@ def command(
     reading = take_reading(options)
     config = FitConfig.of(model=model, train=train, svm=svm, **options)
     ranks = join_ranks()
-    with one_tells(ranks):
+    with one_tells(ranks), ExitStack() as stack:
         progress = make_progress(quiet or not ranks.leads)
         if ranks.leads:
             _check_output(output, data)
+            stack.enter_context(alone_in(output, SPACE))
+            _check_output(output, data)  # Another fit may just have written it.
             if config.encoder and base is None:
                 require_weights(config.encoder)
             images = load_own(data, label_files, reading, progress)
@@ -153,7 +160,6 @@ def _fit(
     from gpu_ssl.fitted.storage import UNFINISHED, load
     from gpu_ssl.report.card import notes
     from gpu_ssl.report.model_folder import write_model
-    from gpu_ssl.runtime import tensor_file
 
     unfinished = output / UNFINISHED
     try:
@@ -164,7 +170,6 @@ def _fit(
     except KeyboardInterrupt:
         raise InterruptError("interrupted; the same command resumes") from None
     write_model(output, fitted, described(images))
-    tensor_file.remove(unfinished)
     for note in notes(fitted.record, output):
         click.echo(f"gpu-ssl: {note}", err=True)
     return fitted

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from gpu_ssl.cli.answer_file import FORMATS, Rows, answer_file, choose_format
+from gpu_ssl.cli.answer_file import FORMATS, Rows, answer_file, check_output, choose_format
 from gpu_ssl.cli.fit import tell_skipped
 from gpu_ssl.cli.options import DEVICE, QUIET
 from gpu_ssl.cli.own_options import Asked, image_options, open_stream
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 UNKNOWN = "unknown"
 """Label where the bounds that were asked for say so; in a label file it is no label."""
+
+LEAST_ROW = 8
+"""Bytes of an answer, in any format."""
 
 COLUMNS = {"path": str, "label": str, "confidence": float, "second_label": str, "ood_score": float}
 
@@ -99,6 +102,7 @@ def command(
     kind = choose_format(output, kind)
     fitted, record = load(model, device)
     stream = open_stream(read_paths() if str(data) == "-" else data, fitted, record, Asked(**asked))
+    check_output(output, LEAST_ROW * (stream.total or 0))
     wanted = Wanted(record.class_names, min_confidence, unknown_above, probabilities)
     columns = COLUMNS | dict.fromkeys(wanted.probability_columns, float)
     seen = 0

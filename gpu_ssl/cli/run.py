@@ -2,7 +2,7 @@
 
 import itertools
 import shlex
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ from gpu_ssl.config import DataConfig, RunConfig, SVMConfig, parse_label_counts
 from gpu_ssl.errors import GpuSslError, InterruptError, RankError, UsageError
 
 if TYPE_CHECKING:
+    from gpu_ssl.records import Report
     from gpu_ssl.runtime.ranks import Ranks
 
 NOT_SETTINGS = {"output", "resume", "jobs", "as_json", "plots", "quiet"}
@@ -139,26 +140,32 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     from gpu_ssl.runtime.ranks import join_ranks
 
     ranks = join_ranks()
-    with one_tells(ranks):
+    with one_tells(ranks), ExitStack() as stack:
         if config is None:
-            _resume(options["resume"], options, ranks)
+            _resume(options["resume"], options, ranks, stack)
         else:
-            _begin(config, options, ranks)
+            _begin(config, options, ranks, stack)
 
 
-def _begin(config: RunConfig, options: dict[str, Any], ranks: "Ranks") -> None:
+def _begin(config: RunConfig, options: dict[str, Any], ranks: "Ranks", stack: ExitStack) -> None:
     from gpu_ssl import experiment
 
     experiment.check(config, ranks, options["jobs"])
-    folder = ranks.share(_claim(options["output"], config) if ranks.leads else Path())
+    folder = ranks.share(_claim(options["output"], config, stack) if ranks.leads else Path())
     _run(config, folder, options, ranks)
 
 
-def _resume(folder: Path, options: dict[str, Any], ranks: "Ranks") -> None:
+def _resume(folder: Path, options: dict[str, Any], ranks: "Ranks", stack: ExitStack) -> None:
     """Go on with a run. Rank 0 reads its folder, which other machines need not see."""
     from gpu_ssl.report import writing
+    from gpu_ssl.runtime.files import alone_in
 
-    found = (writing.read_config(folder), writing.read_report(folder)) if ranks.leads else (RunConfig(), None)
+    found: tuple[RunConfig, Report | None] = RunConfig(), None
+    if ranks.leads:
+        found = writing.read_config(folder), writing.read_report(folder)
+        if found[1] is None:
+            stack.enter_context(alone_in(folder))
+            found = found[0], writing.read_report(folder)  # Another may just have written it.
     config, finished = ranks.share(found)
     if finished is None:
         _run(config, folder, options, ranks)
@@ -188,21 +195,35 @@ def _run(config: RunConfig, folder: Path, options: dict[str, Any], ranks: "Ranks
     _print_report(outcome.report, folder, options["as_json"])
 
 
-def _claim(output: Path | None, config: RunConfig) -> Path:
-    """Make the folder of a new run; without `output` one with a name that no other run has."""
+def _claim(output: Path | None, config: RunConfig, stack: ExitStack) -> Path:
+    """Make the folder of a new run; without `output` one with a name that no other run has.
+
+    No other run writes to it as long as `stack` is open.
+    """
     from gpu_ssl.report import writing
 
     if output is not None:
-        writing.claim_folder(output, config)
+        _claim_folder(output, config, stack)
         return output
     name = f"{datetime.now().strftime('%Y%m%d-%H%M%S')}-{config.data.dataset}-{'-'.join(config.methods)}"
     for suffix in itertools.chain([""], (f"-{n}" for n in itertools.count(2))):
         folder = writing.DEFAULT_PARENT / f"{name}{suffix}"
         if not folder.exists():
             with suppress(UsageError):
-                writing.claim_folder(folder, config)
+                _claim_folder(folder, config, stack)
                 return folder
     raise AssertionError("unreachable: there is always another number")
+
+
+def _claim_folder(folder: Path, config: RunConfig, stack: ExitStack) -> None:
+    from gpu_ssl.report import writing
+    from gpu_ssl.runtime.files import alone_in
+
+    writing.refuse_taken(folder)
+    with ExitStack() as own:
+        own.enter_context(alone_in(folder))
+        writing.claim_folder(folder, config)
+        stack.push(own.pop_all())
 
 
 def make_config(options: dict[str, Any]) -> RunConfig:
@@ -248,9 +269,10 @@ def _refuse_settings(ctx: click.Context) -> None:
 def _print_report(report: Any, folder: Path, as_json: bool) -> None:
     from gpu_ssl.cli.display import make_console
     from gpu_ssl.report.table import render
+    from gpu_ssl.report.writing import report_text
 
     if as_json:
-        click.echo(report.to_json(), nl=False)
+        click.echo(report_text(report), nl=False)
         return
     console = make_console()
     console.print(render(report))

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from gpu_ssl.cli.paths import GivenPath
-from gpu_ssl.errors import GpuSslError
+from gpu_ssl.errors import GpuSslError, UsageError
 
 
 @click.command()
@@ -60,7 +60,7 @@ def command(
     from gpu_ssl.cli.display import make_console, make_progress
     from gpu_ssl.data.loading import load_dataset
     from gpu_ssl.report import writing
-    from gpu_ssl.runtime.files import write_text
+    from gpu_ssl.runtime.files import alone_in, write_text
     from gpu_ssl.sweep import cluster as clusters
     from gpu_ssl.sweep.spec import SweepSpec, sweep_cells
     from gpu_ssl.sweep.summary import plot, summarize, table
@@ -69,19 +69,23 @@ def command(
     for cell in cells:
         experiment.check(cell.config)
     folder = (output or writing.DEFAULT_PARENT / spec.stem).absolute()
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"`output={folder}` is a file; name a folder")
     progress = make_progress(quiet)
     for data in {cell.config.data for cell in cells}:
         load_dataset(data, progress)  # fetched once, and not by all workers
     failed: dict[str, str] = {}
-    if len(clusters.reports(cells, folder)) < len(cells):
-        with clusters.connected(cluster, workers) as client:
-            if not quiet:
-                click.echo(f"gpu-ssl: {len(cells)} cells; watch them at {client.dashboard_link}", err=True)
-            failed = clusters.run(client, cells, folder, progress)
-    record = summarize(clusters.reports(cells, folder), failed)
-    write_text(folder / "sweep.json", record.model_dump_json(by_alias=True, indent=2) + "\n")
-    if record.rows:
-        plot(record, folder / "sweep.png")
+    with alone_in(folder):
+        if len(clusters.reports(cells, folder)) < len(cells):
+            with clusters.connected(cluster, workers) as client:
+                if not quiet:
+                    link = client.dashboard_link
+                    click.echo(f"gpu-ssl: {len(cells)} cells; watch them at {link}", err=True)
+                failed = clusters.run(client, cells, folder, progress)
+        record = summarize(clusters.reports(cells, folder), failed)
+        write_text(folder / "sweep.json", record.model_dump_json(by_alias=True, indent=2) + "\n")
+        if record.rows:
+            plot(record, folder / "sweep.png")
     if as_json:
         click.echo(record.model_dump_json(by_alias=True, indent=2))
     else:

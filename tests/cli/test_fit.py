@@ -310,6 +310,55 @@ def test_an_interrupted_fit_resumes_where_it_was(home: Path) -> None:
     assert program(home, "predict", "late", "test/0000.png").returncode == 0
 
 
+def test_two_fits_into_one_folder_are_one_fit(home: Path) -> None:
+    """The folder is the first one's from its start to its end, and a killed one's no longer."""
+    command = [
+        "fit",
+        "train",
+        "--labels",
+        "labels.csv",
+        "--output",
+        "shared",
+        "--epochs",
+        "40",
+        "--seed",
+        "7",
+    ]
+    process = start_program(home, *command, env={**os.environ, "XDG_CACHE_HOME": str(home / "cache")})
+    for _ in range(1200):
+        if (home / "shared").exists():
+            break
+        time.sleep(0.05)
+    other = program(home, *command[:-1], "8")
+    assert other.returncode == 2
+    assert "--output shared is being written to by another gpu-ssl" in other.stderr
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 143
+    assert said in (
+        "gpu-ssl: error: interrupted; the same command resumes\n",
+        "gpu-ssl: error: interrupted\n",
+    )
+    assert not [path for path in home.rglob(".*") if "cache" not in str(path)]
+
+
+@pytest.mark.parametrize("command", ["fit", "suggest", "encode", "predict", "export"])
+def test_what_cannot_be_written_is_told_before_the_work(home: Path, command: str) -> None:
+    """By a file in place of a folder: no permission keeps root from writing."""
+    arguments = {
+        "fit": ("train", "--labels", "labels.csv", "--output", "labels.csv/model"),
+        "suggest": ("model", "train", "--output", "labels.csv/x.csv"),
+        "encode": ("model", "train", "--output", "labels.csv/x.npy"),
+        "predict": ("model", "train", "--output", "labels.csv/x.csv"),
+        "export": ("model", "--onnx", "labels.csv/x.onnx"),
+    }[command]
+    done = program(home, command, *arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert "cannot write" in done.stderr
+    assert "Not a directory" in done.stderr
+
+
 def test_suggestions_are_rows_to_fill_in_and_a_sheet(home: Path) -> None:
     done = program(
         home, "suggest", "model", "train", "-n", "12", "--output", "next.csv", "--sheet", "next.png"

@@ -86,6 +86,26 @@ def test_a_stdout_that_takes_nothing_is_no_traceback(
     assert done.stderr.strip() == words
 
 
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full", "2> >(exec true)", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("arguments", "code"), [("data list", 0), ("nonsense", 2)])
+def test_a_stderr_that_takes_nothing_stops_no_work(redirection: str, arguments: str, code: int) -> None:
+    command = f"{sys.executable} -m gpu_ssl {arguments} {redirection}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, "")
+    assert ("fashion-mnist" in done.stdout) == (code == 0 and ">&- 2" not in redirection)
+
+
+def test_no_file_gets_the_number_of_a_closed_stream(tmp_path: Path) -> None:
+    """What a library says there would be written into it."""
+    code = (
+        "from gpu_ssl.cli.process import prepare_streams; prepare_streams()\n"
+        "import os, sys; print(os.open('x', os.O_WRONLY | os.O_CREAT), file=sys.__stdout__)"
+    )
+    command = f'{sys.executable} -c "{code}" <&- 2>&-'
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert int(done.stdout) > 2
+
+
 def test_a_terminal_of_few_characters_shows_a_table_all_the_same(tmp_path: Path) -> None:
     arguments = ["run", "--dataset", "digits", "--labels", "50", "--epochs", "1", "--no-plots"]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}

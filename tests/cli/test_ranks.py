@@ -19,6 +19,7 @@ from gpu_ssl.config import RunConfig
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.fitted.records import ModelRecord
 from gpu_ssl.records import Report
+from gpu_ssl.report.writing import write_config
 from tests.program import run_program, run_ranks
 
 DIGITS = ["--dataset", "digits", "--labels", "50,100", "--no-baselines", "--no-plots", "--quiet", "--json"]
@@ -210,7 +211,7 @@ def test_what_goes_wrong_on_both_ranks_is_told_once(tmp_path: Path, arguments: l
 def test_a_run_that_one_rank_began_with_more_is_refused_on_two(tmp_path: Path) -> None:
     """What only --resume brings is checked too."""
     config = RunConfig.of(data={"dataset": "digits"}, methods="consistency", labels="50", device="cpu")
-    (tmp_path / "config.json").write_text(config.model_dump_json())
+    write_config(tmp_path, config)
     code, _, said = done_by_two(tmp_path, "run", "--resume", str(tmp_path))
     assert code != 0
     (line,) = said

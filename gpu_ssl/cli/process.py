@@ -1,0 +1,92 @@
+"""What the system gives the program: streams that may be closed or full, and signals to stop."""
+
+import io
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+STOPS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Signals that stop the program as Ctrl-C does: nothing half-written stays behind."""
+
+
+def prepare_streams() -> None:
+    """Let a closed stdout or stderr swallow everything, a full stderr too; show ? for what either lacks.
+
+    What goes to stderr is never worth the work that it is about.
+    """
+    for number in range(3):  # A file that is opened later must not become one of these.
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull)  # noqa: SIM115, PTH123
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="replace")
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
+    elif isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr = io.TextIOWrapper(
+            io.BufferedWriter(_Forgiving(sys.stderr.fileno()), 1),
+            encoding=sys.stderr.encoding,
+            errors="backslashreplace",
+            line_buffering=True,
+            write_through=True,
+        )
+
+
+class _Forgiving(io.RawIOBase):
+    """A file that takes what it can, and drops the rest."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def fileno(self) -> int:
+        return self._number
+
+    def isatty(self) -> bool:
+        return os.isatty(self._number)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:
+        whole = memoryview(content).cast("B")
+        rest = whole
+        try:
+            while rest:
+                rest = rest[os.write(self._number, rest) :]
+        except OSError:
+            pass
+        return len(whole)
+
+
+def heed_signals() -> list[int]:
+    """Let signals to stop interrupt the program as Ctrl-C does; the list gets the number of one that came.
+
+    What was told to ignore them, such as by nohup, goes on ignoring them.
+    """
+    found: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        found.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        for number in STOPS:
+            if signal.getsignal(number) == signal.SIG_DFL:
+                signal.signal(number, stop)
+    return found
+
+
+def ignore_signals() -> None:
+    """Let nothing interrupt the end of the process, where an interruption is a traceback."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, *STOPS):
+            signal.signal(number, signal.SIG_IGN)
