@@ -24,6 +24,7 @@ from gpu_ssl.runtime import state
 from gpu_ssl.runtime.progress import Advance
 from gpu_ssl.runtime.threads import limited_threads, n_threads
 
+
 class Cell(NamedTuple):
     """One choice of labelled images: how many, and the number of the split."""
 
