@@ -1,6 +1,14 @@
 """The errors a user can meet. Every message says what was given, what is allowed and what to do."""
 
-from typing import ClassVar
+import errno
+from typing import ClassVar, Final
+
+_NO_MEMORY: Final = (
+    *("not enough memory", "out of memory", "cannot allocate memory", "can't allocate memory", "bad_alloc"),
+    *("unable to allocate", "failed to map segment", "bad allocation", "failed to allocate"),
+    *("could not create a primitive", "could not execute a primitive"),  # of oneDNN
+)
+"""What libraries say of too little memory in errors of other kinds, such as torch's RuntimeError on a CPU."""
 
 
 class GpuSslError(Exception):
@@ -53,3 +61,18 @@ class InterruptError(GpuSslError):
 
 class StorageError(GpuSslError):
     """A file that cannot be read or written: no space, no permission, not what was expected."""
+
+
+def lacks_memory(error: BaseException | None) -> bool:
+    """Say whether an error, of any library, comes from too little memory."""
+    while error is not None:
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            return True
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            return True
+        if isinstance(error, RuntimeError | ImportError | OSError | SystemError | ValueError):
+            said = str(error).lower()
+            if any(words in said for words in _NO_MEMORY):
+                return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -14,7 +14,7 @@ import click
 from gpu_ssl import __version__
 from gpu_ssl.cli.process import heed_signals, ignore_signals, prepare_streams
 from gpu_ssl.cli.ranks import TOGETHER, tell_error
-from gpu_ssl.errors import GpuSslError, UsageError
+from gpu_ssl.errors import GpuSslError, UsageError, lacks_memory
 from gpu_ssl.runtime.cache import lend_to_libraries
 from gpu_ssl.runtime.torch_workarounds.collector import spare_collector
 from gpu_ssl.runtime.torchrun import by_torchrun, follows
@@ -39,6 +39,8 @@ COMMANDS = {
 """Module and one line of help of each command, so that --help imports none of them."""
 
 logger = logging.getLogger(__name__)
+
+NO_MEMORY = "too little memory for this; give fewer or smaller images, or end other programs"
 
 UNEXPECTED = "something that gpu-ssl did not expect"
 
@@ -120,6 +122,8 @@ def entry_point(arguments: list[str] | None = None) -> None:
         # The reader of stdout has seen enough; Python would complain once more when it closes the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
+        if lacks_memory(error):
+            _fail(NO_MEMORY, 1)
         # Such as a full disk behind a redirected stdout; Python would complain once more at its end.
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
         _fail(
@@ -127,9 +131,9 @@ def entry_point(arguments: list[str] | None = None) -> None:
         )
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", 128 + stopped[0] if stopped else 130)
-    except MemoryError:
-        _fail("too little memory for this", 1)
     except Exception as error:
+        if lacks_memory(error):
+            _fail(NO_MEMORY, 1)
         logger.info("", exc_info=True)
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         _fail(f"{UNEXPECTED}: {what}; please report it, with what gpu-ssl -v says", 1)

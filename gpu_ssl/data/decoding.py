@@ -16,7 +16,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from gpu_ssl.data.opening import Page, Source, formats, has_pages, is_deep, numbers_of, opened
 from gpu_ssl.data.preparation import AS_IS, NO_DATA, STRIP, ImageShape, Preparation
-from gpu_ssl.errors import DataError
+from gpu_ssl.errors import DataError, lacks_memory
 
 SMALL_FILE = 16_384
 """Average file size in bytes below which a single thread decodes."""
@@ -84,9 +84,9 @@ def decode(source: Source, shape: ImageShape, how: Preparation = AS_IS) -> Decod
             blank = _is_blank(content)
             content, squeezed = _fitted(content, (width, height), how.ground)
             pixels = np.asarray(content)
-    except MemoryError:
-        raise
     except Exception as error:  # damaged files make decoders raise exceptions of many types
+        if lacks_memory(error):  # the file may be whole
+            raise MemoryError(str(error)) from error
         kind = OutOfReachError if isinstance(error, OSError) and error.errno is not None else DataError
         raise kind(_reason(error)) from error
     return Decoded(pixels[None] if mode == "L" else pixels.transpose(2, 0, 1), blank, squeezed, paged)

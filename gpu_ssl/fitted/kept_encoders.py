@@ -92,14 +92,13 @@ def _load(path: Path) -> Encoder | None:
         return None
     try:
         kept, tensors = state.load(path, KEPT)
-        encoder = build_encoder(kept.encoder.model_dump(), tensors)
+        with state.built(path, KEPT):
+            encoder = build_encoder(kept.encoder.model_dump(), tensors)
         if isinstance(encoder, VAEEncoder):
             encoder.training_record = kept.training
     except StorageError as error:
         logger.info("%s", error)
         return None
-    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError):
-        return None  # of another version
     mark_used(path, *path.parent.glob(f"{path.stem}-*.safetensors"))
     return encoder
 

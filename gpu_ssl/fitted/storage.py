@@ -14,7 +14,7 @@ from gpu_ssl.encoders.averaged import plain
 from gpu_ssl.encoders.encoder import Encoder
 from gpu_ssl.encoders.saving import build_encoder, describe_encoder
 from gpu_ssl.encoders.vae import VAEEncoder
-from gpu_ssl.errors import StorageError, UsageError
+from gpu_ssl.errors import UsageError
 from gpu_ssl.fitted.calibration import Calibration
 from gpu_ssl.fitted.model import FittedModel
 from gpu_ssl.fitted.ood import OODScore
@@ -81,7 +81,7 @@ def load(folder: Path, device: str = "auto", svm_backend: str = "auto") -> tuple
     choice = resolve_device(device)
     backend, _ = resolve_backend(svm_backend, choice)
     place = torch.device(choice.used)
-    try:
+    with state.built(path, MODEL_KIND):
         described = {"encoder": record.encoder, "classifier": record.classifier}
         classifier = build_classifier(tensors, described, backend, place)
         encoder = _ood_encoder(record, tensors, classifier).to(place)
@@ -91,10 +91,6 @@ def load(folder: Path, device: str = "auto", svm_backend: str = "auto") -> tuple
         )
         calibration = Calibration(**record.calibration)
         _check(record, classifier, calibration, ood)
-    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise StorageError(
-            f"{path} and its tensors do not fit together: {state.reason_of(error)}; {MODEL_KIND.remedy}"
-        ) from error
     for own in (*map(plain, classifier.encoder.parts), encoder):
         if isinstance(own, VAEEncoder):
             own.training_record = record.training

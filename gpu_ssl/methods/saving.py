@@ -8,7 +8,6 @@ from torch import Tensor
 
 from gpu_ssl import catalog
 from gpu_ssl.encoders.saving import EncoderRecord, build_encoder, describe_encoder
-from gpu_ssl.errors import StorageError
 from gpu_ssl.methods.method import Classifier, Saved
 from gpu_ssl.records import Record
 from gpu_ssl.runtime import state
@@ -80,10 +79,5 @@ def load_classifier(path: Path, backend: SVMBackend, device: torch.device) -> Cl
         If a file is missing, damaged, or not of this kind.
     """
     record, tensors = state.load(path, CLASSIFIER)
-    try:
+    with state.built(path, CLASSIFIER):
         return build_classifier(tensors, record.model_dump(), backend, device)
-    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise StorageError(
-            f"{path} does not hold a classifier of this version: {state.reason_of(error)}; "
-            f"{CLASSIFIER.remedy}"
-        ) from error

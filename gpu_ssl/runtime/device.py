@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
-from gpu_ssl.errors import DeviceError
+from gpu_ssl.errors import DeviceError, GpuSslError, lacks_memory
 from gpu_ssl.records import Choice
 
 
@@ -89,7 +89,7 @@ def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextMan
 
 @contextmanager
 def memory_errors(device: torch.device, advice: str) -> Iterator[None]:
-    """Turn an error about too little memory, torch's or CuPy's, into one line with `advice` on what to lower.
+    """Turn an error about too little memory, of any library, into one line with `advice` on what to lower.
 
     Raises
     ------
@@ -98,7 +98,9 @@ def memory_errors(device: torch.device, advice: str) -> Iterator[None]:
     """
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError):
+    except Exception as error:
+        if isinstance(error, GpuSslError) or not lacks_memory(error):
+            raise
         raise DeviceError(f"too little memory for this (the device is {device}); {advice}") from None
 
 

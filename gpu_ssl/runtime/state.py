@@ -11,7 +11,8 @@ files leaves the state before.
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
-from gpu_ssl.errors import StorageError
+from gpu_ssl.errors import DeviceError, StorageError, lacks_memory
 from gpu_ssl.runtime.files import atomic_path, forget_half_written, read_whole, write_text
 
 if TYPE_CHECKING:
@@ -152,6 +153,27 @@ def load(path: Path, kind: Kind[Content]) -> "tuple[Content, dict[str, Tensor]]"
     return content, tensors
 
 
+@contextmanager
+def built(path: Path, kind: Kind[Any]) -> Iterator[None]:
+    """Refuse what was read from `path` where the block cannot build from it what it describes.
+
+    Raises
+    ------
+    StorageError
+        If the parts do not fit together.
+    DeviceError
+        If there is too little memory.
+    """
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        if lacks_memory(error):
+            raise DeviceError(f"too little memory for what {path} describes") from error
+        raise StorageError(
+            f"{path} and its tensors do not fit together: {reason_of(error)}; {kind.remedy}"
+        ) from error
+
+
 def remove(path: Path) -> None:
     """Delete what `save` wrote to `path`, the JSON first."""
     path.unlink(missing_ok=True)
@@ -173,12 +195,17 @@ def _read(path: Path, kind: Kind[Content]) -> dict[str, Any]:
     try:
         told = from_json(read_whole(path, MOST_JSON))
     except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror}; {kind.remedy}") from error
+        raise _unreadable(path, kind, error) from error
     except ValueError as error:
         raise StorageError(f"{path} is damaged: {reason_of(error)}; {kind.remedy}") from error
     if not isinstance(told, dict):
         raise StorageError(f"{path} is no {kind.name}; {kind.remedy}")
     return told
+
+
+def _unreadable(path: Path, kind: Kind[Content], error: OSError) -> StorageError:
+    advice = "give it more memory" if lacks_memory(error) else kind.remedy
+    return StorageError(f"cannot read {path}: {error.strerror or error}; {advice}")
 
 
 def _check_kind(path: Path, told: Mapping[str, Any], kind: Kind[Content]) -> None:
@@ -208,7 +235,7 @@ def _load_tensors(path: Path, beside: TensorFile, kind: Kind[Content]) -> "dict[
     try:
         content = read_whole(place, beside.bytes)
     except OSError as error:
-        raise StorageError(f"cannot read {place}: {error.strerror}; {kind.remedy}") from error
+        raise _unreadable(place, kind, error) from error
     if hashlib.sha256(content).hexdigest() != beside.sha256:
         raise StorageError(
             f"{place} is damaged: its SHA-256 is not the one that {path.name} names; {kind.remedy}"

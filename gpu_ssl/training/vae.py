@@ -222,12 +222,8 @@ class Trainer:
                 "that of an uninterrupted run (OMP_NUM_THREADS sets the number)",
                 *(path, checkpoint.threads, torch.get_num_threads()),
             )
-        try:
+        with state.built(path, CHECKPOINT):
             self._take_up(checkpoint, tensors)
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise StorageError(
-                f"{path} and its tensors do not fit together: {state.reason_of(error)}; {CHECKPOINT.remedy}"
-            ) from error
 
     def _take_up(self, checkpoint: Checkpoint, tensors: dict[str, Tensor]) -> None:
         done = len(checkpoint.history)

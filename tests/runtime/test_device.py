@@ -58,6 +58,14 @@ def test_too_little_memory_is_one_line_that_says_what_to_lower(kind: type[Except
         raise kind("CUDA out of memory. Tried to allocate ...")
 
 
+def test_torchs_error_of_a_cpu_without_memory_is_told_in_one_line() -> None:
+    """It is a RuntimeError; this one is real: four exabytes."""
+    with pytest.raises(DeviceError, match="the device is cpu"), memory_errors(torch.device("cpu"), "wait"):
+        torch.empty(2**60)
+    with pytest.raises(RuntimeError, match="something else"), memory_errors(torch.device("cpu"), "wait"):
+        raise RuntimeError("something else")
+
+
 def test_volta_is_enough_for_cuda_12_alone() -> None:
     assert minimum_capability("12.9") == (7, 0)
     assert minimum_capability("13.0") == (7, 5)
