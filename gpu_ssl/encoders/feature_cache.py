@@ -1,8 +1,8 @@
 """A cache for the features of expensive pretrained encoders.
 
 Images are decoded to the encoder's size in background threads and are not stored. An interrupted computation
-resumes where it stopped. A file of checksums holds the CRC-32 of every block of features; features are computed
-again from the first damaged block on.
+resumes where it stopped. Beside the features lies the CRC-32 of every block of them; from the first damaged
+block on they are computed again.
 """
 
 import hashlib
