@@ -1,4 +1,4 @@
-"""How much better one method is than another on the same splits, and how sure that is."""
+"""Confidence intervals for accuracies and for paired differences between methods."""
 
 import math
 from collections.abc import Sequence
@@ -12,17 +12,18 @@ CONFIDENCE = 0.95
 
 
 def paired_differences(results: Sequence[Result], methods: Sequence[str]) -> tuple[Difference, ...]:
-    """Compare each of `methods` with the first of them, split by split.
+    """Compare each of `methods` with the first one, paired by split.
 
-    The interval is Student's for the mean of paired differences: it covers what another choice of labels
-    would change, not another VAE or other test images. A single split has no interval and is left out.
+    The interval is Student's t interval for the mean of paired differences. It covers the variation over
+    choices of labelled images, not over VAE trainings or test images. Label counts with a single split have
+    no interval and are left out.
 
     Parameters
     ----------
     results : sequence of Result
-        Of all methods; those of one number of labels come from the same splits.
+        Results of all methods; those of one label count come from the same splits.
     methods : sequence of str
-        Names; the first is the one to compare with.
+        Names of methods; the first is the reference.
     """
     accuracies = {(r.method, r.labels): np.array(r.accuracies) for r in results}
     differences = []
@@ -39,7 +40,7 @@ def paired_differences(results: Sequence[Result], methods: Sequence[str]) -> tup
 
 
 def mean_and_interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Return the mean of at least two values, and Student's interval for it with 95 % confidence."""
+    """Return the mean of at least two values, with the bounds of its 95 % Student's t interval."""
     from scipy.stats import t
 
     mean, error = float(values.mean()), float(values.std(ddof=1)) / len(values) ** 0.5
@@ -48,14 +49,14 @@ def mean_and_interval(values: NDArray[np.float64]) -> tuple[float, float, float]
 
 
 def wilson_interval(share: float, n: float) -> tuple[float, float]:
-    """Return Wilson's score interval (1927, eq. 5) for a share of `n` independent judgements.
+    """Return the 95 % Wilson score interval (1927, eq. 5) for a proportion of `n` independent trials.
 
     Parameters
     ----------
     share : float
-        What was found, from 0 to 1.
+        Observed proportion, from 0 to 1.
     n : float
-        Number of judgements; of those that depend on each other, as many as they are worth.
+        Number of trials; the effective sample size if they are dependent.
     """
     from scipy.stats import norm
 
@@ -66,12 +67,17 @@ def wilson_interval(share: float, n: float) -> tuple[float, float]:
 
 
 def independent(groups: NDArray[np.int64]) -> float:
-    """Return as how many independent judgements those of groups (n,) count, if all of a group come out alike.
+    """Return the effective sample size of grouped trials, if the outcomes within a group are equal.
 
-    That is Kish's effective sample size (1965, *Survey Sampling*, section 8.2) with an intraclass correlation
-    of 1, reduced where groups are few, as Korn and Graubard have it (1998, *Confidence intervals for
-    proportions with small expected number of positive counts estimated from survey data*). It is n where
-    each is alone.
+    This is Kish's effective sample size (1965, *Survey Sampling*, section 8.2) with an intraclass correlation
+    of 1, reduced for few groups as by Korn and Graubard (1998, *Confidence intervals for proportions with
+    small expected number of positive counts estimated from survey data*). It is n if every group has one
+    member.
+
+    Parameters
+    ----------
+    groups : ndarray of shape (n,), int64
+        Group of each trial.
     """
     from scipy.stats import t
 

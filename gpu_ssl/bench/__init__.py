@@ -1,1 +1,1 @@
-"""What each phase costs on this machine: measured in fresh processes, recorded raw, compared with care."""
+"""Benchmarks of each phase, measured in fresh processes, with raw values recorded and compared."""

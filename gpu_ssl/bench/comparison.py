@@ -1,4 +1,4 @@
-"""Compares two benchmarks of the same work, and says so where the spread covers the difference."""
+"""Comparing two benchmark records of the same work, with a significance test."""
 
 import statistics
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ from gpu_ssl.bench.records import BenchRecord, Measurement
 from gpu_ssl.errors import UsageError
 
 FEWEST = 4
-"""With fewer values on a side, ranges lie apart by chance too often to mean anything."""
+"""Minimum number of values per side; with fewer, disjoint ranges are too likely to be chance."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One phase at one size: `ratio` is how many times as fast the second is.
+    """Comparison of one phase at one size; `ratio` is the speed-up of the second over the first.
 
-    The difference is significant where the ranges of the raw values do not overlap, of at least `FEWEST`
-    values each: of two equal things with 5 values each that happens by chance once in 126 times.
+    A difference is significant if the ranges of the raw values do not overlap, with at least `FEWEST` values
+    each. For two equal distributions with 5 values each, this has a probability of 1/126.
     """
 
     phase: str
@@ -27,20 +27,20 @@ class Comparison:
 
 
 def compare(first: BenchRecord, second: BenchRecord) -> list[Comparison]:
-    """Compare two records, device with same device, or the one device of each.
+    """Compare two records: the devices they have in common, or else the first device of each.
 
-    A record with two devices is compared with itself as CPU against GPU.
+    Comparing a record with itself compares its CPU with its GPU.
 
     Raises
     ------
     UsageError
-        If the records are not of the same work, or no devices can be told apart.
+        If the records measure different work, or a single record has only one device.
     """
     works = [record.config | {"data hash": record.dataset_sha256[:12]} for record in (first, second)]
     different = [name for name in works[0] if works[0][name] != works[1].get(name)]
     if different:
-        told = "; ".join(f"{name} is {works[0][name]} and {works[1].get(name)}" for name in different)
-        raise UsageError(f"the records are of different work: {told}")
+        listed = "; ".join(f"{name} is {works[0][name]} and {works[1].get(name)}" for name in different)
+        raise UsageError(f"the records measure different work: {listed}")
     return [
         _compared(one, other)
         for one_device, other_device in _pairs(first, second)
@@ -56,8 +56,8 @@ def _pairs(first: BenchRecord, second: BenchRecord) -> list[tuple[str, str]]:
         if len(first.devices()) < 2:
             missing = "; ".join(f"{name} was not measured: {why}" for name, why in first.not_measured.items())
             raise UsageError(
-                f"one record with one device has nothing to compare ({missing or 'only one was asked for'}); "
-                "give a second record"
+                f"a single record with one device has nothing to compare ({missing or 'only one requested'});"
+                " give a second record"
             )
         return [("cpu", "cuda")]
     common = [(name, name) for name in first.devices() if name in second.devices()]

@@ -1,4 +1,4 @@
-"""Cost against size on logarithmic axes, and ratios as bars."""
+"""Plots of benchmarks: time against size on logarithmic axes, and speed-ups as bars."""
 
 import statistics
 from pathlib import Path
@@ -12,13 +12,13 @@ from gpu_ssl.runtime.figures import new_figure
 from gpu_ssl.runtime.files import atomic_path
 
 GROWING = {"encode": "images", "fit": "labels", "fit batched": "labels", "score": "images"}
-"""Phases that are measured at several sizes, and what their sizes are."""
+"""Phases that are measured at several sizes, and the units of the sizes."""
 
 FORMATS = ("png", "svg")
 
 
 def cost_against_size(record: BenchRecord) -> Figure:
-    """Draw the median seconds of each growing phase against its size, with the range of the raw values."""
+    """Plot the median time of each phase in `GROWING` against its size, with the range of the raw values."""
     figure = new_figure(11, 3.6)
     for axes, (phase, unit) in zip(figure.subplots(1, len(GROWING)), GROWING.items(), strict=True):
         for device in record.devices():
@@ -42,7 +42,7 @@ def cost_against_size(record: BenchRecord) -> Figure:
 
 
 def ratios(comparisons: list[Comparison]) -> Figure:
-    """Draw how many times as fast the second record is; bars that may be chance are pale."""
+    """Plot the speed-up of the second record over the first; bars that are not significant are pale."""
     names = [f"{c.phase} {c.size:,}" for c in comparisons]
     figure = new_figure(8, 1 + 0.3 * len(names))
     axes = figure.add_subplot()
@@ -54,12 +54,12 @@ def ratios(comparisons: list[Comparison]) -> Figure:
     axes.set_xscale("log")
     axes.invert_yaxis()
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("the second is so many times as fast as the first (pale: not significant)")
+    axes.set_xlabel("speed-up of the second over the first (pale: not significant)")
     return figure
 
 
 def write(figure: Figure, stem: Path) -> list[Path]:
-    """Write a figure beside `stem` in every format; return the files."""
+    """Write a figure next to `stem` in every format; return the paths."""
     paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in FORMATS]
     for path, suffix in zip(paths, FORMATS, strict=True):
         with atomic_path(path) as temporary:

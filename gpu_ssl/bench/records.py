@@ -1,4 +1,4 @@
-"""Frozen records of a benchmark: raw values, what was done, and what it was done on."""
+"""Immutable benchmark records: settings, environment and raw values."""
 
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -10,12 +10,12 @@ from gpu_ssl.errors import UsageError
 from gpu_ssl.records import Record
 
 Phase = Literal["load", "upload", "train epoch", "encode", "handoff", "fit", "fit batched", "score"]
-"""What is timed. Sizes are images, but for fits, whose sizes are labels: ``fit`` is by cuML on a GPU and by
-scikit-learn on a CPU, ``fit batched`` by the batched solver on the same device."""
+"""The timed phases. Sizes are numbers of images; for fits they are numbers of labels. ``fit`` uses cuML on a
+GPU and scikit-learn on a CPU, ``fit batched`` the batched solver on the same device."""
 
 
 class BenchConfig(Settings):
-    """The work of a benchmark; records are compared only where it is the same."""
+    """Settings of a benchmark; only records with equal settings are compared."""
 
     data: DataConfig = DataConfig()
     labels: tuple[int, ...] = Field(default=(100, 1000, 10_000, 60_000), min_length=1)
@@ -24,10 +24,10 @@ class BenchConfig(Settings):
 
 
 class Sample(Record):
-    """One timing of one phase at one size, taken after a synchronize.
+    """One timing of one phase at one size, with the device synchronized.
 
-    `peak_bytes` is the largest resident memory of the process during it (None where the system does not
-    tell); `accuracy` is that on the test images, beside the fit that it took.
+    `peak_bytes` is the peak resident memory of the process in the phase, None if the system does not report
+    it. `accuracy` is the test accuracy after a fit.
     """
 
     phase: Phase
@@ -38,7 +38,7 @@ class Sample(Record):
 
 
 class Measurement(Record):
-    """All timings of one phase at one size on one device, one from each process."""
+    """All timings of one phase at one size on one device, one per process."""
 
     phase: Phase
     size: int
@@ -49,7 +49,7 @@ class Measurement(Record):
 
 
 class BenchRecord(Record):
-    """A benchmark: what was measured, with everything that decides what it means."""
+    """A benchmark: measurements with the settings, data and environment they depend on."""
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
     gpu_ssl: str
@@ -77,7 +77,7 @@ class BenchRecord(Record):
         Raises
         ------
         UsageError
-            If there is none in it.
+            If the file does not hold a record.
         """
         try:
             return cls.model_validate_json(path.read_bytes())

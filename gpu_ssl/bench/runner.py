@@ -1,4 +1,4 @@
-"""Runs the worker in fresh processes, device by device in turn, and puts their samples together."""
+"""Running the benchmark worker in fresh processes, alternating devices, and collecting its samples."""
 
 import logging
 import subprocess
@@ -22,12 +22,12 @@ Device = Literal["cpu", "cuda"]
 
 
 def check(config: BenchConfig) -> BenchConfig:
-    """Return `config` without the numbers of labels that the data set cannot serve.
+    """Return `config` without the label counts that are invalid for the data set.
 
     Raises
     ------
     UsageError
-        If none is left, or the data set is unknown.
+        If no label count is left, or the data set is unknown.
     """
     spec = find_spec(config.data.dataset)
     allowed = tuple(n for n in config.labels if len(spec.class_names) <= n <= spec.n_train)
@@ -38,15 +38,15 @@ def check(config: BenchConfig) -> BenchConfig:
         )
     if allowed != config.labels:
         logger.warning(
-            "%s allows %s labels; the others are left out", spec.name, ", ".join(map(str, allowed))
+            "%s allows %s labels; the other label counts are skipped", spec.name, ", ".join(map(str, allowed))
         )
     return config.model_copy(update={"labels": allowed})
 
 
 def run(config: BenchConfig, device: str, repeats: int, progress: Progress) -> BenchRecord:
-    """Measure `repeats` times on each device asked for: ``cpu``, ``cuda``, or ``all`` that are there.
+    """Measure `repeats` times on each requested device: ``cpu``, ``cuda``, or ``all`` available ones.
 
-    The processes take turns, so that what slows the machine for a while slows all devices.
+    Devices alternate, so that a temporary slowdown of the machine affects all of them.
 
     Raises
     ------
@@ -99,6 +99,6 @@ def _run_worker(config: BenchConfig, device: str) -> list[Sample]:
         check=False,
     )
     if done.returncode != 0:
-        reason = (done.stderr.strip().splitlines() or ["it wrote nothing"])[-1]
-        raise GpuSslError(f"a process that measures on {device} failed: {reason}")
+        reason = (done.stderr.strip().splitlines() or ["no error output"])[-1]
+        raise GpuSslError(f"the benchmark process on {device} failed: {reason}")
     return [Sample.model_validate_json(line) for line in done.stdout.splitlines()]

@@ -1,7 +1,7 @@
-"""Goes once through all phases in a process of its own: ``python -m gpu_ssl.bench.worker DEVICE < settings``.
+"""Benchmark worker, which runs all phases once: ``python -m gpu_ssl.bench.worker DEVICE < settings``.
 
-Prints the samples as JSON lines. What is done first in a process is slower (libraries load, memory is taken,
-algorithms are chosen), so some steps and one encoding come before anything is timed.
+It prints the samples as JSON lines. The first operations of a process are slower (libraries load, memory is
+allocated, algorithms are chosen), so some training steps and one encoding run before anything is timed.
 """
 
 import sys
@@ -39,17 +39,17 @@ from gpu_ssl.training.vae import Trainer, build_vae
 
 WARM_UP_STEPS = 20
 SCORED_LABELS = 3000
-"""Scoring is timed with the SVM of so many labels, or of the most labels below that were fitted."""
+"""Scoring is timed with the SVM of the largest fitted label count up to this one."""
 
 MOST_BATCHED = {"cpu": 3000, "cuda": 60_000}
-"""Most labels that the batched solver is timed with: on a CPU more take it minutes."""
+"""Maximum label count for timing the batched solver; on a CPU, more labels take minutes."""
 
 NOISE = 8
-"""Images beyond those there are, are copies with each intensity up to this much brighter or darker."""
+"""Maximum change of each intensity in the noisy copies that extend the images to a larger number."""
 
 
 class Probe:
-    """Takes samples: time after a synchronize, and the peak of resident memory."""
+    """Collects samples: time with the device synchronized, and peak resident memory."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -58,22 +58,22 @@ class Probe:
     @contextmanager
     def sample(self, phase: Phase, size: int) -> Iterator[None]:
         """Time the enclosed block."""
-        can_tell = _reset_peak()
+        has_peak = _reset_peak()
         synchronize(self.device)
         start = time.perf_counter()
         yield
         synchronize(self.device)
         seconds = time.perf_counter() - start
-        peak = peak_bytes() if can_tell else None
+        peak = peak_bytes() if has_peak else None
         self.samples.append(Sample(phase=phase, size=size, seconds=seconds, peak_bytes=peak))
 
     def with_accuracy(self, accuracy: float) -> None:
-        """Write `accuracy` beside the last sample."""
+        """Add the accuracy to the last sample."""
         self.samples[-1] = self.samples[-1].model_copy(update={"accuracy": accuracy})
 
 
 def _reset_peak() -> bool:
-    """Let Linux forget the peak of resident memory of this process (man 5 proc, clear_refs)."""
+    """Reset the peak resident memory of this process, if the system supports it (man 5 proc, clear_refs)."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
@@ -82,9 +82,9 @@ def _reset_peak() -> bool:
 
 
 def peak_bytes() -> int:
-    """Return the peak of resident memory of this process, on Linux.
+    """Return the peak resident memory of this process in bytes, on Linux.
 
-    getrusage would tell that of its parent where this is larger.
+    getrusage is not used, because it inherits a larger peak of the parent process.
     """
     status = Path("/proc/self/status").read_text(encoding="ascii")
     (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
@@ -92,7 +92,7 @@ def peak_bytes() -> int:
 
 
 def tile(images: NDArray[np.uint8], n: int, seed: int) -> NDArray[np.uint8]:
-    """Return `n` images: those there are, then copies of them with noise."""
+    """Return `n` images: the given ones, then copies of them with noise."""
     tiled = images[np.arange(n) % len(images)]
     rng = np.random.default_rng(seed)
     for start in range(len(images), n, len(images)):
@@ -103,7 +103,7 @@ def tile(images: NDArray[np.uint8], n: int, seed: int) -> NDArray[np.uint8]:
 
 
 def measure(config: BenchConfig, device_name: str) -> list[Sample]:
-    """Go through all phases once on `device_name`."""
+    """Run all phases once on `device_name`."""
     choice = resolve_device(device_name)
     device = torch.device(choice.used)
     backend, _ = resolve_backend("auto", choice)
@@ -130,9 +130,9 @@ def measure(config: BenchConfig, device_name: str) -> list[Sample]:
         both = batched.receive(encoded), batched.receive(encode(encoder, _test_images(dataset, device)))
         _fit_all(probe, batched, "fit batched", dataset, *both, few)
     for n, tensor in latents.items():
-        own = backend.receive(tensor)
+        received = backend.receive(tensor)
         with probe.sample("score", n):
-            backend.to_host(model.predict(own))
+            backend.to_host(model.predict(received))
     return probe.samples
 
 
@@ -178,7 +178,7 @@ def _fit_all(
     test: Array,
     config: BenchConfig,
 ) -> OneVsOneModel:
-    """Fit at every number of labels; return the model that scoring is timed with."""
+    """Fit at every label count; return the model for timing the scoring."""
     labels = dataset.train.labels
     xp = array_namespace(points)
 
@@ -187,17 +187,17 @@ def _fit_all(
 
     n_classes = len(dataset.train.class_names)
 
-    def fit(rows: NDArray[np.int64], own: Array) -> OneVsOneModel:
-        penalty = Penalty(SVMConfig().C, Kernel(gamma=scale_gamma(own)))
-        return fit_one_vs_one(backend, own, labels[rows], n_classes, penalty)
+    def fit(rows: NDArray[np.int64], labelled: Array) -> OneVsOneModel:
+        penalty = Penalty(SVMConfig().C, Kernel(gamma=scale_gamma(labelled)))
+        return fit_one_vs_one(backend, labelled, labels[rows], n_classes, penalty)
 
     few = labelled_indices(labels, min(config.labels), config.seed, split=0)
     scored = fit(few, take(few))  # warms up
     for n in config.labels:
         rows = labelled_indices(labels, n, config.seed, split=0)
-        own = take(rows)
+        labelled = take(rows)
         with probe.sample(phase, n):
-            model = fit(rows, own)
+            model = fit(rows, labelled)
         probe.with_accuracy(float(np.mean(backend.to_host(model.predict(test)) == dataset.test.labels)))
         if n <= SCORED_LABELS:
             scored = model
@@ -208,7 +208,7 @@ def main() -> None:
     """Read the settings from stdin, measure, and print the samples."""
     config = BenchConfig.model_validate_json(sys.stdin.read())
     for sample in measure(config, sys.argv[1]):
-        print(sample.model_dump_json())  # noqa: T201 - its parent reads this
+        print(sample.model_dump_json())  # noqa: T201 - read by the parent process
 
 
 if __name__ == "__main__":

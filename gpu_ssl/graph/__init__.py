@@ -1,1 +1,1 @@
-"""A graph of nearest neighbours in latent space, and labels that spread along its edges."""
+"""The graph of nearest neighbours in feature space, and label propagation on it."""

@@ -1,4 +1,4 @@
-"""cuML's neighbours and CuPy's sparse matrices, all on the GPU."""
+"""Neighbour search with cuML and sparse matrices with CuPy, on the GPU."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from gpu_ssl.runtime.arrays import Array
 
 
 class CumlGraphBackend:
-    """Works on CuPy arrays on the first visible GPU."""
+    """Graph backend for CuPy arrays on the first visible GPU."""
 
     def index(self, points: Array) -> Callable[[Array, int], Neighbours]:
         """Index `points` for queries by exhaustive search."""
@@ -24,7 +24,7 @@ class CumlGraphBackend:
         return nearest
 
     def sparse(self, values: Array, rows: Array, columns: Array, n: int) -> Sparse:
-        """Make a CSR matrix; going through COO, CuPy sums what falls on the same place."""
+        """Return a CSR matrix, built through COO, in which CuPy sums duplicate entries."""
         return cupyx.scipy.sparse.coo_matrix((values, (rows, columns)), shape=(n, n)).tocsr()
 
 

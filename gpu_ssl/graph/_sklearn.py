@@ -1,4 +1,4 @@
-"""scikit-learn's neighbours and SciPy's sparse matrices."""
+"""Neighbour search with scikit-learn and sparse matrices with SciPy."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,13 +10,13 @@ from gpu_ssl.graph.neighbours import Neighbours
 
 
 class SklearnGraphBackend:
-    """Works on NumPy arrays, on all cores."""
+    """Graph backend for NumPy arrays, on all cores."""
 
     def index(self, points: NDArray[np.float32]) -> Callable[[NDArray[np.float32], int], Any]:
-        """Index `points` for queries by exhaustive search, which is exact and one matrix product a block."""
+        """Index `points` for brute-force queries: exact, with one matrix product per block."""
         from sklearn.neighbors import NearestNeighbors
 
-        # Column-major points would send scikit-learn to a path that is many times slower.
+        # scikit-learn is many times slower for column-major points.
         search = NearestNeighbors(algorithm="brute").fit(np.ascontiguousarray(points))
 
         def nearest(queries: NDArray[np.float32], k: int) -> Neighbours:
@@ -26,7 +26,7 @@ class SklearnGraphBackend:
         return nearest
 
     def sparse(self, values: Any, rows: Any, columns: Any, n: int) -> Any:
-        """Make a CSR matrix; SciPy's sums what falls on the same place."""
+        """Return a CSR matrix, in which SciPy sums duplicate entries."""
         from scipy.sparse import csr_matrix
 
         return csr_matrix((values, (rows, columns)), shape=(n, n))

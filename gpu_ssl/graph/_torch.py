@@ -1,6 +1,6 @@
-"""Nearest neighbours and sparse matrices in torch, on the device of the points.
+"""Neighbour search and sparse matrices with torch, on the device of the points.
 
-On a CPU scikit-learn finds the neighbours, in the same memory; it is faster there.
+On a CPU, scikit-learn searches the same memory, because it is faster.
 """
 
 import warnings
@@ -15,17 +15,17 @@ from gpu_ssl.runtime import interop
 from gpu_ssl.runtime.device import free_bytes
 
 DEVICE_SHARE = 0.25
-"""Part of a GPU's free memory that distances may take at a time."""
+"""Maximum fraction of a GPU's free memory for a block of distances."""
 
 MOST_DISTANCES = 2**28
-"""Distances at a time at most: more would not be faster."""
+"""Maximum number of distances per block; larger blocks are not faster."""
 
 
 class TorchGraphBackend:
-    """Works on tensors."""
+    """Graph backend for torch tensors."""
 
     def index(self, points: Tensor) -> Callable[[Tensor, int], Neighbours]:
-        """Index `points` for queries by exhaustive search."""
+        """Index `points` for brute-force queries."""
         if points.device.type == "cpu":
             search = SklearnGraphBackend().index(interop.to_numpy(points))
 
@@ -36,17 +36,17 @@ class TorchGraphBackend:
         return lambda queries, k: search_blocks(points, queries, k)
 
     def sparse(self, values: Tensor, rows: Tensor, columns: Tensor, n: int) -> "Sparse":
-        """Make a sparse matrix, which sums what falls on the same place."""
-        # Checks would wait for the GPU, and rows and columns come from the search.
+        """Return a sparse matrix that sums duplicate entries."""
+        # Checking the indices would synchronize with the GPU; they come from the search and are valid.
         indices = torch.stack([rows, columns])
         return Sparse(torch.sparse_coo_tensor(indices, values, (n, n), check_invariants=False))
 
 
 def search_blocks(points: Tensor, queries: Tensor, k: int, most: int | None = None) -> Neighbours:
-    """Find the k nearest of `points` (n, d) for each query (q, d), a block of queries after the other.
+    """Return the k nearest of `points` (n, d) for each query (q, d), in blocks of queries.
 
-    Squares of distances come from one matrix product, whose rounding would let near twins look like one; so
-    the distances of the nearest are worked out anew, and order them.
+    Candidates come from squared distances by one matrix product. Its rounding cannot separate nearly equal
+    points, so the distances to the candidates are recomputed directly, and order them.
     """
     centre = points.mean(dim=0)
     centred, squares = points - centre, (points - centre).square().sum(dim=1)
@@ -64,14 +64,14 @@ def search_blocks(points: Tensor, queries: Tensor, k: int, most: int | None = No
 
 
 class Sparse:
-    """A sparse tensor with what the graph asks of a matrix of SciPy."""
+    """A sparse tensor with the part of SciPy's matrix interface that the graph uses."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
 
     @property
     def T(self) -> "Sparse":  # noqa: N802
-        """Its transpose."""
+        """The transpose."""
         return Sparse(self.tensor.t())
 
     def __add__(self, other: "Sparse") -> "Sparse":
@@ -81,9 +81,9 @@ class Sparse:
         return self.tensor @ columns
 
     def tocsr(self) -> "Sparse":
-        """Return it as CSR, with one value a place."""
+        """Return the matrix as CSR, with duplicate entries summed."""
         with warnings.catch_warnings():
-            # torch says once that CSR is a beta; products with it are all that is used.
+            # torch warns once that CSR is in beta; only products with it are used.
             warnings.filterwarnings("ignore", "Sparse CSR tensor support")
             return Sparse(self.tensor.coalesce().to_sparse_csr())
 

@@ -1,4 +1,4 @@
-"""Chooses the library that finds neighbours and multiplies sparse matrices."""
+"""Choosing the library for neighbour search and sparse matrices."""
 
 import importlib
 
@@ -9,10 +9,10 @@ BACKENDS = {
     "cuml": "gpu_ssl.graph._cuml",
     "batched": "gpu_ssl.graph._torch",
 }
-"""Module of the backend that works on the arrays of each backend of the SVM; it defines ``make``."""
+"""Module of the graph backend for the arrays of each SVM library; it defines ``make``."""
 
 
 def graph_backend(svm_backend: str) -> GraphBackend:
-    """Return the backend that works on the arrays of a backend of the SVM; see `svm.backend.BACKENDS`."""
+    """Return the graph backend for the arrays of an SVM library; see `svm.backend.BACKENDS`."""
     backend: GraphBackend = importlib.import_module(BACKENDS[svm_backend]).make()
     return backend

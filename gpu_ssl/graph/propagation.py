@@ -1,7 +1,7 @@
-"""Labels spread over a graph of nearest neighbours: transductive on its points, inductive by their edges.
+"""Label propagation on a graph of nearest neighbours.
 
-Points are latents of all training images; test images are no part of the graph, they ask their nearest
-neighbours in it.
+The points are features of all training images. It is transductive for these. Test images are not part of the
+graph; they get the weighted average of their nearest neighbours in it.
 """
 
 from collections.abc import Callable
@@ -16,11 +16,11 @@ from gpu_ssl.runtime.arrays import Array
 
 N_NEIGHBOURS = 15
 DECAY = 4.0
-"""An edge of length d weighs exp(-DECAY d^2 / r^2), with r the distance to the last neighbour, as in
-Calder et al. 2020."""
+"""An edge of length d has the weight exp(-DECAY d^2 / r^2), where r is the distance to the k-th neighbour, as
+in Calder et al. 2020."""
 
 MOST_VALUES = 2**24
-"""Points times classes whose labels are spread at a time."""
+"""Maximum number of points times classes that are propagated at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,11 +30,11 @@ class NeighbourGraph:
     Parameters
     ----------
     points : array of shape (n, d), float
-        Latents; at least two.
+        Features of at least two images.
     backend : GraphBackend
-        For arrays of the library of `points`.
+        Backend for the array library of `points`.
     k : int
-        Neighbours of each point; fewer where there are not so many.
+        Number of neighbours of each point, at most n - 1.
     """
 
     points: Array
@@ -51,11 +51,11 @@ class NeighbourGraph:
 
     @cached_property
     def weights(self) -> Sparse:
-        """Edge weights W: (A + A^T) / 2 with A the weights of each point's nearest neighbours."""
+        """Edge weights W = (A + A^T) / 2, where A holds the weights of each point's nearest neighbours."""
         xp = array_namespace(self.points)
         n = self.points.shape[0]
         k = min(self.k, n - 1)
-        # Each point finds itself first (or a twin at the same place, whose edge to it makes no difference).
+        # Each point finds itself first (or an identical point; excluding that edge makes no difference).
         distances, indices = self._nearest(self.points, k + 1)
         values = edge_weights(distances[:, 1:])
         rows = xp.repeat(xp.arange(n, device=device(self.points)), k)
@@ -64,13 +64,13 @@ class NeighbourGraph:
 
     @cached_property
     def degrees(self) -> Array:
-        """Sum of the weights of each point's edges, shape (n, 1)."""
+        """Sum of the edge weights of each point, shape (n, 1)."""
         xp = array_namespace(self.points)
         ones = xp.ones((self.points.shape[0], 1), dtype=self.points.dtype, device=device(self.points))
         return self.weights @ ones
 
     def spread(self, labels: Array, alpha: float) -> Array:
-        """Spread labels by local and global consistency: F = (1 - alpha) (I - alpha S)^-1 Y.
+        """Propagate labels by local and global consistency: F = (1 - alpha) (I - alpha S)^-1 Y.
 
         S = D^-1/2 W D^-1/2 (Zhou et al. 2004).
 
@@ -79,12 +79,12 @@ class NeighbourGraph:
         labels : array of shape (n, c)
             Y: 1 at the class of a labelled point, 0 elsewhere.
         alpha : float
-            From 0 to 1: how far labels reach.
+            Between 0 and 1; larger values propagate labels farther.
 
         Returns
         -------
         array of shape (n, c)
-            F, not negative up to rounding.
+            F, non-negative up to rounding.
         """
         xp = array_namespace(labels)
         root = self.degrees**0.5
@@ -92,7 +92,7 @@ class NeighbourGraph:
         def operator(columns: Array) -> Array:
             return columns - alpha * (self.weights @ (columns / root)) / root
 
-        # Of hundreds of classes a part at a time: conjugate gradients hold several arrays of that size.
+        # With hundreds of classes, solve for some at a time: conjugate gradients need several such arrays.
         n, k = labels.shape
         step = max(1, MOST_VALUES // n)
         parts = [
@@ -102,20 +102,20 @@ class NeighbourGraph:
         return parts[0] if len(parts) == 1 else xp.concat(parts, axis=1)
 
     def neighbourhood(self, queries: Array) -> "Neighbourhood":
-        """Find the nearest points of each query (q, d)."""
+        """Return the nearest points of each query (q, d), with weights."""
         distances, indices = self._nearest(queries, min(self.k, self.points.shape[0]))
         xp, weights = array_namespace(distances), edge_weights(distances)
         return Neighbourhood(weights / xp.sum(weights, axis=1, keepdims=True), indices)
 
 
 class Neighbourhood(NamedTuple):
-    """Nearest points of some queries: weights that sum to 1 in each row, and indices, both (q, k)."""
+    """The nearest points of queries: weights that sum to 1 in each row, and indices, both (q, k)."""
 
     weights: Array
     indices: Array
 
     def average(self, values: Array) -> Array:
-        """Average `values` (n, c) of the nearest points of each query, shape (q, c)."""
+        """Return the weighted mean of `values` (n, c) over the nearest points of each query, (q, c)."""
         xp = array_namespace(values)
         shape = (self.indices.shape[0], values.shape[1])
         total = xp.zeros(shape, dtype=values.dtype, device=device(values))
@@ -126,10 +126,10 @@ class Neighbourhood(NamedTuple):
 
 
 def edge_weights(distances: Array) -> Array:
-    """Return weights of edges to the nearest neighbours, whose distances (q, k) ascend."""
+    """Return the weights of edges to nearest neighbours from their ascending distances (q, k)."""
     xp = array_namespace(distances)
     squares = distances * distances
-    # Twins of a point lie at distance 0: all its neighbours may.
+    # Duplicates of a point are at distance 0; all its neighbours may be duplicates.
     reach = xp.where(squares[:, -1:] > 0, squares[:, -1:], xp.ones_like(squares[:, -1:]))
     return xp.exp(-DECAY * squares / reach)
 
@@ -142,17 +142,18 @@ def conjugate_gradients(
     Parameters
     ----------
     operator : callable
-        A symmetric positive definite map of (n, c) to (n, c), column by column.
+        A symmetric positive definite linear map from (n, c) to (n, c) that acts on each column.
     right : array of shape (n, c)
         Right-hand sides.
     tolerance : float
-        Largest norm of a column's residual, as a fraction of its right-hand side.
+        Maximum norm of a column's residual, relative to its right-hand side.
     max_iter : int
-        Iterations after which the best so far is taken.
+        Maximum number of iterations; the last iterate is returned if it has not converged.
 
     Returns
     -------
     array of shape (n, c)
+        The solution x.
     """
     xp = array_namespace(right)
     tiny = xp.finfo(right.dtype).smallest_normal
@@ -162,11 +163,11 @@ def conjugate_gradients(
     square = xp.sum(residual * residual, axis=0)
     goal = tolerance**2 * square
     for _ in range(max_iter):
-        # One number comes to the host; without it nobody knows when to stop.
+        # The stopping test is the only transfer to the host, one number per iteration.
         if not bool(xp.any(square > goal)):
             break
         image = operator(direction)
-        # A column that is done has a residual of (nearly) 0 and moves no more.
+        # A converged column has a residual near 0 and no longer changes.
         step = square / (xp.sum(direction * image, axis=0) + tiny)
         solution = solution + step * direction
         residual = residual - step * image
@@ -176,10 +177,10 @@ def conjugate_gradients(
 
 
 def class_probabilities(spread: Array) -> Array:
-    """Turn what `NeighbourGraph.spread` gave into rows that sum to 1, with classes of equal total mass.
+    """Normalize the result of `NeighbourGraph.spread` to class probabilities, with equal mass per class.
 
-    Class mass normalization (Zhu et al. 2003, section 4) for classes that are equally frequent. A point that
-    no label reached gets equal shares.
+    This is class mass normalization (Zhu et al. 2003, section 4) for equally frequent classes. Points that
+    no label reaches get equal probabilities.
     """
     xp = array_namespace(spread)
     positive = xp.where(spread > 0, spread, xp.zeros_like(spread))

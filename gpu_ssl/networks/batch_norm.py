@@ -1,4 +1,4 @@
-"""Batch norm over the images of all ranks."""
+"""Batch normalization over the images of all ranks."""
 
 import torch
 from torch import Tensor, nn
@@ -8,26 +8,26 @@ from gpu_ssl.runtime.ranks import Ranks
 
 
 class SynchronizedBatchNorm(_BatchNorm):
-    """Batch norm whose mean and variance are those of the images of all ranks.
+    """Batch normalization with mean and variance over the images of all ranks.
 
-    A rank may have no image of a batch. torch's own is for GPUs alone, waits for the device in every layer,
-    and sends bfloat16 beside float32 where a rank has no image.
+    A rank may have no image of a batch. `torch.nn.SyncBatchNorm` supports only GPUs, synchronizes with the
+    device in every layer, and mixes bfloat16 and float32 if a rank has no image.
 
     Parameters
     ----------
-    own : BatchNorm1d or BatchNorm2d
-        Whose parameters and statistics it takes over; the names in a state dict stay the same.
+    module : BatchNorm1d or BatchNorm2d
+        Layer to replace; its parameters, statistics and names in the state dict are kept.
     ranks : Ranks
-        Who shares a batch.
+        The ranks that share a batch.
     """
 
-    def __init__(self, own: _BatchNorm, ranks: Ranks) -> None:
-        super().__init__(own.num_features, own.eps, own.momentum)
+    def __init__(self, module: _BatchNorm, ranks: Ranks) -> None:
+        super().__init__(module.num_features, module.eps, module.momentum)
         self.ranks = ranks
-        self.weight, self.bias = own.weight, own.bias
-        self.running_mean, self.running_var = own.running_mean, own.running_var
-        self.num_batches_tracked = own.num_batches_tracked
-        self.train(own.training)
+        self.weight, self.bias = module.weight, module.bias
+        self.running_mean, self.running_var = module.running_mean, module.running_var
+        self.num_batches_tracked = module.num_batches_tracked
+        self.train(module.training)
 
     def forward(self, features: Tensor) -> Tensor:
         """Normalize features of shape (n, channels) or (n, channels, height, width)."""
@@ -38,7 +38,7 @@ class SynchronizedBatchNorm(_BatchNorm):
         assert self.momentum is not None
         axes = [0, *range(2, features.ndim)]
         broadcast = [1, -1] + [1] * (features.ndim - 2)
-        # Near zero, so that the sums can be had in one exchange, and squares lose no digits.
+        # Centred near zero, so that one all-reduce of sums and squares is enough without losing precision.
         x = features - self.running_mean.clone().view(broadcast)
         count = x.new_full((1,), x.numel() // self.num_features)
         sums = self.ranks.total(torch.cat([x.sum(axes), x.square().sum(axes), count]))
@@ -55,11 +55,11 @@ class SynchronizedBatchNorm(_BatchNorm):
         return normalized.to(features.dtype)
 
     def _check_input_dim(self, features: Tensor) -> None:
-        """Take what the batch norm took that this one stands for."""
+        """Accept any input that the replaced layer accepted."""
 
 
 def synchronize_batch_norm(network: nn.Module, ranks: Ranks) -> None:
-    """Replace every batch norm within `network` by one over the images of all `ranks`."""
+    """Replace every batch normalization layer in `network` by one over the images of all `ranks`."""
     for parent in list(network.modules()):
         for name, child in parent.named_children():
             if isinstance(child, _BatchNorm):

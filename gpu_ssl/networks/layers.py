@@ -1,4 +1,4 @@
-"""Layers that move pixels and channels, and what a network of the VAE consists of."""
+"""Layers that rearrange pixels and channels, and the parts of a VAE network."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Parts(NamedTuple):
-    """A trunk from images to `features` numbers each, and a decoder from latents to image logits."""
+    """A trunk from images to `features` features each, and a decoder from latents to image logits."""
 
     trunk: nn.Module
     features: int
@@ -16,7 +16,7 @@ class Parts(NamedTuple):
 
 
 class PixelsToChannels(nn.Module):
-    """Turns blocks of pixels into channels; a side that is not divisible is filled up with black."""
+    """Rearranges blocks of pixels to channels; sides that are not divisible are padded with zeros."""
 
     def __init__(self, block: int) -> None:
         super().__init__()
@@ -25,14 +25,14 @@ class PixelsToChannels(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]
         filled = F.pad(images, (0, -width % self.block, 0, -height % self.block))
-        if self.training and not len(filled):  # torch leaves the shape of nothing as it is
+        if self.training and not len(filled):  # pixel_unshuffle does not change the shape of an empty batch
             n, channels, height, width = filled.shape
             return filled.reshape(n, channels * self.block**2, height // self.block, width // self.block)
         return F.pixel_unshuffle(filled, self.block).contiguous(memory_format=torch.channels_last)
 
 
 class ChannelsToPixels(nn.Module):
-    """Turns channels into blocks of pixels."""
+    """Rearranges channels to blocks of pixels."""
 
     def __init__(self, block: int) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class ChannelsToPixels(nn.Module):
 
 
 class ToGrid(nn.Module):
-    """Turns (n, cells * depth) into (n, depth, rows, columns), already in the channels-last layout."""
+    """Reshapes (n, cells * depth) to (n, depth, rows, columns), in the channels-last layout."""
 
     def __init__(self, depth: int, grid: tuple[int, int]) -> None:
         super().__init__()
@@ -57,14 +57,14 @@ class ToGrid(nn.Module):
 
 
 class FromGrid(nn.Module):
-    """Turns (n, depth, rows, columns) in the channels-last layout into (n, cells * depth), without a copy."""
+    """Reshapes (n, depth, rows, columns) in channels-last layout to (n, cells * depth), without a copy."""
 
     def forward(self, features: Tensor) -> Tensor:
         return features.permute(0, 2, 3, 1).flatten(1)
 
 
 class Crop(nn.Module):
-    """Cuts what lies beyond the image."""
+    """Crops padded images to their height and width."""
 
     def __init__(self, height: int, width: int) -> None:
         super().__init__()

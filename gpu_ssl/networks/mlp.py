@@ -1,4 +1,4 @@
-"""The VAE's network of Kingma et al. 2014: a perceptron of softplus units each way."""
+"""The VAE network of Kingma et al. 2014: multilayer perceptrons with softplus units."""
 
 import math
 
@@ -9,7 +9,7 @@ from gpu_ssl.networks.layers import Parts
 
 
 def build(image_shape: tuple[int, int, int], latent_dim: int) -> Parts:
-    """Build the network of Kingma et al. 2014, section 4: two layers of 600 softplus units each way."""
+    """Build encoder and decoder with two layers of 600 units each (Kingma et al. 2014, section 4)."""
     pixels = math.prod(image_shape)
     trunk = nn.Sequential(
         nn.Flatten(), nn.Linear(pixels, 600), CentredSoftplus(), nn.Linear(600, 600), CentredSoftplus()
@@ -28,9 +28,9 @@ def build(image_shape: tuple[int, int, int], latent_dim: int) -> Parts:
 class CentredSoftplus(nn.Module):
     """softplus(x) - log 2, which is 0 at 0.
 
-    The next layer's bias could take the constant up, so a network can be what it could be without. But
-    inputs of a layer that are 0 in the mean make for a better conditioned descent (LeCun et al. 1998,
-    Efficient BackProp, section 4.3).
+    The bias of the next layer can absorb the constant, so the networks represent the same functions. But
+    centred inputs make the optimization better conditioned (LeCun et al. 1998, Efficient BackProp, section
+    4.3).
     """
 
     def forward(self, features: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The VAE and its objective: Kingma and Welling 2014; as M1 in Kingma et al. 2014."""
+"""The VAE and its objective (Kingma and Welling 2014; M1 of Kingma et al. 2014)."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from gpu_ssl.runtime.randomness import Randomness, normal
 from gpu_ssl.runtime.torch_workarounds.softplus import ready_softplus
 
 LOG_VARIANCE_RANGE = (-12.0, 6.0)
-"""The posterior variance is kept in this range, so that no exponential can overflow."""
+"""Log-variances of the posterior are clamped to this range, so that no exponential overflows."""
 
 
 class Posterior(NamedTuple):
@@ -24,7 +24,7 @@ class Posterior(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """The two parts of the negative ELBO, in nats an image."""
+    """The two terms of the negative ELBO, in nats per image."""
 
     reconstruction: Tensor
     kl: Tensor
@@ -53,7 +53,7 @@ class VAE(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """The device the weights are on."""
+        """The device of the weights."""
         return self.head.weight.device
 
     def encode(self, images: Tensor) -> Posterior:
@@ -61,7 +61,7 @@ class VAE(nn.Module):
         return self.posterior(self.trunk(images))
 
     def posterior(self, features: Tensor) -> Posterior:
-        """Return q(z|x) for what the trunk made of images."""
+        """Return q(z|x) for the features of the trunk."""
         mean, log_variance = self.head(features).float().chunk(2, dim=1)
         return Posterior(mean, log_variance.clamp(*LOG_VARIANCE_RANGE))
 
@@ -72,33 +72,33 @@ class VAE(nn.Module):
 
 
 def sample(posterior: Posterior, randomness: Randomness) -> Tensor:
-    """Draw z = mean + standard deviation * noise (Kingma and Welling 2014, section 2.4)."""
+    """Sample z = mean + standard deviation * noise (Kingma and Welling 2014, section 2.4)."""
     mean, log_variance = posterior
     noise = normal(tuple(mean.shape), randomness, mean.device)
     return mean + noise * torch.exp(0.5 * log_variance)
 
 
 def kl_divergence(posterior: Posterior) -> Tensor:
-    """KL(q(z|x) || N(0, I)) of each image in nats (Kingma and Welling 2014, appendix B)."""
+    """Return KL(q(z|x) || N(0, I)) of each image in nats (Kingma and Welling 2014, appendix B)."""
     mean, log_variance = posterior
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1)
 
 
 def reconstruction_loss(logits: Tensor, images: Tensor) -> Tensor:
-    """-log p(x|z) of each image in nats: Bernoulli, with intensities from 0 to 1 as probabilities."""
+    """Return -log p(x|z) of each image in nats: Bernoulli, with intensities from 0 to 1 as probabilities."""
     losses = F.binary_cross_entropy_with_logits(logits, images, reduction="none")
     return losses.sum(dim=(1, 2, 3))
 
 
 def training_losses(vae: VAE, inputs: Tensor, targets: Tensor, randomness: Randomness, total: int) -> Losses:
-    """Return both parts of the negative ELBO of `targets`, encoded from `inputs`.
+    """Return both terms of the negative ELBO of `targets`, encoded from `inputs`.
 
-    They are sums over the images here, divided by the `total` of all ranks.
+    Each is the sum over this rank's images, divided by the `total` number of images of all ranks.
 
-    With `inputs` equal to `targets` this is the bound of Kingma et al. 2014, eq. 5 (one sample of z).
-    With `inputs` a random view of an image whose canonical picture is `targets` it is the denoising
-    criterion of Im et al. 2017, eq. 5: the posterior must serve for any view, so that it keeps what the
-    views share and drops where, how large and how bright the object is.
+    If `inputs` equals `targets`, this is the bound of Kingma et al. 2014, eq. 5 (one sample of z). If
+    `inputs` are augmented images and `targets` their reconstruction targets, it is the denoising criterion
+    of Im et al. 2017, eq. 5: the posterior must fit every augmentation of an image, so it keeps what they
+    share and drops position, scale and brightness.
     """
     posterior = vae.encode(inputs)
     logits = vae.decode(sample(posterior, randomness))

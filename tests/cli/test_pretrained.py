@@ -32,11 +32,11 @@ def pictures(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("encoder", "words"),
     [
-        ("pretrained:nonsense", "--encoder pretrained:nonsense: there is no such network; there are "),
+        ("pretrained:nonsense", "--encoder pretrained:nonsense: there is no such network; did you mean "),
         ("pretrained:resnet-50", "resnet50"),
         ("pretrained:", "the encoder 'pretrained:' has no name after the colon; expected 'pretrained' or "),
-        ("pretrained:efficientnet_lite0@", "is a number of pixels, such as 224"),
-        ("pretrained:vit_b_16@97", "--encoder pretrained:vit_b_16@97 cannot be made: "),
+        ("pretrained:efficientnet_lite0@", "expected a number of pixels after the @, such as 224"),
+        ("pretrained:vit_b_16@97", "--encoder pretrained:vit_b_16@97 cannot be built: "),
         ("hog:x", "the encoder 'hog' has no variants; expected 'hog', got 'hog:x'"),
         ("vae+hog:x", "the encoder 'hog' has no variants"),
         (f"{NET}+{NET}", "repeats a part"),
@@ -62,7 +62,7 @@ def test_weights_out_of_reach_are_one_line(pictures: Path, run_cli: RunCli, tmp_
     done = run_cli(*command, **environment)
     assert done.returncode == 1
     assert done.stderr.startswith(
-        "gpu-ssl: error: the weights resnet18-f37072fd.pth are not on this machine and cannot be"
+        "gpu-ssl: error: the weights resnet18-f37072fd.pth are not available locally and cannot be"
     )
     assert done.stderr.endswith(
         "; fetch https://download.pytorch.org/models/resnet18-f37072fd.pth elsewhere, and save it as "
@@ -81,7 +81,7 @@ def test_a_model_is_fitted_and_answers(pictures: Path, tmp_path: Path) -> None:
     assert lines[lines.index("Method: SVM on the selected encoder") + 1] == f"Encoder: {NET}"
     assert "The weights of efficientnet_lite0@32" in (tmp_path / "model" / "README.md").read_text()
     record = json.loads((tmp_path / "model" / "model.json").read_text())
-    assert record["encoder"]["parts"][0]["settings"]["why"] == "asked for"
+    assert record["encoder"]["parts"][0]["settings"]["why"] == "requested"
     done = run_program(tmp_path, "predict", "model", "pictures", environment=environment)
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader(io.StringIO(done.stdout)))

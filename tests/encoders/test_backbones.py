@@ -126,7 +126,7 @@ def test_another_file_than_the_known_one_is_refused(
     monkeypatch.syspath_prepend(package.parent)
     monkeypatch.setattr(torch, "load", None)
     with pytest.raises(
-        NoWeightsError, match=r"is not the file that is known; install the package anew"
+        NoWeightsError, match=r"differs from the published file; reinstall the package"
     ) as told:
         load_backbone("efficientnet_lite0")
     assert str(path) in str(told.value)
@@ -241,7 +241,7 @@ def test_weights_of_torchvision_give_the_features_of_its_own_network(
     torch.manual_seed(0)
     _, expected = published(name, places, rename)
     backbone, why = load_backbone(name, fetch=False)
-    assert why == "asked for"
+    assert why == "requested"
     with torch.no_grad():
         features = backbone.network(photographs(backbone.side)[:1])
     assert torch.equal(features, expected)
@@ -305,7 +305,7 @@ def test_a_file_that_holds_other_things_is_one_error(content: bytes | str, place
         load_backbone("resnet18")
     message = str(told.value)
     assert message.startswith(f"{path} ")
-    assert message.endswith("delete it, and it is fetched anew")
+    assert message.endswith("delete it, and it will be fetched again")
     assert "\n" not in message
 
 
@@ -421,15 +421,15 @@ def test_of_an_unknown_name_those_like_it_are_told(name: str, like: str) -> None
     with pytest.raises(UsageError) as told:
         build_backbone(name)
     message = str(told.value)
-    assert message.startswith(f"`encoder=pretrained:{name}`: there is no such network; there are ")
+    assert message.startswith(f"`encoder=pretrained:{name}`: there is no such network; did you mean ")
     assert like in message
-    assert "those of torchvision and timm" in message
+    assert "networks of torchvision and timm" in message
     assert "\n" not in message
 
 
 @pytest.mark.parametrize("side", ["", "x", "0", "-3", "1.5", "64@64", "²", "4096", "9" * 5000])
 def test_a_side_is_a_number_of_pixels(side: str) -> None:
-    with pytest.raises(UsageError, match="what follows the @ is a number of pixels, such as 224"):
+    with pytest.raises(UsageError, match="expected a number of pixels after the @, such as 224"):
         build_backbone(f"efficientnet_lite0@{side}")
 
 
@@ -441,7 +441,7 @@ def test_what_a_network_cannot_see_is_one_error(name: str) -> None:
     """And it is told before any image is decoded."""
     with torch.device("meta"), pytest.raises(UsageError) as told:
         build_backbone(name)
-    assert str(told.value).startswith(f"`encoder=pretrained:{name}` cannot be made: ")
+    assert str(told.value).startswith(f"`encoder=pretrained:{name}` cannot be built: ")
     assert "\n" not in str(told.value)
 
 
@@ -458,9 +458,9 @@ def test_without_a_name_the_first_at_hand_is_taken_and_why_not_the_others() -> N
     backbone, why = load_backbone("", fetch=False)
     assert backbone.name == "efficientnet_lite0"
     assert why == (
-        "the first whose weights can be had; vit_small_patch14_dinov2.lvd142m@224: the weights "
-        "vit_small_patch14_dinov2.lvd142m.safetensors are not on this machine; efficientnet_b0: the weights "
-        "efficientnet_b0_rwightman-7f5810bc.pth are not on this machine"
+        "the first with available weights; vit_small_patch14_dinov2.lvd142m@224: the weights "
+        "vit_small_patch14_dinov2.lvd142m.safetensors are not available locally; efficientnet_b0: the "
+        "weights efficientnet_b0_rwightman-7f5810bc.pth are not available locally"
     )
     assert usual_at_hand() == ("pretrained:efficientnet_lite0",)
 
@@ -545,7 +545,7 @@ def test_what_is_not_the_file_leaves_none(
     with pytest.raises(NoWeightsError) as told:
         find_or_fetch(f"{server}/{page}", "file.pth", sha256=sha256)
     assert str(told.value) == (
-        f"the weights file.pth are not on this machine and cannot be fetched ({reason}); "
+        f"the weights file.pth are not available locally and cannot be fetched ({reason}); "
         f"fetch {server}/{page} elsewhere, and save it as {places / 'file.pth'}"
     )
     assert list(places.iterdir()) == []

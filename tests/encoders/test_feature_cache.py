@@ -156,7 +156,7 @@ def test_the_same_network_under_another_name_is_found(tmp_path: Path, kept: Path
     """``pretrained`` takes one, ``auto`` names the same; and why it is this one depends on the network."""
     images = training_images()
     training = Training(CONFIG, tmp_path / "checkpoint.json")
-    encoder = build((3, SIDE, SIDE), {"backbone": f"efficientnet_lite0@{SIDE}", "why": "asked for"}).eval()
+    encoder = build((3, SIDE, SIDE), {"backbone": f"efficientnet_lite0@{SIDE}", "why": "requested"}).eval()
     encoder.name = f"pretrained:efficientnet_lite0@{SIDE}"
     features_of(encoder, images, SILENT)
     other = build((3, SIDE, SIDE), {"backbone": f"efficientnet_lite0@{SIDE}", "why": "no net: timed out"})

