@@ -2,6 +2,7 @@
 
 import itertools
 import shlex
+import sys
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
@@ -171,7 +172,8 @@ def _resume(folder: Path, options: dict[str, Any], ranks: "Ranks", stack: ExitSt
         _run(config, folder, options, ranks)
     elif ranks.leads:
         click.echo(f"{folder} holds a finished run; this is its report", err=True)
-        _print_report(finished, folder, options["as_json"])
+        _print_report(finished, options["as_json"])
+        _tell_folder(folder, options["as_json"])
 
 
 def _run(config: RunConfig, folder: Path, options: dict[str, Any], ranks: "Ranks") -> None:
@@ -183,7 +185,10 @@ def _run(config: RunConfig, folder: Path, options: dict[str, Any], ranks: "Ranks
     resume = f"gpu-ssl run --resume {shlex.quote(str(folder))}"
     try:
         outcome = experiment.run(config, folder, progress, ranks, options["jobs"])
-        writing.finish_folder(folder, outcome, options["plots"])
+        try:
+            _print_report(outcome.report, options["as_json"])  # before the plots, which take a second
+        finally:  # even where nobody reads it any more
+            writing.finish_folder(folder, outcome, options["plots"])
     except RankError as error:
         raise RankError(f"{error}; go on, on any number of ranks, with: {resume}") from None
     except KeyboardInterrupt:
@@ -192,7 +197,7 @@ def _run(config: RunConfig, folder: Path, options: dict[str, Any], ranks: "Ranks
         if ranks.leads:
             writing.release_folder(folder)
         raise
-    _print_report(outcome.report, folder, options["as_json"])
+    _tell_folder(folder, options["as_json"])
 
 
 def _claim(output: Path | None, config: RunConfig, stack: ExitStack) -> Path:
@@ -266,14 +271,20 @@ def _refuse_settings(ctx: click.Context) -> None:
         )
 
 
-def _print_report(report: Any, folder: Path, as_json: bool) -> None:
+def _print_report(report: Any, as_json: bool) -> None:
     from gpu_ssl.cli.display import make_console
     from gpu_ssl.report.table import render
     from gpu_ssl.report.writing import report_text
 
     if as_json:
         click.echo(report_text(report), nl=False)
-        return
-    console = make_console()
-    console.print(render(report))
-    console.print(f"Written to {folder}", soft_wrap=True, markup=False)
+    else:
+        make_console().print(render(report))
+    sys.stdout.flush()
+
+
+def _tell_folder(folder: Path, as_json: bool) -> None:
+    from gpu_ssl.cli.display import make_console
+
+    if not as_json:
+        make_console().print(f"Written to {folder}", soft_wrap=True, markup=False)

@@ -6,10 +6,9 @@ import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gpu_ssl import catalog
@@ -18,6 +17,9 @@ from gpu_ssl.methods.validation import FOLDS_OF_NETWORKS
 from gpu_ssl.report.confusion import confusion_figure
 from gpu_ssl.runtime.figures import new_figure
 from gpu_ssl.runtime.files import atomic_path, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FEW = 100
 """Judged images: fewer leave the interval too wide to rely on."""
@@ -261,7 +263,7 @@ def _beside(estimate: Estimate | None) -> str:
     return said if (problem := warning(estimate)) is None else f"{said} Beware: {problem}."
 
 
-def contact_sheet(images: NDArray[np.uint8], captions: Sequence[str], columns: int = 10) -> Figure:
+def contact_sheet(images: NDArray[np.uint8], captions: Sequence[str], columns: int = 10) -> "Figure":
     """Draw images (n, channels, height, width) in rows, each below its caption."""
     rows = math.ceil(len(images) / columns)
     figure = new_figure(1.1 * columns, 1.3 * rows)
@@ -274,7 +276,7 @@ def contact_sheet(images: NDArray[np.uint8], captions: Sequence[str], columns: i
     return figure
 
 
-def reliability_diagram(estimate: Estimate) -> Figure:
+def reliability_diagram(estimate: Estimate) -> "Figure":
     """Draw the share of right answers against the confidence that they were given with."""
     figure = new_figure(4.5, 4.5)
     axes = figure.add_subplot()

@@ -1,18 +1,21 @@
 """The picture of a confusion matrix."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gpu_ssl.runtime.figures import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NAMED, NUMBERED = 60, 20
 """Most classes whose names are written at the sides, and most whose figures are written into the cells."""
 
 
-def confusion_figure(matrix: NDArray[np.int64], names: Sequence[str], title: str) -> Figure:
+def confusion_figure(matrix: NDArray[np.int64], names: Sequence[str], title: str) -> "Figure":
     """Draw a confusion matrix as percentages of the true classes.
 
     Parameters

@@ -1,9 +1,9 @@
 """Plots of a run, as PNG files. Drawn on canvases of their own: no display, no global state."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gpu_ssl import catalog
@@ -13,10 +13,13 @@ from gpu_ssl.report.confusion import confusion_figure
 from gpu_ssl.runtime.figures import new_figure
 from gpu_ssl.runtime.files import atomic_path
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 N_POINTS = 3000
 
 
-def accuracy_against_labels(report: Report) -> Figure:
+def accuracy_against_labels(report: Report) -> "Figure":
     """Draw accuracy against the number of labels, with the standard deviation over splits as bars."""
     figure = new_figure(7, 4.5)
     axes = figure.add_subplot()
@@ -45,7 +48,7 @@ def accuracy_against_labels(report: Report) -> Figure:
     return figure
 
 
-def training_curves(training: TrainingRecord) -> Figure:
+def training_curves(training: TrainingRecord) -> "Figure":
     """Draw both parts of the training loss against the epoch."""
     figure = new_figure(8, 3.5)
     history = training.history
@@ -58,7 +61,7 @@ def training_curves(training: TrainingRecord) -> Figure:
     return figure
 
 
-def learning_curves(report: Report) -> Figure:
+def learning_curves(report: Report) -> "Figure":
     """Draw the loss of the networks of each method at the largest number of labels, a line a split."""
     count = max(result.labels for result in report.results)
     drawn = [r for r in report.results if r.labels == count and r.curves]
@@ -73,7 +76,7 @@ def learning_curves(report: Report) -> Figure:
     return figure
 
 
-def image_rows(rows: list[NDArray[np.float32]], title: str) -> Figure:
+def image_rows(rows: list[NDArray[np.float32]], title: str) -> "Figure":
     """Show rows of images, each of shape (n, channels, height, width), as one picture with gaps."""
     channels, height, width = rows[0].shape[1:]
     gap, columns = max(1, height // 14), max(len(images) for images in rows)
@@ -90,7 +93,7 @@ def image_rows(rows: list[NDArray[np.float32]], title: str) -> Figure:
     return figure
 
 
-def confusion_matrix(outcome: Outcome) -> Figure:
+def confusion_matrix(outcome: Outcome) -> "Figure":
     """Draw the confusion matrix at the largest number of labels, as row percentages over all splits."""
     names, method = outcome.report.dataset.classes, outcome.report.results[0].method
     n_classes = len(names)
@@ -102,7 +105,7 @@ def confusion_matrix(outcome: Outcome) -> Figure:
     return confusion_figure(matrix, names, f"{method}, {count:,} labels: % of each class")
 
 
-def feature_map(outcome: Outcome) -> Figure:
+def feature_map(outcome: Outcome) -> "Figure":
     """Draw the first two principal components of the features of test images, coloured by class."""
     from sklearn.decomposition import PCA
 

@@ -8,7 +8,6 @@ from gpu_ssl.errors import StorageError, UsageError
 from gpu_ssl.experiment import Outcome
 from gpu_ssl.methods.representation import CHECKPOINT
 from gpu_ssl.records import SCHEMA_VERSION, Report
-from gpu_ssl.report.plots import write_plots
 from gpu_ssl.runtime import state
 
 CONFIG = "config.json"
@@ -134,6 +133,8 @@ def finish_folder(folder: Path, outcome: Outcome, plots: bool = True) -> None:
         If a file cannot be written.
     """
     if plots:
+        from gpu_ssl.report.plots import write_plots
+
         write_plots(outcome, folder / "plots")
     state.save(folder / REPORT, REPORT_KIND, outcome.report)
     # Only an unfinished run needs it.

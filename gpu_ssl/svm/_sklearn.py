@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.svm import SVC
 
 from gpu_ssl.runtime import interop
 from gpu_ssl.svm.kernels import Kernel
@@ -72,6 +70,8 @@ class SklearnBackend(PairByPair):
         weights: NDArray[np.float64] | None,
     ) -> PairSolutions:
         """Solve the binary problem of every pair; see `svm.backend.SVMBackend`."""
+        from sklearn.exceptions import ConvergenceWarning  # a second; who only predicts is spared it
+
         # The filters of warnings belong to the process, so one fit at a time may change them.
         with _FILTERS, warnings.catch_warnings():
             # The solutions tell it, and 45 pairs would warn one by one.
@@ -91,7 +91,9 @@ def _fit(
     penalty: Penalty,
     weights: NDArray[np.float64] | None,
     precomputed: bool = False,
-) -> SVC:
+) -> Any:
+    from sklearn.svm import SVC
+
     kernel = penalty.kernel
     svc = SVC(
         C=penalty.C,
@@ -139,7 +141,7 @@ def _solve_apart(
     return solve_concurrently(solve, sizes, torch.get_num_threads())
 
 
-def _unpack(svc: SVC, sizes: Sequence[int]) -> PairSolutions:
+def _unpack(svc: Any, sizes: Sequence[int]) -> PairSolutions:
     """Take LIBSVM's dual coefficients of all pairs apart.
 
     A support vector has one for each other class, in the order of the classes; its sign says only on which

@@ -265,11 +265,11 @@ def test_ctrl_c_while_plots_are_drawn_trains_nothing_again(tmp_path: Path) -> No
     """The checkpoint stays until the report is there."""
     code = """
 import sys
-from gpu_ssl.report import writing
+from gpu_ssl.report import plots
 def interrupted(*_):
     raise KeyboardInterrupt
 if sys.argv.pop() == "interrupted":
-    writing.write_plots = interrupted
+    plots.write_plots = interrupted
 from gpu_ssl.cli import entry_point
 entry_point(sys.argv[1:])
 """

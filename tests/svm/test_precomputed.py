@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sklearn.svm
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ class SpiedSVC(SVC):  # type: ignore[misc]
 @pytest.fixture(autouse=True)
 def spy(monkeypatch: pytest.MonkeyPatch) -> None:
     seen.clear()
-    monkeypatch.setattr(_sklearn, "SVC", SpiedSVC)
+    monkeypatch.setattr(sklearn.svm, "SVC", SpiedSVC)
 
 
 def wide(n: int, n_classes: int, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
