@@ -27,6 +27,7 @@ FOLDER = ROOT / "runs" / "benchmarks"
 CASES: dict[str, tuple[str, ...]] = {
     "fashion-mnist-latents": ("--method", "m1,hybrid,graph", "--labels", "all"),
     "fashion-mnist": ("--method", "m1,graph,consistency", "--labels", "all"),
+    "fashion-mnist-few": ("--method", "m1,hybrid,graph,consistency", "--labels", "10,20,40,250"),
     "fashion-mnist-m2": ("--method", "m1,m2,m1m2,auto", "--labels", "100", "--no-baselines"),
     "digits": (
         *("--dataset", "digits", "--method", "m1,graph,consistency,m2,m1m2,auto"),
@@ -57,9 +58,10 @@ WANTED: dict[str, dict[str, dict[int, float]]] = {
 """Mean accuracies in % that the project set itself before it measured."""
 
 
-def run_case(name: str, folder: Path) -> Report:
+def run_case(name: str, folder: Path, jobs: int | None = None) -> Report:
     """Run a case, or go on with it where its folder exists, and return its report."""
     options = ("--resume", str(folder)) if folder.exists() else (*CASES[name], "--output", str(folder))
+    options += () if jobs is None else ("--jobs", str(jobs))
     command = [sys.executable, "-m", "gpu_ssl", "run", *options, "--json"]
     click.echo(f"== {name}: gpu-ssl {' '.join(command[3:])}", err=True)
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
@@ -98,13 +100,14 @@ def write(name: str, report: Report, path: Path) -> None:
     type=click.Choice(list(CASES)),
     help="Several may be given.  [default: all]",
 )
+@click.option("--jobs", type=click.IntRange(1), metavar="N", help="See gpu-ssl run --help.")
 @click.option("--folder", type=click.Path(path_type=Path), default=FOLDER, help="Where the runs are kept.")
 @click.option("--output", type=click.Path(path_type=Path), default=RESULT, help="Where the record goes.")
-def main(names: tuple[str, ...], folder: Path, output: Path) -> None:
+def main(names: tuple[str, ...], jobs: int | None, folder: Path, output: Path) -> None:
     """Run the cases in turn, print their tables and write the record; fail where an accuracy falls short."""
     missed = []
     for name in names or CASES:
-        report = run_case(name, folder / name)
+        report = run_case(name, folder / name, jobs)
         write(name, report, output)
         Console().print(render(report))
         missed += shortfalls(name, report)

@@ -59,12 +59,12 @@ def random_view(images: Tensor, mirror: bool, randomness: Randomness) -> Tensor:
 
 
 def weak_view(images: Tensor, mirror: bool, randomness: Randomness) -> Tensor:
-    """Shift each image by up to `SHIFT` of its side; mirror every second one if asked to.
+    """Shift each image by whole pixels, up to `SHIFT` of its side; mirror every second one if asked to.
 
-    Parameters and result are those of `random_view`.
+    Parameters and result are those of `random_view`. Parts of pixels would blur the image.
     """
     same = torch.eye(2, device=images.device).expand(len(images), 2, 2)
-    return _warp(images, same, SHIFT, mirror, randomness)
+    return _warp(images, same, SHIFT, mirror, randomness, whole=True)
 
 
 def strong_view(images: Tensor, mirror: bool, randomness: Randomness) -> Tensor:
@@ -102,7 +102,14 @@ def _uniform(images: Tensor, randomness: Randomness, *shape: int) -> Tensor:
     return 2 * uniform(shape, randomness, images.device) - 1
 
 
-def _warp(images: Tensor, matrices: Tensor, shift: float, mirror: bool, randomness: Randomness) -> Tensor:
+def _warp(
+    images: Tensor,
+    matrices: Tensor,
+    shift: float,
+    mirror: bool,
+    randomness: Randomness,
+    whole: bool = False,
+) -> Tensor:
     """Apply a matrix (n, 2, 2) to each image, and a random shift and mirror; outside is black."""
     n = len(images)
     if mirror:
@@ -110,6 +117,9 @@ def _warp(images: Tensor, matrices: Tensor, shift: float, mirror: bool, randomne
         side = 1 - 2 * (_uniform(images, randomness, n, 1) < 0).to(matrices.dtype)
         matrices = torch.stack([matrices[:, :, 0] * side, matrices[:, :, 1]], dim=2)
     shifts = 2 * shift * _uniform(images, randomness, n, 2, 1)
+    if whole:
+        halves = [side / 2 for side in images.shape[:1:-1]]  # width and height in pixels, from -1 to 1
+        shifts = torch.stack([(shifts[:, i] * half).round() / half for i, half in enumerate(halves)], 1)
     if not n:  # of a batch that other ranks share
         return images
     return F.grid_sample(images, _grid(matrices, shifts, *images.shape[2:]), align_corners=False)

@@ -14,6 +14,7 @@ from gpu_ssl.errors import TrainingError
 from gpu_ssl.records import CURVE_STEPS
 from gpu_ssl.runtime.device import autocast
 from gpu_ssl.runtime.progress import Advance
+from gpu_ssl.training.muon import all_rates
 from gpu_ssl.training.optimizers import Network, make_optimizer, make_schedule
 from gpu_ssl.training.replay import Replay
 
@@ -55,7 +56,8 @@ class JointBatch:
 class JointPlan:
     """How a network is trained on labelled and unlabelled images together.
 
-    Batches come from all images, the labelled ones included.
+    Batches come from all images, the labelled ones included. With `muon`, Muon updates matrices and kernels
+    (see `training.optimizers.make_optimizer`); `learning_rate` is a peak.
     """
 
     steps: int
@@ -64,6 +66,7 @@ class JointPlan:
     learning_rate: float
     weight_decay: float
     precision: torch.dtype
+    muon: bool = False
 
 
 class JointTrainer(Generic[Network]):
@@ -112,13 +115,15 @@ class JointTrainer(Generic[Network]):
             for part in (labelled[chosen], classes[chosen], unlabelled)
         )
         self.replay = Replay(images.device.type == "cuda", objective.generator)
-        self.optimizer = make_optimizer(network, plan.learning_rate, plan.weight_decay)
+        self.optimizer = make_optimizer(network, plan.learning_rate, plan.weight_decay, muon=plan.muon)
         self.schedule = make_schedule(self.optimizer, plan.learning_rate, plan.steps, WARM_UP)
 
     def step(self, number: int) -> Tensor:
         """Take step `number` (from 0) and return its loss, on the device."""
         rows = (self.labelled[number], self.classes[number], self.unlabelled[number])
-        loss: Tensor = self.replay(self._descend, rows, [min(1.0, number / (RAMP * self.plan.steps))])
+        rates = [float(rate) for own in self.optimizer.rates() for rate in own]
+        ramp = min(1.0, number / (RAMP * self.plan.steps))
+        loss: Tensor = self.replay(self._descend, rows, [ramp, *rates])
         self.optimizer.step()
         self.schedule.step()
         # Weights and batch norm's statistics change in place, so the lists stay those of the networks.
@@ -126,13 +131,21 @@ class JointTrainer(Generic[Network]):
         torch._foreach_lerp_(self._averaged, self._followed, 1 - decay)
         return loss
 
-    def _descend(self, labelled: Tensor, classes: Tensor, unlabelled: Tensor, ramp: float | Tensor) -> Tensor:
-        """Work out the gradients; return the loss."""
+    def _descend(
+        self,
+        labelled: Tensor,
+        classes: Tensor,
+        unlabelled: Tensor,
+        ramp: float | Tensor,
+        *rates: float | Tensor,
+    ) -> Tensor:
+        """Work out the gradients, and take the step of what Muon takes; return the loss."""
         batches = self._batch(labelled, classes), self._batch(unlabelled)
         with autocast(self.images.device, self.plan.precision):
             loss = self.objective(self.network, *batches, ramp)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
+        self.optimizer.descend(all_rates(rates))
         return loss.detach()
 
     def _batch(self, rows: Tensor, classes: Tensor | None = None) -> JointBatch:

@@ -20,7 +20,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_case_is_run_once_and_its_record_kept_beside_others(small: None, tmp_path: Path) -> None:
     output = tmp_path / "methods.json"
     output.write_text('{"another": 1}')
-    arguments = ["--folder", str(tmp_path / "runs"), "--output", str(output)]
+    arguments = ["--jobs", "1", "--folder", str(tmp_path / "runs"), "--output", str(output)]
     for _ in range(2):
         done = CliRunner().invoke(methods.main, arguments)
         assert done.exit_code == 1, done.output

@@ -150,6 +150,16 @@ def test_a_weak_view_moves_an_object_and_keeps_its_size_and_tones() -> None:
     assert views.max() <= 0.5 + 1e-5
 
 
+def test_a_weak_view_blurs_nothing() -> None:
+    images = torch.rand(300, 1, 28, 20, generator=seeded())
+    padded = F.pad(images, (2, 2, 2, 2))
+    shifted = [padded[..., y : y + 28, x : x + 20] for y in range(5) for x in range(5)]
+    nearest = [(weak_view(images, False, seeded()) - each).abs().amax((1, 2, 3)) for each in shifted]
+    distances, kinds = torch.stack(nearest).min(0)
+    assert distances.max() < 1e-4
+    assert len(kinds.unique()) >= 9
+
+
 def test_a_weak_view_mirrors_half_of_the_images_only_if_asked_to() -> None:
     one_sided = torch.zeros(1000, 1, 28, 28)
     one_sided[..., :10] = 1

@@ -112,6 +112,7 @@ JOINT_PLAN = JointPlan(
     learning_rate=2e-3,
     weight_decay=0.02,
     precision=torch.bfloat16,
+    muon=True,
 )
 
 
