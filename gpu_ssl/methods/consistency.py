@@ -7,7 +7,7 @@ from gpu_ssl.methods.svm import load as load
 from gpu_ssl.methods.view import View
 from gpu_ssl.training.consistency import ConsistencyObjective
 
-STEPS = 1500
+STEPS = 750
 """With ten labels a class; see `methods.network.plan_joint`."""
 
 
