@@ -3,18 +3,23 @@
 import csv
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from gpu_ssl.cli.messages import no_formula, stdout_of_names
 from gpu_ssl.errors import UsageError
 from gpu_ssl.runtime.files import atomic_path, require_space
 from gpu_ssl.runtime.optional import require
 
 FORMATS = {"csv": (".csv",), "jsonl": (".jsonl", ".ndjson"), "parquet": (".parquet",)}
 """The formats, and the endings of names that stand for them."""
+
+ESCAPE_FORMULAS = (
+    "Write ' before names in CSV that begin with =, +, - or @, which a spreadsheet would run as formulas."
+)
+"""Help of the option."""
 
 ROWS = 65_536
 """Rows that are kept until they are written to Parquet: a file of small groups is slow to read."""
@@ -74,8 +79,7 @@ def opened(output: Path | None) -> Iterator[TextIO]:
     """Give stdout, or a file that is there when the block has ended well."""
     # File names need not be UTF-8; they go out as they came in.
     if output is None:
-        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
-        yield sys.stdout
+        yield stdout_of_names()
         return
     with (
         atomic_path(output) as path,
@@ -85,8 +89,13 @@ def opened(output: Path | None) -> Iterator[TextIO]:
 
 
 @contextmanager
-def answer_file(output: Path | None, kind: str, columns: dict[str, type]) -> Iterator[Write]:
-    """Give what writes rows of these columns, text or numbers, in a format of `choose_format`."""
+def answer_file(
+    output: Path | None, kind: str, columns: dict[str, type], escape_formulas: bool = False
+) -> Iterator[Write]:
+    """Give what writes rows of these columns, text or numbers, in a format of `choose_format`.
+
+    With `escape_formulas` no cell of CSV is a formula to a spreadsheet; see `messages.no_formula`.
+    """
     if kind == "parquet":
         assert output is not None
         with atomic_path(output) as path, _parquet(path, columns) as write:
@@ -97,8 +106,14 @@ def answer_file(output: Path | None, kind: str, columns: dict[str, type]) -> Ite
             yield lambda rows: file.writelines(json.dumps(row) + "\n" for row in rows)
             return
         writer = csv.DictWriter(file, list(columns), lineterminator="\n")
-        writer.writeheader()
-        yield writer.writerows
+        if not escape_formulas:
+            writer.writeheader()
+            yield writer.writerows
+            return
+        writer.writerow({name: no_formula(name) for name in columns})
+        yield lambda rows: writer.writerows(
+            {name: no_formula(cell) for name, cell in row.items()} for row in rows
+        )
 
 
 @contextmanager

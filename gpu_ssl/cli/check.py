@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gpu_ssl.cli.messages import show
 from gpu_ssl.cli.options import CACHE_DIR, QUIET
 from gpu_ssl.cli.own_options import described, reading_options, take_reading, tell_problems
 from gpu_ssl.cli.paths import GivenPath
@@ -73,16 +74,17 @@ def _tell(images: "OwnImages") -> None:
     from rich.text import Text
 
     from gpu_ssl.cli.display import make_console
+    from gpu_ssl.data.problems import printable
     from gpu_ssl.data.summary import sizes
 
     found = described(images)
     what = sizes(len(images), images.image_shape, images.are_embeddings)
-    click.echo(f"{what}; {found['labelled']:,} labelled, {len(images.class_names)} classes")
+    show(f"{what}; {found['labelled']:,} labelled, {len(images.class_names)} classes")
     if not images.class_names:
         return
     table = Table(box=None)
     table.add_column("class")
     table.add_column("labels", justify="right")
     for name, count in found["classes"].items():
-        table.add_row(Text(name), f"{count:,}")
+        table.add_row(Text(printable(name)), f"{count:,}")
     make_console().print(table)

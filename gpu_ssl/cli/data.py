@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from gpu_ssl.cli.messages import line_of
 from gpu_ssl.cli.options import CACHE_DIR
 from gpu_ssl.cli.paths import GivenPath
 
@@ -52,7 +53,7 @@ def list_command(data_dir: Path | None) -> None:
         table.add_row(spec.name, spec.title, f"{spec.n_train:,} + {spec.n_test:,}", size, Text(here))
     make_console().print(table)
     for problem in problems:
-        click.echo(problem, err=True)
+        click.echo(line_of(problem), err=True)
 
 
 @command.command("fetch")

@@ -7,6 +7,7 @@ import click
 
 from gpu_ssl.cli.answer_file import check_output
 from gpu_ssl.cli.fit import tell_skipped
+from gpu_ssl.cli.messages import show
 from gpu_ssl.cli.options import CACHE_DIR, DEVICE, QUIET
 from gpu_ssl.cli.own_options import Asked, image_options, open_stream, tell_problems
 from gpu_ssl.cli.paths import GivenPath
@@ -93,7 +94,7 @@ def command(
         if not stream.n_read:
             raise DataError(f"there was no readable image in {data}")
     tell_skipped(stream.n_skipped, stream.skipped)
-    click.echo(f"{stream.n_read:,} embeddings of {encoder.width:,} numbers, written to {output}")
+    show(f"{stream.n_read:,} embeddings of {encoder.width:,} numbers, written to {output}")
 
 
 def _of_model(folder: Path, data: Path, device: str, asked: Asked) -> "tuple[BlockEncoder, ImageStream]":

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from gpu_ssl.cli.messages import show
 from gpu_ssl.cli.paths import GivenPath
 
 
@@ -30,4 +31,4 @@ def command(model: Path, onnx: Path) -> None:
     export(fitted, record, onnx)
     shape = ", ".join(map(str, input_shape(record)))
     kind = "float32" if record.takes_embeddings else "uint8"
-    click.echo(f"Written to {onnx}: {input_name(record)} (n, {shape}) as {kind} in; {', '.join(OUTPUTS)} out")
+    show(f"Written to {onnx}: {input_name(record)} (n, {shape}) as {kind} in; {', '.join(OUTPUTS)} out")

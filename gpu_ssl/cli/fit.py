@@ -1,5 +1,6 @@
 """``gpu-ssl fit``: images of the user's own and a few labels in, a model out."""
 
+import json
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpu_ssl import catalog
+from gpu_ssl.cli.messages import show, tell, tell_more
 from gpu_ssl.cli.options import (
     CACHE_DIR,
     CLASS_WEIGHT,
@@ -26,7 +28,6 @@ from gpu_ssl.cli.options import (
 from gpu_ssl.cli.own_options import described, reading_options, take_reading, tell_problems
 from gpu_ssl.cli.paths import GivenPath
 from gpu_ssl.cli.ranks import one_tells
-from gpu_ssl.cli.wording import as_options
 from gpu_ssl.config import FitConfig, SVMConfig
 from gpu_ssl.errors import InterruptError, RankError, UsageError
 
@@ -142,7 +143,7 @@ def command(
             images = load_own(data, label_files, reading, progress)
         fitted = _fit(images, config, output, base, progress, ranks)
     if as_json:
-        click.echo(fitted.record.model_dump_json(by_alias=True, indent=2))
+        click.echo(json.dumps(fitted.record.model_dump(mode="json", by_alias=True), indent=2))
     else:
         _tell(fitted, output)
 
@@ -171,7 +172,7 @@ def _fit(
         raise InterruptError("interrupted; the same command resumes") from None
     write_model(output, fitted, described(images))
     for note in notes(fitted.record, output):
-        click.echo(f"gpu-ssl: {note}", err=True)
+        tell(note)
     return fitted
 
 
@@ -188,13 +189,13 @@ def tell_skipped(count: int, lines: list[str]) -> None:
     """Tell on stderr how many files were skipped, and the first of them."""
     if not count:
         return
-    from gpu_ssl.data.problems import counted, printable
+    from gpu_ssl.data.problems import counted
 
-    click.echo(f"gpu-ssl: {counted(count, 'image')} skipped, as unreadable:", err=True)
+    tell(f"{counted(count, 'image')} skipped, as unreadable:")
     for line in lines[:LISTED]:
-        click.echo(f"  {as_options(printable(line))}", err=True)
+        tell_more(line)
     if count > LISTED:
-        click.echo(f"  and {count - LISTED} more", err=True)
+        tell_more(f"and {count - LISTED:,} more")
 
 
 def _tell(fitted: "Fit", output: Path) -> None:
@@ -204,17 +205,17 @@ def _tell(fitted: "Fit", output: Path) -> None:
     record = fitted.record
     labelled = sum(record.n_labelled.values())
     what = sizes(record.n_images, record.image_shape, record.takes_embeddings)
-    click.echo(f"{what}; {labelled:,} labelled, {len(record.class_names)} classes")
+    show(f"{what}; {labelled:,} labelled, {len(record.class_names)} classes")
     if fitted.reused:
-        click.echo(f"Not trained anew, as an earlier fit to these images did: {', '.join(fitted.reused)}")
-    click.echo(f"Method: {catalog.title(record.chosen.method)}")
+        show(f"Not trained anew, as an earlier fit to these images did: {', '.join(fitted.reused)}")
+    show(f"Method: {catalog.title(record.chosen.method)}")
     if (usual := catalog.method(record.chosen.method).encoder) and record.encoder["name"] != usual:
-        click.echo(f"Encoder: {encoder_of(record)}")
+        show(f"Encoder: {encoder_of(record)}")
     if record.chosen.reason:
-        click.echo(f"Chosen by cross-validation: {record.chosen.reason}")
-    click.echo(f"On images like the labelled ones: {expectation(record)}")
+        show(f"Chosen by cross-validation: {record.chosen.reason}")
+    show(f"On images like the labelled ones: {expectation(record)}")
     if record.estimate is not None and record.estimate.raw_pixels is not None:
-        click.echo(f"An SVM on the raw pixels reaches {record.estimate.raw_pixels:.1%} on the same images")
+        show(f"An SVM on the raw pixels reaches {record.estimate.raw_pixels:.1%} on the same images")
     if (problem := warning(record.estimate)) is not None:
-        click.echo(f"gpu-ssl: warning: {problem}", err=True)
-    click.echo(f"Written to {output}; use it with: gpu-ssl predict {output} IMAGES")
+        tell(f"warning: {problem}")
+    show(f"Written to {output}; use it with: gpu-ssl predict {output} IMAGES")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from gpu_ssl.cli.messages import tell, tell_more
 from gpu_ssl.cli.paths import GivenPath
 from gpu_ssl.cli.wording import as_options
 
@@ -145,12 +146,11 @@ def described(images: "OwnImages") -> dict[str, Any]:
 def tell_problems(problems: "Sequence[Problem]", *, with_names: bool = False) -> None:
     """Tell on stderr what the user should know of the images, a line a kind, or with the names of all."""
     from gpu_ssl.data.problems import NAMED as EXAMPLES
-    from gpu_ssl.data.problems import printable
 
     for problem in problems:
-        click.echo(f"gpu-ssl: {as_options(problem.message)}", err=True)
+        tell(problem.message)
         if with_names and len(problem.paths) > EXAMPLES:
             for name in problem.paths[:NAMED]:
-                click.echo(f"  {printable(name)}", err=True)
+                tell_more(name)
             if len(problem.paths) > NAMED:
-                click.echo(f"  and {len(problem.paths) - NAMED:,} more, which --json lists", err=True)
+                tell_more(f"and {len(problem.paths) - NAMED:,} more, which --json lists")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from gpu_ssl.cli.answer_file import FORMATS, Rows, answer_file, check_output, choose_format
+from gpu_ssl.cli.answer_file import ESCAPE_FORMULAS, FORMATS, Rows, answer_file, check_output, choose_format
 from gpu_ssl.cli.fit import tell_skipped
 from gpu_ssl.cli.options import DEVICE, QUIET
 from gpu_ssl.cli.own_options import Asked, image_options, open_stream
@@ -65,6 +65,7 @@ COLUMNS = {"path": str, "label": str, "confidence": float, "second_label": str, 
 @click.option(
     "--probabilities", is_flag=True, help="Also write the probability of every class, in columns p_CLASS."
 )
+@click.option("--escape-formulas", is_flag=True, help=ESCAPE_FORMULAS)
 @image_options
 @DEVICE
 @QUIET
@@ -76,6 +77,7 @@ def command(
     min_confidence: float,
     unknown_above: float,
     probabilities: bool,
+    escape_formulas: bool,
     device: str,
     quiet: bool,
     **asked: Any,
@@ -107,7 +109,7 @@ def command(
     columns = COLUMNS | dict.fromkeys(wanted.probability_columns, float)
     seen = 0
     with (
-        answer_file(output, kind, columns) as write,
+        answer_file(output, kind, columns, escape_formulas) as write,
         make_progress(quiet).task("predict", stream.total or 0) as advance,
     ):
         for names, images, others in stream:

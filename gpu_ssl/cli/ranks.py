@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gpu_ssl.cli.wording import as_options
+from gpu_ssl.cli.messages import tell
 from gpu_ssl.errors import GpuSslError, InterruptError
 
 if TYPE_CHECKING:
@@ -33,4 +33,4 @@ def one_tells(ranks: "Ranks") -> Iterator[None]:
 
 def tell_error(message: str) -> None:
     """Write an error to stderr, as one line."""
-    click.echo(f"gpu-ssl: error: {as_options(' '.join(message.split()))}", err=True)
+    tell(f"error: {' '.join(message.split())}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpu_ssl.cli.data import DATA_DIR
+from gpu_ssl.cli.messages import line_of
 from gpu_ssl.cli.options import (
     CACHE_DIR,
     CLASS_WEIGHT,
@@ -171,7 +172,7 @@ def _resume(folder: Path, options: dict[str, Any], ranks: "Ranks", stack: ExitSt
     if finished is None:
         _run(config, folder, options, ranks)
     elif ranks.leads:
-        click.echo(f"{folder} holds a finished run; this is its report", err=True)
+        click.echo(line_of(f"{folder} holds a finished run; this is its report"), err=True)
         _print_report(finished, options["as_json"])
         _tell_folder(folder, options["as_json"])
 
@@ -287,4 +288,4 @@ def _tell_folder(folder: Path, as_json: bool) -> None:
     from gpu_ssl.cli.display import make_console
 
     if not as_json:
-        make_console().print(f"Written to {folder}", soft_wrap=True, markup=False)
+        make_console().print(line_of(f"Written to {folder}"), soft_wrap=True, markup=False)

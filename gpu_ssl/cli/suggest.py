@@ -1,7 +1,6 @@
 """``gpu-ssl suggest``: which images to label next, or first."""
 
 import csv
-import sys
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -9,12 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 import numpy as np
 
-from gpu_ssl.cli.answer_file import check_output, opened
+from gpu_ssl.cli.answer_file import ESCAPE_FORMULAS, check_output, opened
 from gpu_ssl.cli.fit import tell_skipped
+from gpu_ssl.cli.messages import line_of, no_formula, tell
 from gpu_ssl.cli.options import DEVICE, QUIET
 from gpu_ssl.cli.own_options import Asked, image_options, open_stream, tell_problems
 from gpu_ssl.cli.paths import GivenPath
 from gpu_ssl.cli.predict import read_paths, second_best
+from gpu_ssl.data.problems import counted
 from gpu_ssl.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ COLUMNS = ("path", "label", "guess", "confidence", "second_guess")
     show_default=True,
     help="Seed of the choice.",
 )
+@click.option("--escape-formulas", is_flag=True, help=ESCAPE_FORMULAS)
 @image_options
 @DEVICE
 @QUIET
@@ -65,6 +67,7 @@ def command(
     output: Path | None,
     sheet: Path | None,
     seed: int,
+    escape_formulas: bool,
     device: str,
     quiet: bool,
     **options: Any,
@@ -105,11 +108,11 @@ def command(
         raise DataError(f"there is no image in {data} that could be read and carries no label yet")
     if sheet is not None and chosen.images.dtype != np.uint8:
         raise UsageError("--sheet draws images, and these are embeddings; leave it out")
-    _write(chosen, output)
+    _write(chosen, output, escape_formulas)
     if sheet is not None:
         _draw(chosen, sheet)
     if len(chosen.names) < count:
-        click.echo(f"gpu-ssl: there are only {len(chosen.names)} images without a label", err=True)
+        tell(f"there are only {counted(len(chosen.names), 'image')} without a label")
 
 
 class Chosen(NamedTuple):
@@ -187,11 +190,12 @@ def _draw(chosen: Chosen, sheet: Path) -> None:
         contact_sheet(chosen.images, captions).savefig(temporary, dpi=120, format="png")
 
 
-def _write(chosen: Chosen, output: Path | None) -> None:
+def _write(chosen: Chosen, output: Path | None, escape_formulas: bool) -> None:
     with opened(output) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for name, guess in zip(chosen.names, chosen.guesses or repeat(("", "", "")), strict=False):
-            writer.writerow((name, "", *guess))
+            cells = (name, "", *guess)
+            writer.writerow(map(no_formula, cells) if escape_formulas else cells)
     if output is not None:
-        click.echo(f"{len(chosen.names)} images to label, written to {output}", file=sys.stderr)
+        click.echo(line_of(f"{counted(len(chosen.names), 'image')} to label, written to {output}"), err=True)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from gpu_ssl.cli.messages import line_of
 from gpu_ssl.cli.paths import GivenPath
 from gpu_ssl.errors import GpuSslError, UsageError
 
@@ -91,7 +92,7 @@ def command(
     else:
         console = make_console()
         console.print(table(record))
-        console.print(f"Written to {folder}", soft_wrap=True, markup=False)
+        console.print(line_of(f"Written to {folder}"), soft_wrap=True, markup=False)
     if failed:
         name, reason = next(iter(failed.items()))
         raise GpuSslError(f"{len(failed)} of {len(cells)} cells failed, such as {name}: {reason}")

@@ -36,12 +36,15 @@ def examples(names: Sequence[str]) -> str:
 
 def printable(name: str) -> str:
     """Return a name with unprintable characters escaped."""
-    text = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
-    return text if text.isprintable() else "".join(map(_escaped, text))
+    return name if name.isprintable() else "".join(map(_escaped, name))
 
 
 def _escaped(letter: str) -> str:
-    return letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+    if letter.isprintable():
+        return letter
+    # A byte of a file name that is not UTF-8.
+    is_byte = "\udc80" <= letter <= "\udcff"
+    return f"\\x{ord(letter) - 0xDC00:02x}" if is_byte else letter.encode("unicode_escape").decode()
 
 
 def counted(n: int, noun: str, plural: str | None = None) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_ssl import catalog
+from gpu_ssl.data.problems import printable
 from gpu_ssl.fitted.records import Estimate, ModelRecord, SuspectLabel
 from gpu_ssl.methods.validation import FOLDS_OF_NETWORKS
 from gpu_ssl.report.confusion import confusion_figure
@@ -132,7 +133,8 @@ def _are(names: Sequence[str]) -> str:
 
 
 def _classes(names: Sequence[str], one: str, more: str) -> str:
-    listed = ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
+    listed = ", ".join(map(printable, names[:LISTED]))
+    listed += f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return f"class {listed} {one}" if len(names) == 1 else f"classes {listed} {more}"
 
 
@@ -245,7 +247,8 @@ def _table(record: ModelRecord) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    """Return a name as a cell of a table in Markdown, whatever is in it."""
+    return printable(text).translate({ord(letter): f"&#{ord(letter)};" for letter in "&<|[`*\\"})
 
 
 def _percent(value: float | None) -> str:

@@ -90,4 +90,5 @@ def render(report: Report) -> RenderableType:
         title = f"{result.method}, {result.labels:,} labels"
         lines += [f"{title}, split {i}: {reason}" for i, reason in enumerate(result.reasons, start=1)]
     tables = [accuracy_table(report)] + ([difference_table(report)] if report.differences else [])
-    return Group(*tables, *lines, split_line(report), timing_line(report))
+    # As text: what stands in brackets in a reason is no markup.
+    return Group(*tables, *map(Text, (*lines, split_line(report), timing_line(report))))

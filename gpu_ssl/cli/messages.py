@@ -1,0 +1,59 @@
+"""What the program says on a terminal: one line a message, without letters that a terminal obeys."""
+
+import sys
+from typing import TextIO
+
+import click
+
+from gpu_ssl.cli.wording import as_options
+from gpu_ssl.data.problems import printable
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a cell begins with that a spreadsheet takes for a formula."""
+
+
+def tell(message: str) -> None:
+    """Write a message to stderr, as one line with the name of the program."""
+    click.echo(f"gpu-ssl: {line_of(as_options(message))}", err=True)
+
+
+def tell_more(line: str) -> None:
+    """Write a line of a list to stderr, below a message."""
+    click.echo(f"  {line_of(as_options(line))}", err=True)
+
+
+def show(line: str) -> None:
+    """Write a line of the result to stdout."""
+    click.echo(line_of(line))
+
+
+def line_of(text: str) -> str:
+    """Return a text as one line, with escapes for what no terminal should obey."""
+    return printable(" ".join(text.split("\n")))
+
+
+class OnTerminal:
+    """Stdout, where it is a terminal: letters of names that it would obey are shown as escapes."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write text; only ends of lines stay what they are."""
+        return self._stream.write("\n".join(map(printable, text.split("\n"))))
+
+    def writelines(self, lines: "list[str]") -> None:
+        """Write several texts."""
+        for text in lines:
+            self.write(text)
+
+
+def stdout_of_names() -> TextIO:
+    """Return stdout for data with names in it: as it is, but on a terminal."""
+    sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
+    return OnTerminal(sys.stdout) if sys.stdout.isatty() else sys.stdout  # type: ignore[return-value]
+
+
+def no_formula(cell: object) -> object:
+    """Return a cell of a table that no spreadsheet takes for a formula: a ' stands before one."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
