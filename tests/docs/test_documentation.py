@@ -19,7 +19,7 @@ TUTORIALS = [DOCS / "get-started.md", *sorted((DOCS / "tutorials").glob("[!i]*.m
 """All but the index."""
 
 BLOCK = re.compile(
-    r"^```(\{code-block\} )?(\w+)\n(?::caption: (\S+)\n\n)?(.*?)^```$", re.MULTILINE | re.DOTALL
+    r"^```(?:\{code-block\} )?\w+\n(?::caption: (\S+)\n\n)?(.*?)^```$", re.MULTILINE | re.DOTALL
 )
 COMMAND = re.compile(r"^(?: {4}|\$ )gpu-ssl (.*?)(?:  +.*)?$", re.MULTILINE)
 

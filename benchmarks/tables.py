@@ -1,0 +1,154 @@
+"""The tables of the documentation, made from the records in ``benchmarks/results``.
+
+    python -m benchmarks.tables            # brings README.md and docs/ up to date
+    python -m benchmarks.tables --check    # fails where a table is not that of its record
+
+A comment ``<!-- table: NAME -->`` stands above each table; NAME is a key of `TABLES`.
+"""
+
+import json
+import re
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import numpy as np
+
+from benchmarks import __main__ as speed
+from gpu_ssl import published
+from gpu_ssl.runtime.files import write_text
+
+ROOT: Final = Path(__file__).parent.parent
+RESULTS: Final = Path(__file__).parent / "results"
+MARKED: Final = re.compile(r"(<!-- table: (\S+) -->\n)((?:\|.*\n)+)")
+
+
+def record(name: str) -> Any:
+    """Return the content of a record."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n".replace("|  |", "| |") for cells in lines)
+
+
+def only_table(text: str, first: str) -> str:
+    """Return the table of a text whose header begins with the column `first`."""
+    _, found, rest = text.partition(f"| {first} |")
+    if not found:
+        raise click.ClickException(f"there is no table with the column {first!r}")
+    return "".join(f"{line}\n" for line in (found + rest).split("\n\n")[0].splitlines() if line[:1] == "|")
+
+
+METHODS: Final = {
+    "consistency": ("fashion-mnist", "**consistency: a network taught by the graph** (before HOG was added)"),
+    "hybrid": ("fashion-mnist-latents", "**hybrid: SVM on VAE latents and HOG**"),
+    "graph": ("fashion-mnist-latents", "graph: labels spread over neighbours"),
+    "m1": ("fashion-mnist-latents", "m1: SVM on VAE latents"),
+    "cnn": ("fashion-mnist", "cnn: the network on the labelled images only (before HOG)"),
+    "raw-svc": ("fashion-mnist-latents", "SVM on raw pixels"),
+    "pca-svc": ("fashion-mnist-latents", "SVM on 50 principal components"),
+    "rank-svc": ("fashion-mnist-latents", "SVM on ranks of pixels"),
+}
+"""Rows of the README's table: case of ``methods.json``, and what the row is called."""
+
+
+def methods() -> str:
+    """Return accuracies on Fashion-MNIST by method and number of labels."""
+    cases, counts = record("methods"), (100, 600, 1000, 3000)
+    rows = []
+    for name, (case, title) in METHODS.items():
+        results = {(own["method"], own["labels"]): own for own in cases[case]["results"]}
+        cells = []
+        for count in counts:
+            own = results[name, count]
+            cell = f"{100 * own['accuracy_mean']:.2f} ± {100 * own['accuracy_std']:.2f}"
+            cells.append(f"**{cell}**" if title.startswith("**") else cell)
+        rows.append([title, *cells])
+    recipe = {own.labels: own.accuracy for own in published.PUBLISHED["fashion-mnist"]}
+    title = "the recipe we started from, as published (not measured here)"
+    rows.append([title, *(f"{100 * recipe[count]:.2f}" for count in counts)])
+    return table(["`--method`", "100 labels", "600", "1000", "3000"], rows)
+
+
+def photographs() -> str:
+    """Return accuracies on drawings by method and labels a class; the best of each column is bold."""
+    by_labels = record("photographs")["by_labels"]
+    means = {
+        count: {name: float(np.mean(own["accuracies"])) for name, own in found.items()}
+        for count, found in by_labels.items()
+    }
+    rows = []
+    for name in by_labels["5"]:
+        cells = [name]
+        for count, found in by_labels.items():
+            mean, deviation = means[count][name], float(np.std(found[name]["accuracies"]))
+            cell = f"{100 * mean:.1f} ± {100 * deviation:.1f}"
+            cells.append(f"**{cell}**" if mean == max(means[count].values()) else cell)
+        rows.append(cells)
+    return table(["labels a class", *by_labels], rows)
+
+
+def phases(name: str) -> str:
+    """Return the seconds of each phase of a record of ``gpu-ssl bench``."""
+    rows = [
+        [own["phase"], f"{own['size']:,}", _seconds(own["seconds"]), _percent(own["accuracy"])]
+        for own in record(name)["measurements"]
+    ]
+    return table(["phase", "size", "seconds", "accuracy"], rows)
+
+
+def _seconds(measured: list[float]) -> str:
+    return f"{statistics.median(measured):.2g}"
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.2f} %"
+
+
+TABLES: Final[dict[str, Callable[[], str]]] = {
+    "methods": methods,
+    "photographs": photographs,
+    "speed-intel": lambda: only_table(speed.render(record("2x-intel-r-xeon-r-processor")), "work"),
+    "roofline-intel": lambda: only_table(speed.render(record("2x-intel-r-xeon-r-processor")), "phase"),
+    "speed-amd": lambda: only_table(speed.render(record("2x-amd-epyc")), "work"),
+    "roofline-amd": lambda: only_table(speed.render(record("2x-amd-epyc")), "phase"),
+    "phases-h200": lambda: phases("gpu-nvidia-h200-phases"),
+}
+"""Tables by the name that the comment above them gives."""
+
+
+def up_to_date(text: str) -> str:
+    """Return a page with its tables made anew."""
+    return MARKED.sub(lambda found: found[1] + TABLES[found[2]](), text)
+
+
+def pages() -> list[Path]:
+    """Return the pages that may hold tables."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Change nothing; fail where a table is not that of its record.")
+def main(check: bool) -> None:
+    """Make the tables of the documentation anew."""
+    stale = []
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        if (new := up_to_date(text)) != text:
+            stale.append(str(page.relative_to(ROOT)))
+            if not check:
+                write_text(page, new)
+    if check and stale:
+        raise click.ClickException(
+            f"tables are out of date in {', '.join(stale)}: python -m benchmarks.tables"
+        )
+    click.echo(f"changed: {', '.join(stale) or 'none'}")
+
+
+if __name__ == "__main__":
+    main()
