@@ -33,7 +33,7 @@ from gpu_ssl.svm.backend import resolve_backend
 from gpu_ssl.svm.kernels import KERNEL_NAMES, Kernel
 from gpu_ssl.svm.one_vs_one import fit_one_vs_one
 from gpu_ssl.svm.pairs import Penalty
-from gpu_ssl.training import batches
+from gpu_ssl.training import batches, checkpoint
 from gpu_ssl.training.batches import Resident, Streamed
 from gpu_ssl.training.consistency import ConsistencyObjective, PseudoLabels
 from gpu_ssl.training.joint import JointPlan, JointTrainer
@@ -150,10 +150,10 @@ def test_training_on_the_gpu_lowers_the_loss_and_goes_on_from_a_checkpoint(
 ) -> None:
     trainer = make_trainer(digits)
     trainer.epoch()
-    trainer.save(tmp_path / "c.json", {})
+    checkpoint.save(trainer, tmp_path / "c.json", {})
     trainer.epoch()
     resumed = make_trainer(digits)
-    resumed.restore(tmp_path / "c.json", {})
+    checkpoint.restore(resumed, tmp_path / "c.json", {})
     resumed.epoch()
     assert trainer.history[1].reconstruction < trainer.history[0].reconstruction
     assert resumed.history[1].reconstruction == pytest.approx(trainer.history[1].reconstruction, rel=0.01)

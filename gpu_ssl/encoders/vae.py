@@ -13,6 +13,7 @@ from gpu_ssl.networks.vae import VAE
 from gpu_ssl.records import TrainingRecord
 from gpu_ssl.runtime.device import autocast
 from gpu_ssl.runtime.ranks import Ranks
+from gpu_ssl.training import checkpoint
 from gpu_ssl.training.augmentation import canonical
 from gpu_ssl.training.batches import Batch, Resident
 from gpu_ssl.training.plan import Plan, plan_vae
@@ -110,8 +111,10 @@ def fit(images: TrainingImages, training: Training) -> VAEEncoder:
         "device": pixels.device.type,
         "torch": torch.__version__,
     }
-    trainer.restore(training.checkpoint, origin)
-    record = fit_vae(trainer, training.progress, lambda: trainer.save(training.checkpoint, origin))
+    checkpoint.restore(trainer, training.checkpoint, origin)
+    record = fit_vae(
+        trainer, training.progress, lambda: checkpoint.save(trainer, training.checkpoint, origin)
+    )
     encoder = VAEEncoder(vae, plan.augment, record)
     encoder.precision = plan.precision
     return encoder

@@ -1,22 +1,19 @@
-"""Training of the VAE: no host work in a step, a checkpoint an epoch, on one rank or several."""
+"""Training of the VAE, without host work in a step, on one rank or several."""
 
 import logging
 import math
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gpu_ssl.config import ModelConfig
-from gpu_ssl.errors import StorageError, TrainingError
+from gpu_ssl.errors import TrainingError
 from gpu_ssl.networks.batch_norm import synchronize_batch_norm
 from gpu_ssl.networks.vae import VAE, Losses, training_losses
-from gpu_ssl.records import EpochLosses, Record, TrainingRecord
-from gpu_ssl.runtime import state
+from gpu_ssl.records import EpochLosses, TrainingRecord
 from gpu_ssl.runtime.device import autocast, synchronize
 from gpu_ssl.runtime.progress import Progress
 from gpu_ssl.runtime.randomness import Randomness
@@ -36,21 +33,6 @@ TOLD = 20
 
 WARM_UP = 0.2
 """Fraction of the steps in which the learning rate rises."""
-
-
-class Checkpoint(Record):
-    """What is kept of a training beside tensors; `origin` tells what it belongs to."""
-
-    origin: dict[str, str]
-    history: tuple[EpochLosses, ...]
-    schedule: dict[str, Any]
-    groups: tuple[dict[str, Any], ...]
-    threads: int
-
-
-CHECKPOINT = state.Kind(
-    "gpu-ssl training checkpoint", 2, Checkpoint, "delete it, and the training begins anew"
-)
 
 
 class Trainer:
@@ -182,77 +164,6 @@ class Trainer:
         self.history.append(losses)
         return losses
 
-    def save(self, path: Path, origin: dict[str, str]) -> None:
-        """Write all that is needed to go on, with `origin` telling what this training belongs to."""
-        tensors = {f"vae.{name}": value for name, value in self.vae.state_dict().items()}
-        optimizer = self.optimizer.state_dict()
-        for index, moments in optimizer["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
-        tensors["generator"] = self.generator.get_state()
-        checkpoint = Checkpoint(
-            origin=origin,
-            history=tuple(self.history),
-            schedule=self.schedule.state_dict(),
-            groups=tuple(optimizer["param_groups"]),
-            threads=torch.get_num_threads(),
-        )
-        state.save(path, CHECKPOINT, checkpoint, tensors)
-
-    def restore(self, path: Path, origin: dict[str, str]) -> None:
-        """Take up the state that `save` wrote, if there is one; rank 0 reads it for all.
-
-        Raises
-        ------
-        StorageError
-            If the file is damaged, or belongs to another training than `origin` tells.
-        """
-        found = self.ranks.share(state.load(path, CHECKPOINT) if self.ranks.leads and path.exists() else None)
-        if found is None:
-            return
-        checkpoint, tensors = found
-        if checkpoint.origin != origin:
-            differing = [name for name in origin if checkpoint.origin.get(name) != origin[name]]
-            raise StorageError(
-                f"{path} belongs to another training: {' and '.join(differing)} differ; go on with the data "
-                f"and settings that it was begun with, or delete {path.parent} to begin anew"
-            )
-        if self.device.type == "cpu" and checkpoint.threads != torch.get_num_threads():
-            logger.warning(
-                "%s was written with %d threads and goes on with %d: the result will differ a little from "
-                "that of an uninterrupted run (OMP_NUM_THREADS sets the number)",
-                *(path, checkpoint.threads, torch.get_num_threads()),
-            )
-        with state.built(path, CHECKPOINT):
-            self._take_up(checkpoint, tensors)
-
-    def _take_up(self, checkpoint: Checkpoint, tensors: dict[str, Tensor]) -> None:
-        done = len(checkpoint.history)
-        if done > self.plan.epochs or [own.epoch for own in checkpoint.history] != list(range(1, done + 1)):
-            raise ValueError(f"{done} epochs of {self.plan.epochs}")
-        for name, kept, own in (
-            ("schedule", [checkpoint.schedule], [self.schedule.state_dict()]),
-            ("optimizer", checkpoint.groups, self.optimizer.state_dict()["param_groups"]),
-        ):
-            if [set(group) for group in kept] != [set(group) for group in own]:
-                raise ValueError(f"the {name} has other settings")
-        if checkpoint.schedule["last_epoch"] != done * self.plan.steps_per_epoch:
-            raise ValueError(f"{done} epochs, and {checkpoint.schedule['last_epoch']} steps")
-        self.replay.forget()  # Its momenta are not those that follow.
-        self.vae.load_state_dict(_below(tensors, "vae"))
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        states: dict[int, dict[str, Tensor]] = {}
-        for key, value in _below(tensors, "optimizer").items():
-            index, name = key.split(".", 1)
-            if value.shape == (parameter := parameters[int(index)]).shape:
-                # The fused optimizer reads weights and moments side by side in memory, so both must have
-                # the same layout; files hold none.
-                value = torch.empty_like(parameter).copy_(value)
-            states.setdefault(int(index), {})[name] = value
-        self.optimizer.load_state_dict({"state": states, "param_groups": list(checkpoint.groups)})
-        self.schedule.load_state_dict(checkpoint.schedule)
-        self.generator.set_state(tensors["generator"])
-        self.history = list(checkpoint.history)
-
     def record(self) -> TrainingRecord:
         """Describe this training for the report."""
         return TrainingRecord(
@@ -285,14 +196,6 @@ def _unchanged(images: Tensor) -> Tensor:
 
 def _intensities(images: Tensor) -> Tensor:
     return images.to(torch.float32).div_(255)
-
-
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(f"{prefix}."): value
-        for name, value in tensors.items()
-        if name.startswith(f"{prefix}.")
-    }
 
 
 def build_vae(config: ModelConfig, image_shape: tuple[int, int, int], device: torch.device, seed: int) -> VAE:

@@ -206,7 +206,8 @@ def test_the_tests_install_a_browser_once_where_they_can(sandbox: Sandbox) -> No
 def test_the_gate_calls_the_test_command() -> None:
     gate = ROOT / ".ci" / "run"
     assert os.access(gate, os.X_OK)
-    assert gate.read_text().splitlines()[-2:] == ["scripts/test", "scripts/test-contract"]
+    steps = ["scripts/test", "scripts/docs", "scripts/check-wheel", "scripts/test-contract"]
+    assert gate.read_text().splitlines()[-4:] == steps
 
 
 class TestCloudSetup:

@@ -17,6 +17,7 @@ from gpu_ssl.runtime import state
 from gpu_ssl.runtime.progress import Silent
 from gpu_ssl.runtime.randomness import Share
 from gpu_ssl.runtime.ranks import ALONE
+from gpu_ssl.training import checkpoint
 from gpu_ssl.training.augmentation import canonical, canonical_bytes, random_view
 from gpu_ssl.training.batches import Batch, Resident
 from gpu_ssl.training.loss_sums import LossSums
@@ -74,10 +75,10 @@ def test_going_on_from_a_checkpoint_gives_the_bits_of_an_uninterrupted_run(
     expected = train(whole)
     interrupted = make_trainer(digits)
     train(interrupted, epochs_before)
-    interrupted.save(tmp_path / "c.json", ORIGIN)
+    checkpoint.save(interrupted, tmp_path / "c.json", ORIGIN)
     train(interrupted, 1)  # what came after the checkpoint is lost
     resumed = make_trainer(digits, seed=0)
-    resumed.restore(tmp_path / "c.json", ORIGIN)
+    checkpoint.restore(resumed, tmp_path / "c.json", ORIGIN)
     assert len(resumed.history) == epochs_before
     assert torch.equal(train(resumed, PLAN.epochs - epochs_before), expected)
     assert [(h.epoch, h.reconstruction, h.kl) for h in resumed.history] == [
@@ -86,9 +87,9 @@ def test_going_on_from_a_checkpoint_gives_the_bits_of_an_uninterrupted_run(
 
 
 def test_a_checkpoint_of_another_training_is_refused(digits: Dataset, tmp_path: Path) -> None:
-    make_trainer(digits).save(tmp_path / "c.json", ORIGIN)
+    checkpoint.save(make_trainer(digits), tmp_path / "c.json", ORIGIN)
     with pytest.raises(StorageError, match="belongs to another training"):
-        make_trainer(digits).restore(tmp_path / "c.json", {"test": "no"})
+        checkpoint.restore(make_trainer(digits), tmp_path / "c.json", {"test": "no"})
 
 
 @pytest.mark.parametrize(
@@ -109,24 +110,24 @@ def test_a_checkpoint_that_was_changed_is_refused(
     path = tmp_path / "c.json"
     trainer = make_trainer(digits)
     train(trainer, 1)
-    trainer.save(path, ORIGIN)
+    checkpoint.save(trainer, path, ORIGIN)
     told = {**json.loads(path.read_text()), **change}
     for signature in (told.pop("sha256"), state.digest_of(told)):
         path.write_text(json.dumps({**told, "sha256": signature}))
         with pytest.raises(StorageError, match=r"c\.json .*; delete it, and the training begins anew"):
-            make_trainer(digits).restore(path, ORIGIN)
+            checkpoint.restore(make_trainer(digits), path, ORIGIN)
 
 
 def test_going_on_with_another_number_of_threads_is_told(
     digits: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    make_trainer(digits).save(tmp_path / "c.json", ORIGIN)
-    make_trainer(digits).restore(tmp_path / "c.json", ORIGIN)
+    checkpoint.save(make_trainer(digits), tmp_path / "c.json", ORIGIN)
+    checkpoint.restore(make_trainer(digits), tmp_path / "c.json", ORIGIN)
     assert caplog.messages == []
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 1)
     try:
-        make_trainer(digits).restore(tmp_path / "c.json", ORIGIN)
+        checkpoint.restore(make_trainer(digits), tmp_path / "c.json", ORIGIN)
     finally:
         torch.set_num_threads(threads)
     assert f"written with {threads} threads and goes on with {threads + 1}" in caplog.text
@@ -158,9 +159,9 @@ def test_the_kl_divergence_comes_in_by_degrees_and_goes_on_from_a_checkpoint(
     assert trainer.kl_weight == 0
     trainer.epoch()
     assert trainer.kl_weight == pytest.approx(0.5)  # after 5 of the first 10 steps; of the paper's weight, 1
-    trainer.save(tmp_path / "c.json", ORIGIN)
+    checkpoint.save(trainer, tmp_path / "c.json", ORIGIN)
     resumed = make_trainer(digits, plan, network="mlp")
-    resumed.restore(tmp_path / "c.json", ORIGIN)
+    checkpoint.restore(resumed, tmp_path / "c.json", ORIGIN)
     assert resumed.kl_weight == trainer.kl_weight
     trainer.epoch()
     assert trainer.kl_weight == 1
