@@ -39,7 +39,7 @@ from gpu_ssl.methods.view import View
 from gpu_ssl.methods.workers import Workers
 from gpu_ssl.published import PUBLISHED
 from gpu_ssl.records import DatasetRecord, Report, Result, Timings, TrainingRecord
-from gpu_ssl.runtime.device import memory_errors
+from gpu_ssl.runtime.device import memory_errors, require_precision
 from gpu_ssl.runtime.environment import describe_environment
 from gpu_ssl.runtime.progress import Progress
 from gpu_ssl.runtime.ranks import ALONE, Ranks
@@ -102,7 +102,8 @@ def check(config: RunConfig, ranks: Ranks = ALONE, jobs: int | None = 1) -> None
         left_out = ", ".join(str(n) for n in STANDARD_LABEL_COUNTS if n not in counts)
         logger.warning("%s has %d training images: %s labels left out", spec.name, spec.n_train, left_out)
     device = ranks.device(config.device)
-    resolve_backend(config.svm_backend, device)
+    require_precision(config.train.precision, torch.device(device.used))
+    resolve_backend(config.svm_backend, device, ranks.leads)
     _resolve_jobs(jobs, torch.device(device.used))
 
 
@@ -157,7 +158,7 @@ def run(
     _check_shared(config, ranks)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     device_choice = ranks.device(config.device)
-    backend, svm_choice = resolve_backend(config.svm_backend, device_choice)
+    backend, svm_choice = resolve_backend(config.svm_backend, device_choice, ranks.leads)
     device = torch.device(device_choice.used)
     jobs = _resolve_jobs(jobs, device)
     stopwatch = Stopwatch(device)

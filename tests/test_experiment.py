@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +26,7 @@ from gpu_ssl.methods.evaluation import Prediction
 from gpu_ssl.methods.method import options_of
 from gpu_ssl.methods.representation import CHECKPOINT, ENCODER
 from gpu_ssl.methods.saving import load_classifier
-from gpu_ssl.records import Report
+from gpu_ssl.records import Choice, Report
 from gpu_ssl.runtime import state
 from gpu_ssl.runtime.progress import SILENT, Advance, Silent
 from gpu_ssl.svm._sklearn import SklearnBackend
@@ -376,7 +376,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
 @pytest.mark.parametrize("method", ["graph", "consistency", "cnn", "auto", "m1m2"])
 def test_several_ranks_share_the_vae_and_nothing_else(method: str) -> None:
     """A method with other work that is long would let them wait; the message names what can be shared."""
-    two = SimpleNamespace(size=2, device=lambda requested: experiment.ALONE.device(requested))
+    two = SimpleNamespace(size=2, leads=True, device=lambda requested: experiment.ALONE.device(requested))
     config = CONFIG.model_copy(update={"methods": ("m1", method)})
     if catalog.method(method).shared:
         experiment.check(config, two)  # type: ignore[arg-type]
@@ -385,6 +385,16 @@ def test_several_ranks_share_the_vae_and_nothing_else(method: str) -> None:
         experiment.check(config, two)  # type: ignore[arg-type]
     experiment.check(CONFIG, two)  # type: ignore[arg-type]
     experiment.check(config)
+
+
+def test_only_the_first_of_several_ranks_needs_what_fits_the_svms() -> None:
+    """cuML serves the first GPU, so the others would refuse."""
+    used = Choice(requested="cuda", used="cuda:1", reason="usable")
+    config = CONFIG.model_copy(update={"svm_backend": "cuml"})
+    for leads in (False, True):
+        ranks = SimpleNamespace(size=2, leads=leads, device=lambda requested: used)
+        with pytest.raises(DeviceError) if leads else nullcontext():
+            experiment.check(config, ranks)  # type: ignore[arg-type]
 
 
 def test_counts_that_the_data_set_cannot_serve_are_told(caplog: pytest.LogCaptureFixture) -> None:

@@ -9,6 +9,7 @@ The module of an encoder defines two functions::
 state dict is loaded afterwards.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -18,8 +19,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gpu_ssl.runtime.device import rows_at_a_time
+
 BLOCK = 1000
-"""Number of images encoded at a time."""
+"""Number of images encoded at a time on a CPU."""
+
+BYTES_A_VALUE = 1024
+"""Memory that encoding takes at most for each intensity: 64 channels of float32 a few times over."""
 
 ImageShape = tuple[int, int, int]
 """Channels, height and width."""
@@ -111,10 +117,18 @@ def encode(encoder: Encoder, images: Tensor) -> Tensor:
         Column-major, which cuML takes without a copy.
     """
     encoder.eval()
+    block = block_of(encoder, images.device)
     features = torch.empty(encoder.width, len(images), device=images.device).T
-    for start in range(0, len(images), BLOCK):
-        features[start : start + BLOCK] = encoder(images[start : start + BLOCK])
+    for start in range(0, len(images), block):
+        features[start : start + block] = encoder(images[start : start + block])
     return features
+
+
+def block_of(encoder: Encoder, device: torch.device) -> int:
+    """Return how many images an encoder takes at a time; one of `own_shape` cuts them up itself."""
+    if encoder.own_shape:
+        return BLOCK
+    return rows_at_a_time(device, BYTES_A_VALUE * math.prod(encoder.image_shape), BLOCK)
 
 
 def intensities(images: Tensor) -> Tensor:

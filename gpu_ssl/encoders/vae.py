@@ -54,7 +54,8 @@ class VAEEncoder(Encoder):
 
     def decode(self, features: Tensor) -> Tensor:
         """Return decoded images (n, channels, height, width), from 0 to 1, for latents (n, width)."""
-        return torch.sigmoid(self.vae.decode(features))
+        with autocast(features.device, torch.float32):
+            return torch.sigmoid(self.vae.decode(features))
 
     def reconstruction_errors(self, images: Tensor, features: Tensor) -> Tensor:
         """See `Encoder.reconstruction_errors`; the sum of squared differences to the targets."""

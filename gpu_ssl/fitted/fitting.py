@@ -39,7 +39,7 @@ from gpu_ssl.methods.method import (
 )
 from gpu_ssl.methods.validation import folds_of
 from gpu_ssl.methods.view import View
-from gpu_ssl.runtime.device import memory_errors, resolve_precision
+from gpu_ssl.runtime.device import memory_errors, require_precision, resolve_precision
 from gpu_ssl.runtime.environment import describe_environment
 from gpu_ssl.runtime.progress import Progress
 from gpu_ssl.runtime.ranks import ALONE, Ranks
@@ -102,8 +102,9 @@ def fit(
         raise DataError(f"{len(images)} images are too few to learn from; give at least {FEWEST}")
     config = _settled(config, images.are_embeddings)
     device_choice = ranks.device(config.device)
-    backend, _ = resolve_backend(config.svm_backend, device_choice)
+    backend, _ = resolve_backend(config.svm_backend, device_choice, ranks.leads)
     device = torch.device(device_choice.used)
+    require_precision(config.train.precision, device)
     with memory_errors(device, "lower `image_size` or `batch_size`, or give `device=cpu`"):
         sha256 = ranks.share(images.sha256 if ranks.leads else "")
         shard = ranks.shard(len(images))

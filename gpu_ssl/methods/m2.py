@@ -19,6 +19,7 @@ from gpu_ssl.methods.method import Classifier, Labelled, Options, Saved
 from gpu_ssl.methods.network import plan_joint, teacher_of
 from gpu_ssl.methods.view import View
 from gpu_ssl.networks.m2 import M2, M2Spec
+from gpu_ssl.runtime.device import autocast
 from gpu_ssl.training.augmentation import canonical_bytes
 from gpu_ssl.training.joint import JointTrainer
 from gpu_ssl.training.m2_objectives import ImageSource, ModernObjective, PublishedObjective, Source
@@ -60,7 +61,7 @@ class M2Classifier(Classifier):
     def decisions(self, view: View) -> NDArray[np.float32]:
         """See `Classifier.decisions`."""
         features = view.features(self.encoder)
-        with view.stopwatch.phase("score"):
+        with view.stopwatch.phase("score"), autocast(view.device, torch.float32):
             logs = [log_posterior(self.network, part, self.mirror) for part in torch.split(features, BLOCK)]
             decisions: NDArray[np.float32] = torch.cat(logs).cpu().numpy()
         return decisions

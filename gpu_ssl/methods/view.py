@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpu_ssl.encoders.encoder import BLOCK, Encoder, ImageShape, encode
+from gpu_ssl.encoders.encoder import Encoder, ImageShape, block_of, encode
 from gpu_ssl.errors import TrainingError, UsageError
 from gpu_ssl.graph.backend import graph_backend
 from gpu_ssl.graph.propagation import NeighbourGraph, Neighbourhood
@@ -178,14 +178,15 @@ class View:
 
     def _blocks(self, encoder: Encoder, rows: NDArray[np.int64] | None) -> Iterator[Tensor]:
         """Give all images, or some rows of them, in blocks on the device, and as an encoder wants them."""
+        size = block_of(encoder, self.device)
         pixels = self._others.get(encoder.image_shape)
         if self._images is None or pixels is not None:
             rows = np.arange(len(self)) if rows is None else rows
             pixels = self.pixels if pixels is None else pixels
-            yield from blocks_of(pixels, rows, BLOCK, self.device)
+            yield from blocks_of(pixels, rows, size, self.device)
             return
         chosen = self.images if rows is None else self.images[torch.from_numpy(rows).to(self.device)]
-        yield from torch.split(chosen, BLOCK)
+        yield from torch.split(chosen, size)
 
     def _encode(self, encoder: Encoder, blocks: Iterator[Tensor], n: int) -> Tensor:
         with self.stopwatch.phase("encode"):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 
@@ -70,21 +71,65 @@ def resolve_device(requested: str) -> Choice:
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether matrix products in bfloat16 run on units of their own on `device`."""
     if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
+        return _has_bfloat16(device)
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether a GPU has units for bfloat16: Ampere and newer. On older ones cuDNN convolves in it nowhere."""
+    return torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def require_precision(requested: str, device: torch.device) -> None:
+    """Check that what is trained on `device` can be trained in the precision asked for.
+
+    Raises
+    ------
+    DeviceError
+        If bfloat16 is asked for on a GPU that has none.
+    """
+    if requested == "bfloat16" and device.type == "cuda" and not _has_bfloat16(device):
+        major, minor = torch.cuda.get_device_capability(device)
+        raise DeviceError(
+            f"`precision=bfloat16`: {torch.cuda.get_device_name(device)} has compute capability "
+            f"{major}.{minor}, and bfloat16 needs 8.0; give `precision=auto` or `precision=float32`"
+        )
+
+
 def resolve_precision(requested: str, device: torch.device) -> torch.dtype:
-    """Return the dtype of matrix products: bfloat16 where ``auto`` finds hardware for it, else float32."""
-    if requested == "auto":
-        return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
-    return torch.bfloat16 if requested == "bfloat16" else torch.float32
+    """Return the dtype of matrix products: bfloat16 where ``auto`` finds hardware for it, else float32.
+
+    On a GPU without bfloat16 it is float32 whatever is asked for: a model may come from another one.
+    """
+    usable = has_fast_bfloat16(device) if requested == "auto" or device.type == "cuda" else True
+    return torch.bfloat16 if requested != "float32" and usable else torch.float32
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[object]:
-    """Let matrix products on `device` run in `precision`; float32 changes nothing."""
-    return nullcontext() if precision == torch.float32 else torch.autocast(device.type, precision)
+    """Let matrix products and convolutions on `device` run in `precision`."""
+    if precision != torch.float32:
+        return torch.autocast(device.type, precision)
+    return full_float32() if device.type == "cuda" else nullcontext()
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Let float32 be float32 on a GPU: by default cuDNN rounds it to TF32, which has 10 bits of mantissa.
+
+    So a model gives the same on cards that have TF32, on those that have not, and on a CPU, but for the order
+    of sums.
+    """
+    cudnn: Any = torch.backends.cudnn
+    parts = (cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul)
+    before = [part.fp32_precision for part in parts]
+    try:
+        for part in parts:
+            part.fp32_precision = "ieee"
+        yield
+    finally:
+        for part, precision in zip(parts, before, strict=True):
+            part.fp32_precision = precision
 
 
 @contextmanager
@@ -114,3 +159,20 @@ def free_bytes(device: torch.device) -> int:
     """Return how much of a GPU's memory a new tensor may take: what is free, and what torch keeps unused."""
     free, _ = torch.cuda.mem_get_info(device)
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+MOST_ROWS = 16_384
+"""Images that a GPU works on at a time: fewer leave it waiting for the host to launch."""
+
+ROWS_SHARE = 0.25
+"""Part of a GPU's free memory that they may take."""
+
+
+def rows_at_a_time(device: torch.device, bytes_each: int, on_cpu: int) -> int:
+    """Return how many images, which take so much memory each, to work on at a time.
+
+    On a CPU that is `on_cpu`, on a GPU as many as fit in a part of what is free, at most `MOST_ROWS`.
+    """
+    if device.type != "cuda":
+        return on_cpu
+    return max(1, min(MOST_ROWS, int(ROWS_SHARE * free_bytes(device)) // bytes_each))

@@ -15,6 +15,7 @@ it. Both are blocking streams, so each waits for the other's earlier work (CUDA 
 synchronization behavior"); a worker waits for its own stream before it returns.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -32,6 +33,7 @@ from gpu_ssl.runtime import interop
 from gpu_ssl.runtime.arrays import Array
 from gpu_ssl.svm._sklearn import ALONE, SklearnBackend
 from gpu_ssl.svm.pairs import (
+    MOST_ITERATIONS,
     BinarySVM,
     PairByPair,
     PairSolutions,
@@ -52,6 +54,13 @@ LARGEST_CACHE_MIB = 1024
 """cuML's default. It allocates the whole of its kernel cache in every fit, however few points there are."""
 
 
+KEPT_BYTES = 2**28
+"""What the pool of cuML and CuPy keeps when it is not used; the rest goes back to the GPU, where torch may
+want it. RMM's own pool never gives anything back unless told to."""
+
+logger = logging.getLogger(__name__)
+
+
 class CumlBackend(PairByPair):
     """Fits on the first visible GPU; cuML 26.10 supports no other (its documentation, "Advanced Topics")."""
 
@@ -59,7 +68,13 @@ class CumlBackend(PairByPair):
 
     def __init__(self) -> None:
         if isinstance(rmm.mr.get_current_device_resource(), rmm.mr.CudaMemoryResource):
-            rmm.mr.set_current_device_resource(rmm.mr.CudaAsyncMemoryResource())
+            try:
+                pool = rmm.mr.CudaAsyncMemoryResource(release_threshold=KEPT_BYTES)
+            except (RuntimeError, MemoryError) as error:
+                # Some virtual GPUs have no memory pools; cuML works without, only slower.
+                logger.info("cuML allocates memory without a pool: %s", _one_line(error))
+            else:
+                rmm.mr.set_current_device_resource(pool)
 
     def receive(self, latents: torch.Tensor) -> Array:
         """Take over latents as a CuPy array: the same memory, in the same layout."""
@@ -151,7 +166,8 @@ def make_svc(penalty: Penalty, n_points: int) -> SVC:
         gamma=kernel.gamma,
         coef0=kernel.coef0,
         tol=penalty.tol,
-        max_iter=penalty.max_iter,
+        # Unscaled points and a linear kernel can keep cuML busy for ever (rapidsai/cuml#7880).
+        max_iter=MOST_ITERATIONS if penalty.max_iter < 0 else penalty.max_iter,
         # Room for every kernel value twice over, in float32.
         cache_size=min(LARGEST_CACHE_MIB, 1 + 2 * n_points**2 * 4 / 2**20),
         output_type="cupy",

@@ -114,7 +114,7 @@ BACKENDS: dict[str, Callable[[str], SVMBackend]] = {
 """What makes each backend, given the device that latents are on; nothing is imported before."""
 
 
-def resolve_backend(requested: str, device: Choice) -> tuple[SVMBackend, Choice]:
+def resolve_backend(requested: str, device: Choice, leads: bool = True) -> tuple[SVMBackend, Choice]:
     """Decide once who fits the SVMs.
 
     Parameters
@@ -123,6 +123,8 @@ def resolve_backend(requested: str, device: Choice) -> tuple[SVMBackend, Choice]
         ``auto``, or one of `BACKENDS`. Only ``auto`` may fall back.
     device : Choice
         The device the latents are on.
+    leads : bool
+        Whether this process fits any: of several ranks the first, on the first GPU, fits all of them.
 
     Raises
     ------
@@ -133,6 +135,8 @@ def resolve_backend(requested: str, device: Choice) -> tuple[SVMBackend, Choice]
     def chosen(used: str, reason: str) -> Choice:
         return Choice(requested=requested, used=used, reason=reason)
 
+    if not leads:
+        return sklearn_backend(), chosen("sklearn", "the first rank fits the SVMs")
     if requested in ("sklearn", "batched"):
         return BACKENDS[requested](device.used), chosen(requested, "asked for")
     if device.used == "cpu":

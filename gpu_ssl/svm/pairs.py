@@ -1,9 +1,11 @@
 """The binary problems of one-vs-one: what they are, and how many are solved at a time."""
 
 import itertools
+import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -14,6 +16,10 @@ from gpu_ssl.runtime.arrays import Array
 from gpu_ssl.svm.kernels import Kernel
 
 Solution = TypeVar("Solution")
+
+MOST_ITERATIONS = 10_000_000
+"""For a `max_iter` of -1, where the solver has no limit of its own. LIBSVM stops there where there are up to
+100,000 points."""
 
 
 def class_pairs(n_classes: int) -> list[tuple[int, int]]:
@@ -167,10 +173,20 @@ def solve_concurrently(
     """
     pairs = class_pairs(len(sizes))
     by_size = sorted(pairs, key=lambda pair: -sizes[pair[0]] - sizes[pair[1]])
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="svm")
+    pool = _pool(os.getpid(), workers)
+    futures = {pair: pool.submit(solve, *pair) for pair in by_size}
     try:
-        futures = {pair: pool.submit(solve, *pair) for pair in by_size}
         return [futures[pair].result() for pair in pairs]
     finally:
-        # After a failure or Ctrl-C, pairs that have not begun never do.
-        pool.shutdown(wait=True, cancel_futures=True)
+        # After a failure or Ctrl-C, pairs that have not begun never do, and those that have are waited for.
+        begun = [future for future in futures.values() if not future.cancel()]
+        wait(begun)
+
+
+@cache
+def _pool(process: int, workers: int) -> ThreadPoolExecutor:
+    """Return the threads of a process, the same for every fit: cuML makes a handle for each thread anew.
+
+    A process that was forked has none of its parent's.
+    """
+    return ThreadPoolExecutor(workers, thread_name_prefix="svm")

@@ -19,15 +19,13 @@ import torch
 from torch import Tensor
 
 from gpu_ssl.runtime.recording import Recording, record
+from gpu_ssl.svm.pairs import MOST_ITERATIONS
 
 LOOK = 32
 """Iterations between two looks at whether all have converged, each of which waits for the GPU."""
 
 LEAST_CURVATURE = 1e-12
 """LIBSVM's tau: what stands for the curvature along a pair where it is not positive."""
-
-MOST_ITERATIONS = 10_000_000
-"""For a `max_iter` of -1. LIBSVM itself stops there where there are no more than 100,000 points."""
 
 Rows = Callable[[Tensor, Tensor], Tensor]
 """Returns kernel values (B, N), float32, of one point with all of its problem, from the numbers of problems

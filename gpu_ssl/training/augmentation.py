@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gpu_ssl.runtime.device import rows_at_a_time
 from gpu_ssl.runtime.randomness import Randomness, uniform
 
 STRETCH = 0.15
@@ -32,7 +33,7 @@ ERASED = 0.35
 """Largest side of the rectangle that a strong view makes black, as a fraction of the side."""
 
 BLOCK = 256
-"""Images whose canonical pictures are worked out at a time."""
+"""Images whose canonical pictures are worked out at a time on a CPU."""
 
 
 def random_view(images: Tensor, mirror: bool, randomness: Randomness) -> Tensor:
@@ -162,5 +163,7 @@ def canonical(images: Tensor) -> Tensor:
 
 def canonical_bytes(images: Tensor) -> Tensor:
     """Return the canonical pictures of uint8 images as uint8, worked out block by block."""
-    blocks = torch.split(images, BLOCK)
+    # Intensities as int64, their ranks, and the counts of each image.
+    bytes_each = 32 * math.prod(images.shape[1:]) + 4 * 256 * 4
+    blocks = torch.split(images, rows_at_a_time(images.device, bytes_each, BLOCK))
     return torch.cat([canonical(block).mul_(255).round_().to(torch.uint8) for block in blocks])

@@ -20,12 +20,14 @@ import sklearn.svm
 from numpy.typing import NDArray
 
 from gpu_ssl.errors import DeviceError, TrainingError
+from gpu_ssl.records import Choice
 from gpu_ssl.runtime.arrays import Array
 from gpu_ssl.svm import _cuml
 from gpu_ssl.svm._sklearn import SklearnBackend
+from gpu_ssl.svm.backend import resolve_backend
 from gpu_ssl.svm.kernels import KERNEL_NAMES, Kernel
 from gpu_ssl.svm.one_vs_one import fit_one_vs_one
-from gpu_ssl.svm.pairs import Penalty
+from gpu_ssl.svm.pairs import MOST_ITERATIONS, Penalty
 from tests.svm import clouds
 from tests.svm.on_device import DEVICE, numbers_refused, to_device, to_host
 
@@ -228,19 +230,69 @@ def test_a_pair_that_cannot_be_fitted_is_named(
     assert "\n" not in str(caught.value)
 
 
-def test_the_memory_is_set_up_once_and_a_users_own_set_up_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Default: ...
+class Default: ...
 
-    class Pool: ...
 
+def memory_of(monkeypatch: pytest.MonkeyPatch, make_pool: Any) -> list[object]:
+    """Stand in for RMM, which starts with memory straight from the GPU; return what is set in its place."""
     current: list[object] = [Default()]
     shim = SimpleNamespace(
         CudaMemoryResource=Default,
-        CudaAsyncMemoryResource=Pool,
+        CudaAsyncMemoryResource=make_pool,
         get_current_device_resource=lambda: current[-1],
         set_current_device_resource=current.append,
     )
     monkeypatch.setattr(_cuml, "rmm", SimpleNamespace(mr=shim))
+    return current
+
+
+def test_the_memory_is_set_up_once_and_a_users_own_set_up_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what the pool does not use goes back to the GPU, where torch may want it."""
+
+    class Pool:
+        def __init__(self, initial_pool_size: Any = None, release_threshold: int | None = None) -> None:
+            assert release_threshold is not None, "RMM's pool would never give anything back"
+            assert release_threshold <= 2**30
+
+    current = memory_of(monkeypatch, Pool)
     _cuml.CumlBackend()
     _cuml.CumlBackend()
     assert [type(resource) for resource in current] == [Default, Pool]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("cudaMallocAsync not supported"), MemoryError("no pools")])
+def test_a_gpu_without_memory_pools_keeps_cuml(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """As some virtual GPUs are: without a pool cuML is slower, and not gone."""
+
+    def refuse(**_: Any) -> None:
+        raise error
+
+    current = memory_of(monkeypatch, refuse)
+    backend, choice = resolve_backend("auto", Choice(requested="auto", used="cuda:0", reason="usable"))
+    assert (type(backend), choice.used) == (_cuml.CumlBackend, "cuml")
+    assert [type(resource) for resource in current] == [Default]
+
+
+def test_fits_of_a_run_share_their_threads_and_so_cumls_handles(
+    monkeypatch: pytest.MonkeyPatch, backend: _cuml.CumlBackend
+) -> None:
+    """cuML makes a handle for each thread that it meets, and destroys it with the thread."""
+    seen, honest = set(), HostSVC.fit
+
+    def fit(self: HostSVC, *args: Any, **kwargs: Any) -> HostSVC:
+        seen.add(threading.get_ident())
+        return honest(self, *args, **kwargs)
+
+    monkeypatch.setattr(HostSVC, "fit", fit)
+    for seed in range(5):
+        points, labels = clouds(40, 5, 2, seed)
+        fit_on_device(backend, points, labels, Kernel())
+    assert len(seen) <= _cuml.WORKERS
+    assert threading.get_ident() not in seen
+
+
+def test_cuml_never_iterates_for_ever() -> None:
+    """On unscaled points a linear kernel can: rapidsai/cuml#7880."""
+    penalty = Penalty(1.0, Kernel("linear"))
+    assert _cuml.make_svc(penalty, 100).max_iter == MOST_ITERATIONS
+    assert _cuml.make_svc(Penalty(1.0, Kernel("linear"), max_iter=7), 100).max_iter == 7

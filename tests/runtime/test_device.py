@@ -1,10 +1,24 @@
 """One decision about the device: auto may fall back and says why, an explicit device never does."""
 
+from contextlib import suppress
+
 import pytest
 import torch
 
 from gpu_ssl.errors import DeviceError
-from gpu_ssl.runtime.device import memory_errors, minimum_capability, resolve_device, resolve_precision
+from gpu_ssl.runtime import device as module
+from gpu_ssl.runtime.device import (
+    MOST_ROWS,
+    autocast,
+    memory_errors,
+    minimum_capability,
+    require_precision,
+    resolve_device,
+    resolve_precision,
+    rows_at_a_time,
+)
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
 without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
 
@@ -91,3 +105,61 @@ def test_auto_takes_bfloat16_where_the_cpu_has_units_for_it(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert resolve_precision("auto", torch.device("cpu")) == expected
+
+
+def test_a_turing_card_trains_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """T4 and V100: autocast would take bfloat16, in which cuDNN has no convolutions there."""
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    assert resolve_precision("auto", CUDA) == torch.float32
+    # A model from a newer card predicts all the same.
+    assert resolve_precision("bfloat16", CUDA) == torch.float32
+    require_precision("auto", CUDA)
+    require_precision("bfloat16", CPU)
+    with pytest.raises(DeviceError, match=r"`precision=bfloat16`: Tesla T4 has .* 7\.5.*`precision=auto`"):
+        require_precision("bfloat16", CUDA)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    require_precision("bfloat16", CUDA)
+    assert resolve_precision("auto", CUDA) == resolve_precision("bfloat16", CUDA) == torch.bfloat16
+
+
+def precisions() -> list[str]:
+    parts = (torch.backends.cudnn.conv, torch.backends.cudnn.rnn, torch.backends.cuda.matmul)
+    return [part.fp32_precision for part in parts]
+
+
+def test_float32_on_a_gpu_is_not_tf32_and_what_was_set_comes_back() -> None:
+    before = precisions()
+    assert "tf32" in before, "torch's default, which this is about"
+    with suppress(ZeroDivisionError), autocast(CUDA, torch.float32):
+        inside = precisions()
+        raise ZeroDivisionError
+    assert set(inside) == {"ieee"}
+    assert precisions() == before
+    assert torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.parametrize(
+    ("free", "shape", "expected"),
+    [
+        (130 * 2**30, (1, 28, 28), MOST_ROWS),  # H200
+        (14 * 2**30, (1, 28, 28), 4681),  # T4
+        (9 * 2**30, (3, 64, 64), 192),  # a tenth of an H100, by MIG
+        (2**20, (3, 64, 64), 1),
+    ],
+)
+def test_a_gpu_takes_as_many_images_as_its_free_memory_holds(
+    monkeypatch: pytest.MonkeyPatch, free: int, shape: tuple[int, ...], expected: int
+) -> None:
+    monkeypatch.setattr(module, "free_bytes", lambda device: free)
+    bytes_each = 1024 * torch.Size(shape).numel()
+    assert rows_at_a_time(CUDA, bytes_each, 1000) == expected
+    assert rows_at_a_time(CPU, bytes_each, 1000) == 1000
+    assert expected * bytes_each <= max(free / 4, bytes_each)
+
+
+def test_free_memory_counts_what_torch_keeps_unused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 5000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 700)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 300)
+    assert module.free_bytes(CUDA) == 1400

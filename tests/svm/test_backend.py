@@ -5,6 +5,7 @@ import pytest
 from gpu_ssl.errors import DeviceError
 from gpu_ssl.records import Choice
 from gpu_ssl.svm import backend
+from gpu_ssl.svm._batched import BatchedBackend
 from gpu_ssl.svm._sklearn import SklearnBackend
 from gpu_ssl.svm.backend import cuml_backend, resolve_backend
 
@@ -70,3 +71,21 @@ def test_a_driver_that_cupy_finds_too_old_lets_auto_fall_back(monkeypatch: pytes
 
 def test_scikit_learn_may_be_asked_for_beside_a_gpu() -> None:
     assert resolve_backend("sklearn", GPU)[1].reason == "asked for"
+
+
+def test_ranks_that_fit_no_svm_need_no_cuml() -> None:
+    """Of several ranks the first fits; the others are on GPUs that cuML does not serve."""
+    second = Choice(requested="cuda", used="cuda:1", reason="usable")
+    for requested in ("cuml", "auto", "batched", "sklearn"):
+        _, choice = resolve_backend(requested, second, leads=False)
+        assert choice.reason == "the first rank fits the SVMs"
+    with pytest.raises(DeviceError):
+        resolve_backend("cuml", second)
+
+
+def test_the_batched_solver_works_on_any_device() -> None:
+    for device in (CPU, GPU, Choice(requested="cuda:1", used="cuda:1", reason="usable")):
+        chosen, choice = resolve_backend("batched", device)
+        assert isinstance(chosen, BatchedBackend)
+        assert str(chosen.device) == device.used
+        assert (choice.used, choice.reason) == ("batched", "asked for")

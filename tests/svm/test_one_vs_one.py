@@ -1,5 +1,7 @@
 """Fitting pair by pair gives what scikit-learn's SVC gives, whichever way the pairs are gone through."""
 
+import os
+import signal
 import threading
 import time
 import warnings
@@ -128,8 +130,39 @@ def test_after_a_failure_no_further_pair_begins() -> None:
 
     def solve(i: int, j: int) -> None:
         begun.append((i, j))
+        time.sleep(0.002)
         raise ValueError(f"pair {i}, {j}")
 
     with pytest.raises(ValueError, match="pair"):
         solve_concurrently(solve, [1] * 30, workers=1)
     assert len(begun) < 435
+
+
+def test_fits_share_their_threads() -> None:
+    seen: set[int] = set()
+
+    def solve(i: int, j: int) -> None:
+        seen.add(threading.get_ident())
+        time.sleep(0.001)
+
+    for _ in range(6):
+        solve_concurrently(solve, [1] * 5, workers=3)
+    assert len(seen) <= 3
+
+
+def test_after_a_failure_the_threads_do_other_work() -> None:
+    with pytest.raises(ZeroDivisionError):
+        solve_concurrently(lambda i, j: 1 // 0, [1] * 4, workers=2)
+    assert solve_concurrently(lambda i, j: i + j, [1] * 3, workers=2) == [1, 2, 3]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    """It has a copy of its parent's pool, whose threads are gone."""
+    solve_concurrently(lambda i, j: i, [1] * 3, workers=2)
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        os._exit(0 if solve_concurrently(lambda i, j: i + j, [1] * 3, workers=2) == [1, 2, 3] else 1)
+    _, status = os.waitpid(child, 0)
+    assert status == 0

@@ -13,9 +13,12 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from gpu_ssl.config import ModelConfig
+from gpu_ssl.encoders import vae as vae_encoder
+from gpu_ssl.encoders.vae import VAEEncoder
 from gpu_ssl.networks.classifier import ClassifierNetwork
 from gpu_ssl.networks.m2 import M2, M2Spec
 from gpu_ssl.networks.vae import VAE
+from gpu_ssl.runtime import device as device_module
 from gpu_ssl.training import joint as joint_module
 from gpu_ssl.training import vae as vae_module
 from gpu_ssl.training.batches import Batch, Resident
@@ -47,6 +50,7 @@ def on_fake_cuda() -> Iterator[None]:
         patch.object(vae_module, "autocast", fake_cuda.autocast),
         patch.object(joint_module, "autocast", fake_cuda.autocast),
         patch.object(torch.autograd, "backward", fake_cuda.backward),
+        patch.object(device_module, "free_bytes", lambda device: 2**34),
         fake_cuda.fake_cuda(),
     ):
         yield
@@ -209,6 +213,34 @@ def test_a_planted_wait_in_an_objective_is_found() -> None:
     trainer = make_joint_trainer(lambda: ClassifierNetwork(SHAPE, 10), lambda: waits)
     with pytest.raises(RuntimeError):
         trainer.step(0)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_in_float32_no_convolution_rounds_to_tf32(precision: torch.dtype) -> None:
+    """Looked at from inside the trunk and the decoder: torch lets cuDNN do so unless told not to."""
+    with unset_fake_temporarily():
+        vae = build_vae(ModelConfig(network="conv"), SHAPE, CPU, 0)
+    encoder = VAEEncoder(vae.to(CUDA), augmented=True)
+    encoder.precision = precision
+    seen: list[str] = []
+
+    def note(*_: object) -> None:
+        seen.append(torch.backends.cudnn.conv.fp32_precision)
+
+    encoder.vae.trunk.register_forward_hook(note)
+    encoder.vae.decoder.register_forward_hook(note)
+    images = torch.zeros(4, *SHAPE, dtype=torch.uint8, device=CUDA)
+    with patch.object(vae_encoder, "autocast", autocast_of(precision)):
+        features = encoder(images)
+        encoder.decode(features)
+    assert seen == ["ieee" if precision == torch.float32 else "tf32", "ieee"]
+
+
+def autocast_of(precision: torch.dtype) -> Callable[..., Any]:
+    """Stand for what switches itself off without a GPU; float32 is as it is."""
+    return lambda device, own: (device_module.autocast if own == torch.float32 else fake_cuda.autocast)(
+        device, own
+    )
 
 
 PLANTS = {
