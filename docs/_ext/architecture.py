@@ -2,6 +2,7 @@
 
 import ast
 import html
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def figure() -> str:
     rows = layers()
     height = len(rows) * (ROW + GAP)
     parts = [
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="Layers of the packages of gpu-ssl" '
+        f'<svg viewBox="-1 -1 {WIDTH + 2} {height}" role="img" aria-label="Layers of the packages of gpu-ssl" '
         'style="max-width:100%;font:14px sans-serif">'
     ]
     for number, modules in enumerate(rows):
@@ -52,13 +53,17 @@ def figure() -> str:
     return "".join(parts) + "</svg>"
 
 
+def _code(text: str) -> str:
+    return re.sub(r"``?([^`]+)``?", r"<code>\1</code>", text)
+
+
 class Layers(Directive):
     """Puts the figure, and a table of the packages, where it stands."""
 
     def run(self) -> list[nodes.Node]:
         """See `Directive.run`."""
         rows = "".join(
-            f"<tr><td><code>{html.escape(module)}</code></td><td>{html.escape(summary(module))}</td></tr>"
+            f"<tr><td><code>{html.escape(module)}</code></td><td>{_code(html.escape(summary(module)))}</td></tr>"
             for line in layers()
             for module in line
         )
