@@ -35,7 +35,7 @@ def figure() -> str:
     rows = layers()
     height = len(rows) * (ROW + GAP)
     parts = [
-        f'<svg viewBox="-1 -1 {WIDTH + 2} {height}" role="img" aria-label="Layers of the packages of gpu-ssl" '
+        f'<svg viewBox="-1 -1 {WIDTH + 2} {height}" role="img" aria-label="Layers of packages" '
         'style="max-width:100%;font:14px sans-serif">'
     ]
     for number, modules in enumerate(rows):
