@@ -106,7 +106,7 @@ def of_folders(overruled: Sequence[str], others: Mapping[str, str], count: bool)
         )
         yield Problem("folder-overruled", len(overruled), tuple(overruled), message)
     if others:
-        total = counted(len(others), "more image lies", "more images lie")
+        total = counted(len(others), "more image is", "more images are")
         are = "is" if len(others) == 1 else "are"
         what = "labelled" if count else "left unlabelled; `folders_too` labels by folder name"
         message = f"{total} in folders named after classes and {are} {what}"

@@ -23,9 +23,9 @@ FILLERS = frozenset((
 
 
 def folder_classes(names: Sequence[str]) -> tuple[dict[str, str], list[Problem]]:
-    """Return the label of each image that lies in a class folder, and the problems found.
+    """Return the label of each image in a class folder, and the problems found.
 
-    The top-level folders are the classes, except those named for unlabelled images. If all images lie in a
+    The top-level folders are the classes, except those named for unlabelled images. If all images are in a
     single folder, or in folders such as ``train`` and ``val``, their subfolders are the classes.
 
     Parameters

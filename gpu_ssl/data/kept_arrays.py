@@ -1,4 +1,4 @@
-"""Arrays in the cache: numbers in an ``.npy`` file, and notes beside it with a checksum of every block."""
+"""Cached arrays: an ``.npy`` file, and a JSON file of notes next to it with a checksum of every block."""
 
 import logging
 import os
@@ -21,15 +21,15 @@ from gpu_ssl.runtime.memory_map import release
 logger = logging.getLogger(__name__)
 
 BLOCK_BYTES = 16 * 2**20
-"""Bytes that a checksum is of, or one row where that is more."""
+"""Number of bytes per checksum, at least one row."""
 
 AGAIN = "it is made again"
 
 
 class Notes(Record):
-    """What is kept beside an array: the name of its file, and the CRC-32 of every block.
+    """Notes on a cached array: its file name, and the CRC-32 of every block.
 
-    The name is made of all that decides the numbers, so that files cannot be exchanged.
+    The file name is a hash of everything that determines the array, so swapped files are detected.
     """
 
     name: str
@@ -43,15 +43,15 @@ Own = TypeVar("Own", bound=Notes)
 def written(
     path: Path, shape: tuple[int, ...], dtype: DTypeLike
 ) -> Iterator[tuple[Callable[[NDArray[Any]], None], list[int]]]:
-    """Give what appends rows to a new array file, and a list that holds its checksums after the block.
+    """Yield a function that appends rows to a new array file, and a list that gets its checksums at the end.
 
-    The rows that are not written stay 0.
+    Rows that are not written are 0.
     """
     sums: list[int] = []
     with atomic_path(path, devices=False) as temporary:
         begin = np.lib.format.open_memmap(temporary, "w+", dtype, shape).offset
         _reserve(temporary)
-        # Written, not mapped: what is written to a map counts as memory of the process.
+        # Written, not mapped: pages written to a memory map count as memory of the process.
         with temporary.open("r+b") as file:
             file.seek(begin)
             yield lambda rows: _write(file, rows), sums
@@ -59,7 +59,7 @@ def written(
 
 
 def kept(path: Path, kind: state.Kind[Own], shape: tuple[int, ...], dtype: DTypeLike) -> Own | None:
-    """Return the notes beside an array, if both are there and whole; what is damaged is told."""
+    """Return the notes of a cached array if both files are valid; log damaged files and return None."""
     beside = path.with_suffix(".json")
     if not beside.is_file():
         return None
@@ -85,13 +85,13 @@ def kept(path: Path, kind: state.Kind[Own], shape: tuple[int, ...], dtype: DType
 
 def mapped(path: Path) -> NDArray[Any]:
     """Return an array as a memory map."""
-    # Copy on write: torch shares the memory of arrays that it may write to, and writes nothing.
+    # Copy on write, because torch shares memory only with writable arrays; nothing is written.
     array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
     return array
 
 
 def sums_of(array: NDArray[Any]) -> list[int]:
-    """Return the CRC-32 of every block of an array (n, ...) that lies row by row."""
+    """Return the CRC-32 of every block of a C-contiguous array (n, ...)."""
     rows = max(1, BLOCK_BYTES // max(1, array[:1].nbytes))
     sums = []
     for start in range(0, len(array), rows):
@@ -105,7 +105,7 @@ def _write(file: Any, rows: NDArray[Any]) -> None:
 
 
 def _reserve(path: Path) -> None:
-    """Take the space for a file with holes, so that a full disk is noticed before the work."""
+    """Allocate the space of a sparse file, so that a full disk is noticed before the work."""
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)

@@ -176,9 +176,9 @@ def with_labels(images: OwnImages, labels: Mapping[str, str]) -> OwnImages:
     Parameters
     ----------
     images : OwnImages
-        The images; their groups stay, and what is to be told of them does not change.
+        The images; groups and problems are kept.
     labels : mapping of str to str
-        Classes by the name of an image.
+        Class by image name.
     """
     class_names = tuple(sorted(set(labels.values())))
     codes = _codes(images.names, labels, {name: i for i, name in enumerate(class_names)})

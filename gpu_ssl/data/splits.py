@@ -93,7 +93,7 @@ def stratified_folds(
 ) -> list[Fold]:
     """Return stratified, grouped cross-validation folds that train on every class.
 
-    A class whose images all lie in one group cannot be validated, because its group would be on both sides.
+    A class whose images are all in one group cannot be validated, because its group would be on both sides.
     Such a group (for example, the only image of a class) is in the training part of every fold. All other
     images are validated once, except those that would leave no image of their class to train on.
 

@@ -1,8 +1,8 @@
 """A cache for the features of expensive pretrained encoders.
 
 Images are decoded to the encoder's size in background threads and are not stored. An interrupted computation
-resumes where it stopped. Beside the features lies the CRC-32 of every block of them; from the first damaged
-block on they are computed again.
+resumes where it stopped. The CRC-32 of every block of features is stored next to them; from the first damaged
+block on, features are computed again.
 """
 
 import hashlib
@@ -129,7 +129,7 @@ def _is_whole(path: Path, shape: tuple[int, int]) -> bool:
 
 
 def _undamaged(file: IO[bytes], sums: IO[bytes], shape: tuple[int, int]) -> int:
-    """Return the number of rows, in whole blocks, up to the first that are missing or damaged."""
+    """Return the number of rows, in whole blocks, before the first missing or damaged block."""
     file.seek(0)
     sums.seek(0)
     done, row = 0, 4 * shape[1]

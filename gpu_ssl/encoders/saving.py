@@ -12,11 +12,11 @@ from gpu_ssl.encoders.encoder import Encoder, ImageShape
 from gpu_ssl.encoders.sums import Sum
 
 LARGEST = 2**26
-"""Numbers of an image; a description of larger ones is refused before networks for them are made."""
+"""Maximum number of values per image; larger descriptions are rejected before networks are built."""
 
 
 class EncoderPart(BaseModel):
-    """A part of an encoder: its name in the catalog, and what its module makes it of."""
+    """A part of an encoder: its name in the catalog, and its settings for ``build``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,7 +26,7 @@ class EncoderPart(BaseModel):
 
 
 class EncoderRecord(BaseModel):
-    """What `describe_encoder` returns."""
+    """The description of an encoder; see `describe_encoder`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,7 +38,7 @@ class EncoderRecord(BaseModel):
     @classmethod
     def _not_larger_than_any(cls, shape: ImageShape) -> ImageShape:
         if prod(shape) > LARGEST:
-            raise ValueError(f"images have at most {LARGEST:,} numbers")
+            raise ValueError(f"expected images of at most {LARGEST:,} values, got shape {shape}")
         return shape
 
 

@@ -1,1 +1,1 @@
-"""scikit-learn estimators over the parts of gpu-ssl; `gpu_ssl` itself names them."""
+"""scikit-learn estimators, exported by `gpu_ssl`."""

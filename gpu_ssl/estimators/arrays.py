@@ -1,4 +1,4 @@
-"""Arrays of any library: to the host, and back to where the caller's are."""
+"""Moving arrays of any library to the host, and results back to the caller's library and device."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from gpu_ssl.runtime.arrays import Array
 
 
 def on_host(array: Any) -> Any:
-    """Copy an array on a device to the host; leave everything else as it is."""
+    """Copy a device array to the host; return everything else unchanged."""
     if is_torch_array(array):
         return interop.to_numpy(interop.copy_to_host(array))
     return array.get() if is_cupy_array(array) else array
 
 
 def like(result: Array, X: Array) -> Array:
-    """Return `result` as an array of X's library, on X's device."""
+    """Return `result` as an array of the library and device of X."""
     if is_torch_array(X):
         return torch.utils.dlpack.from_dlpack(result).to(X.device)
     if is_cupy_array(X):

@@ -1,4 +1,4 @@
-"""What scikit-learn calls X, where it holds embeddings: arrays of any library, taken where they lie."""
+"""Validating X if it holds embeddings: arrays of any library, kept on their device."""
 
 from typing import Any
 
@@ -14,23 +14,23 @@ from gpu_ssl.runtime.interop import OnHost, copy_to_host, receive, to_numpy
 
 
 def take_embeddings(estimator: Any, X: Any, *, reset: bool) -> NDArray[np.float32] | Tensor:
-    """Return X (n, d) as embeddings (n, 1, 1, d), float32: a tensor where it lies on a GPU, else an array.
+    """Return X (n, d) as embeddings (n, 1, 1, d), float32: a tensor if it is on a GPU, else an array.
 
-    float32 is not copied, whether NumPy, torch, CuPy or another library with DLPack holds it.
+    float32 arrays of NumPy, torch, CuPy or another library with DLPack are not copied.
 
     Parameters
     ----------
     estimator : BaseEstimator
-        Remembers the number of features.
+        Estimator that stores the number of features.
     X : array of shape (n, d)
         Real numbers.
     reset : bool
-        Whether it is to be fitted, and takes any number of features.
+        Whether to set the number of features (in `fit`) instead of checking it.
 
     Raises
     ------
     UsageError, ValueError
-        If X holds something else.
+        If X is not a two-dimensional array of finite real numbers.
     """
     if isinstance(X, np.ndarray) or not hasattr(X, "__dlpack__"):
         array: NDArray[np.float32] = validate_data(estimator, X, dtype=np.float32, order="C", reset=reset)
@@ -38,7 +38,7 @@ def take_embeddings(estimator: Any, X: Any, *, reset: bool) -> NDArray[np.float3
     tensor = receive(X)
     if tensor.ndim != 2 or not len(tensor) or tensor.is_complex():
         raise UsageError(
-            f"X must hold rows of real numbers, not {tensor.dtype} of shape {tuple(tensor.shape)}"
+            f"expected X of shape (n, d) with real numbers, got {tensor.dtype} of shape {tuple(tensor.shape)}"
         )
     if reset:
         estimator.n_features_in_ = tensor.shape[1]
@@ -49,18 +49,18 @@ def take_embeddings(estimator: Any, X: Any, *, reset: bool) -> NDArray[np.float3
         )
     rows = tensor.to(torch.float32).contiguous()
     if not all(bool(block.isfinite().all()) for block in torch.split(rows, BLOCK)):
-        raise UsageError("X holds NaN or infinity")
+        raise UsageError("X contains NaN or infinity; remove or impute these values")
     images = rows.reshape(-1, 1, 1, rows.shape[1])
     return to_numpy(images) if images.device.type == "cpu" else images
 
 
 def on_host(images: NDArray[Any] | Tensor) -> Any:
-    """Return what gives rows as NumPy does; of a tensor only those asked for are copied."""
+    """Return an array with NumPy's row indexing; rows of a tensor are copied to the host on access."""
     return OnHost(images) if isinstance(images, Tensor) else images
 
 
 def labels_on_host(y: Any) -> Any:
-    """Return y, copied to the host where it is no array of NumPy but has DLPack."""
+    """Return y, copied to the host if it is a DLPack array of another library."""
     if isinstance(y, np.ndarray) or not hasattr(y, "__dlpack__"):
         return y
     return to_numpy(copy_to_host(receive(y)))

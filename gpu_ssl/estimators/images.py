@@ -1,4 +1,4 @@
-"""What scikit-learn calls X, as uint8 images, and back."""
+"""Converting X to uint8 images and back."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -15,7 +15,7 @@ ImageShape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """How images lie in X, and which numbers stand for black and white.
+    """The layout of images in X, and the values of black and white.
 
     Parameters
     ----------
@@ -24,8 +24,8 @@ class PixelFormat:
     sample_shape : tuple of int
         Shape of a sample of X.
     low, high : ndarray of shape () or (n_features,)
-        What becomes 0 and 255. Of uint8 these are 0 and 255; of other numbers the smallest and the largest
-        in X, for rows of numbers that are no image those of each column.
+        Values that are mapped to 0 and 255: 0 and 255 for uint8, otherwise the minimum and maximum of X (of
+        each column, if the rows are not images).
     """
 
     shape: ImageShape
@@ -35,12 +35,12 @@ class PixelFormat:
 
     @classmethod
     def of(cls, X: NDArray[Any], image_shape: ImageShape | None) -> Self:
-        """Find it out from X, of shape (n, features), (n, height, width) or with channels first or last.
+        """Infer the format from X, of shape (n, features), (n, height, width) or with channels first or last.
 
         Raises
         ------
         UsageError
-            If X holds nothing of that kind, or `image_shape` is not that of its rows.
+            If X has another shape, or its rows do not match `image_shape`.
         """
         shape = _image_shape(X, image_shape)
         if X.dtype == np.uint8:
@@ -51,12 +51,12 @@ class PixelFormat:
 
     @classmethod
     def of_embeddings(cls, width: int) -> Self:
-        """Make it for embeddings (n, width), which are taken as they are."""
+        """Return the format of embeddings (n, width), which are not scaled."""
         return cls((1, 1, width), (width,), np.array(0.0), np.array(255.0))
 
     @classmethod
     def of_record(cls, record: ModelRecord) -> Self:
-        """Make it anew of what is recorded of a model; of one that was fitted to files, for uint8 images."""
+        """Return the format recorded with a model; uint8 images if the model was fitted to files."""
         channels, height, width = record.image_shape
         if record.takes_embeddings:
             return cls.of_embeddings(width)
@@ -69,29 +69,31 @@ class PixelFormat:
         return cls(record.image_shape, record.pixels.sample_shape, low, high)
 
     def record(self) -> PixelScale:
-        """Return what is recorded of it with a model."""
+        """Return the part that is saved with a model."""
         low, high = (tuple(np.atleast_1d(edge).tolist()) for edge in (self.low, self.high))
         return PixelScale(sample_shape=self.sample_shape, low=low, high=high)
 
     @property
     def is_uint8(self) -> bool:
-        """Whether the numbers in X are those of the images."""
+        """Whether values of X are used without scaling."""
         return self.low.ndim == 0 and (float(self.low), float(self.high)) == (0.0, 255.0)
 
     @property
     def is_picture(self) -> bool:
-        """Whether neighbours in X are neighbours in a picture: rows of numbers need not be."""
+        """Whether X holds two-dimensional images rather than rows of unordered features."""
         return self.shape[1] > 1
 
     def to_images(self, X: NDArray[Any]) -> NDArray[np.uint8]:
-        """Return X as images (n, channels, height, width), uint8; what lies beyond the ends is cut."""
+        """Return X as images (n, channels, height, width), uint8; values out of range are clipped."""
         if X.shape[1:] != self.sample_shape:
-            raise UsageError(f"X has samples of shape {X.shape[1:]}; those fitted had {self.sample_shape}")
+            raise UsageError(
+                f"expected samples of shape {self.sample_shape} as in fit, got X of shape {X.shape}"
+            )
         if X.dtype != np.uint8:
             if self.is_uint8 and 0 < X.max(initial=0) <= 1:
                 raise UsageError(
-                    f"X holds numbers up to {X.max():g}; those fitted were uint8, from 0 to 255: "
-                    "multiply by 255"
+                    f"expected uint8 values from 0 to 255 as in fit, got values up to {X.max():g}: "
+                    "multiply X by 255"
                 )
             scaled = (np.asarray(X, dtype=np.float64) - self.low) / (self.high - self.low)
             X = np.rint(255 * scaled.clip(0, 1)).astype(np.uint8)
@@ -100,7 +102,7 @@ class PixelFormat:
         return np.require(X.reshape(-1, *self.shape), requirements=["C", "W"])
 
     def from_intensities(self, images: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return images (n, channels, height, width), from 0 to 1, as X was."""
+        """Return images (n, channels, height, width), from 0 to 1, in the layout and range of X."""
         images = images.transpose(0, 2, 3, 1) if self._channels_last() else images
         return self.low + images.reshape(-1, *self.sample_shape) * (self.high - self.low)
 
@@ -113,10 +115,12 @@ def _image_shape(X: NDArray[Any], image_shape: ImageShape | None) -> ImageShape:
     if X.ndim == 2:
         shape = (1, 1, sample[0]) if image_shape is None else image_shape
         if len(shape) != 3 or int(np.prod(shape)) != sample[0]:
-            raise UsageError(f"X has {sample[0]} features; image_shape={image_shape} needs {np.prod(shape)}")
+            raise UsageError(
+                f"image_shape={image_shape} needs {np.prod(shape)} features, got X with {sample[0]}"
+            )
         return shape
     if image_shape is not None:
-        raise UsageError("image_shape is for rows of pixels; X has the shape of images already")
+        raise UsageError("image_shape is only for rows of pixels; X has the shape of images, so leave it out")
     if X.ndim == 3:
         return (1, *sample)
     if X.ndim == 4 and sample[0] in (1, 3):
@@ -124,8 +128,8 @@ def _image_shape(X: NDArray[Any], image_shape: ImageShape | None) -> ImageShape:
     if X.ndim == 4 and sample[2] in (1, 3):
         return sample[2], sample[0], sample[1]
     raise UsageError(
-        f"X has shape {X.shape}; needed are (n, features), (n, height, width), or that with 1 or 3 channels "
-        "first or last"
+        f"expected X of shape (n, features) or (n, height, width), optionally with 1 or 3 channels first or "
+        f"last, got {X.shape}"
     )
 
 
@@ -139,12 +143,12 @@ def learning_settings(
     random_state: Any,
     device: str,
 ) -> LearningConfig:
-    """Make the settings of a VAE from the parameters of an estimator.
+    """Return the settings of a VAE for the parameters of an estimator.
 
     Raises
     ------
     UsageError
-        If a parameter cannot be.
+        If a parameter is invalid.
     """
     from sklearn.utils import check_random_state
 

@@ -1,4 +1,4 @@
-"""The whole pipeline as a scikit-learn classifier: images, a few of them with a label."""
+"""The complete pipeline as a scikit-learn classifier for partially labelled images."""
 
 import tempfile
 from pathlib import Path
@@ -32,26 +32,27 @@ class SemiSupervisedClassifier(
     TransformerMixin,  # type: ignore[misc]
     BaseEstimator,  # type: ignore[misc]
 ):
-    """Classify images of which a few carry a label; an encoder learns from all of them.
+    """Semi-supervised image classifier: an encoder learns from all images, a classifier from a few labels.
 
-    X is what `VAETransformer` takes; with ``encoder="given"`` it holds embeddings of another program (n, d),
-    of NumPy, torch, CuPy or another library with DLPack, which are not copied where they are float32 and lie
-    on the right device. In `y`, -1, NaN, None, an empty word or one like "unlabelled" stands
-    for no label. Probabilities are calibrated by cross-validation on the labelled images.
+    X has a shape that `VAETransformer` accepts. With ``encoder="given"`` it holds precomputed embeddings
+    (n, d) from NumPy, torch, CuPy or another library with DLPack; float32 arrays on the device of the model
+    are not copied. In `y`, unlabelled samples are marked by -1, NaN, None, an empty string, or a word such as
+    "unlabelled". Probabilities are calibrated by cross-validation on the labelled images.
 
     Parameters
     ----------
     C : float, default=5.0
         Penalty of the SVM.
     method : str, default="auto"
-        How to use the labels; see ``gpu-ssl fit --help``. ``auto`` chooses by cross-validation.
+        Classification method; see ``gpu-ssl fit --help``. ``auto`` chooses by cross-validation.
     encoder : str, optional
-        Features to work on, such as ``vae``, ``hog`` or ``vae+hog``; by default those the method is made for.
-        ``given``: X holds features already.
+        Encoder, such as ``vae``, ``hog`` or ``vae+hog``; the default depends on the method. ``given`` means
+        that X holds embeddings.
     class_weight : {"balanced"}, optional
         ``balanced`` multiplies the penalty of each class by n_labelled / (n_classes * count of the class).
     effort : {"quick", "best", "auto"}, default="quick"
-        Whether ``auto`` may train a network, which takes minutes on a CPU; ``auto``: on a GPU only.
+        Whether method ``auto`` may train a network, which takes minutes on a CPU: never, always, or only on a
+        GPU.
     latent_dim, kl_weight, network, epochs, batch_size, mirror, image_shape, random_state, device
         See `VAETransformer`.
 
@@ -62,12 +63,12 @@ class SemiSupervisedClassifier(
     model_ : FittedModel
         The encoder, the classifier and the calibration.
     record_ : ModelRecord
-        All that is recorded of them: `record_.chosen` is the method, `record_.estimate` what to expect (None
-        where fewer than two classes have two labels).
+        Settings and results of the fit: `record_.chosen` is the method, `record_.estimate` the expected
+        accuracy (None if fewer than two classes have two labels).
     suspects_ : tuple of SuspectLabel
-        Labels of `fit` that look wrong; their `path` is the position in X. Empty after `load`.
+        Labels passed to `fit` that look wrong; their `path` is the position in X. Empty after `load`.
     pixels_ : PixelFormat
-        How X becomes images.
+        Conversion of X to images.
     n_features_in_ : int
         Size of the second axis of X.
 
@@ -118,12 +119,12 @@ class SemiSupervisedClassifier(
         self.device = device
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Learn from images X (n, ...) and labels `y` (n,), -1 where there is none.
+        """Fit the model to images X (n, ...) and labels `y` (n,), with -1 for unlabelled samples.
 
         Raises
         ------
         UsageError
-            A ValueError: X, `y` or a parameter that cannot be.
+            If X, `y` or a parameter is invalid. It is a ValueError.
         """
         are_embeddings = self.encoder == given.NAME
         X = take_embeddings(self, X, reset=True) if are_embeddings else validate_data(self, X, allow_nd=True)
@@ -131,13 +132,13 @@ class SemiSupervisedClassifier(
             raise UsageError("this classifier requires y to be passed, but the target y is None")
         labels = column_or_1d(labels_on_host(y), warn=True)
         if len(labels) != len(X):
-            raise UsageError(f"y holds {len(labels)} labels; X has {len(X)} samples")
+            raise UsageError(f"X has {len(X)} samples, but y has {len(labels)} entries")
         known = is_labelled(labels)
         check_classification_targets(labels[known])
         self.classes_, codes = np.unique(labels[known], return_inverse=True)
         if len(self.classes_) < 2:
             found = "1 class" if len(self.classes_) else "no class"
-            raise UsageError(f"the labels of y hold {found}; a classifier needs at least 2")
+            raise UsageError(f"the labels in y contain {found}; a classifier needs at least 2 classes")
         if are_embeddings:
             self.pixels_, images = PixelFormat.of_embeddings(X.shape[3]), on_host(X)
         else:
@@ -146,48 +147,48 @@ class SemiSupervisedClassifier(
         classes = np.full(len(X), UNLABELLED)
         classes[known] = codes
         class_names = tuple(str(name) for name in self.classes_)
-        own = OwnImages(Positions(len(X)), images, classes, class_names, {})
+        own_images = OwnImages(Positions(len(X)), images, classes, class_names, {})
         placed = X if isinstance(X, Tensor) else None
         with tempfile.TemporaryDirectory() as folder:
             checkpoint = Path(folder) / "checkpoint.json"
-            fitted = fit(own, self._config(), checkpoint, SILENT, placed=placed)
+            fitted = fit(own_images, self._config(), checkpoint, SILENT, placed=placed)
         self.model_, self.record_, self.suspects_ = fitted.model, fitted.record, fitted.suspects
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the class of each sample, of shape (n,)."""
-        codes = self._ask(X, "classes")
+        codes = self._predicted(X, "classes")
         classes: NDArray[Any] = self.classes_[codes]
         return classes
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
-        """Return the probability of each class, of shape (n, n_classes), largest at what `predict` says.
+        """Return class probabilities of shape (n, n_classes), largest for the class of `predict`.
 
-        In float32, as the network computes: further digits would depend on which images came with them.
+        They are float32, because further digits would depend on the other images of the batch.
         """
-        return self._ask(X, "probabilities").astype(np.float32)
+        return self._predicted(X, "probabilities").astype(np.float32)
 
     def transform(self, X: Any) -> NDArray[np.float32]:
-        """Return features of X, of shape (n, n_features), float32: the latents, where there is a VAE."""
-        return self._ask(X, "features")
+        """Return features of X, of shape (n, n_features), float32: latents if the model has a VAE."""
+        return self._predicted(X, "features")
 
     def ood_score(self, X: Any) -> NDArray[np.float32]:
-        """Return how unlike each sample is to all that were fitted, (n,); see `fitted.ood.OODScore`."""
-        return self._ask(X, "ood_scores")
+        """Return out-of-distribution scores of shape (n,); above 1 is unusual; see `fitted.ood.OODScore`."""
+        return self._predicted(X, "ood_scores")
 
     def save(self, folder: Path | str) -> None:
-        """Write a model that `gpu_ssl.load` and ``gpu-ssl predict`` read.
+        """Save the model for `gpu_ssl.load` and ``gpu-ssl predict``.
 
         Raises
         ------
         UsageError
-            If there is a model already.
+            If the folder holds a model already.
         StorageError
             If a file cannot be written.
         """
         check_is_fitted(self)
         if (Path(folder) / storage.MODEL).exists():
-            raise UsageError(f"{folder} holds a model already; name another folder, or delete it")
+            raise UsageError(f"{folder} holds a model already; give another folder, or delete it")
         labels = tuple(self.classes_.tolist())
         pixels = None if self.record_.takes_embeddings else self.pixels_.record()
         record = self.record_.model_copy(update={"pixels": pixels, "class_labels": labels})
@@ -196,14 +197,14 @@ class SemiSupervisedClassifier(
 
     @classmethod
     def load(cls, folder: Path | str, device: str = "auto") -> Self:
-        """Read a model that `save` or ``gpu-ssl fit`` wrote.
+        """Load a model saved by `save` or ``gpu-ssl fit``.
 
         Parameters
         ----------
         folder : Path or str
-            Where it is.
+            Folder of the model.
         device : str
-            ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+            Device to compute on: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
         Raises
         ------
@@ -233,8 +234,8 @@ class SemiSupervisedClassifier(
         known.n_features_in_ = known.pixels_.sample_shape[0]
         return known
 
-    def _ask(self, X: Any, part: str) -> NDArray[Any]:
-        """Return a part of the `Answers` for all samples; the others are kept for no more than a block."""
+    def _predicted(self, X: Any, part: str) -> NDArray[Any]:
+        """Return one field of `Answers` for all samples, computed in blocks to bound memory."""
         check_is_fitted(self)
         images: NDArray[Any] | Tensor
         if self.model_.takes_embeddings:
@@ -267,19 +268,19 @@ class SemiSupervisedClassifier(
         )
 
     def __sklearn_tags__(self) -> Any:
-        """Tell scikit-learn that features are float32 whatever X is."""
+        """Declare that features are float32 for every dtype of X."""
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
     @property
     def _n_features_out(self) -> int:
-        """Number of features; what scikit-learn names its columns by."""
+        """Number of features, from which scikit-learn derives column names."""
         return self.model_.ood.encoder.width
 
 
 def is_labelled(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which of `labels` (n,) are labels: not -1, NaN or None, and no word such as "unlabelled"."""
+    """Return a mask of the entries of `labels` (n,) that are labels, not -1, NaN, None or "unlabelled"."""
     if labels.dtype.kind in "iu":
         return np.asarray(labels != UNLABELLED, dtype=bool)
     if labels.dtype.kind == "f":

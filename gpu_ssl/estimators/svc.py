@@ -27,11 +27,11 @@ from gpu_ssl.svm.pairs import Penalty
 
 
 class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """C-support vector classification, one-vs-one, on the GPU or the CPU, in place of scikit-learn's SVC.
+    """C-support vector classification, one-vs-one, on the GPU or the CPU, compatible with scikit-learn's SVC.
 
-    Every pair of classes is a binary problem, solved by cuML on the GPU or by scikit-learn's LIBSVM on the
-    CPU, several at a time, or all at once in torch (see `solver`). All pairs are scored together, from one
-    kernel matrix. On a GPU the points never come to the host.
+    Every pair of classes is a binary problem. cuML (GPU) and scikit-learn's LIBSVM (CPU) solve several at a
+    time, the ``batched`` solver in torch all at once. All pairs are scored together, from one kernel matrix.
+    On a GPU, X is never copied to the host.
 
     Parameters
     ----------
@@ -40,8 +40,8 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     kernel : {"rbf", "linear", "poly", "sigmoid"}, default="rbf"
         Kernel function, see `gpu_ssl.svm.kernels.Kernel`.
     gamma : {"scale", "auto"} or float, default="scale"
-        Scale of ``rbf``, ``poly`` and ``sigmoid``: 1 / (n_features * X.var()), 1 / n_features, or a number;
-        worked out once, from all of X.
+        Coefficient of ``rbf``, ``poly`` and ``sigmoid``: 1 / (n_features * X.var()), 1 / n_features, or a
+        number; computed once, from all of X.
     degree : int, default=3
         Degree of ``poly``.
     coef0 : float, default=0.0
@@ -51,13 +51,13 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     class_weight : dict, "balanced" or None, default=None
         Factor of C for each class; ``balanced`` is n_samples / (n_classes * count of the class).
     break_ties : bool, default=False
-        Whether the most confident of the classes with most votes wins, instead of the first.
+        Whether ties in votes are broken by confidence, instead of by the order of the classes.
     decision_function_shape : {"ovr", "ovo"}, default="ovr"
-        Columns of the decision function: one a class, or one a pair of classes.
+        Columns of the decision function: one per class, or one per pair of classes.
     max_iter : int, default=-1
-        Most iterations of the solver for each pair; -1 for no limit.
+        Maximum number of solver iterations for each pair; -1 for no limit.
     device : {"auto", "cpu", "cuda"}, default="auto"
-        Where to compute. ``auto`` takes the GPU where cuML works, else the CPU; ``cuda`` never falls back.
+        Device to compute on. ``auto`` uses the GPU if cuML works, else the CPU; ``cuda`` never falls back.
     solver : {"auto", "sklearn", "cuml", "batched"}, default="auto"
         LIBSVM on the CPU, cuML on the GPU, or LIBSVM's algorithm in torch on either, for all pairs at once.
 
@@ -76,30 +76,28 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     intercept_ : ndarray of shape (n_pairs,)
         Constants of the decision function.
     coef_ : ndarray of shape (n_pairs, n_features)
-        Weights of the features; of ``linear`` alone.
+        Weights of the features; only for ``linear``.
     class_weight_ : ndarray of shape (n_classes,)
         Factor of C for each class.
     gamma_ : float
-        The kernel's scale.
+        Coefficient of the kernel.
     n_iter_ : ndarray of shape (n_pairs,), int32
         Iterations of the solver for each pair of classes.
     device_, backend_ : Choice
-        Device and solver that were used, and why.
+        Device and solver that were used, and the reason.
     model_ : OneVsOneModel
-        The fitted arrays, on the device that was used.
+        The fitted arrays, on that device.
     n_features_in_ : int
         Number of features.
 
     Notes
     -----
-    Not offered: precomputed and callable kernels, sparse X, probabilities (``probability`` and its
-    ``random_state``), and LIBSVM's own settings (``cache_size``, ``shrinking``, ``verbose``).
+    Not supported: precomputed and callable kernels, sparse X, probabilities (``probability`` and its
+    ``random_state``), and LIBSVM's options (``cache_size``, ``shrinking``, ``verbose``).
 
-    X is scored in its own precision: float32 takes half the time of float64, which is that of scikit-learn.
-    On a GPU, what is neither becomes float32.
-
-    Predictions and decision values come back as arrays of X's library, on X's device; where the classes are
-    no numbers, predictions are a NumPy array.
+    X is scored in its own precision: float32 takes half the time of float64, the precision of scikit-learn.
+    On a GPU, other dtypes are converted to float32. Predictions and decision values are arrays of the library
+    and device of X; predictions of classes that are not numbers are a NumPy array.
 
     Examples
     --------
@@ -145,11 +143,11 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : array of shape (n_samples, n_features)
-            NumPy, torch or CuPy array, or anything scikit-learn takes as a dense array.
+            NumPy, torch or CuPy array, or anything scikit-learn accepts as a dense array.
         y : array of shape (n_samples,)
             Class labels: numbers or strings.
         sample_weight : array of shape (n_samples,), optional
-            Factor of C for each sample; those of weight 0 take no part.
+            Factor of C for each sample; samples of weight 0 are ignored.
 
         Returns
         -------
@@ -159,9 +157,9 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         UsageError
-            A ValueError: a parameter that cannot be, or fewer than two classes.
+            If a parameter is invalid, or there are fewer than two classes. It is a ValueError.
         DeviceError
-            If the device asked for cannot be used.
+            If the requested device cannot be used.
         """
         check_parameters(self)
         self.device_ = resolve_device(self.device)
@@ -172,7 +170,7 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
-            raise UsageError(f"y holds 1 class ({self.classes_[0]}); a classifier needs at least 2")
+            raise UsageError(f"expected at least 2 classes in y, got 1 class ({self.classes_[0]})")
         self.class_weight_ = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
         weights = None
         if sample_weight is not None or self.class_weight is not None:
@@ -193,7 +191,7 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         check_parameters(self)
         if self.break_ties and self.decision_function_shape == "ovo":
-            raise UsageError("break_ties must be False for decision_function_shape='ovo'; 'ovr' breaks ties")
+            raise UsageError("break_ties must be False for decision_function_shape='ovo'; use 'ovr' for it")
         codes = self.model_.predict(self._points(X), self.break_ties)
         if np.issubdtype(self.classes_.dtype, np.number):
             xp = array_namespace(codes)
@@ -202,7 +200,7 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self.classes_[self._backend.to_host(codes)]
 
     def decision_function(self, X: Array) -> Array:
-        """Return the decision values as scikit-learn's SVC does.
+        """Return the decision values, in the format of scikit-learn's SVC.
 
         Returns
         -------
@@ -215,7 +213,7 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return like(self.model_.decision_function(points, self.decision_function_shape), X)
 
     def score(self, X: Array, y: Array, sample_weight: Array | None = None) -> float:
-        """Return the share of samples that are predicted right, weighted by `sample_weight`."""
+        """Return the accuracy, weighted by `sample_weight`."""
         predicted = on_host(self.predict(X))
         return float(accuracy_score(on_host(y), predicted, sample_weight=on_host(sample_weight)))
 
@@ -234,17 +232,17 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     @property
     def coef_(self) -> NDArray[Any]:
-        """The weights of the features, signed as in scikit-learn's SVC; there for the linear kernel alone."""
+        """The weights of the features, signed as in scikit-learn's SVC; only for the linear kernel."""
         if self.kernel != "linear":
-            raise AttributeError("coef_ is there for kernel='linear' alone")
+            raise AttributeError("coef_ is only available for kernel='linear'")
         check_is_fitted(self)
-        # Without constants the decision values at the unit vectors are the weights.
+        # Without intercepts, the decision values at the unit vectors are the weights.
         constants = array_namespace(self.model_.intercepts).zeros_like(self.model_.intercepts)
         plain = dataclasses.replace(self.model_, intercepts=constants)
         decisions = plain.pair_rule()(self.model_.support_vectors.T)
         weights: NDArray[Any] = self._backend.to_host(decisions).T
         weights = weights if len(self.classes_) == 2 else -weights
-        weights.flags.writeable = False  # predictions would not follow
+        weights.flags.writeable = False  # predictions do not depend on this copy
         return weights
 
     @property
@@ -254,7 +252,7 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return pack_coefficients(self._backend.to_host(self.model_.duals), self.n_support_)
 
     def _points(self, X: Array, *y: NDArray[Any]) -> Any:
-        """Bring X to the backend as a checked float array; with y (when fitting), return both."""
+        """Return X as a validated float array of the SVM library; with y (in `fit`), return both."""
         on_gpu = is_cupy_array(X) or (is_torch_array(X) and X.device.type == "cuda")
         if on_gpu and self.backend_.used != "sklearn":
             points = self._check_device_array(X.detach() if is_torch_array(X) else X, *y)
@@ -270,28 +268,28 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return (points, *y) if y else points
 
     def _check_device_array(self, points: Array, *y: NDArray[Any]) -> Array:
-        """Return an array that must not come to the host as a checked float array; one bit comes."""
+        """Validate a device array as floats, copying only the result of the finite check to the host."""
         xp = array_namespace(points)
         place = device(points)
         index = getattr(place, "index", getattr(place, "id", 0))
         if index:
             raise UsageError(
-                f"X is on GPU {index}; this estimator uses the first visible GPU alone (CUDA_VISIBLE_DEVICES)"
+                f"X is on GPU {index}, but only the first visible GPU is supported; set CUDA_VISIBLE_DEVICES"
             )
         if points.ndim != 2 or 0 in points.shape:
-            raise UsageError(f"X has shape {tuple(points.shape)}; (n_samples, n_features) is needed")
+            raise UsageError(f"expected X of shape (n_samples, n_features), got {tuple(points.shape)}")
         if y:
             self.n_features_in_ = points.shape[1]
             if y[0].shape != points.shape[:1]:
-                raise UsageError(f"y has shape {y[0].shape}; X has {points.shape[0]} samples")
+                raise UsageError(f"X has {points.shape[0]} samples, but y has shape {y[0].shape}")
         elif points.shape[1] != self.n_features_in_:
-            raise UsageError(f"X has {points.shape[1]} features; {self.n_features_in_} were fitted")
+            raise UsageError(f"X has {points.shape[1]} features; expected {self.n_features_in_} as in fit")
         if not xp.isdtype(points.dtype, ("bool", "integral", "real floating")):
-            raise UsageError(f"X has dtype {points.dtype}; real numbers are needed")
+            raise UsageError(f"expected X with real numbers, got dtype {points.dtype}")
         if points.dtype not in (xp.float32, xp.float64):
             points = xp.astype(points, xp.float32)
         if not bool(xp.all(xp.isfinite(points))):
-            raise UsageError("X holds NaN or infinity; remove those samples or fill them in")
+            raise UsageError("X contains NaN or infinity; remove or impute these values")
         return points
 
     def _resolve_gamma(self, points: Array) -> float:

@@ -1,4 +1,4 @@
-"""What the parameters of `OneVsOneSVC` may be."""
+"""Validation of the parameters of `OneVsOneSVC`."""
 
 import numbers
 from typing import Any, get_args
@@ -16,7 +16,7 @@ def check_parameters(svc: Any) -> None:
     Raises
     ------
     UsageError
-        If one cannot be; the message names it, and what is allowed.
+        If a parameter is invalid; the message names it and the allowed values.
     """
 
     def number(name: str, minimum: float, kind: type = numbers.Real, strict: bool = True) -> None:
@@ -26,7 +26,7 @@ def check_parameters(svc: Any) -> None:
             what = "a whole number" if kind is numbers.Integral else "a finite number"
             what = f"'scale', 'auto' or {what}" if name == "gamma" else what
             bound = "" if minimum == -np.inf else f" {'>' if strict else '>='} {minimum:g}"
-            raise UsageError(f"{name}={value!r}: {what}{bound} is needed")
+            raise UsageError(f"{name}={value!r}: expected {what}{bound}")
 
     number("C", 0)
     number("tol", 0)
@@ -41,6 +41,6 @@ def check_parameters(svc: Any) -> None:
         ("solver", get_args(SVMBackendName)),
     ):
         if getattr(svc, name) not in allowed:
-            raise UsageError(f"{name}={getattr(svc, name)!r}: allowed are {', '.join(allowed)}")
+            raise UsageError(f"{name}={getattr(svc, name)!r}: expected one of {', '.join(allowed)}")
     if svc.device not in ("auto", "cpu", "cuda", "cuda:0"):
-        raise UsageError(f"device={svc.device!r}: allowed are auto, cpu and cuda (the first visible GPU)")
+        raise UsageError(f"device={svc.device!r}: expected auto, cpu or cuda (the first visible GPU)")

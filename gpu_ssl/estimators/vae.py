@@ -19,37 +19,38 @@ from gpu_ssl.runtime.device import memory_errors, resolve_device
 
 
 class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Learn latents of images without a label: the M1 of Kingma et al. 2014 without its SVM.
+    """Transform images to latents of a VAE trained without labels: M1 of Kingma et al. 2014 without its SVM.
 
-    X is of shape (n, height, width), with 1 or 3 channels first or last; or rows of numbers, which are
-    pictures where `image_shape` says so. uint8 is taken as it is; other numbers are scaled from the smallest
-    to the largest, and keep 256 steps.
+    X has shape (n, height, width), optionally with 1 or 3 channels first or last, or (n, n_features); rows
+    are images if `image_shape` is given. uint8 values are used unchanged; other values are scaled from their
+    minimum and maximum to 256 levels.
 
     Parameters
     ----------
     latent_dim : int, default=64
-        Dimensions of the latents.
+        Dimension of the latents.
     kl_weight : float, default=0.05
-        Weight of the KL divergence beside the reconstruction.
+        Weight of the KL divergence relative to the reconstruction loss.
     network : {"auto", "conv", "mlp"}, default="auto"
-        ``conv`` for pictures, trained on random views of them, or the perceptron of Kingma et al.
+        ``conv``, convolutional and trained with augmentation, or ``mlp``, the perceptron of Kingma et al.;
+        ``auto`` is ``conv`` for images and ``mlp`` for rows of features.
     epochs, batch_size : int, optional
-        Passes over X, and images in a step; see ``gpu-ssl run --help`` for the defaults.
+        Number of epochs, and of images per step; see ``gpu-ssl run --help`` for the defaults.
     mirror : bool, default=True
-        Whether a mirror image means the same.
+        Whether mirroring an image preserves its class.
     image_shape : tuple of int, optional
-        Channels, height and width of rows of pixels.
+        Channels, height and width of images given as rows of pixels.
     random_state : int, RandomState or None, default=None
-        Seed of everything random.
+        Seed of all random numbers.
     device : str, default="auto"
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; only ``auto`` falls back to the CPU.
 
     Attributes
     ----------
     encoder_ : VAEEncoder
-        The network, on the device it was trained on; its `training_record` has the losses of each epoch.
+        The network, on the device of the training; its `training_record` has the losses of each epoch.
     pixels_ : PixelFormat
-        How X becomes images.
+        Conversion of X to images.
     n_features_in_ : int
         Size of the second axis of X.
 
@@ -87,16 +88,16 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.device = device
 
     def fit(self, X: Any, y: object = None) -> Self:
-        """Train the VAE on X; `y` is not looked at.
+        """Train the VAE on X; `y` is ignored.
 
         Raises
         ------
         UsageError
-            A ValueError: X or a parameter that cannot be.
+            If X or a parameter is invalid. It is a ValueError.
         """
         X = validate_data(self, X, allow_nd=True)
         if len(X) < 2:
-            raise UsageError(f"X has {len(X)} sample; at least 2 are needed")
+            raise UsageError(f"X has {len(X)} sample; expected at least 2 samples")
         self.pixels_ = PixelFormat.of(X, self.image_shape)
         config = learning_settings(
             self.pixels_,
@@ -112,10 +113,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         to_learn = TrainingImages(self.pixels_.to_images(X), device, self.mirror, "")
         with (
             tempfile.TemporaryDirectory() as folder,
-            memory_errors(device, "take a smaller `batch_size`, or `device=cpu`"),
+            memory_errors(device, "use a smaller `batch_size`, or `device=cpu`"),
         ):
             self.encoder_ = vae.fit(to_learn, Training(config, Path(folder) / "checkpoint.json"))
-        self.encoder_.precision = torch.float32  # One machine is to give what another does.
+        self.encoder_.precision = torch.float32  # so that results hardly depend on the machine
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -128,26 +129,26 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     @torch.no_grad()
     def inverse_transform(self, X: Any) -> NDArray[np.float64]:
-        """Return the images that the decoder makes of latents X (n, latent_dim), as those fitted were.
+        """Return the decoded images of latents X (n, latent_dim), in the format of the fitted images.
 
-        Of ``conv`` these are reconstruction targets, which all augmentations of an image share (see
+        For ``conv`` these are reconstruction targets, which all augmentations of an image share (see
         `training.augmentation`), not the images themselves.
         """
         check_is_fitted(self)
         encoder = self.encoder_.eval()
         latents = torch.from_numpy(check_array(X, dtype=np.float32)).to(encoder.vae.device)
         if latents.shape[1] != encoder.width:
-            raise UsageError(f"X has {latents.shape[1]} columns; latents have {encoder.width}")
+            raise UsageError(f"expected latents X with {encoder.width} columns, got {latents.shape[1]}")
         images = torch.cat([encoder.decode(part) for part in torch.split(latents, BLOCK)])
         return self.pixels_.from_intensities(images.cpu().numpy())
 
     def __sklearn_tags__(self) -> Any:
-        """Tell scikit-learn that latents are float32 whatever X is."""
+        """Declare that latents are float32 for every dtype of X."""
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
     @property
     def _n_features_out(self) -> int:
-        """Number of latents; what scikit-learn names its columns by."""
+        """Number of latents, from which scikit-learn derives column names."""
         return self.encoder_.width

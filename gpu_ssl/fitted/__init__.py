@@ -1,1 +1,1 @@
-"""Models for images of the user's own: fitted once, kept on disk, asked again and again."""
+"""Models for a user's images: fitting, saving, prediction, calibration and export."""

@@ -1,4 +1,4 @@
-"""From decisions to probabilities that are calibrated; over the Array API, so that ONNX has the same code."""
+"""Calibrated probabilities from decision values, over the Array API, so that ONNX export shares the code."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,18 +18,17 @@ BINS = 15
 
 @dataclass(frozen=True)
 class Calibration:
-    """Class probabilities from the decisions of a classifier.
+    """Map from decision values to class probabilities.
 
-    Of pairs of classes: p(c) is proportional to the product over the other classes j of
-    sigmoid(slope * d(c, j))^power, where d(c, j) is the decision value in favour of c. The sigmoid is
-    Platt's (1999), one for all pairs. Of log-probabilities: p is proportional to their exponential to the
-    power `power`. 1 / power is a temperature (Guo et al. 2017, *On Calibration of Modern Neural Networks*,
-    section 4.2).
+    For pairwise decision values, p(c) is proportional to the product over the other classes j of
+    sigmoid(slope * d(c, j))^power, where d(c, j) is the decision value in favour of c. The sigmoid is Platt's
+    (1999), shared by all pairs. For log-probabilities l, p is proportional to exp(power * l), where 1 / power
+    is the temperature (Guo et al. 2017, *On Calibration of Modern Neural Networks*, section 4.2).
 
     Parameters
     ----------
     slope, power : float
-        Both positive; `slope` counts for pairs only.
+        Both positive; `slope` is used only for pairwise decision values.
     """
 
     slope: float = 1.0
@@ -41,11 +40,11 @@ class Calibration:
         Parameters
         ----------
         decisions : array of shape (n, n_pairs) or (n, n_classes)
-            See `methods.method.Classifier`.
+            Decision values or log-probabilities; see `methods.method.Classifier`.
         n_classes : int
             Number of classes.
         pairwise : bool
-            Whether the decisions are of pairs of classes.
+            Whether there is a decision value for each pair of classes.
         """
         scores = self.power * (_pair_scores(self.slope * decisions, n_classes) if pairwise else decisions)
         xp = array_namespace(scores)
@@ -54,16 +53,16 @@ class Calibration:
 
 
 def _pair_scores(values: Array, n_classes: int) -> Array:
-    """Return the sum over pairs of the logarithms of sigmoids in favour of each class, (n, n_classes)."""
+    """Return the sum of log-sigmoids over the pairs of each class, (n, n_classes)."""
     xp = array_namespace(values)
-    # The diagonal adds the same to every class.
+    # The diagonal adds the same constant to every class.
     return -xp.sum(_softplus(-margins_of(values, n_classes)), axis=1)
 
 
 def _softplus(values: Array) -> Array:
     """Return log(1 + exp(x)) without overflow.
 
-    Not by a logarithm of a sigmoid: in ONNX, far below 0, that is the logarithm of 0.
+    It is not computed as the logarithm of a sigmoid, which is log(0) in ONNX for large negative values.
     """
     xp = array_namespace(values)
     return xp.maximum(values, xp.zeros_like(values)) + xp.log1p(xp.exp(-xp.abs(values)))
@@ -76,11 +75,11 @@ def fit_calibration(
     pairwise: bool,
     weights: NDArray[np.float64] | float = 1.0,
 ) -> Calibration:
-    """Fit a calibration to decisions about images that the classifier was not fitted on.
+    """Fit a calibration to decision values for images that the classifier was not fitted to.
 
-    Minimizes the negative log-likelihood of `classes` (n,), each times its weight, with a standard normal
-    prior on both logarithms: a few images leave them near 1, which is what many images of the data sets that
-    we looked at came to.
+    Minimizes the weighted negative log-likelihood of `classes` (n,), with standard normal priors on
+    log(slope) and log(power). With few images both stay near 1, the typical value on our data sets with many
+    images.
     """
     from scipy.optimize import minimize, minimize_scalar
 
@@ -100,7 +99,7 @@ def fit_calibration(
 
 
 def reliability(confidences: NDArray[np.float64], right: NDArray[np.bool_]) -> list[CalibrationBin]:
-    """Sort predictions into `BINS` bins of equal width by confidence, leaving out empty ones."""
+    """Return the reliability diagram: `BINS` confidence bins of equal width, without empty ones."""
     return list(_bins(confidences, right))
 
 
@@ -117,6 +116,6 @@ def _bins(confidences: NDArray[np.float64], right: NDArray[np.bool_]) -> Iterato
 
 
 def expected_calibration_error(confidences: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
-    """Return the mean gap between confidence and accuracy of the bins (Guo et al. 2017, eq. 3)."""
+    """Return the expected calibration error over the bins (Guo et al. 2017, eq. 3)."""
     bins = reliability(confidences, right)
     return sum(b.size * abs(b.confidence - b.accuracy) for b in bins) / len(confidences)

@@ -1,4 +1,4 @@
-"""Images in a stream to features: those of a fitted model, or of an encoder that learns nothing."""
+"""Encoding streamed images with a fitted model, or with an encoder that needs no fit."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +19,7 @@ from gpu_ssl.fitted.model import FittedModel
 
 
 class BlockEncoder(NamedTuple):
-    """What makes features of a block of images: how many, of images in which other shapes, and itself."""
+    """A function that encodes blocks, with the number of features and the further image shapes it needs."""
 
     width: int
     other_shapes: list[ImageShape]
@@ -27,22 +27,22 @@ class BlockEncoder(NamedTuple):
 
 
 def of_model(model: FittedModel) -> BlockEncoder:
-    """Return what gives the features that the classifier of a model works on."""
+    """Return the block encoder for the features that the classifier of a model uses."""
     width = model.classifier.encoder.width
     return BlockEncoder(width, model.other_shapes, lambda block: model.encode(block.images, block.others))
 
 
 def of_encoder(name: str, shape: ImageShape, device: torch.device) -> BlockEncoder:
-    """Return what gives the features of an encoder that learns nothing.
+    """Return the block encoder for an encoder that needs no fit.
 
     Parameters
     ----------
     name : str
-        Its name in the catalog; see `check_name`.
+        Name in the catalog; see `check_name`.
     shape : tuple of int
         Channels, height and width of the images.
     device : torch.device
-        Where to compute.
+        Device to compute on.
     """
     no_images = TrainingImages(np.empty((0, *shape), np.uint8), device, False, "")
     training = replace(Training(FitConfig(), Path()), variant=name.partition(":")[2])
@@ -57,22 +57,22 @@ def of_encoder(name: str, shape: ImageShape, device: torch.device) -> BlockEncod
 
 
 def check_name(name: str) -> None:
-    """Refuse an encoder that needs a fit.
+    """Check that an encoder needs no fit.
 
     Raises
     ------
     UsageError
-        If it does, or there is none of that name.
+        If the encoder needs a fit, or is unknown.
     """
     fixed = [spec for spec in catalog.ENCODERS if not (spec.learns or spec.embeddings)]
     listed = ", ".join(f"{spec.name}[:NAME]" if spec.variants else spec.name for spec in fixed)
-    advice = f"without a fit there are {listed}"
+    advice = f"encoders without a fit are {listed}"
     parts = name.split("+")
     known = {spec.name for spec in catalog.ENCODERS}
     if any(part.partition(":")[0] not in known for part in parts):
         raise UsageError(f"{name} is neither the folder of a model nor an encoder; {advice}")
     if len(parts) > 1 or catalog.encoder(name) not in fixed:
-        why = "joins encoders by what it learns" if len(parts) > 1 else "learns from images"
+        why = "learns the scales of its parts" if len(parts) > 1 else "learns from images"
         if catalog.takes_embeddings(name):
-            why = "stands for embeddings that there are already"
-        raise UsageError(f"the encoder {name} {why}: fit a model, and give its folder; {advice}")
+            why = "takes existing embeddings"
+        raise UsageError(f"the encoder {name} {why}: fit a model and give its folder; {advice}")

@@ -1,4 +1,4 @@
-"""Estimates how accurate a model will be, and calibrates it, by cross-validation on the labelled images."""
+"""Estimating the accuracy of a model, and calibrating it, by cross-validation on the labelled images."""
 
 import math
 from collections.abc import Sequence
@@ -31,20 +31,20 @@ from gpu_ssl.statistics import independent, wilson_interval
 from gpu_ssl.svm.backend import resolve_backend
 
 BASELINE_WORK = 7e9
-"""Squared number of images, times their size, that the SVM on raw pixels may see: some seconds. Of 28 x 28
-pixels these are 3,000 images."""
+"""Limit on the squared number of images times their size for the SVM on raw pixels: a few seconds. It allows
+3,000 images of 28 x 28 pixels."""
 
 
 UNLIKELY = 20.0
-"""A label looks wrong where another class is so many times as likely: of likelihood ratios and confidences
-the best measure of planted errors (docs/experiments/own-images.md)."""
+"""A label is suspect if another class is this many times as likely. The likelihood ratio found planted label
+errors better than the confidence (docs/experiments/own-images.md)."""
 
 
 class Suspect(NamedTuple):
-    """A label that looks wrong: models that did not see it find another class far more likely.
+    """A label that looks wrong, because a model fitted without it finds another class far more likely.
 
-    `row` is that of the image in the view, `given` and `suggested` are classes, `confidence` is the
-    calibrated probability of the latter.
+    `row` is the position of the image in the view, `given` and `suggested` are classes, `confidence` is the
+    calibrated probability of `suggested`.
     """
 
     row: int
@@ -54,7 +54,7 @@ class Suspect(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """What is known of a model by its labelled images: see `judge`."""
+    """Calibration, estimated accuracy and suspect labels of a model; see `judge`."""
 
     calibration: Calibration
     estimate: Estimate | None
@@ -68,19 +68,18 @@ def judge(
     class_names: Sequence[str],
     alike: NDArray[np.int64] | None = None,
 ) -> Judgement:
-    """Judge labelled images by models that did not see their labels; make probabilities of what these say.
+    """Cross-validate a method on the labelled images, and calibrate its probabilities.
 
-    Where fewer than two classes can be judged there is no estimate, and the calibration is the one that many
-    images of other data came near to.
+    If fewer than two classes can be validated, there is no estimate, and the calibration is the default.
 
     Parameters
     ----------
     view, labelled, options
         See `methods.method`.
     class_names : sequence of str
-        One name a class.
+        Name of each class.
     alike : ndarray of shape (n,), int64, optional
-        Groups of labelled images that count as one judgement, where these are not the groups of `labelled`.
+        Groups of labelled images that count as one trial, if they differ from the groups of `labelled`.
     """
     folds = folds_of(labelled, options)
     if not folds:
@@ -107,23 +106,23 @@ def judge(
 def difficulty_weights(
     view: View, labelled: Labelled, options: Options, judged: Judged
 ) -> NDArray[np.float64] | float:
-    """Weigh judged images, where not all labelled ones are, so that they are as hard as all of them.
+    """Return weights that make a validated subset as difficult as all labelled images (poststratification).
 
-    A third of the images may by chance be easy, and confidences would be too high. How hard they are an SVM
-    tells, on the features that the method's teacher has, which costs seconds: it is to be right on the same
-    share of these as of all (poststratification).
+    A method that trains networks is validated on a part of the labelled images, which may be easier than the
+    others by chance; confidences would be too high. An SVM on the teacher's features, which takes seconds,
+    measures the difficulty: the weighted subset gets the accuracy of this SVM on all labelled images.
 
     Parameters
     ----------
     view, labelled, options
         See `methods.method`.
     judged : Judged
-        What the method says of some of the labelled images.
+        Predictions of the method for the validated images.
 
     Returns
     -------
     ndarray of shape (m,) or float
-        One for each judged image, or 1 where all are judged or the SVM cannot tell.
+        Weight of each validated image; 1 if all images are validated, or the SVM gives no information.
     """
     folds = stratified_folds(labelled.classes, options.seed, labelled.groups)
     all_judged = folds == [] or not options.spec.trains
@@ -135,10 +134,11 @@ def difficulty_weights(
     every = cross_validate(view, labelled, quick, folds)
     right = np.zeros(len(labelled.rows), dtype=bool)
     right[every.positions] = every.predicted == labelled.classes[every.positions]
-    here, share = right[judged.positions], right[every.positions].mean()
-    if not 0 < here.mean() < 1:
+    subset, share = right[judged.positions], right[every.positions].mean()
+    if not 0 < subset.mean() < 1:
         return 1.0
-    weights: NDArray[np.float64] = np.where(here, share / here.mean(), (1 - share) / (1 - here.mean()))
+    ratios = share / subset.mean(), (1 - share) / (1 - subset.mean())
+    weights: NDArray[np.float64] = np.where(subset, *ratios)
     return weights
 
 
@@ -150,34 +150,34 @@ def _estimate(
 ) -> Estimate:
     predicted, confidences = probabilities.argmax(axis=1), probabilities.max(axis=1)
     right = predicted == classes
-    worth = independent(groups)
-    low, high = wilson_interval(float(right.mean()), worth)
+    effective_size = independent(groups)
+    low, high = wilson_interval(float(right.mean()), effective_size)
     n = len(class_names)
     cells, counts = np.unique(classes * n + predicted, return_counts=True)
     support, named, hits = (
-        np.bincount(some, minlength=n).tolist() for some in (classes, predicted, classes[right])
+        np.bincount(codes, minlength=n).tolist() for codes in (classes, predicted, classes[right])
     )
     scores = tuple(map(_class_scores, class_names, support, named, hits))
     return Estimate(
         right=int(right.sum()),
         of=len(right),
-        independent=worth,
+        independent=effective_size,
         low=low,
         high=high,
         calibration_error=expected_calibration_error(confidences, right),
         bins=tuple(reliability(confidences, right)),
         classes=scores,
-        macro_f1=float(np.mean([own.f1 for own in scores if own.f1 is not None])),
+        macro_f1=float(np.mean([score.f1 for score in scores if score.f1 is not None])),
         confusion=tuple(
             (cell // n, cell % n, count) for cell, count in zip(cells.tolist(), counts.tolist(), strict=True)
         ),
-        not_judged=tuple(own.name for own in scores if not own.support),
+        not_judged=tuple(score.name for score in scores if not score.support),
         most_frequent=max(support) / len(right),
     )
 
 
 def _class_scores(name: str, support: int, named: int, hits: int) -> ClassScores:
-    """Make scores of the numbers of images that are of a class, that were given its name, and both."""
+    """Return the scores of a class from its numbers of images, of predictions, and of true positives."""
     if not support:
         return ClassScores(name=name, support=0, recall=None, precision=None, f1=None)
     return ClassScores(
@@ -192,7 +192,7 @@ def _class_scores(name: str, support: int, named: int, hits: int) -> ClassScores
 def _suspects(
     rows: NDArray[np.int64], classes: NDArray[np.int64], probabilities: NDArray[np.float64]
 ) -> tuple[Suspect, ...]:
-    """Return labels that look wrong, the least likely first."""
+    """Return the suspect labels, the least likely first."""
     predicted, confidences = probabilities.argmax(axis=1), probabilities.max(axis=1)
     ratios = confidences / np.maximum(probabilities[np.arange(len(classes)), classes], 1e-12)
     wrong = np.flatnonzero(ratios >= UNLIKELY)
@@ -202,24 +202,24 @@ def _suspects(
 
 
 def with_baseline(estimate: Estimate, images: OwnImages, labelled: Labelled, config: FitConfig) -> Estimate:
-    """Add what an SVM on the pixels reaches on the same folds; of embeddings there are none."""
+    """Add the cross-validated accuracy of an SVM on raw pixels; embeddings have no such baseline."""
     if images.are_embeddings:
         return estimate
     most = int((BASELINE_WORK / math.prod(images.image_shape)) ** 0.5)
-    some = np.sort(labelling_order(labelled.classes, config.seed, 0)[:most])
+    chosen = np.sort(labelling_order(labelled.classes, config.seed, 0)[:most])
     host, _ = resolve_backend("sklearn", resolve_device("cpu"))
     device = torch.device("cpu")
-    own = labelled.take(some)
-    if own.n_classes > MOST_CLASSES:
+    subset = labelled.take(chosen)
+    if subset.n_classes > MOST_CLASSES:
         return estimate
-    pixels = images.images[own.rows]
+    pixels = images.images[subset.rows]
     to_learn = TrainingImages(pixels, device, config.mirror, "")
     encoders = fit_encoders(["pixels"], to_learn, Training(config, Path()))
     view = View(pixels, encoders, host, Stopwatch(device), config.mirror, torch.float32)
-    here = own._replace(rows=np.arange(len(own.rows)))
-    folds = folds_to_compare(stratified_folds(own.classes, config.seed, own.groups), own.n_classes)
+    subset = subset._replace(rows=np.arange(len(subset.rows)))
+    folds = folds_to_compare(stratified_folds(subset.classes, config.seed, subset.groups), subset.n_classes)
     if not folds:
         return estimate
-    judged = cross_validate(view, here, Options("raw-svc", svm=config.svm), folds)
-    share = float(np.mean(judged.predicted == own.classes[judged.positions]))
+    judged = cross_validate(view, subset, Options("raw-svc", svm=config.svm), folds)
+    share = float(np.mean(judged.predicted == subset.classes[judged.positions]))
     return estimate.model_copy(update={"raw_pixels": share})

@@ -1,7 +1,7 @@
-"""Keeps trained encoders in the cache: another fit to the same images takes them up.
+"""A cache of trained encoders, which later fits to the same images reuse.
 
-What an encoder learns depends on the images, the settings and the number of threads, not on the labels: on
-the CPU what is kept is what training anew would give.
+An encoder depends on the images, the settings and the number of threads, not on the labels. On the CPU, a
+cached encoder equals the result of training again.
 """
 
 import hashlib
@@ -32,26 +32,26 @@ KIND = "encoders"
 
 
 class KeptEncoder(Record):
-    """An encoder in the cache, and how it was trained."""
+    """A cached encoder, and the record of its training."""
 
     encoder: EncoderRecord
     training: TrainingRecord | None
 
 
-KEPT = state.Kind("gpu-ssl kept encoder", 1, KeptEncoder, "it is trained anew")
+KEPT = state.Kind("gpu-ssl kept encoder", 1, KeptEncoder, "it will be trained again")
 
 
 def load_kept(names: Iterable[str], images: TrainingImages, config: LearningConfig) -> list[Encoder]:
-    """Return those encoders that an earlier fit to the same images has left, on the device of the images.
+    """Return the encoders cached by earlier fits to the same images, on the device of the images.
 
     Parameters
     ----------
     names : iterable of str
-        Names of the catalog.
+        Encoder names of the catalog.
     images : TrainingImages
-        What they learned from.
+        Training images.
     config : LearningConfig
-        All settings of learning.
+        Training settings.
     """
     found = []
     for name in names:
@@ -64,12 +64,12 @@ def load_kept(names: Iterable[str], images: TrainingImages, config: LearningConf
 
 
 def keep(encoders: Mapping[str, Encoder], images: TrainingImages, config: LearningConfig) -> None:
-    """Leave encoders for the next fit; where the cache cannot be written to, do nothing.
+    """Save encoders to the cache; do nothing if it cannot be written.
 
     Parameters
     ----------
     encoders : mapping of str to Encoder
-        Trained on `images` under `config`.
+        Encoders trained on `images` with `config`.
     images, config
         See `load_kept`.
     """
@@ -104,7 +104,7 @@ def _load(path: Path) -> Encoder | None:
 
 
 def _file_name(name: str, images: TrainingImages, config: LearningConfig) -> str:
-    """Return a name made of all that decides what an encoder learns."""
+    """Return a file name with a hash of everything that determines what an encoder learns."""
     learned_from = {
         "gpu_ssl": gpu_ssl.__version__,
         "torch": torch.__version__,
@@ -112,7 +112,7 @@ def _file_name(name: str, images: TrainingImages, config: LearningConfig) -> str
         "images": images.sha256,
         "mirrored": images.mirrored,
         "device": images.device.type,
-        # Sums over other numbers of threads round otherwise.
+        # The rounding of sums depends on the number of threads.
         "threads": torch.get_num_threads() if images.device.type == "cpu" else None,
         "precision": str(resolve_precision(config.train.precision, images.device)),
         "seed": config.seed,

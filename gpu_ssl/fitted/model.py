@@ -1,4 +1,4 @@
-"""A fitted model: images in; classes, probabilities and a score for what it has never seen out."""
+"""A fitted model, which predicts classes, probabilities and out-of-distribution (OOD) scores for images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ from gpu_ssl.svm.backend import SVMBackend
 
 
 class Answers(NamedTuple):
-    """What a model says of n images.
+    """Predictions for n images.
 
-    `classes` (n,), int64; `probabilities` (n, n_classes), float64, largest at that class; `ood_scores`
-    (n,), float32, and `features` (n, d), float32: see `fitted.ood.OODScore`.
+    `classes` (n,), int64; `probabilities` (n, n_classes), float64, largest for the predicted class;
+    `ood_scores` (n,), float32, and `features` (n, d), float32: see `fitted.ood.OODScore`.
     """
 
     classes: NDArray[np.int64]
@@ -36,34 +36,34 @@ class Answers(NamedTuple):
     features: NDArray[np.float32]
 
     def rows(self, chosen: NDArray[np.int64]) -> "Answers":
-        """Return the answers at positions `chosen`."""
+        """Return the predictions at positions `chosen`."""
         return Answers._make(part[chosen] for part in self)
 
     def followed_by(self, other: "Answers") -> "Answers":
-        """Return these answers and then those of `other`."""
+        """Return these predictions followed by those of `other`."""
         return Answers._make(np.concatenate([one, two]) for one, two in zip(self, other, strict=True))
 
 
 @dataclass(frozen=True)
 class FittedModel:
-    """A classifier with its encoder, what calibrates its decisions, and a score for what it has not seen.
+    """A classifier with its encoder, its calibration and an out-of-distribution score.
 
     Parameters
     ----------
     classifier : Classifier
-        Its encoder is on the device to compute on, in float32, so that features depend little on the machine.
+        The classifier; its encoder is on `device` in float32, so that features hardly depend on the machine.
     calibration : Calibration
-        From decisions to probabilities.
+        Converts decision values to probabilities.
     ood : OODScore
-        On the same device.
+        Out-of-distribution score, on the same device.
     class_names : tuple of str
-        One name a class.
+        Name of each class.
     backend : SVMBackend
-        For the arrays of the classifier.
+        SVM library for the arrays of the classifier.
     device : torch.device
-        Where to compute.
+        Device to compute on.
     image_shape : tuple of int
-        Channels, height and width of the images it takes.
+        Channels, height and width of the input images.
     """
 
     classifier: Classifier
@@ -76,24 +76,24 @@ class FittedModel:
 
     @property
     def encoders(self) -> list[Encoder]:
-        """The encoders it works with, each once, parts of sums among them."""
+        """All encoders of the model without duplicates, including the parts of sums."""
         encoder = self.classifier.encoder
         return list(dict.fromkeys([encoder, *encoder.parts, self.ood.encoder]))
 
     @property
     def other_shapes(self) -> list[ImageShape]:
-        """Shapes in which some of its encoders want the images, too, where these are decoded from files."""
-        return list(dict.fromkeys(own.image_shape for own in self.encoders if own.own_shape))
+        """Image shapes of the encoders with `own_shape`, to which files are decoded in addition."""
+        return list(dict.fromkeys(encoder.image_shape for encoder in self.encoders if encoder.own_shape))
 
     @property
     def takes_embeddings(self) -> bool:
-        """Whether it takes embeddings of another program in place of images."""
+        """Whether the model takes precomputed embeddings instead of images."""
         return catalog.takes_embeddings(self.classifier.encoder.name)
 
     def encode(
         self, images: NDArray[Any], others: Mapping[ImageShape, NDArray[np.uint8]] = MappingProxyType({})
     ) -> NDArray[np.float32]:
-        """Return the features that the classifier works on, (n, d), float32; see `predict`."""
+        """Return the features that the classifier uses, (n, d), float32; see `predict`."""
         view = self._view(images, others)
         return view.features(self.classifier.encoder).cpu().numpy()
 
@@ -103,21 +103,21 @@ class FittedModel:
         others: Mapping[ImageShape, NDArray[np.uint8]] = MappingProxyType({}),
         known: Mapping[Encoder, Tensor] = MappingProxyType({}),
     ) -> Answers:
-        """Answer for images (n, channels, height, width), uint8, or embeddings.
+        """Predict for images (n, channels, height, width), uint8, or embeddings.
 
         Parameters
         ----------
         images : ndarray or Tensor of shape (n, channels, height, width), uint8
-            Of `image_shape`; embeddings are float32. Those that lie on the device are not copied.
+            Images of `image_shape`, or float32 embeddings. Tensors on the device are not copied.
         others : mapping of tuple to ndarray
-            The same in `other_shapes`; left out, encoders scale `images` to these.
+            The same images at `other_shapes`; without them, encoders resize `images`.
         known : mapping of Encoder to Tensor
-            Their features (n, width) of some of `encoders`, where these were worked out already.
+            Features (n, width) that have been computed already, by encoder.
 
         Raises
         ------
         UsageError
-            If the images are not of the shape that the model was fitted on.
+            If shape or dtype of the images differ from those that the model was fitted to.
         """
         view = self._view(images, others)
         for encoder, features_of_images in known.items():
@@ -132,20 +132,20 @@ class FittedModel:
         return Answers(winners, most_likely_first(probabilities, winners), scores, features.cpu().numpy())
 
     def answer(self, block: Block) -> Answers:
-        """Answer for a block of images in a stream."""
+        """Predict for a block of streamed images."""
         return self.predict(block.images, block.others)
 
     def _view(self, images: NDArray[Any] | Tensor, others: Mapping[ImageShape, NDArray[np.uint8]]) -> View:
-        here = images if isinstance(images, Tensor) else borrow(images)
+        tensor = images if isinstance(images, Tensor) else borrow(images)
         kind = torch.float32 if self.takes_embeddings else torch.uint8
-        if tuple(images.shape[1:]) != self.image_shape or here.dtype != kind:
+        if tuple(images.shape[1:]) != self.image_shape or tensor.dtype != kind:
             what = "float32 embeddings" if self.takes_embeddings else "uint8 images"
             raise UsageError(
-                f"the model takes {what} of shape {self.image_shape}, "
-                f"not {images.dtype} of shape {tuple(images.shape[1:])}"
+                f"the model expects {what} of shape {self.image_shape}, "
+                f"got {images.dtype} of shape {tuple(images.shape[1:])}"
             )
-        here = here.to(self.device)
-        on_host: Any = OnHost(here) if isinstance(images, Tensor) else images
+        tensor = tensor.to(self.device)
+        on_host: Any = OnHost(tensor) if isinstance(images, Tensor) else images
         encoders = {str(number): encoder for number, encoder in enumerate(self.encoders)}
         stopwatch = Stopwatch(self.device)
-        return View(on_host, encoders, self.backend, stopwatch, False, torch.float32, here, others)
+        return View(on_host, encoders, self.backend, stopwatch, False, torch.float32, tensor, others)

@@ -1,9 +1,9 @@
-"""Groups of labelled images that tell of each other what they do not tell of new ones.
+"""Grouping labelled images that are near duplicates, to keep them in one fold of a cross-validation.
 
-Frames of a burst, a picture saved twice, members of what the user calls one group: a model that has learned
-from one names the others right, whatever their labels are worth. So no group is on both sides of a fold, and
-it counts as one judgement. `data.near_duplicates`, which tells the user of copies among all images, asks more
-of two images than this does, and looks at no features.
+Frames of a burst, copies of an image or members of a user's group are not independent: a model trained on one
+classifies the others correctly, and the accuracy is overestimated. So each group is on one side of a fold and
+counts as one trial. `data.near_duplicates`, which reports duplicates to the user, is stricter and compares
+only pixels.
 """
 
 from typing import NamedTuple
@@ -21,31 +21,33 @@ from gpu_ssl.methods.view import View
 from gpu_ssl.training.augmentation import SHIFT
 
 NEAR = 0.1
-"""Share of the usual distance between features below which two images are near copies."""
+"""Fraction of the median feature distance below which two images are near duplicates."""
 
 CORRELATION, WEAK_CORRELATION = 0.98, 0.95
-"""Of pixels, one image moved by up to `SHIFT`, above which two neighbours in feature space are near copies;
-the lower is enough where both have a near copy already, so that a burst stays in one piece. These and NEAR
-were chosen once, on data sets without copies and on bursts made of them (docs/experiments/own-images.md)."""
+"""Correlations of pixels, with one image shifted by up to `SHIFT`, above which two neighbours in feature
+space are near duplicates. The lower one applies if both images have a near duplicate already, so that bursts
+are not split. These and NEAR were chosen once, on data sets without duplicates and on synthetic bursts
+(docs/experiments/own-images.md)."""
 
 NEIGHBOURS = 10
-"""Nearest labelled images that each is compared with: frames of longer bursts are linked in a chain."""
+"""Number of nearest labelled images that each is compared with; longer bursts are linked in a chain."""
 
 SIDE = 32
-"""Longest side that pixels are compared at."""
+"""Maximum side in pixels at which images are compared."""
 
 USUAL = 1000
-"""Images whose distances from all others tell what is usual."""
+"""Number of images sampled for the median feature distance."""
 
 BLOCK = 1000
 SMALLEST_NORM = 1e-6
 
 
 class Groups(NamedTuple):
-    """What labelled images belong to.
+    """Groups of labelled images.
 
-    `of_images` (n,), int64, is the group of each; `given` (n,), int64, without regard to near copies: by the
-    user and by equal pixels. `n_near_copies` is the number of images with a near copy among the others.
+    `of_images` (n,), int64, is the group of each image. `given` (n,), int64, ignores near duplicates: it
+    combines only the user's groups and equal pixels. `n_near_copies` is the number of images with a near
+    duplicate.
     """
 
     of_images: NDArray[np.int64]
@@ -56,25 +58,25 @@ class Groups(NamedTuple):
 def find_groups(
     view: View, rows: NDArray[np.int64], keys: NDArray[np.int64], groups: NDArray[np.int64] | None
 ) -> Groups:
-    """Group labelled images by near copies, equal pixels and what the user says.
+    """Group labelled images by near duplicates, equal pixels and the user's groups.
 
     Parameters
     ----------
     view : View
         All images.
     rows : ndarray of shape (n,), int64
-        Those with a label, ascending.
+        Positions of the labelled images, ascending.
     keys : ndarray of shape (n,), int64
-        The same for images of equal pixels.
+        Keys that are equal for images with equal pixels.
     groups : ndarray of shape (n,), int64, optional
-        Group of each that the user gives; -1 for none.
+        The user's group of each labelled image, -1 for none.
     """
     n = len(rows)
     links = [_same(keys)]
     if groups is not None:
         links.append(_same(np.where(groups < 0, np.arange(n) + groups.max() + 1, groups)))
     given = _joined(n, links)
-    # What is equal in pixels is no *near* copy.
+    # Exact duplicates do not count as near duplicates.
     once = np.unique(keys, return_index=True)[1]
     once = once[np.argsort(rows[once])]
     pairs = once[near_copies(view, feature_encoder(view), rows[once])]
@@ -82,18 +84,19 @@ def find_groups(
 
 
 def feature_encoder(view: View) -> Encoder:
-    """Return the VAE of a view, where there is one, else its first encoder; without any that of pixels."""
-    own = list(view.encoders.values())
-    vaes: list[Encoder] = [encoder for encoder in own if isinstance(encoder, VAEEncoder)]
-    return [*vaes, *own, Pixels(view.image_shape).to(view.device)][0]
+    """Return the VAE of a view, else its first encoder, else an encoder of pixels."""
+    encoders = list(view.encoders.values())
+    vaes: list[Encoder] = [encoder for encoder in encoders if isinstance(encoder, VAEEncoder)]
+    return [*vaes, *encoders, Pixels(view.image_shape).to(view.device)][0]
 
 
 def near_copies(view: View, encoder: Encoder, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return pairs of near copies among some images of a view, (m, 2), as positions in `rows`.
+    """Return pairs of near duplicates among the images `rows` of a view, (m, 2), as positions in `rows`.
 
-    Each image is compared with its nearest neighbours in the features of `encoder`. Two are near copies where
-    these are much nearer than is usual, or where their pixels are the same but for a small movement, contrast
-    and a little noise. Of rows of numbers there are none: few columns are alike by chance.
+    Each image is compared with its nearest neighbours in the features of `encoder`. Two images are near
+    duplicates if their feature distance is far below the median, or if their pixels are equal up to a small
+    shift, contrast and slight noise. Rows of numbers have none, because with few columns similar rows occur
+    by chance.
     """
     n, k = len(rows), min(NEIGHBOURS, len(rows) - 1)
     if not view.is_pictures or k < 1:
@@ -102,11 +105,11 @@ def near_copies(view: View, encoder: Encoder, rows: NDArray[np.int64]) -> NDArra
     features = view.rows(encoder, rows).contiguous()
     nearest = [_nearest(features, start, k) for start in range(0, n, BLOCK)]
     distances, neighbours = (torch.cat(part) for part in zip(*nearest, strict=True))
-    some = torch.from_numpy(np.linspace(0, n - 1, min(n, USUAL)).astype(np.int64)).to(features.device)
-    usual = torch.cdist(features[some], features[some]).median()
-    own = torch.arange(n, device=features.device)[:, None].expand_as(neighbours)
-    pairs = torch.stack([own, neighbours], dim=-1)
-    near = distances <= NEAR * usual
+    sample = torch.from_numpy(np.linspace(0, n - 1, min(n, USUAL)).astype(np.int64)).to(features.device)
+    median = torch.cdist(features[sample], features[sample]).median()
+    positions = torch.arange(n, device=features.device)[:, None].expand_as(neighbours)
+    pairs = torch.stack([positions, neighbours], dim=-1)
+    near = distances <= NEAR * median
     others = np.unique(np.sort(pairs[~near].cpu().numpy(), axis=1), axis=0)
     correlations = [_correlations(view, rows, others[i : i + BLOCK]) for i in range(0, len(others), BLOCK)]
     alike = np.concatenate([*correlations, np.empty(0, np.float32)])
@@ -116,16 +119,16 @@ def near_copies(view: View, encoder: Encoder, rows: NDArray[np.int64]) -> NDArra
 
 
 def _nearest(features: Tensor, start: int, k: int) -> tuple[Tensor, Tensor]:
-    """Return distances and positions of the `k` nearest others of a block of images, both (b, k)."""
+    """Return distances and positions of the `k` nearest other images for a block, both (b, k)."""
     distances = torch.cdist(features[start : start + BLOCK], features)
-    own = torch.arange(len(distances), device=features.device)
-    distances[own, start + own] = torch.inf
+    rows = torch.arange(len(distances), device=features.device)
+    distances[rows, start + rows] = torch.inf
     nearest = distances.topk(k, largest=False)
     return nearest.values, nearest.indices
 
 
 def _correlations(view: View, rows: NDArray[np.int64], pairs: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return how far the pixels of pairs (m, 2) correlate, the second moved by up to `SHIFT`, (m,)."""
+    """Return the maximum correlation of pixels of pairs (m, 2), over shifts up to `SHIFT`, (m,)."""
     fixed, images = (_standardized(_small(view, rows[ends])) for ends in pairs.T)
     down, right = (int(SHIFT * side) for side in images.shape[2:])
     height, width = images.shape[2:]
@@ -148,20 +151,20 @@ def _small(view: View, rows: NDArray[np.int64]) -> Tensor:
 
 
 def _standardized(images: Tensor) -> Tensor:
-    """Return images of mean 0 and norm 1; one of a single colour as zeros."""
+    """Return images with mean 0 and norm 1; single-colour images are zeros."""
     images = images - images.mean(dim=(1, 2, 3), keepdim=True)
     norms: Tensor = torch.linalg.vector_norm(images, dim=(1, 2, 3), keepdim=True)
     return images / norms.clamp_min(1.0)
 
 
 def _same(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return pairs (m, 2) of positions that link all that have the same number."""
+    """Return pairs (m, 2) of positions that link all positions with equal numbers."""
     _, first, which = np.unique(numbers, return_index=True, return_inverse=True)
     return np.stack([first[which], np.arange(len(numbers))], axis=1)
 
 
 def _joined(n: int, links: list[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """Return the connected component of each of n, (n,), int64."""
+    """Return the connected component of each of n positions, (n,), int64."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 

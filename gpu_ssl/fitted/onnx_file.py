@@ -1,4 +1,4 @@
-"""A fitted model as one ONNX graph: uint8 images of any size in; classes, probabilities and scores out."""
+"""Exporting a fitted model as an ONNX graph from uint8 images to classes, probabilities and OOD scores."""
 
 import json
 import warnings
@@ -21,19 +21,19 @@ OUTPUTS = ("class", "probabilities", "ood_score")
 
 
 class ModelGraph(nn.Module):
-    """What `FittedModel.predict` does, for a whole batch at once and in float32.
+    """`FittedModel.predict` as a module, for a whole batch and in float32.
 
     Parameters
     ----------
     model : FittedModel
-        On the CPU.
+        The model, on the CPU.
     resizes : bool
-        Whether each encoder gets images of its own shape, and not all of them those of the model's.
+        Whether each encoder gets images at its own shape, instead of all at the shape of the model.
 
     Attributes
     ----------
     shapes : list of tuple of int
-        Channels, height and width of the images that `forward` takes, one of each; of embeddings their width.
+        Channels, height and width of each input of `forward`; for embeddings their width.
     """
 
     def __init__(self, model: FittedModel, resizes: bool) -> None:
@@ -42,37 +42,37 @@ class ModelGraph(nn.Module):
         self.decisions, self.calibration, self.ood = model.classifier.module(), model.calibration, model.ood
         encoders = list(dict.fromkeys([*self.encoder.parts, model.ood.encoder]))
         self.encoders = nn.ModuleList(encoders)
-        # By position: what traces the graph sees another object each time that it asks for a module.
+        # By position, because tracing creates a new object on each access to a module.
         self.n_parts, self.of_ood = len(self.encoder.parts), encoders.index(model.ood.encoder)
         channels, *sides = model.image_shape
-        wanted: list[Any] = [(channels, *(own.image_shape[1:] if resizes else sides)) for own in encoders]
+        needed: list[Any] = [(channels, *(each.image_shape[1:] if resizes else sides)) for each in encoders]
         if model.takes_embeddings:
-            wanted = [(own.width,) for own in encoders]
-        self.shapes = list(dict.fromkeys(wanted))
-        self.places = [self.shapes.index(shape) for shape in wanted]
+            needed = [(each.width,) for each in encoders]
+        self.shapes = list(dict.fromkeys(needed))
+        self.places = [self.shapes.index(shape) for shape in needed]
 
     def forward(self, images: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return classes (n,), probabilities (n, n_classes) and scores (n,) of uint8 images of `shapes`."""
-        own = [images[place] for place in self.places]
-        features = [encoder(some) for encoder, some in zip(self.encoders, own, strict=True)]
+        """Return classes (n,), probabilities (n, n_classes) and scores (n,) for uint8 images of `shapes`."""
+        inputs = [images[place] for place in self.places]
+        features = [encoder(each) for encoder, each in zip(self.encoders, inputs, strict=True)]
         decisions = self.decisions(self.encoder.join(features[: self.n_parts]))
         winners = self.classifier.winners(decisions)
         probabilities = self.calibration.probabilities(
             decisions, self.classifier.n_classes, self.classifier.pairwise
         )
-        scores = self.ood(own[self.of_ood], features[self.of_ood])
+        scores = self.ood(inputs[self.of_ood], features[self.of_ood])
         return winners, most_likely_first(probabilities, winners), scores
 
 
 def describe_preparation(record: ModelRecord) -> dict[str, Any]:
-    """Return how an image of any kind becomes what the graph takes, for whoever has nothing but the file.
+    """Return a description of the preprocessing, so that the exported file is self-contained.
 
-    The numbers are for programs, the steps for people; a test prepares images by them alone. Images of one
-    size need no `resizing`; those of several that are to go into one batch do, and are left as they are then.
+    The numbers are for programs, the steps for people; a test prepares images from them alone. `resizing` is
+    only needed to put images of several sizes into one batch; the graph then leaves them unchanged.
     """
     how = record.preparation
     if record.takes_embeddings:
-        return {"input": "float32, embeddings as the model was fitted to", "steps": []}
+        return {"input": "float32, embeddings like those that the model was fitted to", "steps": []}
     if input_shape(record) == record.image_shape:
         low, high = (0.0, 255.0) if how.low is None or how.high is None else (how.low, how.high)
         of_rows = PixelScale(sample_shape=record.image_shape[2:], low=(low,), high=(high,))
@@ -83,7 +83,7 @@ def describe_preparation(record: ModelRecord) -> dict[str, Any]:
             "low": scale.low,
             "high": scale.high,
             "steps": [
-                "scale numbers linearly, low to 0 and high to 255, round, clip",
+                "scale values linearly, low to 0 and high to 255, round, clip",
                 "reshape to image_shape",
             ],
         }
@@ -101,29 +101,29 @@ def describe_preparation(record: ModelRecord) -> dict[str, Any]:
         "strip": STRIP,
         "filter": "bilinear with antialiasing, as Pillow's BILINEAR",
         "steps": [
-            "take the first page or frame, and turn it as EXIF says",
-            f"of more than 8 bits: scale linearly, {deep}",
-            "if there is an ICC profile of other colours, convert to sRGB",
-            f"lay what is transparent on the grey level {how.ground}",
+            "take the first page or frame, and apply its EXIF orientation",
+            f"if it has more than 8 bits: scale linearly, {deep}",
+            "if it has an ICC profile other than sRGB: convert to sRGB",
+            f"composite transparent pixels on the grey level {how.ground}",
             f"convert to {'grey by ITU-R 601 luma' if channels == 1 else 'RGB'}",
-            'leave its size as it is: the graph does what "resizing" says',
+            'do not resize: the graph does what "resizing" describes',
         ],
         "resizing": [
             f"if width / height is more than {STRIP} times larger or smaller than {width} / {height}: resize "
             f"to {width} x {height} and stop",
-            f"else resize to the largest size of the same proportions within {width} x {height}, its "
+            f"else resize to the largest size with the same aspect ratio within {width} x {height}, with the "
             "shorter side rounded to whole pixels",
-            f"place it in the middle of {width} x {height} pixels of the grey level {how.ground}; of an odd "
-            "number of pixels left, half rounded to even is on the left or top",
+            f"centre it on {width} x {height} pixels of the grey level {how.ground}; if the margin is odd, "
+            "half of it, rounded to even, is on the left or top",
         ],
     }
 
 
 def input_shape(record: ModelRecord) -> tuple[int | str, ...]:
-    """Return channels, height and width of the images that the graph takes; words for those that are free.
+    """Return the input shape of the graph (channels, height, width), with names for free dimensions.
 
-    Of embeddings it is their width. Images of any size are taken, but not arrays that were given in Python,
-    or rows of numbers.
+    For embeddings it is their width. Models fitted to image files accept any size; models fitted to arrays in
+    Python or to rows of numbers do not.
     """
     if record.takes_embeddings:
         return record.image_shape[2:]
@@ -133,7 +133,7 @@ def input_shape(record: ModelRecord) -> tuple[int | str, ...]:
 
 
 def input_name(record: ModelRecord) -> str:
-    """Return what the input of the graph is called."""
+    """Return the name of the input of the graph."""
     return EMBEDDINGS if record.takes_embeddings else INPUT
 
 
@@ -141,19 +141,19 @@ def export(model: FittedModel, record: ModelRecord, path: Path) -> None:
     """Write a model as an ONNX file.
 
     The graph takes `images` (n, channels, height, width), uint8, of the `input_shape`, resizes them as
-    `decode` does, and gives `class` (n,), int64, `probabilities` (n, n_classes), float32, and `ood_score`
-    (n,), float32. The metadata hold `class_names`, `image_shape` and `preparation` as JSON: all that is
-    needed to use it. `image_shape` is the usual shape of images that nobody has resized. Of a model of
-    embeddings the graph takes `embeddings` (n, width), float32.
+    `data.decoding` does, and returns `class` (n,), int64, `probabilities` (n, n_classes), float32, and
+    `ood_score` (n,), float32. A model of embeddings takes `embeddings` (n, width), float32, instead. The
+    metadata hold everything needed to use the file as JSON: `class_names`, `image_shape` (the usual shape
+    before resizing) and `preparation`.
 
     Parameters
     ----------
     model : FittedModel
-        On the CPU.
+        The model, on the CPU.
     record : ModelRecord
-        What is recorded of it.
+        The record of the model.
     path : Path
-        The file.
+        Output file.
 
     Raises
     ------
@@ -170,7 +170,7 @@ def export(model: FittedModel, record: ModelRecord, path: Path) -> None:
     kind = torch.float32 if record.takes_embeddings else torch.uint8
     n = torch.export.Dim("n")
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "# The axis name")  # is that of several inputs, as is meant
+        warnings.filterwarnings("ignore", "# The axis name")  # several inputs share it intentionally
         program = torch.onnx.export(
             whole,
             ([torch.zeros((2, *shape), dtype=kind) for shape in whole.shapes],),
@@ -182,15 +182,15 @@ def export(model: FittedModel, record: ModelRecord, path: Path) -> None:
             output_names=list(OUTPUTS),
             verbose=False,
         )
-    assert program is not None  # as it is with dynamo
+    assert program is not None  # always the case with dynamo=True
     graph = program.model_proto
     if resizes:
         graph = with_resizing(graph, whole.shapes, record.preparation.ground, INPUT)
-    told = {
+    metadata = {
         "class_names": record.class_names,
         "image_shape": record.preparation.usual_shape or record.image_shape,
         "preparation": describe_preparation(record),
     }
-    onnx.helper.set_model_props(graph, {name: json.dumps(value) for name, value in told.items()})
+    onnx.helper.set_model_props(graph, {name: json.dumps(value) for name, value in metadata.items()})
     with atomic_path(path) as temporary:
         onnx.save(graph, temporary)

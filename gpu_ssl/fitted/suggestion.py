@@ -1,4 +1,4 @@
-"""Which images to label next: those a model is unsure of, and of these not fifty of one kind."""
+"""Active learning: choosing images to label next that are uncertain and diverse."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -19,20 +19,21 @@ from gpu_ssl.fitted.model import Answers
 from gpu_ssl.training.batches import blocks_of
 
 POOL = 10
-"""Unsure images that are looked at for each that is suggested."""
+"""Number of uncertain candidates for each suggested image."""
 
 LOOKED_AT = 5000
-"""Images that are looked at where there is no model."""
+"""Maximum number of images sampled for suggestions without a model."""
 
 COMPONENTS = 50
-"""Principal components of their features that are compared."""
+"""Number of principal components of their features that are clustered."""
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Images that may be worth a label, the least sure first.
+    """Candidate images for labelling, the most uncertain first.
 
-    `margins` (n,) are differences between the two largest probabilities; `keys` know copies of an image.
+    `margins` (n,) are differences between the two largest probabilities. Copies of an image have equal
+    `keys`.
     """
 
     names: list[str]
@@ -45,7 +46,7 @@ class Candidates:
         return len(self.names)
 
     def rows(self, chosen: NDArray[np.int64]) -> "Candidates":
-        """Return those at positions `chosen`."""
+        """Return the candidates at positions `chosen`."""
         return Candidates(
             [self.names[i] for i in chosen],
             [self.keys[i] for i in chosen],
@@ -56,33 +57,33 @@ class Candidates:
 
 
 class Answering(Protocol):
-    """What answers for images, such as a `FittedModel`."""
+    """Anything that predicts for blocks of images, such as a `FittedModel`."""
 
     def answer(self, block: Block) -> Answers:
-        """Answer for the images of a block."""
+        """Predict for the images of a block."""
 
 
 def suggest(
     model: Answering, blocks: Iterable[Block], n: int, known: Collection[str], seed: int = 0
 ) -> Candidates | None:
-    """Choose `n` images to label next, the least sure first; None where there is no image at all.
+    """Choose `n` images to label next, the most uncertain first; None if there are no images.
 
-    Of the images that the model is least sure of, ten for each that is wanted, those nearest to `n` centres
-    of k-means in the space of features are taken: unsure, and unlike each other. On Fashion-MNIST that was
-    better than the least sure only where labels are few (docs/experiments/).
+    The `POOL` * n most uncertain images are clustered by k-means in feature space, and the image nearest to
+    each of n centres is chosen. On Fashion-MNIST this was better than choosing the most uncertain images only
+    with few labels (docs/experiments/).
 
     Parameters
     ----------
     model : Answering
-        Judges the images.
+        Model that predicts for the images.
     blocks : iterable of Block
-        Images, a block at a time; the memory this takes does not grow with their number.
+        Blocks of images; memory does not grow with their number.
     n : int
-        How many; fewer come back where there are fewer.
+        Number of images to choose; fewer are returned if there are fewer.
     known : collection of str
-        Keys (`data.own.image_key`) of images that carry a label already.
+        Keys (`data.own.image_key`) of images that are labelled already.
     seed : int
-        Of k-means.
+        Seed of k-means.
     """
     pool: Candidates | None = None
     for block in blocks:
@@ -92,29 +93,29 @@ def suggest(
 
 
 def suggest_first(images: OwnImages, n: int, device: torch.device, seed: int = 0) -> NDArray[np.int64]:
-    """Choose `n` images to label first, before there is a model: typical ones, and unlike each other.
+    """Choose `n` typical and diverse images to label first, without a model.
 
-    Those nearest to the centres of k-means over 50 principal components of histograms of oriented gradients,
-    of the pixels of rows that are no pictures, or of embeddings themselves, of a random part of the images
-    (as TypiClust chooses: Hacohen et al. 2022, *Active Learning on a Budget*, though over features that need
-    no training). Twenty such labels were 10 to 25 points better than random ones
+    A random sample of the images is clustered by k-means on 50 principal components of HOG features (for rows
+    of numbers of the pixels, for embeddings of the embeddings), and the image nearest to each centre is
+    chosen, as in TypiClust (Hacohen et al. 2022, *Active Learning on a Budget*), but on features that need no
+    training. With twenty labels, accuracy was 10 to 25 points higher than with random ones
     (docs/experiments/own-images.md).
 
     Parameters
     ----------
     images : OwnImages
-        The images; those that carry a label or are of one colour are left out.
+        The images; labelled and single-colour images are not chosen.
     n : int
-        How many; fewer come back where there are fewer.
+        Number of images to choose; fewer are returned if there are fewer.
     device : torch.device
-        Where to compute features.
+        Device to compute features on.
     seed : int
-        Of the random part and of k-means.
+        Seed of the sample and of k-means.
 
     Returns
     -------
     ndarray of shape (n,), int64
-        Positions, in ascending order.
+        Positions of the chosen images, in ascending order.
     """
     from sklearn.decomposition import PCA
 
@@ -135,7 +136,7 @@ def suggest_first(images: OwnImages, n: int, device: torch.device, seed: int = 0
 
 
 def spread(features: NDArray[np.float32], n: int, seed: int) -> NDArray[np.int64]:
-    """Return the positions of `n` of the features (m, d) that lie nearest to the centres of k-means."""
+    """Return the positions of `n` of the features (m, d) that are nearest to the centres of k-means."""
     from sklearn.cluster import KMeans
 
     if len(features) <= n:
@@ -172,7 +173,7 @@ def _joined(first: Candidates, second: Candidates) -> Candidates:
 
 
 def _least_sure(candidates: Candidates, known: Collection[str], n: int) -> Candidates:
-    """Return the `n` least sure, one of each image, without those that are known."""
+    """Return the `n` most uncertain candidates, without known images and copies."""
     order = np.argsort(candidates.margins, kind="stable")
     taken: set[str] = set()
     chosen = []

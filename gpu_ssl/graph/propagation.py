@@ -42,7 +42,7 @@ class NeighbourGraph:
     k: int = N_NEIGHBOURS
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the index out, which another process makes anew if it needs it."""
+        """Exclude the index, which another process rebuilds if needed."""
         return {name: value for name, value in self.__dict__.items() if name != "_nearest"}
 
     @cached_property

@@ -129,9 +129,9 @@ def test_images_are_no_embeddings(home: Path) -> None:
     ("what", "words"),
     [
         ("vae", "the encoder vae learns from images: fit a model, and give its folder"),
-        ("vae+hog", "the encoder vae+hog joins encoders by what it learns: fit a model"),
-        ("given", "stands for embeddings that there are already"),
-        ("train", "neither the folder of a model nor an encoder; without a fit there are hog, pixels"),
+        ("vae+hog", "the encoder vae+hog learns the scales of its parts: fit a model"),
+        ("given", "takes existing embeddings"),
+        ("train", "neither the folder of a model nor an encoder; encoders without a fit are hog, pixels"),
         ("hog:x", "'hog' has no variants"),
     ],
 )

@@ -54,8 +54,8 @@ def test_pictures_keep_their_contrast_and_what_lies_beyond_is_cut() -> None:
 @pytest.mark.parametrize(
     ("shape", "image_shape", "words"),
     [
-        ((4, 10), (1, 3, 3), "X has 10 features; image_shape=.* needs 9"),
-        ((4, 6, 7), (1, 6, 7), "image_shape is for rows of pixels"),
+        ((4, 10), (1, 3, 3), "image_shape=.* needs 9 features, got X with 10"),
+        ((4, 6, 7), (1, 6, 7), "image_shape is only for rows of pixels"),
         ((4, 6, 7, 5), None, "1 or 3 channels"),
         ((4, 2, 3, 4, 5), None, "1 or 3 channels"),
     ],
@@ -65,7 +65,7 @@ def test_other_shapes_are_refused(
 ) -> None:
     with pytest.raises(UsageError, match=words):
         PixelFormat.of(np.zeros(shape), image_shape)
-    with pytest.raises(UsageError, match="those fitted had"):
+    with pytest.raises(UsageError, match="as in fit, got X of shape"):
         PixelFormat.of(IMAGES, None).to_images(IMAGES[:, :, :5])
 
 
@@ -73,5 +73,7 @@ def test_pictures_of_another_scale_than_the_fitted_ones_are_refused() -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8), dtype=np.uint8)
     pixels = PixelFormat.of(images, None)
     assert np.array_equal(pixels.to_images(images.astype(np.float64)), images[:, None])
-    with pytest.raises(UsageError, match="uint8, from 0 to 255: multiply by 255"):
+    with pytest.raises(
+        UsageError, match=r"uint8 values from 0 to 255 as in fit, got values up to .*: multiply X by 255"
+    ):
         pixels.to_images(images / 255)

@@ -72,7 +72,7 @@ def test_the_scale_of_numbers_goes_into_the_file(
     after = gpu_ssl.load(tmp_path)
     assert_same_answers(before, after, new)
     assert after.score(new, digits.test.labels) > 0.8
-    with pytest.raises(ValueError, match=r"fitted had|is expecting"):
+    with pytest.raises(ValueError, match=r"as in fit|is expecting"):
         after.predict(new[:, :5])
 
 
@@ -156,7 +156,7 @@ def test_a_model_of_the_program_is_loaded_and_the_program_reads_one_of_ours(
     assert np.array_equal(loaded.predict(X), loaded.classes_[answers.classes])
     assert np.array_equal(loaded.predict_proba(X), answers.probabilities.astype(np.float32))
     assert np.array_equal(loaded.ood_score(X), answers.ood_scores)
-    with pytest.raises(UsageError, match="multiply by 255"):
+    with pytest.raises(UsageError, match="multiply X by 255"):
         loaded.predict(X / 255)
 
     ours = classifier().fit(*few(digits))

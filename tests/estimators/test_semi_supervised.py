@@ -167,8 +167,8 @@ def test_a_parameter_that_cannot_be_is_named(digits: Dataset, changes: dict[str,
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda X, y: (X, np.full(len(y), -1)), "hold no class"),
-        (lambda X, y: (X, np.where(y == 3, 3, -1)), "hold 1 class"),
+        (lambda X, y: (X, np.full(len(y), -1)), "contain no class"),
+        (lambda X, y: (X, np.where(y == 3, 3, -1)), "contain 1 class"),
         (lambda X, y: (X[:, :5, :, None, None], y), "shape"),
         (lambda X, y: (X[:5], y[:5]), "too few"),
         (lambda X, y: (X, y[:-1]), "samples"),

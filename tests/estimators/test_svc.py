@@ -118,13 +118,13 @@ def test_it_takes_part_in_a_grid_search(digits: Dataset) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"C": 0}, "C=0: a finite number > 0"),
+        ({"C": 0}, "C=0: expected a finite number > 0"),
         ({"C": float("nan")}, "C=nan"),
         ({"C": True}, "C=True"),
         ({"tol": -1.0}, "tol=-1.0"),
-        ({"gamma": "wide"}, "gamma='wide': 'scale', 'auto' or a finite number >= 0"),
-        ({"degree": 2.5}, "degree=2.5: a whole number"),
-        ({"kernel": "precomputed"}, "kernel='precomputed': allowed are rbf, linear, poly, sigmoid"),
+        ({"gamma": "wide"}, "gamma='wide': expected 'scale', 'auto' or a finite number >= 0"),
+        ({"degree": 2.5}, "degree=2.5: expected a whole number"),
+        ({"kernel": "precomputed"}, "kernel='precomputed': expected one of rbf, linear, poly, sigmoid"),
         ({"decision_function_shape": "ovx"}, "decision_function_shape='ovx'"),
         ({"device": "cuda:1"}, "first visible GPU"),
     ],
@@ -205,7 +205,7 @@ class TestOnADevice:
     def test_another_number_of_features_is_refused(self) -> None:
         points, labels = clouds(40, 2, 3, seed=0)
         svc = OneVsOneSVC().fit(to_device(points), labels)
-        with pytest.raises(UsageError, match="X has 2 features; 3 were fitted"):
+        with pytest.raises(UsageError, match="X has 2 features; expected 3 as in fit"):
             svc.predict(to_device(points[:, :2].copy()))
 
 
