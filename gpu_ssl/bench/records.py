@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError
 from gpu_ssl.config import DataConfig, Settings
 from gpu_ssl.errors import UsageError
 from gpu_ssl.records import Record
+from gpu_ssl.runtime.files import read_given
 
 Phase = Literal["load", "upload", "train epoch", "encode", "handoff", "fit", "fit batched", "score"]
 """The timed phases. Sizes are numbers of images; for fits they are numbers of labels. ``fit`` uses cuML on a
@@ -80,7 +81,7 @@ class BenchRecord(Record):
             If the file does not hold a record.
         """
         try:
-            return cls.model_validate_json(path.read_bytes())
+            return cls.model_validate_json(read_given(path))
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror}") from None
         except ValidationError:

@@ -1,5 +1,6 @@
 """Reading images or embeddings, with optional labels, from NumPy and safetensors files."""
 
+import math
 import re
 import zipfile
 from collections import Counter
@@ -12,12 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_ssl.data.embeddings import ArrayEmbeddings, Embeddings, in_npz, in_safetensors, may_be
+from gpu_ssl.data.embeddings import ArrayEmbeddings, Embeddings, in_npz, in_safetensors, may_be, read_header
 from gpu_ssl.data.encoded import SURVEYED, spread_over
 from gpu_ssl.data.labels import clean, named
 from gpu_ssl.data.preparation import LEAST_SIDE, NO_DATA, range_of
-from gpu_ssl.errors import DataError
+from gpu_ssl.errors import DataError, GpuSslError, lacks_memory
 from gpu_ssl.runtime.memory_map import release
+
+LARGEST = 2**30
+"""Bytes that the arrays of an ``.npz`` file may take; they are inflated as a whole, but for embeddings."""
 
 IMAGES = frozenset(("x", "image", "images", "img", "imgs", "data"))
 LABELS = frozenset(("y", "label", "labels", "target", "targets"))
@@ -104,11 +108,16 @@ def _arrays_in(path: Path) -> dict[str, Any]:
     try:
         content = np.load(path, mmap_mode="c", allow_pickle=False)
         if isinstance(content, np.lib.npyio.NpzFile):
+            _check_size(path)
             rows = in_npz(path)
             arrays = {name: rows[name] if name in rows else content[name] for name in content.files}
         else:
             arrays = {"images": content}
+    except GpuSslError:
+        raise
     except Exception as error:  # a damaged file makes NumPy raise exceptions of many types
+        if lacks_memory(error):
+            raise MemoryError(str(error)) from error
         raise DataError(f"{path} is not a readable .npy or .npz file: {error}") from error
     if not all(isinstance(array, np.ndarray | Embeddings) for array in arrays.values()):
         raise DataError(f"{path} holds an object that is not an array; save only arrays")
@@ -118,6 +127,33 @@ def _arrays_in(path: Path) -> dict[str, Any]:
         else array
         for name, array in arrays.items()
     }
+
+
+def _check_size(path: Path) -> None:
+    """Refuse an ``.npz`` file that inflates to more than fits, or to more than it holds.
+
+    Raises
+    ------
+    DataError
+        If its arrays, but for embeddings, take more than `LARGEST` bytes, or fewer than their headers say.
+    """
+    total = 0
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if not member.filename.endswith(".npy"):
+                continue
+            with archive.open(member) as file:
+                shape, by_columns, dtype = read_header(file)
+            size = math.prod(shape) * dtype.itemsize
+            if size > member.file_size:
+                raise DataError(f"{path} is damaged: {member.filename} is shorter than its header says")
+            if by_columns or not may_be(shape, dtype):
+                total += size
+    if total > LARGEST:
+        raise DataError(
+            f"the arrays in {path} take {total / 2**30:.1f} GiB, and at most {LARGEST / 2**30:.0f} GiB of an "
+            ".npz file are inflated; save each as .npy, which is read as it is needed"
+        )
 
 
 def _is_images(array: Any) -> bool:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from gpu_ssl.data.positions import Positions
 from gpu_ssl.errors import DataError
+from gpu_ssl.runtime.files import read_whole
 from gpu_ssl.runtime.memory_map import release
 
 BLOCK = 1024
@@ -117,7 +118,7 @@ class NpzEmbeddings(Embeddings):
         n, width = self.shape
         try:
             with zipfile.ZipFile(self.place) as archive, archive.open(f"{self.part}.npy") as file:
-                _read_header(file)
+                read_header(file)
                 for start in range(0, n, BLOCK):
                     m = min(BLOCK, n - start)
                     content = file.read(m * width * self.dtype.itemsize)
@@ -154,7 +155,7 @@ def in_npz(path: Path) -> dict[str, Embeddings]:
         for member in archive.namelist():
             if member.endswith(".npy"):
                 with archive.open(member) as file, suppress(ValueError):
-                    shape, by_columns, dtype = _read_header(file)
+                    shape, by_columns, dtype = read_header(file)
                     size = archive.getinfo(member).file_size
                     if may_be(shape, dtype) and not by_columns and size >= math.prod(shape) * dtype.itemsize:
                         name = member.removesuffix(".npy")
@@ -210,12 +211,13 @@ def names_beside(path: Path) -> Path:
 
 def _names_beside(path: Path) -> Sequence[str]:
     with suppress(OSError):
-        lines = names_beside(path).read_text(encoding="utf-8", errors="surrogateescape").split("\n")
+        text = read_whole(names_beside(path)).decode(errors="surrogateescape")
+        lines = text.replace("\r\n", "\n").split("\n")
         return tuple(lines[:-1])
     return ()
 
 
-def _read_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def read_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Read the header of an ``.npy`` file: shape, whether in Fortran order, and dtype."""
     version = np.lib.format.read_magic(file)
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

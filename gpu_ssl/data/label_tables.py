@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from gpu_ssl.data.label_json import cell_of, json_objects
 from gpu_ssl.errors import DataError, UsageError
+from gpu_ssl.runtime.files import read_given
 from gpu_ssl.runtime.optional import require
 
 DELIMITERS = (",", ";", "\t", "|", " ")
@@ -65,7 +66,7 @@ def read_table(path: Path) -> Table:
             raise UsageError(f"{path} is a folder; give a label file")
         if path.stat().st_size > LARGEST:
             raise DataError(f"{path} is too large for a label file: more than {LARGEST / 2**30:g} GiB")
-        content = path.read_bytes()
+        content = read_given(path)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     if content.startswith(b"PAR1"):

@@ -21,6 +21,9 @@ try:
 except ImportError:  # no Unix
     fcntl = None  # type: ignore[assignment]
 
+PATIENCE = 20.0
+"""Seconds that a pipe is waited for."""
+
 LONGEST_NAME = 255
 """Bytes of a file's name on most file systems."""
 
@@ -93,6 +96,27 @@ def read_whole(path: Path, most: int | None = None) -> bytes:
         if most is not None and found.st_size > most:
             raise OSError(0, f"it has {found.st_size:,} bytes, more than the {most:,} allowed", str(path))
         return file.read()
+
+
+def read_given(path: Path) -> bytes:
+    """Return the content of a file that the user named, which may be a pipe, such as ``<(command)``.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read, or nobody writes to the pipe for `PATIENCE` seconds.
+    """
+    if not stat.S_ISFIFO(path.stat().st_mode):
+        return read_whole(path)
+    import select
+
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as pipe:
+        waiting = select.poll()  # which tells a pipe without a writer from one at its end
+        waiting.register(pipe, select.POLLIN)
+        if not waiting.poll(1000 * PATIENCE):
+            raise OSError(0, f"it is a pipe that nobody writes to for {PATIENCE:.0f} seconds", str(path))
+        os.set_blocking(pipe.fileno(), True)
+        return pipe.read()
 
 
 @contextmanager

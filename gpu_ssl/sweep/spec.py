@@ -20,6 +20,7 @@ from gpu_ssl.config import (
     TrainConfig,
 )
 from gpu_ssl.errors import UsageError
+from gpu_ssl.runtime.files import read_given
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=60)]
 
@@ -58,7 +59,7 @@ class SweepSpec(Settings):
             If it cannot be read, or holds what cannot be.
         """
         try:
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
+            content = tomllib.loads(read_given(path).decode())
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -1,11 +1,13 @@
 """Files of NumPy: every usual layout is read, and what is none of them refused."""
 
+import io
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gpu_ssl.data import arrays
 from gpu_ssl.data.arrays import range_in, read_arrays, scale
 from gpu_ssl.errors import DataError
 
@@ -126,3 +128,27 @@ def test_pickles_and_rubbish_are_refused(tmp_path: Path) -> None:
     for name in ("x.npy", "y.npy"):
         with pytest.raises(DataError, match=r"not a readable|neither an image"):
             read_arrays(tmp_path / name)
+
+
+def test_an_archive_that_inflates_to_more_than_fits_is_refused_by_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A megabyte of zeros compresses to a thousandth: nothing is inflated to find that out."""
+    np.savez_compressed(tmp_path / "x.npz", x=np.zeros((1000, 32, 32), np.uint8), y=np.arange(1000))
+    assert (tmp_path / "x.npz").stat().st_size < 10_000
+    assert len(read_arrays(tmp_path / "x.npz").pixels) == 1000
+    monkeypatch.setattr(arrays, "LARGEST", 1_000_000)
+    monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", lambda *_: pytest.fail("it was inflated"))
+    with pytest.raises(DataError, match=r"x\.npz take 0\.0 GiB, .* save each as \.npy"):
+        read_arrays(tmp_path / "x.npz")
+
+
+def test_an_archive_that_is_shorter_than_its_header_says_is_damaged(tmp_path: Path) -> None:
+    content = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        content, {"descr": "|u1", "fortran_order": False, "shape": (10**9, 32, 32)}
+    )
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("x.npy", content.getvalue() + bytes(100))
+    with pytest.raises(DataError, match="shorter than its header says"):
+        read_arrays(tmp_path / "x.npz")

@@ -1,6 +1,8 @@
 """Files of labels: what people and programs write is read, what contradicts itself is told."""
 
 import json
+import os
+import threading
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,7 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from gpu_ssl.data.label_file import Columns, GivenLabels, read_labels, settle
+from gpu_ssl.data.label_tables import read_table
 from gpu_ssl.errors import DataError, UsageError
+from gpu_ssl.runtime import files
 
 
 def written(tmp_path: Path, content: str | bytes, name: str = "labels.csv") -> Path:
@@ -149,3 +153,19 @@ def test_the_label_that_most_rows_say_counts() -> None:
     assert found == {"a": "x", "c": "y"}
     assert (problem.kind, problem.count, problem.paths) == ("conflicting-labels", 2, ("a", "b"))
     assert settle([("a", "x"), ("a", "x")]) == ({"a": "x"}, [])
+
+
+def test_labels_come_through_a_pipe_and_one_without_a_writer_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as --labels <(command)."""
+    monkeypatch.setattr(files, "PATIENCE", 0.2)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(UsageError, match="a pipe that nobody writes to"):
+        read_table(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_text("path,label\na.png,cat\n"))
+    writer.start()
+    (row,) = read_table(pipe).rows
+    writer.join()
+    assert row.cells == {"path": "a.png", "label": "cat"}
