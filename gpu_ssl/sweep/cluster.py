@@ -3,6 +3,8 @@
 import logging
 import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -42,9 +44,7 @@ def connected(cluster: str, workers: int | None = None) -> Iterator["Client"]:
     """
     require("gpu-ssl sweep", "distributed")
     # Read when it is imported, here and in the workers; what fails comes back to us anyway.
-    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")
-    # Where Ctrl-C comes while the client waits, distributed stumbles over itself and tells so.
-    logging.getLogger("tornado.application").setLevel(logging.CRITICAL)
+    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
     from distributed import Client
 
     if cluster.startswith(("tcp://", "tls://")):
@@ -57,11 +57,11 @@ def connected(cluster: str, workers: int | None = None) -> Iterator["Client"]:
         return
     if cluster not in ("local", "cuda"):
         raise UsageError(f"`cluster={cluster}`: allowed are local, cuda and tcp://HOST:PORT")
-    made = _local(workers) if cluster == "local" else _cuda()
+    with _ctrl_c_waits():
+        made = _local(workers) if cluster == "local" else _cuda()
     with _closing(made):
         client = Client(made)
         with _closing(client):
-            client.register_plugin(_leaves_ctrl_c_to_us())
             yield client
 
 
@@ -83,26 +83,45 @@ def _cuda() -> Any:
 
 
 @contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block, and never reach the processes that start in it.
+
+    A terminal sends it to them, too; they inherit which signals are blocked.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def _closing(part: Any) -> Iterator[None]:
     try:
         yield
+    except BaseException:
+        _be_silent()
+        raise
     finally:
         # After Ctrl-C it may stumble over what was cut off; the processes end all the same.
         with suppress(Exception):
             part.close()
 
 
-def _leaves_ctrl_c_to_us() -> Any:
-    """Return a plugin for workers that a terminal would interrupt too."""
-    from distributed import WorkerPlugin
-
-    class LeaveCtrlC(WorkerPlugin):  # type: ignore[misc]
-        name = "leave-ctrl-c"
-
-        def setup(self, worker: Any) -> None:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    return LeaveCtrlC()
+def _be_silent() -> None:
+    """Let libraries not tell of what they were doing when they were interrupted: our own word is enough."""
+    for name in ("asyncio", "distributed", "tornado"):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [logging.NullHandler()]
+        logger.propagate, logger.disabled = False, True
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("asyncio", "distributed", "tornado"):
+            logging.getLogger(name).disabled = True
+    sys.unraisablehook = lambda told: None
+    threading.excepthook = lambda told: None
 
 
 def run(client: "Client", cells: Sequence[SweepCell], folder: Path, progress: Progress) -> dict[str, str]:
@@ -147,12 +166,15 @@ def run(client: "Client", cells: Sequence[SweepCell], folder: Path, progress: Pr
     with progress.task("Cells", len(cells), len(cells) - len(waiting)) as advance:
         for future in as_completed(futures):
             cell = futures[future]
-            if (error := future.exception()) is not None:
-                failed[cell.name] = (
-                    str(error) if isinstance(error, GpuSslError) else f"{type(error).__name__}: {error}"
-                )
+            error = future.exception()
+            if (reason := _reason(error) if error is not None else future.result()) is not None:
+                failed[cell.name] = reason
             advance(cell.name)
     return failed
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) if isinstance(error, GpuSslError) else f"{type(error).__name__}: {error}"
 
 
 def reports(cells: Sequence[SweepCell], folder: Path) -> dict[SweepCell, Report]:

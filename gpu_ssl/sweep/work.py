@@ -10,7 +10,7 @@ from gpu_ssl.config import RunConfig
 from gpu_ssl.data.loading import load_dataset
 from gpu_ssl.encoders import vae
 from gpu_ssl.encoders.fitting import Training, TrainingImages
-from gpu_ssl.errors import UsageError
+from gpu_ssl.errors import GpuSslError, UsageError
 from gpu_ssl.methods.representation import CHECKPOINT
 from gpu_ssl.records import Report
 from gpu_ssl.report import writing
@@ -18,14 +18,22 @@ from gpu_ssl.runtime.device import resolve_device
 from gpu_ssl.runtime.progress import SILENT
 
 
-def train_vae(config: RunConfig, folder: Path) -> None:
+def train_vae(config: RunConfig, folder: Path) -> str | None:
     """Train the VAE of `config`, going on from the checkpoint in `folder`, and leave its last one there.
 
-    Raises
-    ------
-    GpuSslError
-        With one line for the user.
+    Returns
+    -------
+    str or None
+        What went wrong, as one line for the user. Raised, it would be a traceback of the cluster's, too.
     """
+    try:
+        _train_vae(config, folder)
+    except GpuSslError as error:
+        return str(error)
+    return None
+
+
+def _train_vae(config: RunConfig, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     dataset = load_dataset(config.data, SILENT)
     device = torch.device(resolve_device(config.device).used)
@@ -33,7 +41,7 @@ def train_vae(config: RunConfig, folder: Path) -> None:
     vae.fit(images, Training(config, folder / CHECKPOINT))
 
 
-def finish_cell(config: RunConfig, folder: Path, vae_folder: Path, trained: None = None) -> None:
+def finish_cell(config: RunConfig, folder: Path, vae_folder: Path, failed: str | None = None) -> str | None:
     """Run a cell with the VAE in `vae_folder`, and write its report into `folder`.
 
     Parameters
@@ -42,14 +50,23 @@ def finish_cell(config: RunConfig, folder: Path, vae_folder: Path, trained: None
         Of one method and one number of labels.
     folder, vae_folder : Path
         Of the cell, and of `train_vae`.
-    trained : None
-        What `train_vae` gave: the cell waits for it.
+    failed : str, optional
+        What `train_vae` returned: the cell waits for it.
 
-    Raises
-    ------
-    GpuSslError
-        With one line for the user.
+    Returns
+    -------
+    str or None
+        What went wrong, as one line for the user.
     """
+    try:
+        if failed is None:
+            _finish_cell(config, folder, vae_folder)
+    except GpuSslError as error:
+        return str(error)
+    return failed
+
+
+def _finish_cell(config: RunConfig, folder: Path, vae_folder: Path) -> None:
     if read_cell(config, folder) is not None:
         return
     folder.mkdir(parents=True, exist_ok=True)

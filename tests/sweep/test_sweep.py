@@ -150,8 +150,8 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(root: Path) 
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     lines = [line for line in said.splitlines() if line]
-    # distributed may have had something to say before, where Ctrl-C came while it waited.
     assert lines[-1] == "gpu-ssl: error: interrupted", said
+    assert [line for line in lines[:-1] if not line.startswith("gpu-ssl: 8 cells; watch them at")] == [], said
     finished = {path: path.stat().st_mtime_ns for path in reports.glob("*/report.json")}
     assert 2 <= len(finished) < 8
     assert program(root, "short.toml", "--output", "stopped").returncode == 0
@@ -169,13 +169,16 @@ def test_changed_settings_under_an_old_name_are_refused(
     assert done.stderr.count("\n") == 1
 
 
-def test_a_cell_that_fails_does_not_stop_the_others(root: Path, cells: list[SweepCell]) -> None:
+def test_a_cell_that_fails_does_not_stop_the_others(
+    root: Path, cells: list[SweepCell], capfd: pytest.CaptureFixture[str]
+) -> None:
     broken = cells[0].config.model_copy(
         update={"train": cells[0].config.train.model_copy(update={"learning_rate": 1e30})}
     )
     both = [SweepCell("broken", broken), cells[0]]
     with cluster.connected("local", 1) as client:
         failed = cluster.run(client, both, root / "broken", SILENT)
+    assert "Traceback" not in capfd.readouterr().err
     assert list(failed) == [both[0].name]
     assert "not a finite number" in failed[both[0].name]
     assert list(cluster.reports(both, root / "broken")) == [cells[0]]
