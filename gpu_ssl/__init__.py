@@ -5,15 +5,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gpu_ssl.estimators.labels import labelled_accuracy
     from gpu_ssl.estimators.semi_supervised import SemiSupervisedClassifier
     from gpu_ssl.estimators.svc import OneVsOneSVC
     from gpu_ssl.estimators.vae import VAETransformer
 
 __version__ = "0.1.0"
 
-__all__ = ["OneVsOneSVC", "SemiSupervisedClassifier", "VAETransformer", "__version__", "load"]
+__all__ = [
+    "OneVsOneSVC",
+    "SemiSupervisedClassifier",
+    "VAETransformer",
+    "__version__",
+    "labelled_accuracy",
+    "load",
+]
 
-_MODULES = {"OneVsOneSVC": "svc", "SemiSupervisedClassifier": "semi_supervised", "VAETransformer": "vae"}
+_MODULES = {
+    "OneVsOneSVC": "svc",
+    "SemiSupervisedClassifier": "semi_supervised",
+    "VAETransformer": "vae",
+    "labelled_accuracy": "labels",
+}
 
 
 def load(folder: "Path | str", device: str = "auto") -> "SemiSupervisedClassifier":

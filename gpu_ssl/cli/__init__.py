@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from gpu_ssl import __version__
+from gpu_ssl.cli.messages import line_of
 from gpu_ssl.cli.process import heed_signals, ignore_signals, prepare_streams
 from gpu_ssl.cli.ranks import TOGETHER, tell_error
 from gpu_ssl.errors import GpuSslError, UsageError, lacks_memory
@@ -103,6 +104,7 @@ def entry_point(arguments: list[str] | None = None) -> None:
     # Pillow warns of large images that are read; those that are not are told of.
     warnings.filterwarnings("ignore", "Image size .* exceeds limit")
     warnings.filterwarnings("ignore", "Corrupt EXIF data")  # the image is read without
+    warnings.formatwarning = _one_line
     spare_collector()
     try:
         code = main(args=arguments, standalone_mode=False)
@@ -139,6 +141,11 @@ def entry_point(arguments: list[str] | None = None) -> None:
         _fail(f"{UNEXPECTED}: {what}; please report it, with what gpu-ssl -v says", 1)
     ignore_signals()
     sys.exit(128 + stopped[0] if stopped and code else code if isinstance(code, int) else 0)
+
+
+def _one_line(message: Warning | str, *_: object, **__: object) -> str:
+    """Word a warning of a library for a user, to whom the place in its source tells nothing."""
+    return f"gpu-ssl: warning: {line_of(' '.join(str(message).split()))}\n"
 
 
 def _usage_hint(error: click.ClickException) -> str:

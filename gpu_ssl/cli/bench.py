@@ -54,7 +54,7 @@ def _sizes(_: click.Context, option: click.Parameter, text: str) -> tuple[int, .
     help="Numbers of images to encode and score; beyond those there are, copies with noise.",
 )
 @click.option(
-    "--repeats", type=click.IntRange(1), default=5, show_default=True, help="Processes on each device."
+    "--repeats", type=click.IntRange(1, 1000), default=5, show_default=True, help="Processes on each device."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random.")
 @click.option(

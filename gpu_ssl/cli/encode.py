@@ -11,7 +11,7 @@ from gpu_ssl.cli.messages import show
 from gpu_ssl.cli.options import CACHE_DIR, DEVICE, QUIET
 from gpu_ssl.cli.own_options import Asked, image_options, open_stream, tell_problems
 from gpu_ssl.cli.paths import GivenPath
-from gpu_ssl.cli.predict import read_paths
+from gpu_ssl.cli.predict import read_paths, refuse_exchanged
 from gpu_ssl.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def command(
     from gpu_ssl.fitted.storage import MODEL
     from gpu_ssl.runtime.device import memory_errors, resolve_device
 
+    refuse_exchanged("encode", Path(what), data)
     check_ending(output)
     check_output(output)
     place = torch.device(resolve_device(device).used)

@@ -16,7 +16,7 @@ from gpu_ssl.cli.fit import tell_skipped
 from gpu_ssl.cli.options import DEVICE, QUIET
 from gpu_ssl.cli.own_options import Asked, image_options, open_stream
 from gpu_ssl.cli.paths import GivenPath
-from gpu_ssl.errors import DataError
+from gpu_ssl.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -101,6 +101,7 @@ def command(
     from gpu_ssl.fitted.storage import load
     from gpu_ssl.runtime.device import memory_errors
 
+    refuse_exchanged("predict", model, data)
     kind = choose_format(output, kind)
     fitted, record = load(model, device)
     stream = open_stream(read_paths() if str(data) == "-" else data, fitted, record, Asked(**asked))
@@ -127,6 +128,20 @@ def command(
             "measure its accuracy",
             err=True,
         )
+
+
+def refuse_exchanged(command: str, model: Path, data: Path) -> None:
+    """Refuse a model and images that are given the wrong way round.
+
+    Raises
+    ------
+    UsageError
+        If only the second is a model.
+    """
+    from gpu_ssl.fitted.storage import MODEL
+
+    if (data / MODEL).is_file() and not (model / MODEL).is_file():
+        raise UsageError(f"{data} is the model: give it first, gpu-ssl {command} {data} {model}")
 
 
 def read_paths() -> Iterator[str]:

@@ -14,7 +14,7 @@ from gpu_ssl.cli.messages import line_of, no_formula, tell
 from gpu_ssl.cli.options import DEVICE, QUIET
 from gpu_ssl.cli.own_options import Asked, image_options, open_stream, tell_problems
 from gpu_ssl.cli.paths import GivenPath
-from gpu_ssl.cli.predict import read_paths, second_best
+from gpu_ssl.cli.predict import read_paths, refuse_exchanged, second_best
 from gpu_ssl.data.problems import counted
 from gpu_ssl.errors import DataError, UsageError
 
@@ -98,6 +98,8 @@ def command(
     if len(places) > 2:
         raise UsageError("give a model and a folder of images, or only the latter")
     *models, data = places
+    if models:
+        refuse_exchanged("suggest", models[0], data)
     progress = make_progress(quiet)
     asked = Asked(**options)
     if models:

@@ -12,7 +12,6 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 from torch import Tensor
 
 from gpu_ssl.config import FitConfig, SVMConfig
-from gpu_ssl.data.labels import is_no_label
 from gpu_ssl.data.own import UNLABELLED, OwnImages
 from gpu_ssl.data.positions import Positions
 from gpu_ssl.encoders import given
@@ -20,6 +19,7 @@ from gpu_ssl.encoders.encoder import BLOCK
 from gpu_ssl.errors import UsageError
 from gpu_ssl.estimators.embeddings import labels_on_host, on_host, take_embeddings
 from gpu_ssl.estimators.images import ImageShape, PixelFormat, learning_settings
+from gpu_ssl.estimators.labels import is_labelled
 from gpu_ssl.fitted import storage
 from gpu_ssl.fitted.fitting import fit
 from gpu_ssl.report.card import write_card
@@ -168,6 +168,15 @@ class SemiSupervisedClassifier(
         """
         return self._predicted(X, "probabilities").astype(np.float32)
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy on X (n, ...), counting every sample of `y` (n,) as scikit-learn does.
+
+        What carries no label in `y` (-1, say) counts as wrong, since no class is called so. For
+        ``cross_val_score`` on partly labelled data give ``scoring=gpu_ssl.labelled_accuracy``.
+        """
+        accuracy: float = super().score(X, y, sample_weight)
+        return accuracy
+
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Return features of X, of shape (n, n_features), float32: latents if the model has a VAE."""
         return self._predicted(X, "features")
@@ -187,6 +196,8 @@ class SemiSupervisedClassifier(
             If a file cannot be written.
         """
         check_is_fitted(self)
+        if folder == "":
+            raise UsageError("the path of the folder is empty")
         if (Path(folder) / storage.MODEL).exists():
             raise UsageError(f"{folder} holds a model already; give another folder, or delete it")
         labels = tuple(self.classes_.tolist())
@@ -211,6 +222,8 @@ class SemiSupervisedClassifier(
         UsageError, StorageError
             If there is no model, or a file is damaged.
         """
+        if folder == "":
+            raise UsageError("the path of the folder is empty")
         model, record = storage.load(Path(folder), device)
         config = record.config
         known = cls(
@@ -277,14 +290,3 @@ class SemiSupervisedClassifier(
     def _n_features_out(self) -> int:
         """Number of features, from which scikit-learn derives column names."""
         return self.model_.ood.encoder.width
-
-
-def is_labelled(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return a mask of the entries of `labels` (n,) that are labels, not -1, NaN, None or "unlabelled"."""
-    if labels.dtype.kind in "iu":
-        return np.asarray(labels != UNLABELLED, dtype=bool)
-    if labels.dtype.kind == "f":
-        return np.asarray((labels != UNLABELLED) & ~np.isnan(labels), dtype=bool)
-    if labels.dtype.kind == "b":
-        return np.ones(len(labels), bool)
-    return np.array([not is_no_label(label) for label in labels.tolist()], bool)

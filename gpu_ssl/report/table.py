@@ -7,6 +7,9 @@ from rich.text import Text
 from gpu_ssl import catalog
 from gpu_ssl.records import Report, Result
 
+FEWEST = 3
+"""Splits that an interval is made of."""
+
 
 def accuracy_cell(result: Result) -> str:
     """Return mean ± standard deviation in percent, or the mean alone where there is one split."""
@@ -45,16 +48,22 @@ def difference_table(report: Report) -> Table:
     differences = report.differences
     counts = list(dict.fromkeys(difference.labels for difference in differences))
     cells = {(d.method, d.labels): d for d in differences}
+    # Two differences that happen to be alike would have an interval without width.
+    enough = {n for n in counts if all(r.splits >= FEWEST for r in report.results if r.labels == n)}
+    told = "and its 95 % interval over choices of labels" if enough else f"an interval takes {FEWEST} splits"
     table = Table(
         title=f"points more than {catalog.title(differences[0].against)}",
-        caption="mean of the paired differences, and its 95 % interval over choices of labels",
+        caption=f"mean of the paired differences, {told}",
     )
     table.add_column("method")
     for n in counts:
         table.add_column(f"{n:,} labels", justify="right")
     for method in dict.fromkeys(difference.method for difference in differences):
         row = (cells[method, n] for n in counts)
-        texts = (f"{100 * d.mean:+.2f} ± {50 * (d.high - d.low):.2f}" for d in row)
+        texts = (
+            f"{100 * d.mean:+.2f}" + (f" ± {50 * (d.high - d.low):.2f}" if d.labels in enough else "")
+            for d in row
+        )
         table.add_row(catalog.title(method), *texts)
     return table
 

@@ -1,0 +1,56 @@
+"""Which labels are labels, and the accuracy on samples that carry one."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpu_ssl.data.labels import is_no_label
+from gpu_ssl.data.own import UNLABELLED
+from gpu_ssl.errors import UsageError
+
+
+def labelled_accuracy(estimator: Any, X: Any, y: Any) -> float:
+    """Return the accuracy of a classifier on those samples that carry a label; a scorer of scikit-learn.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Fitted.
+    X : array of shape (n, ...)
+        Samples.
+    y : array of shape (n,)
+        Labels; -1, NaN, None, an empty word or one like "unlabelled" stands for none.
+
+    Returns
+    -------
+    float
+        NaN where no sample carries a label.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from gpu_ssl import SemiSupervisedClassifier, labelled_accuracy
+    >>> # cross_val_score(SemiSupervisedClassifier(), X, y, scoring=labelled_accuracy)
+    """
+    labels = np.asarray(y)
+    known = np.flatnonzero(is_labelled(labels))
+    if not len(known):
+        return float("nan")
+    return float(np.mean(np.asarray(estimator.predict(X[known])) == labels[known]))
+
+
+def is_labelled(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which of `labels` (n,) are labels: not -1, NaN or None, and no word such as "unlabelled"."""
+    if labels.dtype.kind == "u" and np.any(labels == np.iinfo(labels.dtype).max):
+        raise UsageError(
+            f"y is of dtype {labels.dtype}, which makes {np.iinfo(labels.dtype).max} of -1, and holds that: "
+            "give labels as int64, with -1 where there is none"
+        )
+    if labels.dtype.kind in "iu":
+        return np.asarray(labels != UNLABELLED, dtype=bool)
+    if labels.dtype.kind == "f":
+        return np.asarray((labels != UNLABELLED) & ~np.isnan(labels), dtype=bool)
+    if labels.dtype.kind == "b":
+        return np.ones(len(labels), bool)
+    return np.array([not is_no_label(label) for label in labels.tolist()], bool)

@@ -1,0 +1,38 @@
+"""Samples without a label count neither as right nor as wrong, and none is made a class by its dtype."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.dummy import DummyClassifier
+
+import gpu_ssl
+from gpu_ssl.errors import UsageError
+from gpu_ssl.estimators.labels import is_labelled, labelled_accuracy
+
+X = np.zeros((6, 2))
+
+
+@pytest.mark.parametrize(
+    ("labels", "without"),
+    [
+        ([1, 1, 0, -1, 1, -1], -1),
+        (["a", "a", "b", "", "a", "unlabelled"], ""),
+        ([1.0, 1, 0, np.nan, 1, -1], -1),
+    ],
+)
+def test_accuracy_is_that_of_labelled_samples(labels: list[object], without: object) -> None:
+    y = np.array(labels)
+    model = DummyClassifier().fit(X, y[[0, 0, 0, 0, 0, 0]])
+    assert labelled_accuracy(model, X, y) == 3 / 4
+    if without != -1 or y.dtype.kind == "i":  # scikit-learn takes no NaN
+        assert model.score(X, y) == 3 / 6
+    assert np.isnan(labelled_accuracy(model, X, np.full_like(y, without)))
+    assert gpu_ssl.labelled_accuracy is labelled_accuracy
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint64])
+def test_a_dtype_that_cannot_hold_minus_one_is_refused_where_that_matters(dtype: type) -> None:
+    y: NDArray[np.int64] = np.array([0, 1, -1])
+    with pytest.raises(UsageError, match=r"give labels as int64, with -1"):
+        is_labelled(y.astype(dtype))
+    assert is_labelled(np.array([0, 1], dtype)).all()
