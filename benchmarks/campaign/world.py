@@ -111,7 +111,7 @@ def model_of(folder: Path, done: Done) -> Any:
     """Return all of a model but for times, and what was left that should not be."""
     told = json.loads((folder / "model" / "model.json").read_text())
     for name in ("created", "environment", "sha256"):
-        told.pop(name)
+        told.pop(name, None)
     for epoch in (told["training"] or {}).get("history", ()):
         epoch.pop("seconds")
     return told, leftovers(folder)
@@ -121,7 +121,7 @@ def report_of(folder: Path, done: Done) -> Any:
     """Return all of a report but for times, and what was left that should not be."""
     told = json.loads((folder / "run" / "report.json").read_text())
     for name in ("started", "environment", "sha256", "timings"):
-        told.pop(name)
+        told.pop(name, None)
     for result in told["results"]:
         result.pop("seconds")
     for epoch in (told["training"] or {}).get("history", ()):

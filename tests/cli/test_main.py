@@ -3,12 +3,16 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+import click
 import pytest
 
 import gpu_ssl
+from gpu_ssl.cli import main
+from gpu_ssl.cli.paths import GivenPath
 from tests.conftest import RunCli
 from tests.program import start_program
 
@@ -130,3 +134,23 @@ def test_an_empty_path_is_refused(run_cli: RunCli, arguments: tuple[str, ...]) -
     done = run_cli(*arguments)
     assert done.returncode == 2
     assert "the path is empty; is a variable of the shell not set?" in done.stderr
+
+
+def test_every_option_that_takes_a_path_refuses_an_empty_one() -> None:
+    def commands(group: click.Group) -> Iterator[tuple[str, click.Command]]:
+        for name in group.list_commands(click.Context(group)):
+            command = group.get_command(click.Context(group), name)
+            assert command is not None
+            if isinstance(command, click.Group):
+                yield from commands(command)
+            else:
+                yield name, command
+
+    taken = {
+        (name, parameter.name): parameter.type
+        for name, command in commands(main)
+        for parameter in command.params
+        if isinstance(parameter.type, click.Path)
+    }
+    assert len(taken) > 25
+    assert [own for own, kind in taken.items() if not isinstance(kind, GivenPath)] == []
