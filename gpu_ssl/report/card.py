@@ -247,7 +247,6 @@ def _table(record: ModelRecord) -> str:
 
 
 def _cell(text: str) -> str:
-    """Return a name as a cell of a table in Markdown, whatever is in it."""
     return printable(text).translate({ord(letter): f"&#{ord(letter)};" for letter in "&<|[`*\\"})
 
 
