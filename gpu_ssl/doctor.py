@@ -149,7 +149,11 @@ def _gpu(problem: str | None) -> Check:
 
 def _version(distribution: str) -> Check:
     """Compare the installed version with what gpu-ssl's own metadata ask for."""
-    ranges = {r.name: r.specifier for r in map(Requirement, metadata.requires("gpu-ssl") or ())}
+    try:
+        asked_for = metadata.requires("gpu-ssl") or ()
+    except metadata.PackageNotFoundError:  # It runs from a folder, and nothing says what it asks for.
+        asked_for = ()
+    ranges = {r.name: r.specifier for r in map(Requirement, asked_for)}
     supported = ranges.get(distribution, SpecifierSet())
     short = CONDA_NAMES.get(distribution, distribution)
     found = library_version(distribution) or library_version(short)
