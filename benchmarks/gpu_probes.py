@@ -113,7 +113,7 @@ def facts(device: torch.device, few: bool) -> dict[str, Any]:
     return {
         "environment": describe_environment(),
         "nvidia_smi": card.splitlines(),
-        "cudnn": torch.backends.cudnn.version(),
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         "context_seconds": context,
         "import_seconds": imports,
     }
@@ -123,7 +123,11 @@ def replay(device: torch.device, few: bool) -> dict[str, Any]:
     """Time a step as a graph beside one that is launched piece by piece."""
     images, times = random_images(320 if few else 60_000, device), 2 if few else 100
     found: dict[str, Any] = {}
-    for name, make in {"vae": partial(vae_step, batch_size=256), "consistency": consistency_step}.items():
+    made: dict[str, Callable[[Tensor], tuple[Any, Callable[[], Any]]]] = {
+        "vae": partial(vae_step, batch_size=256),
+        "consistency": consistency_step,
+    }
+    for name, make in made.items():
         for records in (True, False):
             trainer, step = make(images)
             trainer.replay.records &= records
