@@ -65,7 +65,7 @@ def test_images_are_judged_by_models_of_others_alone(
         asked.append(rows)
         return subset(self, rows)
 
-    monkeypatch.setattr(validation, "fit_method", fit_and_note)
+    monkeypatch.setattr("gpu_ssl.methods.method.fit_method", fit_and_note)
     monkeypatch.setattr(View, "subset", subset_and_note)
     estimate = judge(view, labelled, Options(method), NAMES).estimate
     assert estimate is not None
