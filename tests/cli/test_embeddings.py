@@ -45,7 +45,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Path:
 def test_what_encode_writes_is_taken_by_fit_and_answers_as_the_images_do(home: Path) -> None:
     assert "200 embeddings of 324 numbers, written to test.npy" in (home / "test.npy.said").read_text()
     said = (home / "model.said").read_text()
-    assert "600 embeddings of 324 numbers; 150 labelled, 10 classes" in said
+    assert "600 embeddings of width 324; 150 labelled, 10 classes" in said
     assert "raw pixels" not in said
     assert "It takes embeddings of 324 numbers" in (home / "model" / "README.md").read_text()
     expected = answers(program(home, "predict", "images", "test").stdout)
@@ -118,7 +118,7 @@ def test_images_are_no_embeddings(home: Path) -> None:
         done = program(home, command, *data, "--encoder", "given", "--method", "svm")
         assert done.returncode == 2, done.stderr
         if command == "fit":
-            assert "--encoder given takes embeddings" in done.stderr
+            assert "--encoder given expects embeddings" in done.stderr
     for model, data in (("model", "test"), ("images", "test.npy")):
         done = program(home, "predict", model, data)
         assert done.returncode == 2
@@ -128,7 +128,7 @@ def test_images_are_no_embeddings(home: Path) -> None:
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        ("vae", "the encoder vae learns from images: fit a model, and give its folder"),
+        ("vae", "the encoder vae learns from images: fit a model and give its folder"),
         ("vae+hog", "the encoder vae+hog learns the scales of its parts: fit a model"),
         ("given", "takes existing embeddings"),
         ("train", "neither the folder of a model nor an encoder; encoders without a fit are hog, pixels"),

@@ -63,10 +63,10 @@ def test_the_record_tells_all(fitted: Fit, digits: Dataset) -> None:
 
 def test_images_of_another_shape_are_refused(fitted: Fit) -> None:
     with pytest.raises(
-        UsageError, match=r"takes uint8 images of shape \(1, 8, 8\), not uint8 of shape \(1, 9, 8\)"
+        UsageError, match=r"expects uint8 images of shape \(1, 8, 8\), got uint8 of shape \(1, 9, 8\)"
     ):
         fitted.model.predict(np.zeros((2, 1, 9, 8), np.uint8))
-    with pytest.raises(UsageError, match="not float32 of shape"):
+    with pytest.raises(UsageError, match="got float32 of shape"):
         fitted.model.predict(np.zeros((2, 1, 8, 8), np.float32))
 
 
