@@ -24,8 +24,8 @@ STANDARD_LABEL_COUNTS: Final = (100, 600, 1000, 3000)
 """What ``labels='all'`` stands for: the counts of Kingma et al. 2014, Table 1."""
 
 Preset = Literal["modern", "paper"]
-Effort = Literal["auto", "quick", "best"]
-"""What the method ``auto`` may spend: seconds, or the training of a network."""
+Effort = Literal["auto", "quick", "normal", "best"]
+"""What may be spent: seconds, the training of a network, or that of several."""
 
 ClassWeight = Literal["none", "balanced"]
 SVMBackendName = Literal["auto", "sklearn", "cuml", "batched"]

@@ -93,7 +93,7 @@ METHODS: tuple[MethodSpec, ...] = (
     MethodSpec(
         "auto",
         "auto: chosen by cross-validation",
-        "the best of m1, hybrid and graph by cross-validation on the labelled images; with --effort best "
+        "the best of m1, hybrid and graph by cross-validation on the labelled images; with --effort normal "
         "consistency, unless the graph's pseudo-labels hurt",
         module="gpu_ssl.methods.auto",
         encoder="vae+hog",

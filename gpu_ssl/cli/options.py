@@ -81,10 +81,11 @@ ENCODER = click.option(
     + encoders_help()
     + "; joined by + such as vae+hog.  [default: those the method is made for]",
 )
-EFFORT_CHOICES = click.Choice(["auto", "quick", "best"])
+EFFORT_CHOICES = click.Choice(["auto", "quick", "normal", "best"])
 EFFORT_HELP = (
-    "What --method auto may spend: quick takes seconds, best may train a network (minutes on a CPU); auto is "
-    "best on a GPU and quick on a CPU."
+    "What may be spent: with quick, --method auto takes seconds; with normal it may train a network (a "
+    "minute or more on a CPU); with best it may train three, as --method consistency then does, which is "
+    "better and takes three times as long. auto is best on a GPU and quick on a CPU."
 )
 PRESET = click.option(
     "--preset",

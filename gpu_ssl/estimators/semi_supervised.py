@@ -50,9 +50,9 @@ class SemiSupervisedClassifier(
         that X holds embeddings.
     class_weight : {"balanced"}, optional
         ``balanced`` multiplies the penalty of each class by n_labelled / (n_classes * count of the class).
-    effort : {"quick", "best", "auto"}, default="quick"
-        Whether method ``auto`` may train a network, which takes minutes on a CPU: never, always, or only on a
-        GPU.
+    effort : {"quick", "normal", "best", "auto"}, default="quick"
+        Whether the method ``auto`` may train a network, which takes minutes on a CPU (``normal``), and
+        whether three are trained (``best``); ``auto`` is ``best`` on a GPU and ``quick`` on a CPU.
     latent_dim, kl_weight, network, epochs, batch_size, mirror, image_shape, random_state, device
         See `VAETransformer`.
 
@@ -92,7 +92,7 @@ class SemiSupervisedClassifier(
         method: str = "auto",
         encoder: str | None = None,
         class_weight: Literal["balanced"] | None = None,
-        effort: Literal["quick", "best", "auto"] = "quick",
+        effort: Literal["quick", "normal", "best", "auto"] = "quick",
         latent_dim: int = 64,
         kl_weight: float = 0.05,
         network: Literal["auto", "conv", "mlp"] = "auto",

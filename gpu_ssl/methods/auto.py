@@ -82,7 +82,7 @@ def choose(view: View, labelled: Labelled, options: Options) -> tuple[Options, C
     if _is_too_large(view):
         reason = f"{reason}; no graph of more than {MOST_IN_GRAPH:,} images, unless asked for"
     chosen = candidates[best]
-    if options.effort == "best" and chosen.encoder == options.encoder:  # and not a pretrained network's
+    if options.effort != "quick" and chosen.encoder == options.encoder:  # and not a pretrained network's
         # The graph can only mislead a network where labels are few and it counts for much.
         quick, teacher = (next(iter(candidates)), "graph")
         misleads = bool(right) and labelled.per_class < MANY and lead(quick, teacher) > CLEARLY

@@ -1,5 +1,7 @@
 """Consistency regularization with the graph of neighbours as teacher; an SVM on the network's features."""
 
+from typing import Final
+
 from gpu_ssl.methods.method import Labelled, Options
 from gpu_ssl.methods.network import fit_network, teacher_of
 from gpu_ssl.methods.svm import SVMClassifier
@@ -10,14 +12,19 @@ from gpu_ssl.training.consistency import ConsistencyObjective
 STEPS = 750
 """With ten labels a class; see `methods.network.plan_joint`."""
 
+NETWORKS: Final = {"quick": 1, "normal": 1, "best": 3}
+"""How many networks are trained, by effort."""
+
 
 def fit(view: View, labelled: Labelled, options: Options) -> SVMClassifier:
-    """Train a network on pseudo-labels, its own and its teacher's; see `methods.method`."""
-    teacher = teacher_of(view, view.encoder(options.teacher_name), labelled)
+    """Train networks on pseudo-labels, their own and their teacher's; see `methods.method`."""
+    encoder = view.encoder(options.teacher_name)
     return fit_network(
         view,
         labelled,
         options,
         STEPS,
-        lambda generator: ConsistencyObjective(teacher, view.mirror, generator),
+        # Each network has a teacher of its own, which keeps running statistics.
+        lambda generator: ConsistencyObjective(teacher_of(view, encoder, labelled), view.mirror, generator),
+        NETWORKS[options.effort],
     )

@@ -80,7 +80,7 @@ class Options:
     svm : SVMConfig
         Settings of the SVM.
     preset, effort : str
-        See `config`; `effort` is ``quick`` or ``best`` here.
+        See `config`; `effort` is never ``auto`` here.
     seed : int
         Seed of everything random.
     advance : callable
@@ -103,7 +103,7 @@ class Options:
     @property
     def trains(self) -> bool:
         """Whether the method trains a network for each choice of labels, or may choose one that does."""
-        return self.spec.trains or (self.effort == "best" and chooses(self.spec))
+        return self.spec.trains or (self.effort != "quick" and chooses(self.spec))
 
     @property
     def encoder_name(self) -> str:

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
+import numpy as np
 import torch
 
 from gpu_ssl.encoders.encoder import Encoder
@@ -91,9 +93,14 @@ MakeObjective = Callable[[torch.Generator], JointObjective[ClassifierNetwork]]
 
 
 def fit_network(
-    view: View, labelled: Labelled, options: Options, steps: int, make_objective: MakeObjective
+    view: View,
+    labelled: Labelled,
+    options: Options,
+    steps: int,
+    make_objective: MakeObjective,
+    n_networks: int = 1,
 ) -> SVMClassifier:
-    """Train a network, and fit an SVM to its features and, of pictures, to HOG.
+    """Train networks, and fit an SVM to the features of them all and, of pictures, to HOG.
 
     Parameters
     ----------
@@ -103,7 +110,36 @@ def fit_network(
         See `plan_joint`.
     make_objective : callable
         Makes what the training minimizes.
+    n_networks : int
+        How many networks, which differ by their seeds.
     """
+    trained = [
+        _train(view, labelled, _part(options, number, n_networks), steps, make_objective)
+        for number in range(n_networks)
+    ]
+    own: list[Encoder] = [NetworkFeatures(trainer.average, view.mirror) for trainer, _ in trained]
+    if view.is_pictures:
+        own.append(HOG(view.image_shape).to(view.device))
+    encoder = fit_sum(own, [view.rows(part, labelled.rows) for part in own]) if len(own) > 1 else own[0]
+    curve = tuple(float(mean) for mean in np.mean([curve for _, curve in trained], axis=0))
+    return fit_on(encoder, view, labelled, options, curve)
+
+
+def _part(options: Options, number: int, of: int) -> Options:
+    """Return the options of one of several networks: its seed, and its share of the progress."""
+    if of == 1:
+        return options
+
+    def advance(note: str, steps: float = 1) -> None:
+        options.advance(f"network {number + 1} of {of}, {note}", steps / of)
+
+    return replace(options, seed=(options.seed + number) % 2**32, advance=advance)
+
+
+def _train(
+    view: View, labelled: Labelled, options: Options, steps: int, make_objective: MakeObjective
+) -> tuple[JointTrainer[ClassifierNetwork], tuple[float, ...]]:
+    """Train one network; return its trainer and the learning curve."""
     network = build(
         lambda: ClassifierNetwork(view.image_shape, labelled.n_classes), view.device, options.seed
     )
@@ -115,10 +151,4 @@ def fit_network(
         network, objective, view.images, labelled.rows, labelled.classes, plan, options.seed
     )
     with view.stopwatch.phase("fit"):
-        curve = trainer.fit(options.advance)
-    encoder: Encoder = NetworkFeatures(trainer.average, view.mirror)
-    if view.is_pictures:
-        hog = HOG(view.image_shape).to(view.device)
-        own = encoder, hog
-        encoder = fit_sum(own, [view.rows(part, labelled.rows) for part in own])
-    return fit_on(encoder, view, labelled, options, curve)
+        return trainer, trainer.fit(options.advance)

@@ -181,7 +181,7 @@ def assert_one_line(done: subprocess.CompletedProcess[str], code: int, words: st
         (("--encoder", "vae+"), "--encoder 'vae+': there is no encoder ''; allowed are vae, hog"),
         (("--encoder", "hog+hog"), "'hog+hog' repeats a part"),
         (("--encoder", "network"), "'network' is internal to methods and cannot be selected"),
-        (("--effort", "zzz"), "'zzz' is not one of 'auto', 'quick', 'best'"),
+        (("--effort", "zzz"), "'zzz' is not one of 'auto', 'quick', 'normal', 'best'"),
         (("--preset", "zzz"), "'zzz' is not one of 'modern', 'paper'"),
         (("--network", "zzz"), "'zzz' is not one of 'conv', 'mlp'"),
         (("--svm-c", "-1"), "--svm-c -1.0: Input should be greater than 0"),

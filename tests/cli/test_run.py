@@ -108,7 +108,7 @@ def test_all_leaves_out_counts_the_data_set_cannot_serve_and_says_so(run_cli: Ru
         (["--encoder", ""], 2, ["--encoder ''", "vae+hog"]),
         (["--encoder", "pca"], 2, ["method m1 works on vae", "--encoder pca", "svm, graph, consistency"]),
         (["--encoder", "hog", "--method", "graph,m2"], 2, ["method m2 works on pixels and vae"]),
-        (["--effort", "much"], 2, ["--effort", "quick", "best"]),
+        (["--effort", "much"], 2, ["--effort", "quick", "normal", "best"]),
         (["--preset", "old"], 2, ["--preset", "modern", "paper"]),
         (["--labels", "5"], 2, ["--labels 5", "10 classes", "10 to 60000"]),
         (["--labels", "1e9"], 2, ["1e9", "is not a label count", "full"]),

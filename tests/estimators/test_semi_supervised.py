@@ -150,7 +150,7 @@ def test_method_and_encoder_are_parameters(
         ({"encoder": "hog+hog"}, "`encoder` 'hog[+]hog': the encoder 'hog[+]hog' repeats a part"),
         ({"encoder": "network"}, "'network' is internal to methods and cannot be selected"),
         ({"encoder": ""}, "`encoder` ''"),
-        ({"effort": "zzz"}, "`effort` 'zzz': Input should be 'auto', 'quick' or 'best'"),
+        ({"effort": "zzz"}, "`effort` 'zzz': Input should be 'auto', 'quick', 'normal' or 'best'"),
         ({"method": "m1", "encoder": "hog"}, "m1 works on vae, not on `encoder=hog`"),
         ({"network": "zzz"}, "there is no network 'zzz'; allowed are conv, mlp"),
         ({"C": -1.0}, "`C` -1.0"),

@@ -41,7 +41,7 @@ class Case(NamedTuple):
 
 
 ALL = [Case(spec.name, "hog" if spec.name == "svm" else None) for spec in catalog.METHODS]
-CHOOSING = [Case("auto"), Case("auto", None, "best"), Case("auto", "hog")]
+CHOOSING = [Case("auto"), Case("auto", None, "normal"), Case("auto", "hog")]
 CASES = list(dict.fromkeys([*ALL, *CHOOSING]))
 KINDS = ("digits", "patches")
 EXPORTED = [case for case in ALL if not catalog.method(case.method).baseline] + [Case("cnn")]

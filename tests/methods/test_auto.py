@@ -169,7 +169,7 @@ def test_few_labelled_images_are_divided_again_and_again(
     assert asked == [(name, 5) for name in auto.QUICK]
 
 
-@pytest.mark.parametrize("effort", ["quick", "best"])
+@pytest.mark.parametrize("effort", ["quick", "normal", "best"])
 def test_a_class_with_a_single_label_cannot_be_compared(
     view: View, judge: Callable[[Right], list[tuple[str, int]]], effort: str
 ) -> None:

@@ -28,7 +28,7 @@ TRAINED = ("m1", "hybrid", "m2", "m1m2", "graph", "consistency", "auto")
 CONFIG = RunConfig(
     data=DataConfig(dataset="digits"),
     methods=TRAINED,
-    effort="best",
+    effort="normal",
     labels=(50,),
     splits=1,
     seed=1,
@@ -210,6 +210,18 @@ def test_every_method_of_the_catalog_runs_by_itself(
     timings = report.timings.model_dump()
     total = timings.pop("total")
     assert 0 < sum(timings.values()) <= total
+
+
+def test_with_best_effort_three_networks_decide_together(tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"methods": ("consistency",), "effort": "best", "baselines": False})
+    (result,) = experiment.run(config, tmp_path, SILENT).report.results
+    assert result.accuracy_mean > 0.9
+    path = tmp_path / "classifiers" / "consistency-50-labels.json"
+    encoder = load_classifier(path, SklearnBackend(), CPU).encoder
+    assert encoder.name == "network+network+network+hog"
+    heads = [part.state_dict()["network.head.weight"] for part in encoder.parts[:3]]
+    assert not torch.equal(heads[0], heads[1])
+    assert not torch.equal(heads[1], heads[2])
 
 
 def test_a_loss_that_is_no_number_ends_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
