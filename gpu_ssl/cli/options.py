@@ -84,8 +84,8 @@ ENCODER = click.option(
 EFFORT_CHOICES = click.Choice(["auto", "quick", "normal", "best"])
 EFFORT_HELP = (
     "What may be spent: with quick, --method auto takes seconds; with normal it may train a network (a "
-    "minute or more on a CPU); with best it may train three, as --method consistency then does, which is "
-    "better and takes three times as long. auto is best on a GPU and quick on a CPU."
+    "minute or more on a CPU); with best it may train three that decide together, as --method consistency "
+    "then does, in three times the time. auto is best on a GPU and quick on a CPU."
 )
 PRESET = click.option(
     "--preset",
