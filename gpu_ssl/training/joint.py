@@ -1,7 +1,9 @@
 """The training of a network on labelled and unlabelled images together."""
 
 import copy
+import logging
 import math
+import time
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -18,6 +20,8 @@ from gpu_ssl.training.muon import all_rates
 from gpu_ssl.training.optimizers import Network, make_optimizer, make_schedule
 from gpu_ssl.training.replay import Replay
 
+logger = logging.getLogger(__name__)
+
 WARM_UP = 0.1
 """Fraction of the steps in which the learning rate rises."""
 
@@ -26,6 +30,9 @@ RAMP = 0.1
 
 AVERAGE = 0.995
 """Decay of the moving average of the weights in a step."""
+
+TIMED = 20
+"""Steps after which the time of all is estimated."""
 
 
 Trained = TypeVar("Trained", bound=nn.Module, contravariant=True)
@@ -162,11 +169,18 @@ class JointTrainer(Generic[Network]):
         """
         self.network.train()
         curve = []
+        start = time.perf_counter()
         steps = range(self.plan.steps)
         for numbers in (steps[start : start + CURVE_STEPS] for start in steps[::CURVE_STEPS]):
             total = torch.zeros((), device=self.images.device)
             for number in numbers:
                 total += self.step(number)
+                if number + 1 == TIMED:
+                    total.item()  # waits for a GPU
+                    seconds = (time.perf_counter() - start) / TIMED * self.plan.steps
+                    estimate = f"{self.plan.steps} steps, about {_duration(seconds)}"
+                    logger.info("%s", estimate)
+                    advance(estimate, 0)
             mean, done = float(total) / len(numbers), numbers[-1] + 1
             if not math.isfinite(mean):
                 raise TrainingError(
@@ -175,6 +189,10 @@ class JointTrainer(Generic[Network]):
             curve.append(mean)
             advance(f"step {done} of {self.plan.steps}, loss {mean:.3f}", len(numbers) / self.plan.steps)
         return tuple(curve)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def balanced_rows(

@@ -1,5 +1,7 @@
 """Training on labelled and unlabelled images together: batches, and the average of the weights."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -119,10 +121,11 @@ def test_what_rests_on_unlabelled_images_comes_in_over_the_first_tenth(digits: D
 
 
 def test_progress_adds_up_to_one(digits: Dataset) -> None:
-    told: list[float] = []
+    told: list[tuple[str, float]] = []
     plan = JointPlan(**{**vars(PLAN), "steps": 250, "labelled_batch": 2})
-    make_trainer(digits, plan).fit(lambda note, steps=1: told.append(steps))
-    assert told == pytest.approx([0.4, 0.4, 0.2])
+    make_trainer(digits, plan).fit(lambda note, steps=1: told.append((note, steps)))
+    assert [steps for _, steps in told] == pytest.approx([0, 0.4, 0.4, 0.2])
+    assert re.fullmatch(r"250 steps, about \d+ s", told[0][0]), "what it will take is told soon"
 
 
 def test_a_loss_that_is_no_number_is_an_error(digits: Dataset) -> None:
