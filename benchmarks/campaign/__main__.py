@@ -1,7 +1,7 @@
 """What the program stands: killed, damaged, crowded, starved and misused, some thousands of times.
 
-    python -m benchmarks.campaign --tries 1500
-    python -m benchmarks.campaign --seconds 60 --tries 60      what the tests run
+    python -m benchmarks.campaign --tries 1500     an hour on two idle cores, or less
+    python -m benchmarks.campaign --each 2         what the tests run
 
 Every try works on a copy of a small world, and is told right or wrong by what there must be: the same result
 to the bit as with nothing wrong, or one line of error and an exit code; never a traceback, and nothing left
@@ -54,19 +54,31 @@ KINDS: dict[str, tuple[Try, int, str]] = {
 """Kinds of tries by name: what does one, how many of each round, and in words."""
 
 
+TOLD = 50
+"""Tries after which it is told how many there were."""
+
+
 @click.command()
 @click.option("--tries", default=1500, show_default=True, help="How many, of all kinds.")
+@click.option("--each", type=int, help="As many of every kind, in place of --tries.")
 @click.option("--seconds", default=10_800.0, show_default=True, help="No try begins after these.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--only", "kinds", multiple=True, type=click.Choice(list(KINDS)), help="Kinds of tries.")
 @click.option("--first", default=0, show_default=True, help="Number of the first try of each kind.")
 @click.option("--output", type=click.Path(path_type=Path), help="JSON file for the outcome.")
 def main(
-    tries: int, seconds: float, seed: int, kinds: tuple[str, ...], first: int, output: Path | None
+    tries: int,
+    each: int | None,
+    seconds: float,
+    seed: int,
+    kinds: tuple[str, ...],
+    first: int,
+    output: Path | None,
 ) -> None:
     """Run hostile tries, and print how many came out right and wrong; exit with 1 if one was wrong."""
     began = time.monotonic()
-    round_of = [name for name in kinds or KINDS for _ in range(KINDS[name][1])]
+    round_of = [name for name in kinds or KINDS for _ in range(each or KINDS[name][1])]
+    tries = len(round_of) if each else tries
     numbers: Counter[str] = Counter(dict.fromkeys(round_of, first))
     wrong: list[tuple[str, int, str]] = []
     order = random.Random(seed)
@@ -85,6 +97,8 @@ def main(
             if told is not None:
                 wrong.append((name, number, told))
                 click.echo(f"wrong: {name} {number}: {told}", err=True)
+            if (done + 1) % TOLD == 0:
+                click.echo(f"{done + 1:,} tries, {len(wrong)} wrong", err=True)
     tried = {name: numbers[name] - first for name in numbers}
     click.echo(table(tried, Counter(name for name, _, _ in wrong)))
     if output is not None:

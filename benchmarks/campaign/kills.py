@@ -33,6 +33,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal
 def at_a_write(world: World, rng: random.Random, number: int) -> str | None:
     """Kill a command at one of its writes; the first tries go through all of them."""
     points = [(name, at) for name in KILLED for at in range(1, world.writes[name.split()[0]] + 1)]
+    random.Random(0).shuffle(points)  # so that a short campaign has some of every command
     name, at = points[number] if number < len(points) else rng.choice(points)
     words, made = KILLED[name]
     with world.copy(None, *made) as folder:
