@@ -17,7 +17,7 @@ from gpu_ssl import catalog
 from gpu_ssl.catalog import MethodSpec
 from gpu_ssl.config import STANDARD_LABEL_COUNTS, RunConfig
 from gpu_ssl.data.catalog import find_spec
-from gpu_ssl.data.image_set import Dataset
+from gpu_ssl.data.image_set import Dataset, ImageSet
 from gpu_ssl.data.loading import load_dataset
 from gpu_ssl.data.splits import labelled_indices, resolve_label_counts
 from gpu_ssl.encoders import vae
@@ -59,8 +59,8 @@ class Outcome:
     ----------
     report : Report
         What ``report.json`` holds.
-    test_labels : ndarray of shape (n_test,), int64
-        Classes of the test images.
+    test : ImageSet
+        The test images and their classes.
     test_features : ndarray of shape (n_test, width), float32
         Features of the test images, those that the first method works on; of one that makes its own, pixels.
     predictions : dict of str to Predictions
@@ -70,7 +70,7 @@ class Outcome:
     """
 
     report: Report
-    test_labels: NDArray[np.int64]
+    test: ImageSet
     test_features: NDArray[np.float32]
     predictions: dict[str, Predictions]
     exhibits: list[Exhibit]
@@ -212,7 +212,7 @@ def run(
             published=tuple(p for p in PUBLISHED.get(dataset.name, ()) if p.labels in counts),
             timings=Timings.of(stopwatch.seconds, stopwatch.total()),
         ),
-        test_labels=dataset.test.labels,
+        test=dataset.test,
         test_features=(
             test.features(test.encoders[first[0]]).cpu().numpy()
             if first

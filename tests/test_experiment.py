@@ -304,7 +304,7 @@ def test_features_for_the_plot_are_those_of_the_first_method(
     outcome: experiment.Outcome, tmp_path: Path, digits: Dataset
 ) -> None:
     assert outcome.test_features.shape == (450, 64)
-    assert np.array_equal(outcome.test_labels, digits.test.labels)
+    assert np.array_equal(outcome.test.labels, digits.test.labels)
     config = ALONE.model_copy(update={"methods": ("svm",), "encoder": "pca"})
     assert run(tmp_path, config).test_features.shape == (450, 50)
 

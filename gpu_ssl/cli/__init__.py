@@ -33,6 +33,7 @@ COMMANDS = {
     "suggest": ("gpu_ssl.cli.suggest", "Tell which images to label next."),
     "encode": ("gpu_ssl.cli.encode", "Turn images into embeddings, by a model or an encoder."),
     "export": ("gpu_ssl.cli.export", "Write a fitted model as an ONNX file."),
+    "report": ("gpu_ssl.cli.report", "Write the page of a run or a model anew, or compare runs."),
     "bench": ("gpu_ssl.cli.bench", "Time every phase at growing sizes; compare two records."),
     "doctor": ("gpu_ssl.cli.doctor", "Check the GPU and its libraries, and tell what to mend."),
     "data": ("gpu_ssl.cli.data", "List the data sets, or fetch one."),

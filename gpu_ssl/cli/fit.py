@@ -170,7 +170,7 @@ def _fit(
         raise RankError(f"{error}; the same command resumes, on any number of ranks") from None
     except KeyboardInterrupt:
         raise InterruptError("interrupted; the same command resumes") from None
-    write_model(output, fitted, described(images))
+    write_model(output, fitted, images, described(images))
     for note in notes(fitted.record, output):
         tell(note)
     return fitted

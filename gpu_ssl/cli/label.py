@@ -123,7 +123,7 @@ def command(
     model = _begin_with(folder, images, config)
 
     def write(fitted: "Fit", labelled: "OwnImages") -> Path:
-        write_model(folder, fitted, described(labelled))
+        write_model(folder, fitted, labelled, described(labelled))
         return folder
 
     named = [name for name in classes.split(",") if name.strip()]

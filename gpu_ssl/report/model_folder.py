@@ -2,20 +2,33 @@
 
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from gpu_ssl.data.own import OwnImages
 from gpu_ssl.errors import UsageError
 from gpu_ssl.fitted.fitting import Fit
 from gpu_ssl.fitted.storage import MODEL, save
 from gpu_ssl.report.card import CARD, FILES, TITLE, write_card
+from gpu_ssl.report.details import DETAILS, OF_MODEL, write_details
+from gpu_ssl.report.html import PAGE
+from gpu_ssl.report.model_details import details_of_model
+from gpu_ssl.report.model_page import FOUND, write_model_page
 from gpu_ssl.runtime.files import write_text
 
-FOUND: Final = "data.json"
-"""File in a model's folder: what was found in images and labels, as ``gpu-ssl check --json`` prints it."""
 
+def write_model(folder: Path, fitted: Fit, images: OwnImages, found: dict[str, Any]) -> None:
+    """Write a model, its card and page, and what was found in its images, into `folder`.
 
-def write_model(folder: Path, fitted: Fit, found: dict[str, Any]) -> None:
-    """Write a model, its card and what was found in its images into `folder`.
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    fitted : Fit
+        The model.
+    images : OwnImages
+        What it was fitted to.
+    found : dict
+        What was found in them; see `data.summary.summarize`.
 
     Raises
     ------
@@ -24,6 +37,9 @@ def write_model(folder: Path, fitted: Fit, found: dict[str, Any]) -> None:
     """
     write_text(folder / FOUND, json.dumps(found, indent=1))
     write_card(folder, fitted.record, fitted.suspects)
+    details = details_of_model(fitted, images)
+    write_details(folder, OF_MODEL, details)
+    write_model_page(folder / PAGE, fitted.record, details, folder)
     save(folder, fitted.model, fitted.record)
 
 
@@ -61,4 +77,4 @@ def _is_of_fit(path: Path) -> bool:
     if path.name == CARD:  # people's own files may be called so, too
         return path.is_file() and path.read_text(encoding="utf-8", errors="replace").startswith(TITLE)
     # Half-written files have a dot before their name, and letters after it.
-    return any(name.startswith(known.partition(".")[0]) for known in (*FILES, FOUND))
+    return any(name.startswith(known.partition(".")[0]) for known in (*FILES, FOUND, DETAILS, PAGE))

@@ -1,4 +1,4 @@
-"""Plots of a run, as PNG files. Drawn on canvases of their own: no display, no global state."""
+"""Charts of a run. Drawn on canvases of their own: no display, no global state."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,15 +48,43 @@ def accuracy_against_labels(report: Report) -> "Figure":
     return figure
 
 
+def accuracy_against_seconds(report: Report) -> "Figure":
+    """Draw mean accuracies against the mean seconds of a split, a point for each number of labels."""
+    figure = new_figure(7, 4.5)
+    axes = figure.add_subplot()
+    for method in dict.fromkeys(result.method for result in report.results):
+        results = sorted((r for r in report.results if r.method == method), key=lambda r: r.labels)
+        seconds = [max(sum(r.seconds) / len(r.seconds), 1e-3) for r in results]
+        axes.plot(seconds, [100 * r.accuracy_mean for r in results], marker="o", label=catalog.title(method))
+        axes.annotate(f"{results[-1].labels:,}", (seconds[-1], 100 * results[-1].accuracy_mean), fontsize=7)
+    axes.set_xscale("log")
+    axes.set_xlabel("seconds of a split, apart from encoders that all share")
+    axes.set_ylabel("test accuracy, %")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
 def training_curves(training: TrainingRecord) -> "Figure":
-    """Draw both parts of the training loss against the epoch."""
-    figure = new_figure(8, 3.5)
+    """Draw the training loss against the step, and both of its parts against the epoch."""
+    figure = new_figure(9, 3.2)
     history = training.history
-    for axes, name in zip(figure.subplots(1, 2), ("reconstruction", "kl"), strict=True):
+    by_step, *parts = figure.subplots(1, 3)
+    per_epoch = training.steps / max(training.epochs, 1)
+    steps = [
+        per_epoch * (epoch + (i + 1) / len(losses.curve))
+        for epoch, losses in enumerate(history)
+        for i in range(len(losses.curve))
+    ]
+    by_step.plot(steps, [value for losses in history for value in losses.curve], linewidth=1)
+    by_step.set_title("loss", fontsize=10)
+    by_step.set_xlabel("step")
+    by_step.set_ylabel("nats per image")
+    for axes, name in zip(parts, ("reconstruction", "kl"), strict=True):
         axes.plot([h.epoch for h in history], [getattr(h, name) for h in history], marker=".")
         axes.set_xlabel("epoch")
-        axes.set_title({"reconstruction": "reconstruction loss", "kl": "KL divergence"}[name])
-        axes.set_ylabel("nats per image")
+        axes.set_title({"reconstruction": "reconstruction loss", "kl": "KL divergence"}[name], fontsize=10)
+    for axes in figure.axes:
         axes.grid(alpha=0.3)
     return figure
 
@@ -101,7 +129,7 @@ def confusion_matrix(outcome: Outcome) -> "Figure":
     count = max(predictions)
     matrix = np.zeros((n_classes, n_classes), np.int64)
     for predicted in predictions[count]:
-        np.add.at(matrix, (outcome.test_labels, predicted.classes), 1)
+        np.add.at(matrix, (outcome.test.labels, predicted.classes), 1)
     return confusion_figure(matrix, names, f"{method}, {count:,} labels: % of each class")
 
 
@@ -113,7 +141,7 @@ def feature_map(outcome: Outcome) -> "Figure":
     n_components = min(2, *features.shape)
     points = np.zeros((len(features), 2))
     points[:, :n_components] = PCA(n_components).fit_transform(features)
-    labels = outcome.test_labels[:N_POINTS]
+    labels = outcome.test.labels[:N_POINTS]
     figure = new_figure(8, 6)
     axes = figure.add_subplot()
     names = outcome.report.dataset.classes

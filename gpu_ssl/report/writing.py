@@ -125,17 +125,24 @@ def report_text(report: Report) -> str:
 
 
 def finish_folder(folder: Path, outcome: Outcome, plots: bool = True) -> None:
-    """Write the plots, then the report.
+    """Write the plots and the page, then the report.
 
     Raises
     ------
     StorageError
         If a file cannot be written.
     """
-    if plots:
+    if plots:  # matplotlib is not imported before
+        from gpu_ssl.report.details import OF_RUN, write_details
+        from gpu_ssl.report.html import PAGE
         from gpu_ssl.report.plots import write_plots
+        from gpu_ssl.report.run_details import details_of_run
+        from gpu_ssl.report.run_page import write_run_page
 
         write_plots(outcome, folder / "plots")
+        details = details_of_run(outcome)
+        write_details(folder, OF_RUN, details)
+        write_run_page(folder / PAGE, outcome.report, details)
     state.save(folder / REPORT, REPORT_KIND, outcome.report)
     # Only an unfinished run needs it.
     state.remove(folder / CHECKPOINT)

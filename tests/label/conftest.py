@@ -36,7 +36,7 @@ def make_session(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         images = with_labels(load_own(place), {})
 
         def write(fitted: Fit, labelled: OwnImages) -> Path:
-            write_model(tmp_path / "model", fitted, {})
+            write_model(tmp_path / "model", fitted, labelled, {})
             return tmp_path / "model"
 
         config = FitConfig(mirror=False, device="cpu")

@@ -1,0 +1,73 @@
+"""``gpu-ssl report``: the page of a run or a model, made anew, or one that compares runs."""
+
+from pathlib import Path
+
+import click
+
+from gpu_ssl.cli.paths import GivenPath
+from gpu_ssl.errors import UsageError
+
+
+@click.command()
+@click.argument("folders", nargs=-1, required=True, type=GivenPath(), metavar="FOLDER [FOLDER ...]")
+@click.option(
+    "--output",
+    type=GivenPath(),
+    metavar="FILE",
+    help="File for the page.  [default: report.html in FOLDER; of several, comparison.html]",
+)
+def command(folders: tuple[Path, ...], output: Path | None) -> None:
+    """Write the page of a run or a model anew, or one that compares several runs.
+
+    run and fit leave such a page, report.html, in their folders: one file that loads nothing from elsewhere,
+    to open in a browser or to send to somebody. Runs that are compared are of the same data.
+
+    \b
+      gpu-ssl report runs/first
+      gpu-ssl report model
+      gpu-ssl report runs/first runs/second --output both.html
+    """
+    from gpu_ssl.cli.answer_file import check_output
+    from gpu_ssl.report.html import PAGE
+
+    check_output(output)
+    if len(folders) == 1:
+        path = output or folders[0] / PAGE
+        _write_one(folders[0], path)
+    else:
+        path = output or Path("comparison.html")
+        _compare(folders, path)
+    click.echo(f"Written to {path}")
+
+
+def _write_one(folder: Path, path: Path) -> None:
+    from gpu_ssl.fitted.storage import MODEL, load
+    from gpu_ssl.report.details import OF_MODEL, OF_RUN, read_details
+    from gpu_ssl.report.model_page import write_model_page
+    from gpu_ssl.report.run_page import write_run_page
+    from gpu_ssl.report.writing import read_report
+
+    if (folder / MODEL).is_file():
+        write_model_page(path, load(folder, "cpu")[1], read_details(folder, OF_MODEL), folder)
+        return
+    if (report := read_report(folder)) is None:
+        raise UsageError(
+            f"{folder} holds neither a finished run nor a model; give a folder that gpu-ssl run or gpu-ssl "
+            "fit has left"
+        )
+    write_run_page(path, report, read_details(folder, OF_RUN))
+
+
+def _compare(folders: tuple[Path, ...], path: Path) -> None:
+    from gpu_ssl.report.comparison import write_comparison
+    from gpu_ssl.report.writing import read_report
+
+    reports = {}
+    for folder in folders:
+        report = read_report(folder)
+        if report is None:
+            raise UsageError(f"{folder} holds no finished run; give folders that gpu-ssl run has left")
+        reports[str(folder)] = report
+    if len(reports) < len(folders):
+        raise UsageError("a folder is given twice; give different ones")
+    write_comparison(path, reports)

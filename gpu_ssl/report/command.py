@@ -1,0 +1,70 @@
+"""The command line that repeats a run or a fit, made of its recorded settings."""
+
+import shlex
+from collections.abc import Mapping
+from typing import Any, Final
+
+from gpu_ssl.config import FitConfig, RunConfig
+
+NAMES: Final = {
+    "methods": "--method",
+    "C": "--svm-c",
+    "gamma": "--svm-gamma",
+    "svm_backend": "--svm",
+}
+"""Options whose name is not that of their setting."""
+
+NOT_OPTIONS: Final = frozenset({"weight_decay"})
+"""Settings that the command line has no option for."""
+
+
+def command_of_run(settings: Mapping[str, Any]) -> str:
+    """Return the command that repeats a run.
+
+    Parameters
+    ----------
+    settings : mapping
+        What its report or `config.json` holds.
+    """
+    return _command("gpu-ssl run", settings, RunConfig())
+
+
+def command_of_fit(config: FitConfig) -> str:
+    """Return the command that repeats a fit, but for the places of images and labels."""
+    return _command(
+        "gpu-ssl fit IMAGES --labels LABELS --output MODEL", config.model_dump(mode="json"), FitConfig()
+    )
+
+
+def _command(start: str, settings: Mapping[str, Any], usual: RunConfig | FitConfig) -> str:
+    words = [start]
+    given = _flat(settings)
+    expected = _flat(usual.model_dump(mode="json")) | _of_network(given.get("network"))
+    if given.get("preset") == "paper":
+        expected["network"] = "mlp"
+    for name, value in given.items():
+        if name in NOT_OPTIONS or value is None or value == expected.get(name):
+            continue
+        option = NAMES.get(name, f"--{name.replace('_', '-')}")
+        if isinstance(value, bool):
+            words.append(option if value else option.replace("--", "--no-", 1))
+        else:
+            text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            words.append(f"{option} {shlex.quote(text)}")
+    return " ".join(words)
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings without their groups."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= value if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def _of_network(name: Any) -> dict[str, Any]:
+    """Return what a network of the VAE brings with it."""
+    from gpu_ssl import catalog
+
+    spec = next((own for own in catalog.NETWORKS if own.name == name), None)
+    return {} if spec is None else {"latent_dim": spec.latent_dim, "kl_weight": spec.kl_weight}

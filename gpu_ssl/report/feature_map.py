@@ -1,0 +1,64 @@
+"""Features of images in two dimensions, by UMAP where it is installed, else principal components."""
+
+import warnings
+from importlib.util import find_spec
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpu_ssl.report.data_address import address_of, picture_of, sheet_of
+from gpu_ssl.report.details import FeatureMap
+
+POINTS = 1000
+"""Images that a map shows."""
+
+TILE = 28
+"""Longest side of the picture of a point."""
+
+COLUMNS = 40
+"""Pictures in a row of the sheet."""
+
+
+def make_map(
+    features: NDArray[np.float32], images: NDArray[np.uint8], classes: NDArray[np.int64]
+) -> FeatureMap:
+    """Return the map of some images.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n, width), float32
+        Of all of them.
+    images : ndarray of shape (n, channels, height, width), uint8
+        The images.
+    classes : ndarray of shape (n,), int64
+        Their classes.
+    """
+    n = min(POINTS, len(features))
+    points, how = _flattened(features[:n])
+    low, span = points.min(axis=0), np.maximum(np.ptp(points, axis=0), 1e-12)
+    pictures = [picture_of(image, TILE) for image in images[:n]]
+    return FeatureMap(
+        how=how,
+        points=tuple((round(x, 4), round(y, 4)) for x, y in ((points - low) / span).tolist()),
+        classes=tuple(classes[:n].tolist()),
+        sheet=address_of(sheet_of(pictures, COLUMNS)),
+        columns=COLUMNS,
+        tile=pictures[0].size,
+    )
+
+
+def _flattened(features: NDArray[np.float32]) -> tuple[NDArray[np.float64], str]:
+    """Return points (n, 2), and how they were found."""
+    if find_spec("umap") is not None and len(features) > 15:  # UMAP's number of neighbours
+        import umap
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = umap.UMAP(random_state=0).fit_transform(features)
+        return np.asarray(found, np.float64), "UMAP"
+    from sklearn.decomposition import PCA
+
+    n_components = min(2, *features.shape)
+    points = np.zeros((len(features), 2))
+    points[:, :n_components] = PCA(n_components, random_state=0).fit_transform(features)
+    return points, "the first two principal components"

@@ -1,0 +1,59 @@
+"""Gathers the pictures that the page of a model shows: doubtful labels, and images unlike the rest."""
+
+import numpy as np
+
+from gpu_ssl.data.own import OwnImages
+from gpu_ssl.data.problems import printable
+from gpu_ssl.fitted.fitting import Fit
+from gpu_ssl.report.data_address import address_of, picture_of
+from gpu_ssl.report.details import ModelDetails, StrangePicture, SuspectPicture
+
+SUSPECTS, STRANGE = 40, 20
+"""Labels that look wrong, and images unlike the rest, that are shown."""
+
+LOOKED_AT = 1000
+"""Images, at random, among which the latter are looked for."""
+
+
+def details_of_model(fitted: Fit, images: OwnImages) -> ModelDetails:
+    """Return pictures of the images that a model was fitted to; of embeddings there are none."""
+    if images.are_embeddings or images.image_shape[1] == 1:
+        return ModelDetails()
+    by_name = {own.path: own for own in fitted.suspects[:SUSPECTS]}
+    rows = [row for row, name in enumerate(images.names) if name in by_name] if by_name else []
+    suspects = {images.names[row]: address_of(picture_of(images.images[row])) for row in rows}
+    strange = _strange(fitted, images)
+    return ModelDetails(
+        suspects=tuple(
+            SuspectPicture(
+                name=printable(own.path),
+                label=own.label,
+                suggested=own.suggested,
+                confidence=own.confidence,
+                picture=suspects[own.path],
+            )
+            for own in by_name.values()
+        ),
+        strange=strange,
+        looked_at=min(LOOKED_AT, len(images)) if strange else 0,
+    )
+
+
+def _strange(fitted: Fit, images: OwnImages) -> tuple[StrangePicture, ...]:
+    """Return those with the largest OOD scores; none of a model that wants images at a size of its own."""
+    model = fitted.model
+    if model.other_shapes:
+        return ()
+    rng = np.random.default_rng(fitted.record.config.seed)
+    rows = np.sort(rng.permutation(len(images))[:LOOKED_AT])
+    answers = model.predict(np.ascontiguousarray(images.images[rows]))
+    order = np.argsort(-answers.ood_scores, kind="stable")[:STRANGE].tolist()
+    return tuple(
+        StrangePicture(
+            name=printable(images.names[rows[i]]),
+            score=round(float(answers.ood_scores[i]), 3),
+            guess=model.class_names[answers.classes[i]],
+            picture=address_of(picture_of(images.images[rows[i]])),
+        )
+        for i in order
+    )

@@ -1,0 +1,290 @@
+"""The pages of runs and models: they say what the records say, harm nobody, and load nothing."""
+
+import re
+import shlex
+import shutil
+import sys
+import types
+from html.parser import HTMLParser
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from playwright.sync_api import Page
+
+from gpu_ssl.cli.fit import command as fit_command
+from gpu_ssl.cli.options import take_vae_settings
+from gpu_ssl.cli.run import command as run_command
+from gpu_ssl.cli.run import make_config
+from gpu_ssl.config import FitConfig, ModelConfig, RunConfig, SVMConfig, TrainConfig
+from gpu_ssl.errors import StorageError, UsageError
+from gpu_ssl.records import EpochLosses
+from gpu_ssl.report.command import command_of_fit, command_of_run
+from gpu_ssl.report.comparison import write_comparison
+from gpu_ssl.report.data_address import address_of, picture_of, sheet_of
+from gpu_ssl.report.details import (
+    OF_MODEL,
+    OF_RUN,
+    Confusion,
+    Mistake,
+    RunDetails,
+    Shown,
+    read_details,
+    write_details,
+)
+from gpu_ssl.report.feature_map import make_map
+from gpu_ssl.report.html import class_figures, confusion_table, worst_confusions
+from gpu_ssl.report.plots import accuracy_against_labels, training_curves
+from gpu_ssl.report.run_page import write_run_page
+from gpu_ssl.report.svg import inline_svg
+from gpu_ssl.report.writing import REPORT_KIND, read_report
+from gpu_ssl.runtime import state
+from tests.browser import faults, started
+from tests.conftest import RunCli
+from tests.report.test_report import REPORT
+
+SCRIPT = "<script>alert(1)</script>"
+CLASSES = (SCRIPT, '"><img src=x onerror=alert(1)>')
+HOSTILE = REPORT.model_copy(
+    update={
+        "dataset": REPORT.dataset.model_copy(update={"name": SCRIPT, "classes": CLASSES}),
+        "config": {"methods": ["m1"], "data": {"dataset": SCRIPT, "data_dir": "'\"><b>"}},
+        "environment": {"cpu": SCRIPT, "gpus": [], "versions": {"torch": SCRIPT}},
+    }
+)
+
+
+def details(channels: int = 1, n: int = 1000) -> RunDetails:
+    rng = np.random.default_rng(0)
+    images = rng.integers(256, size=(n, channels, 32, 32), dtype=np.uint8)
+    picture = address_of(picture_of(images[0]))
+    return RunDetails(
+        confusions=(Confusion(method="m1", labels=100, cells=((0, 0, 8), (0, 1, 2), (1, 1, 10))),),
+        mistakes=(Mistake(true=0, named=1, votes=4, of=5, picture=picture),) * 30,
+        exhibits=(Shown(title=SCRIPT, picture=picture),),
+        map=make_map(
+            rng.normal(size=(n, 5)).astype(np.float32), images, rng.integers(2, size=n, dtype=np.int64)
+        ),
+    )
+
+
+class Parsed(HTMLParser):
+    """What a browser would make of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    write_run_page(path, HOSTILE, details())
+    return path
+
+
+def test_hostile_names_are_text(page: Path) -> None:
+    parsed = Parsed(page.read_text())
+    assert parsed.tags.count("script") == 1
+    assert parsed.text.count(SCRIPT) > 3
+    assert not [name for name, _ in parsed.attributes if name.startswith("on")]
+
+
+def test_a_page_needs_nothing_from_elsewhere_and_allows_no_inline_style(page: Path) -> None:
+    parsed = Parsed(page.read_text())
+    addresses = [value for name, value in parsed.attributes if name in ("src", "href", "xlink:href")]
+    assert addresses
+    assert all(address.startswith(("data:image/", "#")) for address in addresses)
+    assert not [value for name, value in parsed.attributes if name == "style"]
+    policy = next(value for _, value in parsed.attributes if value.startswith("default-src"))
+    assert policy.startswith("default-src 'none'; img-src data:; ")
+    assert "unsafe" not in policy
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_page_stays_small(channels: int, tmp_path: Path) -> None:
+    """Even of noise, which no encoding makes smaller."""
+    write_run_page(tmp_path / "report.html", HOSTILE, details(channels))
+    assert (tmp_path / "report.html").stat().st_size < 5e6
+
+
+def test_a_page_says_what_the_report_says(page: Path) -> None:
+    text = page.read_text()
+    for result in REPORT.results:
+        assert f"{100 * result.accuracy_mean:.2f}" in text
+    assert "60,000 training images" in text
+    assert "read once" in text
+
+
+def test_pages_open_from_disk_ask_for_nothing_and_show_pictures(page: Path) -> None:
+    with started() as browser:
+        shown = browser.new_page()
+        asked: list[str] = []
+        problems: list[str] = []
+        shown.on("request", lambda request: asked.append(request.url))
+        shown.on("dialog", lambda dialog: problems.append(dialog.message))
+        shown.on("pageerror", lambda error: problems.append(str(error)))
+        shown.on("console", lambda message: problems.append(message.text))  # a breach of the policy, too
+        shown.goto(page.as_uri())
+        assert [url for url in asked if not url.startswith("data:")] == [page.as_uri()]
+        shown.locator("#map circle").last.hover()  # which no other covers
+        shown.locator("#bubble").wait_for(state="visible")
+        assert _drawn(shown)
+        assert shown.evaluate("document.querySelectorAll('.chart svg use').length") > 0
+        assert faults(shown) == []
+        assert problems == []
+
+
+def _drawn(page: Page) -> bool:
+    """Whether the canvas beside the pointer holds a picture."""
+    script = "c => [...c.getContext('2d').getImageData(0, 0, 84, 84).data].some((v, i) => i % 4 < 3 && v > 0)"
+    return bool(page.eval_on_selector("#bubble canvas", script))
+
+
+def test_figures_of_a_page_do_not_meet() -> None:
+    one, two = (inline_svg(accuracy_against_labels(REPORT), title) for title in ("One", "Two"))
+    ids = [set(re.findall(r' id="([^"]+)"', text)) for text in (one, two)]
+    assert all(ids)
+    assert not ids[0] & ids[1]
+    assert set(re.findall(r'href="#([^"]+)"', one)) <= ids[0]
+    assert "style=" not in one
+    assert "#000000" not in one
+    assert inline_svg(accuracy_against_labels(REPORT), "One") == one
+
+
+def test_the_loss_is_drawn_by_step() -> None:
+    assert REPORT.training is not None
+    curve = tuple(float(value) for value in range(20, 0, -1))
+    losses = EpochLosses(epoch=1, reconstruction=10.0, kl=1.0, seconds=1.0, curve=curve)
+    training = REPORT.training.model_copy(update={"steps": 40, "epochs": 1, "history": (losses,)})
+    (line,) = training_curves(training).axes[0].lines
+    assert list(line.get_xdata())[:2] + list(line.get_xdata())[-1:] == [2.0, 4.0, 40.0]  # type: ignore[arg-type]
+    assert tuple(line.get_ydata()) == curve  # type: ignore[arg-type]
+
+
+def test_figures_of_classes() -> None:
+    cells = ((0, 0, 8), (0, 1, 2), (1, 1, 5))
+    first, second, third = class_figures(cells, ("a", "b", "c"))
+    assert (first["recall"], first["precision"], second["recall"]) == (0.8, 1.0, 1.0)
+    assert second["precision"] == pytest.approx(5 / 7)
+    assert (third["recall"], third["f1"]) == (None, None)
+    assert [cell["shade"] for cell in confusion_table(cells, 2)[0]] == [8, 2]
+    assert worst_confusions(cells, ("a", "b")) == [{"true": "a", "named": "b", "count": 2, "share": 0.2}]
+
+
+def test_a_sheet_holds_its_pictures_in_rows() -> None:
+    pictures = [picture_of(np.full((1, 4, 6), value, np.uint8)) for value in (10, 20, 30)]
+    sheet = np.asarray(sheet_of(pictures, 2, gap=1, ground=99))
+    assert sheet.shape == (9, 13)
+    assert [int(sheet[0, 0]), int(sheet[0, 7]), int(sheet[5, 0]), int(sheet[4, 0])] == [10, 20, 30, 99]
+
+
+RUNS = [
+    RunConfig(),
+    RunConfig.of(methods="m1,graph", labels="50,full", splits=2, seed=3, baselines=False),
+    RunConfig.of(
+        model=ModelConfig.of(network="mlp", latent_dim=20),
+        train=TrainConfig.of(epochs=3, augment=False, precision="float32"),
+        svm=SVMConfig.of(C=2.0, gamma="0.1", class_weight="balanced"),
+        device="cpu",
+        svm_backend="sklearn",
+    ),
+    RunConfig.of(preset="paper", model=ModelConfig.of(network="mlp"), methods="m2"),
+]
+
+
+@pytest.mark.parametrize("config", RUNS)
+def test_the_command_on_a_page_makes_the_same_run(config: RunConfig) -> None:
+    words = shlex.split(command_of_run(config.model_dump(mode="json")))
+    assert words[:2] == ["gpu-ssl", "run"]
+    context = run_command.make_context("run", words[2:])
+    assert make_config(context.params) == config
+
+
+@pytest.mark.parametrize(
+    "config",
+    [FitConfig(), FitConfig.of(method="svm", encoder="vae+hog", mirror=False, image_size=32, effort="best")],
+)
+def test_the_command_on_a_page_makes_the_same_fit(config: FitConfig) -> None:
+    words = shlex.split(command_of_fit(config))
+    context: click.Context = fit_command.make_context("fit", words[2:])
+    options = dict(context.params)
+    model, train = take_vae_settings(options)
+    svm = SVMConfig.of(C=options["svm_c"], class_weight=options["class_weight"])
+    kept = {name: value for name, value in options.items() if name in FitConfig.model_fields}
+    assert FitConfig.of(**{**kept, "model": model, "train": train, "svm": svm}) == config
+
+
+def test_details_come_back(tmp_path: Path) -> None:
+    assert read_details(tmp_path, OF_RUN) == RunDetails()
+    write_details(tmp_path, OF_RUN, details(n=20))
+    assert read_details(tmp_path, OF_RUN) == details(n=20)
+    with pytest.raises(StorageError):
+        read_details(tmp_path, OF_MODEL)
+
+
+def test_runs_of_different_data_are_not_compared(tmp_path: Path) -> None:
+    other = REPORT.model_copy(update={"dataset": REPORT.dataset.model_copy(update={"sha256": "1"})})
+    with pytest.raises(UsageError, match="different data"):
+        write_comparison(tmp_path / "both.html", {"one": REPORT, "two": other})
+    slower = REPORT.model_copy(update={"config": {"seed": 1}, "environment": {"cpu": "other"}})
+    write_comparison(tmp_path / "both.html", {SCRIPT: REPORT, "two": slower})
+    parsed = Parsed((tmp_path / "both.html").read_text())
+    assert parsed.tags.count("script") == 1
+    assert "Settings that differ" in parsed.text
+    assert "other" in parsed.text
+
+
+def test_the_command_writes_pages_anew_and_compares(run_cli: RunCli, tmp_path: Path) -> None:
+    settings = ("--dataset", "digits", "--method", "m1", "--labels", "50", "--splits", "2", "--epochs", "1")
+    done = run_cli("run", *settings, "--no-baselines", "--output", "one")
+    assert done.returncode == 0, done.stderr
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    report = read_report(tmp_path / "two")
+    assert report is not None
+    other = report.model_copy(update={"config": {**report.config, "seed": 1}})
+    state.save(tmp_path / "two" / "report.json", REPORT_KIND, other)
+    before = (tmp_path / "one" / "report.html").read_text()
+    assert "--dataset digits --method m1 --labels 50 --splits 2" in Parsed(before).text
+    (tmp_path / "one" / "report.html").unlink()
+    assert run_cli("report", "one").returncode == 0
+    assert (tmp_path / "one" / "report.html").read_text() == before
+    done = run_cli("report", "one", "two", "--output", "both.html")
+    assert (done.returncode, done.stdout) == (0, "Written to both.html\n")
+    text = Parsed((tmp_path / "both.html").read_text()).text
+    assert "seed" in text
+    for wrong in (("report", "missing"), ("report", "one", "missing"), ("report", "one", "one")):
+        done = run_cli(*wrong)
+        assert done.returncode == 2, done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_umap_makes_the_map_where_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = types.ModuleType("umap")
+
+    class UMAP:
+        def __init__(self, random_state: int) -> None:
+            assert random_state == 0
+
+        def fit_transform(self, features: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+            return features[:, :2]
+
+    made.UMAP = UMAP  # type: ignore[attr-defined]
+    made.__spec__ = ModuleSpec("umap", None)
+    monkeypatch.setitem(sys.modules, "umap", made)
+    images = np.zeros((20, 1, 8, 8), np.uint8)
+    found = make_map(np.eye(20, 4, dtype=np.float32), images, np.zeros(20, np.int64))
+    assert found.how == "UMAP"
+    assert found.points[0] == (1.0, 0.0)
