@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from gpu_ssl.cli.messages import show
 from gpu_ssl.cli.paths import GivenPath
 from gpu_ssl.errors import UsageError
 
@@ -37,7 +38,7 @@ def command(folders: tuple[Path, ...], output: Path | None) -> None:
     else:
         path = output or Path("comparison.html")
         _compare(folders, path)
-    click.echo(f"Written to {path}")
+    show(f"Written to {path}")
 
 
 def _write_one(folder: Path, path: Path) -> None:

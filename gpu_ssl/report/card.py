@@ -16,6 +16,7 @@ from gpu_ssl.data.problems import printable
 from gpu_ssl.fitted.records import Estimate, ModelRecord, SuspectLabel
 from gpu_ssl.methods.validation import FOLDS_OF_NETWORKS
 from gpu_ssl.report.confusion import confusion_figure
+from gpu_ssl.report.reliability import reliability_diagram
 from gpu_ssl.runtime.figures import new_figure
 from gpu_ssl.runtime.files import atomic_path, write_text
 
@@ -275,26 +276,4 @@ def contact_sheet(images: NDArray[np.uint8], captions: Sequence[str], columns: i
             picture = images[i].transpose(1, 2, 0)
             axes.imshow(picture if picture.shape[2] == 3 else picture[..., 0], cmap="gray", vmin=0, vmax=255)
             axes.set_title(captions[i], fontsize=7, parse_math=False)
-    return figure
-
-
-def reliability_diagram(estimate: Estimate) -> "Figure":
-    """Draw the share of right answers against the confidence that they were given with."""
-    figure = new_figure(4.5, 4.5)
-    axes = figure.add_subplot()
-    axes.plot([0, 1], [0, 1], "k:", linewidth=1, label="confidence that means what it says")
-    largest = max(b.size for b in estimate.bins)
-    axes.scatter(
-        [b.confidence for b in estimate.bins],
-        [b.accuracy for b in estimate.bins],
-        s=[10 + 120 * b.size / largest for b in estimate.bins],
-        label="labelled images of like confidence",
-    )
-    axes.set_xlabel("confidence")
-    axes.set_ylabel("share that is right")
-    axes.set_title(f"expected calibration error {estimate.calibration_error:.3f}")
-    axes.set_xlim(0, 1.02)
-    axes.set_ylim(0, 1.02)
-    axes.grid(alpha=0.3)
-    axes.legend()
     return figure

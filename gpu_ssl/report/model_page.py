@@ -7,11 +7,12 @@ from typing import Any
 from gpu_ssl import catalog
 from gpu_ssl.errors import StorageError
 from gpu_ssl.fitted.records import ModelRecord
-from gpu_ssl.report.card import encoder_of, expectation, notes, reliability_diagram, warning
+from gpu_ssl.report.card import encoder_of, expectation, notes, warning
 from gpu_ssl.report.command import command_of_fit
 from gpu_ssl.report.details import ModelDetails
 from gpu_ssl.report.html import confusion_table, worst_confusions, write_page
 from gpu_ssl.report.plots import training_curves
+from gpu_ssl.report.reliability import reliability_diagram
 from gpu_ssl.report.run_page import MOST_CLASSES, environment_rows, settings_rows
 from gpu_ssl.report.svg import inline_svg
 

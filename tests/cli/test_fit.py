@@ -78,8 +78,10 @@ def test_a_fit_tells_what_to_expect(home: Path) -> None:
         "confusion.json",
         "confusion.png",
         "data.json",
+        "details.json",
         "model.json",
         "reliability.png",
+        "report.html",
         "suspect-labels.csv",
     ]
     assert json.loads((home / "model" / "data.json").read_text())["labelled"] == 200

@@ -139,7 +139,7 @@ def test_pages_open_from_disk_ask_for_nothing_and_show_pictures(page: Path) -> N
         shown.on("console", lambda message: problems.append(message.text))  # a breach of the policy, too
         shown.goto(page.as_uri())
         assert [url for url in asked if not url.startswith("data:")] == [page.as_uri()]
-        shown.locator("#map circle").last.hover()  # which no other covers
+        shown.locator("circle[data-i]").last.hover()  # which no other covers
         shown.locator("#bubble").wait_for(state="visible")
         assert _drawn(shown)
         assert shown.evaluate("document.querySelectorAll('.chart svg use').length") > 0
