@@ -29,6 +29,10 @@ PARAMETER_BYTES = 4 * 572_208
 KERNELS = 270
 """Operations of a training step that a GPU would be told of one by one; a test counts them."""
 
+RECORDED = 0.9e-3
+"""Seconds of a step of one GPU, where it is one CUDA graph, that the host takes whatever the batch: measured on
+an H200 (docs/benchmarks.md). Several ranks wait for one another within a step, which is no graph then."""
+
 EXCHANGES = 7
 """Times that ranks wait for one another in a step: two a batch norm, and the gradients."""
 
@@ -57,7 +61,7 @@ class Machine:
     bytes: float
     memory: float
     price: float
-    launch: float = 5e-6
+    launch: float = 30e-6  # 8 ms a step of 270 operations were measured on an H200
     exchange_near: float = 20e-6
     exchange_far: float = 40e-6
     link_near: float = 300e9
@@ -97,7 +101,7 @@ def parts(
     """
     steps = EPOCHS * n / batch
     work = batch / gpus * seconds_an_image(train, machine)
-    told = KERNELS * machine.launch
+    told = RECORDED if gpus == 1 else KERNELS * machine.launch
     far = gpus > machine.a_host
     link, wait = (
         (machine.link_far, machine.exchange_far) if far else (machine.link_near, machine.exchange_near)
