@@ -30,8 +30,8 @@ KERNELS = 270
 """Operations of a training step that a GPU would be told of one by one; a test counts them."""
 
 RECORDED = 0.9e-3
-"""Seconds of a step of one GPU, where it is one CUDA graph, that the host takes whatever the batch: measured on
-an H200 (docs/benchmarks.md). Several ranks wait for one another within a step, which is no graph then."""
+"""Seconds of a step of one GPU, where it is one CUDA graph, that the host takes whatever the batch: measured
+on an H200 (docs/benchmarks.md). Several ranks wait for one another within a step, which is no graph then."""
 
 EXCHANGES = 7
 """Times that ranks wait for one another in a step: two a batch norm, and the gradients."""

@@ -23,10 +23,15 @@ from gpu_ssl.svm.kernels import Kernel, scale_gamma
 from gpu_ssl.svm.one_vs_one import fit_one_vs_one
 from gpu_ssl.svm.pairs import Penalty
 
-MINIMUM_DRIVER = {12: 525, 13: 580}
-"""Oldest driver of each CUDA release (CUDA Toolkit release notes, table of driver versions)."""
+MINIMUM_DRIVER = {12: 535, 13: 580}
+"""Oldest driver for each CUDA release (RAPIDS 26.10, platform support)."""
 
-CONDA_NAMES = {"cuml-cu13": "cuml", "cupy-cuda13x": "cupy", "rmm-cu13": "rmm"}
+NAMES = {
+    "cuml-cu13": ("cuml", "cuml-cu12"),
+    "cupy-cuda13x": ("cupy", "cupy-cuda12x"),
+    "rmm-cu13": ("rmm", "rmm-cu12"),
+}
+"""What conda calls each distribution, which is its short name, and what it is called for CUDA 12."""
 
 
 class Check(Record):
@@ -95,7 +100,7 @@ def _gpu_checks() -> tuple[Check, ...]:
             remedy="see the line of the driver" if problem else None,
         ),
         _gpu(problem),
-        *(_version(name) for name in CONDA_NAMES),
+        *(_version(name) for name in NAMES),
     ]
     for name, function in (
         ("torch to CuPy", _shares_memory_on_gpu),
@@ -155,10 +160,11 @@ def _version(distribution: str) -> Check:
         asked_for = ()
     ranges = {r.name: r.specifier for r in map(Requirement, asked_for)}
     supported = ranges.get(distribution, SpecifierSet())
-    short = CONDA_NAMES.get(distribution, distribution)
-    found = library_version(distribution) or library_version(short)
+    others = NAMES.get(distribution, (distribution,))
+    short = others[0]
+    found = next(filter(None, map(library_version, (distribution, *others))), None)
     good = found is not None and supported.contains(found, prereleases=True)
-    optional = distribution in CONDA_NAMES
+    optional = distribution in NAMES
     return Check(
         name=short,
         status="ok" if good else "failed",

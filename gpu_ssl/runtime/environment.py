@@ -12,7 +12,8 @@ import torch
 
 LIBRARIES = (
     *("torch", "torchvision", "numpy", "scikit-learn"),
-    *("cuml-cu13", "cupy-cuda13x", "rmm-cu13", "cuml", "cupy", "rmm"),
+    *("cuml-cu13", "cupy-cuda13x", "rmm-cu13", "cuml-cu12", "cupy-cuda12x", "rmm-cu12"),
+    *("cuml", "cupy", "rmm"),
 )
 """Distributions whose versions matter; conda calls the last three by their short names."""
 
