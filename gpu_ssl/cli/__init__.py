@@ -1,4 +1,4 @@
-"""The command line: parses, prints, nothing else. A command's module is imported when it is called."""
+"""The command line: parses and prints. The module of a command is imported when the command is called."""
 
 import contextlib
 import importlib
@@ -22,23 +22,23 @@ from gpu_ssl.runtime.torchrun import by_torchrun, follows
 
 COMMANDS = {
     "run": ("gpu_ssl.cli.run", "Train, classify with few labels, and print the table of accuracies."),
-    "sweep": ("gpu_ssl.cli.sweep", "Run many settings on the workers of a cluster; one table."),
+    "sweep": ("gpu_ssl.cli.sweep", "Run many settings on a Dask cluster, and print one table."),
     "check": (
         "gpu_ssl.cli.check",
-        "Look at images of your own and their labels, before anything is trained.",
+        "Check your images and labels before training.",
     ),
-    "label": ("gpu_ssl.cli.label", "Label images on a page in the browser, while models learn from it."),
-    "fit": ("gpu_ssl.cli.fit", "Fit a model to images of your own, of which a few carry a label."),
-    "predict": ("gpu_ssl.cli.predict", "Name the classes of images by a fitted model."),
-    "suggest": ("gpu_ssl.cli.suggest", "Tell which images to label next."),
-    "encode": ("gpu_ssl.cli.encode", "Turn images into embeddings, by a model or an encoder."),
-    "export": ("gpu_ssl.cli.export", "Write a fitted model as an ONNX file."),
-    "report": ("gpu_ssl.cli.report", "Write the page of a run or a model anew, or compare runs."),
-    "bench": ("gpu_ssl.cli.bench", "Time every phase at growing sizes; compare two records."),
-    "doctor": ("gpu_ssl.cli.doctor", "Check the GPU and its libraries, and tell what to mend."),
+    "label": ("gpu_ssl.cli.label", "Label images on a web page while models train in the background."),
+    "fit": ("gpu_ssl.cli.fit", "Fit a model to your images, a few of which are labelled."),
+    "predict": ("gpu_ssl.cli.predict", "Predict the classes of images with a fitted model."),
+    "suggest": ("gpu_ssl.cli.suggest", "Suggest the images to label next."),
+    "encode": ("gpu_ssl.cli.encode", "Write embeddings of images, from a model or an encoder."),
+    "export": ("gpu_ssl.cli.export", "Export a fitted model to ONNX."),
+    "report": ("gpu_ssl.cli.report", "Write the report page of a run or a model, or compare runs."),
+    "bench": ("gpu_ssl.cli.bench", "Time every phase at growing sizes; compare records."),
+    "doctor": ("gpu_ssl.cli.doctor", "Check the GPU and its libraries, and suggest remedies."),
     "data": ("gpu_ssl.cli.data", "List the data sets, or fetch one."),
 }
-"""Module and one line of help of each command, so that --help imports none of them."""
+"""Module and one line of help of each command; --help imports none of the modules."""
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ PATIENCE = 10.0
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are needed."""
+    """A click group that imports a command when it is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
@@ -77,13 +77,13 @@ class LazyGroup(click.Group):
 def main(ctx: click.Context, verbose: bool) -> None:
     """Classify images when only a few of them carry labels.
 
-    Encoders, such as a variational autoencoder, learn from all images, a method from the labelled few; on an
-    NVIDIA GPU where there is one, else on the CPU. To begin with:
+    Encoders such as a variational autoencoder are trained on all images, classifiers on the labelled ones,
+    on an NVIDIA GPU if there is one, else on the CPU. To start:
 
     \b
       gpu-ssl run --dataset digits --labels 50,100    a minute, no download
       gpu-ssl run --labels all                        Fashion-MNIST: 100, 600, 1000, 3000 labels
-      gpu-ssl fit FOLDER --labels CSV --output MODEL  images of your own
+      gpu-ssl fit FOLDER --labels CSV --output MODEL  your own images
     """
     level = logging.CRITICAL if follows() else logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)

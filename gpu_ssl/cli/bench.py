@@ -1,4 +1,4 @@
-"""``gpu-ssl bench``: what each phase costs here, and how two records compare."""
+"""``gpu-ssl bench``: timings of each phase, and comparisons of two records."""
 
 import tempfile
 from collections import defaultdict
@@ -33,7 +33,7 @@ def _sizes(_: click.Context, option: click.Parameter, text: str) -> tuple[int, .
     type=click.Choice(["all", "cpu", "cuda"]),
     default="all",
     show_default=True,
-    help="What to measure; all is the CPU, and the GPU where there is one.",
+    help="Devices to measure; all is the CPU, and the GPU if there is one.",
 )
 @click.option(
     "--dataset", default="fashion-mnist", show_default=True, metavar="NAME", help="Images to work on."
@@ -51,20 +51,24 @@ def _sizes(_: click.Context, option: click.Parameter, text: str) -> tuple[int, .
     default="1000,10000,100000",
     show_default=True,
     callback=_sizes,
-    help="Numbers of images to encode and score; beyond those there are, copies with noise.",
+    help="Numbers of images to encode and score; noisy copies are added if the data set is smaller.",
 )
 @click.option(
-    "--repeats", type=click.IntRange(1, 1000), default=5, show_default=True, help="Processes on each device."
+    "--repeats",
+    type=click.IntRange(1, 1000),
+    default=5,
+    show_default=True,
+    help="Number of processes on each device.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 @click.option(
     "--output",
     type=GivenPath(),
     metavar="FILE",
-    help="Where the record goes; plots go beside it.  [default: runs/bench-<time>.json]",
+    help="File for the record; plots are written next to it.  [default: runs/bench-<time>.json]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the record on stdout, and nothing else.")
-@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@click.option("--json", "as_json", is_flag=True, help="Print only the record, as JSON.")
+@click.option("-q", "--quiet", is_flag=True, help="Hide progress.")
 @click.pass_context
 def command(
     ctx: click.Context,

@@ -19,38 +19,36 @@ if TYPE_CHECKING:
 @click.argument("data", type=GivenPath())
 @reading_options
 @CACHE_DIR
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print all that was found as JSON, whole lists included."
-)
+@click.option("--json", "as_json", is_flag=True, help="Print all findings as JSON, including whole lists.")
 @QUIET
 def command(data: Path, label_files: tuple[Path, ...], as_json: bool, quiet: bool, **options: Any) -> None:
-    """Look at images and labels before a model is fitted to them: seconds, and nothing is trained.
+    """Check images and labels before fitting a model to them: takes seconds and trains nothing.
 
     DATA is what gpu-ssl fit takes: a folder of images, an .npy, .npz or .parquet file, or embeddings.
-    It reports the images and classes that fit would use and, on stderr, what is skipped and problems of these
+    Reports the images and classes that fit would use and, on stderr, what is skipped and problems of these
     kinds:
 
     \b
       unreadable          damaged files
-      unsupported-format  files that are not read, by ending
+      unsupported-format  files of unsupported formats, by ending
       blank               images of a single colour
-      extreme-shape       long strips, which are squeezed
+      extreme-shape       very long or wide images, which are distorted
       pages               files of several pages or frames
-      value-range         numbers of more than 8 bits, and what becomes black and white
-      constant-columns    columns of embeddings that hold one number
-      scales              columns of embeddings that are spread a hundred times as far as others
-      duplicate           copies; near-duplicate: nearly copies
+      value-range         images of more than 8 bits, and their black and white point
+      constant-columns    columns of embeddings with a single value
+      scales              columns of embeddings whose spread is 100 times that of others
+      duplicate           identical images; near-duplicate: nearly identical images
       conflicting-labels  an image, or its copies, under different labels
-      suspicious-class    1 beside 1.0, Cat beside cat, -1, "unlabelled"
+      suspicious-class    both 1 and 1.0, both Cat and cat, -1, "unlabelled"
       split-folders       train/ and val/ above the classes
-      empty-folder        folders named as classes are, without an image
+      empty-folder        class folders without an image
       folder-overruled    labels that differ from the name of the folder
-      folder-names        images in folders of classes that --labels does not name
-      label-file          tables beside the images, which --labels could name
-      columns             several columns that could be labels; unused-arrays: arrays left out
+      folder-names        images in class folders that --labels does not name
+      label-file          tables among the images that --labels could name
+      columns             several possible label columns; unused-arrays: arrays not used
       few-labels          classes with fewer than 5 labels
       lost-label          labels of images that cannot be read
-      lost-class          classes that have no label left by that
+      lost-class          classes that lose all their labels that way
 
     \b
       gpu-ssl check photos --labels labels.csv

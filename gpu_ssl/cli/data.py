@@ -11,7 +11,7 @@ from gpu_ssl.cli.paths import GivenPath
 DATA_DIR = click.option(
     "--data-dir",
     type=GivenPath(),
-    help="Folder to look for the files in first, and to put fetched ones in.  [default: the cache]",
+    help="Folder searched first for data files, and used for downloads.  [default: the cache]",
 )
 
 
@@ -19,9 +19,9 @@ DATA_DIR = click.option(
 def command() -> None:
     """List the data sets, or fetch one.
 
-    Files are looked for in --data-dir, the cache, and /usr/share/datasets; what is not there is
-    downloaded (Fashion-MNIST also from Debian's package archive). Every file is checked against its
-    published checksum, wherever it comes from.
+    Files are searched for in --data-dir, the cache and /usr/share/datasets; missing files are downloaded
+    (Fashion-MNIST also from Debian's package archive). Every file is verified against its published
+    checksum.
     """
 
 
@@ -29,7 +29,7 @@ def command() -> None:
 @DATA_DIR
 @CACHE_DIR
 def list_command(data_dir: Path | None) -> None:
-    """List the data sets by name, and whether they are on this machine."""
+    """List the data sets, and whether their files are on this machine."""
     from rich.table import Table
     from rich.text import Text
 
@@ -61,7 +61,7 @@ def list_command(data_dir: Path | None) -> None:
 @DATA_DIR
 @CACHE_DIR
 def fetch_command(name: str, data_dir: Path | None) -> None:
-    """Fetch the data set NAME and check it; nothing is fetched twice."""
+    """Download the data set NAME if it is missing, and verify it."""
     from gpu_ssl.cli.display import make_progress
     from gpu_ssl.config import DataConfig
     from gpu_ssl.data.catalog import find_spec

@@ -1,4 +1,4 @@
-"""``gpu-ssl doctor``: what of the GPU path works here, and what to do about the rest."""
+"""``gpu-ssl doctor``: checks of the GPU path, with remedies."""
 
 from typing import TYPE_CHECKING
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
-    help="What must work: cuda needs every check to pass; auto and cpu those of the CPU.",
+    help="Checks that must pass: all of them for cuda, those of the CPU for auto and cpu.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the diagnosis as JSON, and nothing else.")
+@click.option("--json", "as_json", is_flag=True, help="Print only the diagnosis, as JSON.")
 @click.pass_context
 def command(ctx: click.Context, device: str, as_json: bool) -> None:
-    """Check driver, GPU, libraries, the handoff and a small SVM on each side, and tell what to mend.
+    """Check driver, GPU, libraries, DLPack hand-off and a small SVM, and suggest remedies.
 
-    Exits with 0 where the device asked for works, with 1 where it does not. The same check of the GPU is
-    part of `rapids doctor`.
+    Exits with 0 if the requested device works, with 1 otherwise. `rapids doctor` includes the same GPU
+    check.
 
     \b
-      gpu-ssl doctor                  what would --device auto choose, and why?
-      gpu-ssl doctor --device cuda    does the GPU work? if not, what is missing?
+      gpu-ssl doctor                  which device --device auto chooses, and why
+      gpu-ssl doctor --device cuda    whether the GPU works, and what is missing
     """
     from gpu_ssl.doctor import diagnose
 

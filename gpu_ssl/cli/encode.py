@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     type=GivenPath(),
     required=True,
     metavar="FILE",
-    help="An .npy or .parquet file for the embeddings; written whole or not at all.",
+    help="An .npy or .parquet file for the embeddings; an interrupted command leaves no file.",
 )
 @click.option(
     "--image-size",
@@ -51,15 +51,16 @@ def command(
     quiet: bool,
     **asked: Any,
 ) -> None:
-    """Turn images into embeddings: the numbers that a classifier works on, for other programs or for fit.
+    """Write embeddings of images: the features that a classifier works on, for fit or for other programs.
 
-    MODEL is a folder that gpu-ssl fit made, and gives the features of its classifier. ENCODER is one that
-    needs no training: hog, pixels, ranks, pretrained or pretrained:NAME (see gpu-ssl fit --help). DATA is
-    what gpu-ssl predict takes. A million images take no more memory than a thousand, but for their names.
+    MODEL is a folder written by gpu-ssl fit; its embeddings are the features of the classifier. ENCODER is
+    an encoder that needs no training: hog, pixels, ranks, pretrained or pretrained:NAME (see gpu-ssl fit
+    --help). DATA is what gpu-ssl predict takes. Memory does not grow with the number of images, except for
+    their names.
 
-    A .parquet file gets the columns path and embedding, a list of float32. An .npy file holds float32 of
-    shape (images, numbers), in the order of the images; their paths stand beside it, one a line: those of
-    z.npy in z.paths.txt. gpu-ssl fit takes both, and labels by these paths.
+    A .parquet file has the columns path and embedding (a list of float32). An .npy file is a float32 array
+    of shape (images, features), in the order of the images; their paths are written next to it, one a line:
+    for z.npy to z.paths.txt. gpu-ssl fit reads both, with labels by these paths.
 
     \b
       gpu-ssl encode pretrained photos --output z.parquet

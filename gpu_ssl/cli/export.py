@@ -1,4 +1,4 @@
-"""``gpu-ssl export``: a model for programs that know nothing of gpu-ssl."""
+"""``gpu-ssl export``: a model for programs without gpu-ssl."""
 
 from pathlib import Path
 
@@ -10,14 +10,14 @@ from gpu_ssl.cli.paths import GivenPath
 
 @click.command()
 @click.argument("model", type=GivenPath())
-@click.option("--onnx", type=GivenPath(), required=True, metavar="FILE", help="Write this file.")
+@click.option("--onnx", type=GivenPath(), required=True, metavar="FILE", help="File to write.")
 def command(model: Path, onnx: Path) -> None:
-    """Write a model that gpu-ssl fit made as one ONNX file.
+    """Export a fitted model as one ONNX file.
 
-    It takes images as uint8, (n, channels, height, width), of any size, and gives the number of the class,
-    the calibrated probabilities and the out-of-distribution score. A model of embeddings takes these, as
-    float32, (n, width). The names of the classes are in the
-    metadata of the file, as JSON, and so is what to do to images that are transparent, turned or of 16 bits.
+    Its input is uint8 images of any size, (n, channels, height, width), or float32 embeddings, (n, width),
+    for a model of embeddings. Its outputs are the number of the class, calibrated probabilities and the
+    out-of-distribution score. The metadata of the file hold the class names and how to prepare images that
+    are transparent, rotated by EXIF or of 16 bits, as JSON.
 
     \b
       gpu-ssl export model --onnx model.onnx

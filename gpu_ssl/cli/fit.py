@@ -41,7 +41,7 @@ SPACE = 16 * 2**20
 """Bytes that a model takes at least, with the checkpoint of its training."""
 
 LISTED = 5
-"""Files that a message names."""
+"""Maximum number of files that a message names."""
 
 
 @click.command()
@@ -52,7 +52,7 @@ LISTED = 5
     "--mirror/--no-mirror",
     default=True,
     show_default=True,
-    help="Whether a mirror image is of the same class. It is not for writing, or for left and right hands.",
+    help="Whether mirroring keeps the class. It does not for writing, or for left and right hands.",
 )
 @click.option(
     "--method",
@@ -74,7 +74,7 @@ LISTED = 5
     "base",
     type=GivenPath(),
     metavar="MODEL",
-    help="Take the encoders over from a model of the same images: with more labels a fit takes seconds.",
+    help="Reuse the encoders of a model of the same images; a fit with more labels then takes seconds.",
 )
 @PRESET
 @vae_options
@@ -84,7 +84,7 @@ LISTED = 5
 @DEVICE
 @SVM
 @CACHE_DIR
-@click.option("--json", "as_json", is_flag=True, help="Print the content of model.json, and nothing else.")
+@click.option("--json", "as_json", is_flag=True, help="Print only the content of model.json.")
 @QUIET
 def command(
     data: Path,
@@ -95,17 +95,17 @@ def command(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Fit a classifier to images of your own, of which a few carry a label.
+    """Fit a classifier to your images, a few of which are labelled.
 
-    DATA is a folder of images of any size and format, an .npy or .npz file, or a .parquet file of encoded
-    images, or a folder of these, as Hugging Face has them (which may hold labels, too). Or it holds
-    embeddings of another program: a float array of shape (n, d) as .npy, .npz or .safetensors, or lists of
-    numbers in a Parquet column; gpu-ssl encode makes such files, too.
+    DATA is a folder of images of any size and format, an .npy or .npz array, or one or more .parquet files of
+    encoded images as on Hugging Face, which may contain labels. Or it holds precomputed embeddings: a float
+    array of shape (n, d) as .npy, .npz or .safetensors, or a Parquet column of lists, such as gpu-ssl encode
+    writes.
 
-    Encoders learn from all images, the method from those with a label; cross-validation on these chooses the
-    method and estimates its accuracy. What encoders learned is kept: with more labels for the same images a
-    fit takes seconds. DATA may be larger than memory: what does not fit is read as it is needed. An
-    interrupted fit resumes when the same command is given again.
+    Encoders are trained on all images, the method on the labelled ones. Cross-validation on the labelled
+    images chooses the method and estimates its accuracy. Trained encoders are cached, so another fit with
+    more labels for the same images takes seconds. DATA may be larger than memory. The same command resumes
+    an interrupted fit.
 
     \b
       gpu-ssl check photos --labels labels.csv

@@ -1,4 +1,4 @@
-"""Options that several commands share; defaults and names come from the catalog."""
+"""Options shared by several commands; defaults and names come from the catalog."""
 
 import os
 from pathlib import Path
@@ -13,26 +13,26 @@ from gpu_ssl.runtime.cache import VARIABLE
 
 
 def _defaults(field: str) -> str:
-    """Say what a setting is by default for each network of the VAE."""
+    """Return the default of a setting for each network of the VAE."""
     first, *others = catalog.NETWORKS
     listed = "".join(f"; {spec.name}: {getattr(spec, field):g}" for spec in others)
     return f"[default: {getattr(first, field):g}{listed}]"
 
 
 def methods_help(*, baselines: bool) -> str:
-    """Return one sentence a method."""
+    """Return one sentence for each method."""
     specs = [spec for spec in catalog.METHODS if baselines or not spec.baseline]
     return " ".join(f"{spec.name}: {spec.help}." for spec in specs)
 
 
 def encoders_help() -> str:
-    """Return what encoders there are."""
+    """Return the encoders with their descriptions."""
     specs = [spec for spec in catalog.ENCODERS if not spec.internal]
     return ", ".join(f"{spec.name} ({spec.help})" for spec in specs)
 
 
 def _choose_cache(ctx: click.Context, parameter: click.Parameter, folder: Path | None) -> None:
-    """Tell all that reads the cache, in processes that this one starts, too."""
+    """Set the cache folder for this process and those that it starts."""
     if folder is not None:
         os.environ[VARIABLE] = str(folder.absolute())
 
@@ -45,15 +45,15 @@ CACHE_DIR = click.option(
     expose_value=False,
     callback=_choose_cache,
     metavar="DIR",
-    help="Folder that keeps what is fetched, decoded or learned for the next time.  [default: the user's "
-    "cache; where that cannot be written to, a temporary folder]",
+    help="Cache for downloads, decoded images and trained encoders.  [default: the user's cache, or a "
+    "temporary folder if that is not writable]",
 )
 DEVICE = click.option(
     "--device",
     default="auto",
     show_default=True,
     metavar="DEVICE",
-    help="Where to compute: auto, cpu, cuda or cuda:N. Only auto may fall back to the CPU.",
+    help="Device: auto, cpu, cuda or cuda:N. Only auto may fall back to the CPU.",
 )
 SVM = click.option(
     "--svm",
@@ -61,7 +61,7 @@ SVM = click.option(
     type=click.Choice(get_args(SVMBackendName)),
     default="auto",
     show_default=True,
-    help="What solves the SVMs: auto (cuml where latents are on a GPU and cuML works, else sklearn), sklearn "
+    help="SVM solver: auto (cuml if features are on a GPU and cuML works, else sklearn), sklearn "
     "(LIBSVM on the CPU), cuml (one pair of classes at a time on the GPU), or batched (LIBSVM's algorithm in "
     "torch on any device, all pairs of all splits at once).",
 )
@@ -71,33 +71,30 @@ CLASS_WEIGHT = click.option(
     type=click.Choice(["balanced", "none"]),
     default=SVMConfig().class_weight,
     show_default=True,
-    help="balanced: SVMs give rare classes as much weight as frequent ones, by a penalty C in inverse "
-    "proportion to the labelled images of a class.",
+    help="balanced: weight classes in inverse proportion to their number of labelled images.",
 )
 ENCODER = click.option(
     "--encoder",
     metavar="NAME",
-    help="Features that the method works on, where it leaves the choice: "
+    help="Features for methods that work with any: "
     + encoders_help()
-    + "; joined by + such as vae+hog.  [default: those the method is made for]",
+    + "; sums such as vae+hog.  [default: depends on the method]",
 )
 EFFORT_CHOICES = click.Choice(["auto", "quick", "normal", "best"])
 EFFORT_HELP = (
-    "What may be spent: with quick, --method auto takes seconds; with normal it may train a network (a "
-    "minute or more on a CPU); with best it may train three that decide together, as --method consistency "
-    "then does, in three times the time. auto is best on a GPU and quick on a CPU."
+    "Computing budget. quick: --method auto takes seconds. normal: it may train a network (a minute or more "
+    "on a CPU). best: it may train an ensemble of three, as --method consistency then does, in three times "
+    "the time. auto: best on a GPU, quick on a CPU."
 )
 PRESET = click.option(
     "--preset",
     type=click.Choice(["modern", "paper"]),
     default="modern",
     show_default=True,
-    help="Networks and objectives: ours, or those of Kingma et al. 2014 (for m1, m2 and m1m2).",
+    help="Networks and objectives: modern, or as published by Kingma et al. 2014 (for m1, m2 and m1m2).",
 )
-QUIET = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
-SEED = click.option(
-    "--seed", type=int, default=0, show_default=True, help="Seed of everything that is random."
-)
+QUIET = click.option("-q", "--quiet", is_flag=True, help="Hide progress.")
+SEED = click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 _OF_THE_VAE = (
     click.option(
         "--network",
@@ -111,23 +108,23 @@ _OF_THE_VAE = (
     click.option(
         "--epochs",
         type=int,
-        help=f"Passes over the images.  {_defaults('epochs')[:-1]}; of few images as many as "
-        f"{catalog.NETWORKS[0].minimum_steps} steps take]",
+        help=f"Number of epochs.  {_defaults('epochs')[:-1]}; more for small data sets, to reach "
+        f"{catalog.NETWORKS[0].minimum_steps} steps]",
     ),
     click.option(
-        "--batch-size", type=int, help="Images in a step of training.  [default: 256; fewer for few]"
+        "--batch-size", type=int, help="Batch size of VAE training.  [default: 256; less for small data sets]"
     ),
     click.option("--learning-rate", type=float, help=f"Peak learning rate.  {_defaults('learning_rate')}"),
     click.option(
         "--augment/--no-augment",
         default=None,
-        help="Train on augmented images (shifted, stretched, brighter or darker; mirrored where a mirror "
-        "image is of the same class) with one reconstruction target for all.  [default: on; mlp: off]",
+        help="Train the VAE with augmentation (shift, stretch, brightness, and mirroring unless it changes "
+        "the class), with one reconstruction target for all augmentations.  [default: on; mlp: off]",
     ),
     click.option(
         "--precision",
         type=click.Choice(["auto", "float32", "bfloat16"]),
-        help="Number format of matrix products.  [default: auto, bfloat16 where the hardware has it]",
+        help="Precision of matrix products.  [default: auto, bfloat16 where the hardware supports it]",
     ),
 )
 

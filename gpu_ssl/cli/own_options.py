@@ -1,4 +1,4 @@
-"""Options of the commands that read images of the user's own."""
+"""Options of the commands that read the user's images."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gpu_ssl.fitted.records import ModelRecord
 
 NAMED = 100
-"""Names that are listed of each kind of problem."""
+"""Maximum number of names listed for each kind of problem."""
 
 LABELS = click.option(
     "--labels",
@@ -28,24 +28,23 @@ LABELS = click.option(
     type=GivenPath(),
     multiple=True,
     metavar="FILE",
-    help="File of paths (below DATA, or positions in a file of many) and labels, for the few images that "
-    "have one: CSV or TSV of any program, JSON, JSON lines, Parquet, or an export of Label Studio. May be "
-    "given several times.  [default: folders name the classes of the images in them]",
+    help="File with paths (relative to DATA, or row numbers of an array file) and labels: CSV, TSV, JSON, "
+    "JSON lines, Parquet, or an export of Label Studio. May be given several times.  [default: folders name "
+    "the classes of the images in them]",
 )
 _PAGES = click.option(
     "--pages",
     type=click.Choice(["first", "all"]),
-    help="Of files of several pages or frames, take the first or all of them.  [default: first, or what the "
-    "model was fitted with]",
+    help="Pages or frames to use of multi-page files.  [default: first, or as the model was fitted]",
 )
 _LARGE_IMAGES = click.option(
-    "--large-images", is_flag=True, help="Read images, too, that take more than 1 GiB of memory each."
+    "--large-images", is_flag=True, help="Also read images that take more than 1 GiB of memory each."
 )
 _FOR_A_MODEL = (
     _PAGES,
     _LARGE_IMAGES,
     click.option(
-        "--path-column", metavar="NAME", help="Column of images in a Parquet file, or of their paths."
+        "--path-column", metavar="NAME", help="Column of a Parquet file with images or their paths."
     ),
 )
 _READING = (
@@ -53,31 +52,30 @@ _READING = (
     click.option(
         "--path-column",
         metavar="NAME",
-        help="Column of paths in --labels, or of images in a Parquet file.  [default: found by its name, "
-        "such as path, file_name, image or id]",
+        help="Column of --labels with paths, or of a Parquet file with images.  [default: found by usual "
+        "names such as path, file_name, image or id]",
     ),
     click.option(
         "--label-column",
         metavar="NAME",
-        help="Column of labels.  [default: found by its name, such as label, class, category or target]",
+        help="Column with labels.  [default: found by usual names such as label, class, category or target]",
     ),
     click.option(
         "--group-column",
         metavar="NAME",
-        help="Column of --labels that tells which images belong together, such as those of one patient or "
-        "burst: the estimate of accuracy keeps them together.  [default: group, patient, scene or burst, "
-        "where there is one]",
+        help="Column of --labels with the group of an image, such as a patient or a burst. Cross-validation "
+        "never splits a group.  [default: group, patient, scene or burst, if present]",
     ),
     click.option(
         "--folders-too",
         is_flag=True,
-        help="With --labels, let folders name the classes of the images that it does not label.",
+        help="With --labels, folders name the classes of the images that it does not label.",
     ),
     click.option(
         "--image-size",
         type=int,
         metavar="PIXELS",
-        help="Longest side that images are scaled to.  [default: their own, at most 64]",
+        help="Maximum side length; larger images are scaled down.  [default: 64]",
     ),
     _PAGES,
     _LARGE_IMAGES,
@@ -120,7 +118,7 @@ def take_reading(options: dict[str, Any]) -> "Reading":
 def open_stream(
     data: "Path | Iterable[str]", fitted: "FittedModel", record: "ModelRecord", asked: Asked
 ) -> "ImageStream":
-    """Open images as those of a model were prepared, and report those that are left out."""
+    """Open images with the preparation of a model, and report those that are skipped."""
     from gpu_ssl.data.label_file import Columns
     from gpu_ssl.data.stream import ImageStream
 
@@ -144,7 +142,7 @@ def described(images: "OwnImages") -> dict[str, Any]:
 
 
 def tell_problems(problems: "Sequence[Problem]", *, with_names: bool = False) -> None:
-    """Tell on stderr what the user should know of the images, a line a kind, or with the names of all."""
+    """Print the problems of the images to stderr, one line for each kind, optionally with all names."""
     from gpu_ssl.data.problems import NAMED as EXAMPLES
 
     for problem in problems:

@@ -40,27 +40,27 @@ COLUMNS = {"path": str, "label": str, "confidence": float, "second_label": str, 
     "--output",
     type=GivenPath(),
     metavar="FILE",
-    help="Where the answers go; written whole or not at all.  [default: stdout]",
+    help="File for the predictions; an interrupted command leaves no file.  [default: stdout]",
 )
 @click.option(
     "--format",
     "kind",
     type=click.Choice(list(FORMATS)),
-    help="CSV with a header, a JSON object a line, or Parquet.  [default: by the name of --output; csv]",
+    help="CSV with a header, JSON lines, or Parquet.  [default: by the ending of --output; csv]",
 )
 @click.option(
     "--min-confidence",
     type=click.FloatRange(0, 1),
     default=0.0,
     metavar="P",
-    help="Answer unknown where the confidence is lower.  [default: never]",
+    help="Write unknown as the label if the confidence is below P.  [default: never]",
 )
 @click.option(
     "--unknown-above",
     type=click.FloatRange(0),
     default=math.inf,
     metavar="S",
-    help="Answer unknown where ood_score is higher, such as 1.  [default: never]",
+    help="Write unknown as the label if ood_score is above S, such as 1.  [default: never]",
 )
 @click.option(
     "--probabilities", is_flag=True, help="Also write the probability of every class, in columns p_CLASS."
@@ -82,15 +82,15 @@ def command(
     quiet: bool,
     **asked: Any,
 ) -> None:
-    """Name the classes of images by a model that gpu-ssl fit made.
+    """Predict the classes of images with a fitted model.
 
     DATA is a folder of images, one image, an .npy, .npz or .parquet file, or - for paths on stdin, one a
-    line. A million images take no more memory than a thousand, but for their names. For a model of
-    embeddings it is a file of these.
+    line; for a model of embeddings, a file of embeddings. Memory does not grow with the number of images,
+    except for their names.
 
-    confidence is the probability of the label, calibrated on the labelled images. ood_score tells how
-    unlike all that the model has learned from an image is: above 1 it is farther from the training images, or
-    worse reconstructed, than all but one in twenty of them.
+    confidence is the probability of the label, calibrated on the labelled images. ood_score is an
+    out-of-distribution score: above 1 the image is farther from the training images, or reconstructed worse,
+    than 95 % of them.
 
     \b
       gpu-ssl predict model photos > answers.csv

@@ -49,7 +49,7 @@ NOT_SETTINGS = {"output", "resume", "jobs", "as_json", "plots", "quiet"}
     show_default=True,
     metavar="COUNTS",
     help="Numbers of labelled images: 'all' (100, 600, 1000, 3000), 'full' (every label), or a list such as "
-    "50,100,2000. Each is drawn with equally many images of every class.",
+    "50,100,2000. Classes get equal shares of the labels.",
 )
 @click.option(
     "--method",
@@ -82,14 +82,14 @@ NOT_SETTINGS = {"output", "resume", "jobs", "as_json", "plots", "quiet"}
     type=int,
     default=5,
     show_default=True,
-    help="How many choices of labelled images to average over.",
+    help="Number of random choices of labelled images to average over.",
 )
 @SEED
 @click.option(
     "--baselines/--no-baselines",
     default=True,
     show_default=True,
-    help="Also fit the SVM on raw pixels, principal components and ranks of pixels, on the same labels.",
+    help="Also fit baselines on the same labels: SVMs on pixels, on principal components, on pixel ranks.",
 )
 @vae_options
 @SVM_C

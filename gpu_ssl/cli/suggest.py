@@ -1,4 +1,4 @@
-"""``gpu-ssl suggest``: which images to label next, or first."""
+"""``gpu-ssl suggest``: the images to label next, or first."""
 
 import csv
 from itertools import repeat
@@ -37,25 +37,27 @@ COLUMNS = ("path", "label", "guess", "confidence", "second_guess")
     type=GivenPath(allow_dash=True),
     metavar="[MODEL] DATA",
 )
-@click.option("-n", "count", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many.")
+@click.option(
+    "-n", "count", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Number of images."
+)
 @click.option(
     "--output",
     type=GivenPath(),
     metavar="FILE",
-    help="CSV file for the answer, whose column label is left for you to fill in.  [default: stdout]",
+    help="CSV file for the suggestions; fill in its empty column label.  [default: stdout]",
 )
 @click.option(
     "--sheet",
     type=GivenPath(),
     metavar="PNG",
-    help="Also draw the images, with their rows in the answer and what the model takes them for.",
+    help="Also write a contact sheet of the images, with their row numbers and the model's predictions.",
 )
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
     default=0,
     show_default=True,
-    help="Seed of the choice.",
+    help="Random seed of the choice.",
 )
 @click.option("--escape-formulas", is_flag=True, help=ESCAPE_FORMULAS)
 @image_options
@@ -72,17 +74,17 @@ def command(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Tell which images to label next, so that the model gains most; without a model, which to label first.
+    """Suggest the images to label next, where labels improve the model most; without a model, the first ones.
 
-    DATA is what gpu-ssl predict takes. With MODEL, images are chosen that it is unsure of and that are unlike
-    each other, none that carries a label already. What is hard to tell is then among the labelled images, so
-    the accuracy that fit expects of images like those is lower than that on all. Without a model, typical
-    images are chosen that are unlike each other.
+    DATA is what gpu-ssl predict takes. With MODEL, the suggestions are unlabelled images that the model is
+    uncertain about and that differ from each other. Labels of such hard images lower the accuracy that fit
+    estimates, which then is below the accuracy on all images. Without MODEL, the suggestions are typical
+    images that differ from each other.
 
-    Fill in the column label, and give the file to fit, beside the labels that you have.
+    Fill in the column label, and pass the file to fit together with the labels that you have.
 
     \b
-      gpu-ssl suggest photos -n 50 --output first.csv --sheet first.png      without a model
+      gpu-ssl suggest photos -n 50 --output first.csv --sheet first.png
       gpu-ssl fit photos --labels first.csv --output model
       gpu-ssl suggest model photos -n 50 --output next.csv --sheet next.png
       gpu-ssl fit photos --labels first.csv --labels next.csv --output model-2

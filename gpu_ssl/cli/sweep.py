@@ -15,21 +15,21 @@ from gpu_ssl.errors import GpuSslError, UsageError
     "--output",
     type=GivenPath(),
     metavar="FOLDER",
-    help="Folder of the sweep; what is finished in it is not done again.  [default: runs/<name of SPEC>]",
+    help="Folder of the sweep; finished cells in it are kept.  [default: runs/<name of SPEC>]",
 )
 @click.option(
     "--cluster",
     default="local",
     show_default=True,
     metavar="CLUSTER",
-    help="local (a worker process a CPU), cuda (a worker a GPU), or tcp://HOST:PORT of a Dask scheduler.",
+    help="local (one worker process per CPU), cuda (one per GPU), or tcp://HOST:PORT of a Dask scheduler.",
 )
-@click.option("--workers", type=click.IntRange(1, 1024), help="Processes of --cluster local.")
+@click.option("--workers", type=click.IntRange(1, 1024), help="Number of processes of --cluster local.")
 @click.option(
-    "--device", default="auto", show_default=True, help="Where a cell computes: auto, cpu, cuda or cuda:N."
+    "--device", default="auto", show_default=True, help="Device of each cell: auto, cpu, cuda or cuda:N."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print sweep.json, and nothing else.")
-@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@click.option("--json", "as_json", is_flag=True, help="Print only the content of sweep.json.")
+@click.option("-q", "--quiet", is_flag=True, help="Hide progress.")
 def command(
     spec: Path,
     output: Path | None,
@@ -41,9 +41,9 @@ def command(
 ) -> None:
     """Run every data set with every method, number of labels, seed and settings of SPEC, a TOML file.
 
-    Each of these is a cell. Cells are finished side by side and kept as they come: after Ctrl-C, or when a
-    worker or the machine dies, the same command goes on. The VAE of a data set, seed and settings is
-    trained once for all its cells.
+    Each combination is a cell. Cells run in parallel, and each result is kept: the same command resumes
+    after Ctrl-C or a crash of a worker or the machine. The VAE of a data set, seed and settings is trained
+    once for all its cells.
 
     \b
       datasets = ["digits", "fashion-mnist"]
