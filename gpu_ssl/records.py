@@ -107,13 +107,16 @@ class TrainingRecord(Record):
 class Timings(Record):
     """Wall-clock seconds of each phase, taken after a synchronize; no second is in two of them.
 
-    `warm_up` is what a GPU takes to load its libraries and choose its algorithms, 0 on the CPU. `train`
-    covers the encoders, in this process only (a resumed run trains fewer epochs); `encode` and `handoff`
-    make features and pass them to the SVM library. `fit` and `score` are the methods, baselines among them.
-    `total` runs from the check of the settings to the score and includes what no phase names, but not the
-    imports before and the plots after.
+    `startup` is what the process took until the settings were checked: Python, its imports, the search for a
+    GPU; 0 where no command line began it, or the system does not tell. `warm_up` is what a GPU takes to load
+    its libraries and choose its algorithms, 0 on the CPU. `train` covers the encoders, in this process only
+    (a resumed run trains fewer epochs); `encode` and `handoff` make features and pass them to the SVM
+    library. `fit` and `score` are the methods, baselines among them.
+    `total` runs from the start of the process, or else from the check of the settings, to the score, and
+    includes what no phase names, but not the plots after.
     """
 
+    startup: float = 0.0
     load: float
     upload: float
     warm_up: float
@@ -129,6 +132,10 @@ class Timings(Record):
         """Make it of the seconds of phases; one that did not occur took none."""
         phases = [name for name in cls.model_fields if name != "total"]
         return cls(**{name: seconds.get(name, 0.0) for name in phases}, total=total)
+
+    def begun(self, startup: float) -> Self:
+        """Return it with what came before."""
+        return self.model_copy(update={"startup": startup, "total": startup + self.total})
 
 
 class Report(Record):

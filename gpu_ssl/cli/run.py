@@ -4,6 +4,7 @@ import itertools
 import shlex
 import sys
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -181,11 +182,15 @@ def _run(config: RunConfig, folder: Path, options: dict[str, Any], ranks: "Ranks
     from gpu_ssl import experiment
     from gpu_ssl.cli.display import make_progress
     from gpu_ssl.report import writing
+    from gpu_ssl.runtime.timing import seconds_of_process
 
     progress = make_progress(options["quiet"] or not ranks.leads)
     resume = f"gpu-ssl run --resume {shlex.quote(str(folder))}"
+    startup = seconds_of_process()
     try:
         outcome = experiment.run(config, folder, progress, ranks, options["jobs"])
+        timings = outcome.report.timings.begun(startup)
+        outcome = replace(outcome, report=outcome.report.model_copy(update={"timings": timings}))
         try:
             _print_report(outcome.report, options["as_json"])  # before the plots, which take a second
         finally:  # even where nobody reads it any more

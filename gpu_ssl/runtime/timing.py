@@ -1,13 +1,25 @@
 """Wall-clock times of named phases, taken after the device has finished its work."""
 
+import os
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
 from gpu_ssl.runtime.device import synchronize
+
+
+def seconds_of_process() -> float:
+    """Return how long this process has been running, where Linux tells (man 5 proc); else 0."""
+    try:
+        started = float(Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()[19])
+        uptime = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return max(0.0, uptime - started / os.sysconf("SC_CLK_TCK"))
 
 
 class Stopwatch:
