@@ -160,7 +160,6 @@ def run(
     device_choice = ranks.device(config.device)
     backend, svm_choice = resolve_backend(config.svm_backend, device_choice, ranks.leads)
     device = torch.device(device_choice.used)
-    jobs = _resolve_jobs(jobs, device)
     stopwatch = Stopwatch(device)
     with stopwatch.phase("load"):
         dataset = load_dataset(config.data, progress)
@@ -168,6 +167,8 @@ def run(
     counts = resolve_label_counts(config.labels, len(dataset.train), len(dataset.train.class_names))
     cells = cells_of_run(counts, len(dataset.train), config.splits)
     methods = methods_of(config)
+    trains = any(options_of(config, method.name, device).trains for method in methods)
+    jobs = min(_resolve_jobs(jobs, device), len(cells)) if trains else 1
 
     with memory_errors(device, "lower `batch_size`, take a smaller `dataset`, or give `device=cpu`"):
         train, test = represent(config, dataset, methods, backend, folder, stopwatch, progress, ranks)
@@ -211,6 +212,7 @@ def run(
             differences=paired_differences(results, config.methods),
             published=tuple(p for p in PUBLISHED.get(dataset.name, ()) if p.labels in counts),
             timings=Timings.of(stopwatch.seconds, stopwatch.total()),
+            jobs=jobs,
         ),
         test=dataset.test,
         test_features=(

@@ -139,7 +139,11 @@ class Timings(Record):
 
 
 class Report(Record):
-    """All that a run found, with all that decided it."""
+    """All that a run found, with all that decided it.
+
+    Of methods that train networks on a CPU, the seconds of a split were taken while up to `jobs` splits were
+    worked on at a time.
+    """
 
     schema_version: Literal[5] = Field(default=SCHEMA_VERSION, alias="schema")
     gpu_ssl: str
@@ -154,6 +158,7 @@ class Report(Record):
     differences: tuple[Difference, ...] = ()
     published: tuple[Published, ...]
     timings: Timings
+    jobs: int = 1
 
     def to_json(self) -> str:
         """Return the report as indented JSON, ending in a newline."""

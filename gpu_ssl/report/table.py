@@ -80,7 +80,9 @@ def _seconds(report: Report, method: str) -> str:
 def split_line(report: Report) -> str:
     """Return the seconds that a split takes each method, in one line."""
     methods = dict.fromkeys(result.method for result in report.results)
-    return f"Seconds a split: {', '.join(f'{method} {_seconds(report, method)}' for method in methods)}"
+    at_a_time = f" ({report.jobs} at a time)" if report.jobs > 1 else ""
+    seconds = ", ".join(f"{method} {_seconds(report, method)}" for method in methods)
+    return f"Seconds a split{at_a_time}: {seconds}"
 
 
 def timing_line(report: Report) -> str:

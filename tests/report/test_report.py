@@ -20,7 +20,7 @@ from gpu_ssl.records import (
     TrainingRecord,
 )
 from gpu_ssl.report import writing
-from gpu_ssl.report.table import accuracy_cell, accuracy_table, render
+from gpu_ssl.report.table import accuracy_cell, accuracy_table, render, split_line
 from gpu_ssl.runtime import state
 
 
@@ -150,3 +150,8 @@ def test_a_claim_is_undone_only_where_nothing_was_added(tmp_path: Path) -> None:
     (tmp_path / "b" / "checkpoint.json").write_text("")
     writing.release_folder(tmp_path / "b")
     assert (tmp_path / "b" / "config.json").exists()
+
+
+def test_seconds_say_how_many_splits_shared_the_cores() -> None:
+    assert split_line(REPORT).startswith("Seconds a split: ")
+    assert split_line(REPORT.model_copy(update={"jobs": 2})).startswith("Seconds a split (2 at a time): ")
