@@ -16,6 +16,7 @@ OPTIONS: Final = {
     "svm_backend": "--svm",
     "svm": "--svm",
     "from": "--from",
+    "jobs": "--jobs",
     "cache_dir": "--cache-dir",
     "folders_too": "--folders-too",
     "label_column": "--label-column",
