@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gpu_ssl import OneVsOneSVC, experiment
 from gpu_ssl.catalog import METHODS, MethodSpec
@@ -28,6 +28,8 @@ from gpu_ssl.networks.m2 import M2, M2Spec
 from gpu_ssl.runtime import interop
 from gpu_ssl.runtime.device import resolve_device
 from gpu_ssl.runtime.progress import Silent
+from gpu_ssl.svm import smo
+from gpu_ssl.svm._batched import BatchedBackend
 from gpu_ssl.svm._sklearn import SklearnBackend
 from gpu_ssl.svm.backend import resolve_backend
 from gpu_ssl.svm.kernels import KERNEL_NAMES, Kernel
@@ -220,6 +222,78 @@ def test_cuml_decides_as_scikit_learn(kernel: str, n_classes: int, weighted: boo
     assert agreement > 0.99
     names = ("support", "support_vectors", "duals", "intercepts")
     assert {type(getattr(model, name)).__module__.split(".")[0] for name in names} == {"cupy"}
+
+
+@pytest.mark.parametrize("kernel", KERNEL_NAMES)
+@pytest.mark.parametrize("room", [None, 3_000_000, 0])
+def test_the_batched_solver_decides_as_scikit_learn(kernel: str, room: int | None) -> None:
+    """All pairs at once, in batches that fit, and where no kernel matrix does."""
+    points, labels = clouds(600, 6, 8, seed=0)
+    points = points.astype(np.float32)
+    penalty = Penalty(1.0, Kernel(kernel, gamma=0.03))  # type: ignore[arg-type]
+    expected = fit_one_vs_one(SklearnBackend(), points, labels, 6, penalty)
+    backend = BatchedBackend(torch.device("cuda", 0), room)
+    on_gpu = torch.from_numpy(points).cuda()
+    model = fit_one_vs_one(backend, on_gpu, labels, 6, penalty)
+    assert np.mean(backend.to_host(model.predict(on_gpu)) == expected.predict(points)) > 0.995
+    assert {getattr(model, name).device.type for name in ("support", "duals", "intercepts")} == {"cuda"}
+    assert model.n_iter is not None
+    assert np.median(model.n_iter) == pytest.approx(np.median(expected.n_iter), rel=0.1)  # type: ignore[arg-type]
+
+
+def test_the_batched_solver_gives_the_same_as_a_graph_and_piece_by_piece(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    points, labels = clouds(1500, 6, 8, seed=0)
+    on_gpu = torch.from_numpy(points.astype(np.float32)).cuda()
+    recorded, honest = [], smo.record
+
+    def record(*args: Any) -> Any:
+        recorded.append(honest(*args))
+        return recorded[-1]
+
+    decisions = []
+    for own in (record, lambda *_: None):
+        monkeypatch.setattr(smo, "record", own)
+        backend = BatchedBackend(torch.device("cuda", 0))
+        model = fit_one_vs_one(backend, on_gpu, labels, 6, Penalty(5.0, Kernel(gamma=0.1)))
+        decisions.append(model.pair_decisions(on_gpu))
+    assert recorded
+    assert all(one is not None for one in recorded)
+    torch.testing.assert_close(*decisions)
+
+
+def test_a_step_that_cannot_be_recorded_trains_all_the_same(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that waits for the GPU: streams, generator and weights are afterwards as if nobody had tried."""
+    trainers = [make_trainer(digits) for _ in range(2)]
+    trainers[1].replay.records = False
+    views = Trainer.views
+    losses = []
+    for number, trainer in enumerate(trainers):
+
+        def waits(self: Trainer, images: Tensor, *rest: Any) -> Any:
+            float(images.float().mean())
+            return views(self, images, *rest)
+
+        monkeypatch.setattr(Trainer, "views", views if number else waits)
+        steps = [trainer.step(batch) for _ in range(3) for batch in trainer.batches(trainer.generator)]
+        losses.append([float(part) for part in steps[-1]])
+        assert not trainer.replay.recorded
+    assert "cannot be recorded as a CUDA graph" in caplog.text
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_float32_on_the_gpu_is_that_of_the_cpu(digits: Dataset) -> None:
+    """TF32 would change latents by a thousandth of their size."""
+    vae = build_vae(ModelConfig(), digits.train.image_shape, torch.device("cpu"), 0)
+    encoder = VAEEncoder(vae, augmented=True)
+    images = torch.from_numpy(digits.train.images[:200])
+    expected = encode(encoder, images)
+    found = encode(encoder.cuda(), images.cuda()).cpu()
+    assert (found - expected).abs().max() < 2e-5 * expected.abs().max()
 
 
 def test_fitting_and_predicting_copy_no_points_to_the_host(tmp_path: Path) -> None:
