@@ -51,8 +51,9 @@ def test_a_run_prints_the_table_and_fills_its_folder(run_cli: RunCli, tmp_path: 
     assert len(list((folder / "classifiers").glob("*.safetensors"))) == 4
     assert len(list((folder / "predictions").glob("*.safetensors"))) == 20
     assert {path.name for path in folder.glob("*.json")} == {
-        *("config.json", "report.json", "vae.json", "pca.json")
+        *("config.json", "report.json", "details.json", "vae.json", "pca.json")
     }
+    assert (folder / "report.html").read_text().startswith("<!doctype html>")
     assert not [path for path in folder.rglob("*") if path.name.startswith((".", "checkpoint"))]
 
 
