@@ -23,7 +23,15 @@ from gpu_ssl.estimators.labels import is_labelled
 from gpu_ssl.fitted import storage
 from gpu_ssl.fitted.fitting import fit
 from gpu_ssl.report.card import write_card
+from gpu_ssl.runtime.files import alone_in
 from gpu_ssl.runtime.progress import SILENT
+
+
+def _folder_of(folder: Path | str) -> Path:
+    """Return a folder as a path; an empty one is refused, which Python takes for the current folder."""
+    if folder == "":
+        raise UsageError("the path of the folder is empty")
+    return Path(folder)
 
 
 class SemiSupervisedClassifier(
@@ -196,15 +204,15 @@ class SemiSupervisedClassifier(
             If a file cannot be written.
         """
         check_is_fitted(self)
-        if folder == "":
-            raise UsageError("the path of the folder is empty")
-        if (Path(folder) / storage.MODEL).exists():
-            raise UsageError(f"{folder} holds a model already; give another folder, or delete it")
+        place = _folder_of(folder)
         labels = tuple(self.classes_.tolist())
         pixels = None if self.record_.takes_embeddings else self.pixels_.record()
         record = self.record_.model_copy(update={"pixels": pixels, "class_labels": labels})
-        write_card(Path(folder), record, self.suspects_)
-        storage.save(Path(folder), self.model_, record)
+        with alone_in(place):
+            if (place / storage.MODEL).exists():
+                raise UsageError(f"{folder} holds a model already; give another folder, or delete it")
+            write_card(place, record, self.suspects_)
+            storage.save(place, self.model_, record)
 
     @classmethod
     def load(cls, folder: Path | str, device: str = "auto") -> Self:
@@ -222,9 +230,7 @@ class SemiSupervisedClassifier(
         UsageError, StorageError
             If there is no model, or a file is damaged.
         """
-        if folder == "":
-            raise UsageError("the path of the folder is empty")
-        model, record = storage.load(Path(folder), device)
+        model, record = storage.load(_folder_of(folder), device)
         config = record.config
         known = cls(
             config.svm.C,

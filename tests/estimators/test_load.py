@@ -178,3 +178,9 @@ def test_a_model_is_not_overwritten_and_nothing_is_no_model(digits: Dataset, tmp
     (tmp_path / "model.json").write_text("{}")
     with pytest.raises(StorageError, match=r"model\.json is damaged"):
         gpu_ssl.load(tmp_path)
+
+
+def test_an_empty_path_is_no_folder() -> None:
+    """Python takes it for the current one."""
+    with pytest.raises(UsageError, match="empty"):
+        gpu_ssl.load("")
