@@ -98,7 +98,7 @@ def main(
                 wrong.append((name, number, told))
                 click.echo(f"wrong: {name} {number}: {told}", err=True)
             if (done + 1) % TOLD == 0:
-                click.echo(f"{done + 1:,} tries, {len(wrong)} wrong", err=True)
+                click.echo(f"{done + 1:,} tries, {len(wrong)} wrong: {dict(numbers)}", err=True)
     tried = {name: numbers[name] - first for name in numbers}
     click.echo(table(tried, Counter(name for name, _, _ in wrong)))
     if output is not None:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -80,7 +81,8 @@ class Running:
     def send(self, number: int) -> None:
         """Send a signal, if the process is still there."""
         if self._process.exitcode is None and self._process.pid:
-            os.kill(self._process.pid, number)
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, number)
 
     def wait(self, seconds: float = LONGEST) -> Done:
         """Wait for the end; what takes longer is killed."""
