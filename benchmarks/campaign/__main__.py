@@ -32,6 +32,7 @@ KINDS: dict[str, tuple[Try, int, str]] = {
         3,
         "SIGKILL, SIGTERM, SIGINT, SIGHUP at random times; then again",
     ),
+    "signal-at-start": (kills.at_a_start, 1, "SIGINT, SIGTERM, SIGHUP while it starts; given again"),
     "damage": (flips.flip, 9, "a bit or more flipped, a file cut, emptied, swapped, replaced, gone"),
     "exchange": (flips.exchange, 1, "a file of another model in a model"),
     "together": (crowds.together, 3, "the same command two or three times at once"),

@@ -1,7 +1,11 @@
 """Killed at a write or at any moment, and given again: the same result, and nothing left behind."""
 
+import os
 import random
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 from benchmarks.campaign.program import Done, Fault, run, run_until
@@ -55,6 +59,26 @@ def at_any_moment(world: World, rng: random.Random, number: int) -> str | None:
             if sent != signal.SIGKILL and (wrong := complaint(done, -sent, 128 + sent)) is not None:
                 return f"{name} stopped by {sent.name}: {wrong}"
         return _recovered(world, name.split()[0], words, folder, done)
+
+
+def at_a_start(world: World, rng: random.Random, number: int) -> str | None:
+    """Send a signal to a fit in a process of its own, most often while it still imports."""
+    sent = rng.choice((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    with world.copy() as folder:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gpu_ssl", *FIT],
+            cwd=folder,
+            env={**os.environ, "GPU_SSL_CACHE_DIR": str(folder / "cache")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="backslashreplace",
+        )
+        time.sleep(rng.uniform(0.3, 8))
+        process.send_signal(sent)
+        stdout, stderr = process.communicate()
+        done = Done(process.returncode, stdout, stderr, 0)
+        return _recovered(world, "fit", FIT, folder, done) and f"{sent.name} at the start: {done}"
 
 
 def _again(name: str, words: tuple[str, ...], folder: Path) -> tuple[str, ...]:

@@ -8,6 +8,9 @@ import threading
 from types import FrameType
 from typing import Any
 
+SOON = 0.05
+"""Seconds until a signal that came during an import is tried again."""
+
 STOPS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Signals that stop the program as Ctrl-C does: nothing half-written stays behind."""
 
@@ -70,19 +73,40 @@ class _Forgiving(io.RawIOBase):
 def heed_signals() -> list[int]:
     """Let signals to stop interrupt the program as Ctrl-C does; the list gets the number of one that came.
 
-    What was told to ignore them, such as by nohup, goes on ignoring them.
+    What was told to ignore them, such as by nohup, goes on ignoring them. One that comes during an import
+    waits for its end: an interrupted import of torch aborts the process.
     """
     found: list[int] = []
+    waiting: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
+        number = waiting[0] if waiting else number
+        if _imports(frame):
+            waiting[:] = [number]
+            signal.setitimer(signal.ITIMER_REAL, SOON)
+            return
+        waiting.clear()
         found.append(number)
         raise KeyboardInterrupt
 
     if threading.current_thread() is threading.main_thread():
-        for number in STOPS:
-            if signal.getsignal(number) == signal.SIG_DFL:
+        for number in (signal.SIGINT, *STOPS):
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
                 signal.signal(number, stop)
+        if hasattr(signal, "SIGALRM"):
+            signal.signal(signal.SIGALRM, stop)
     return found
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Say whether a module is being imported."""
+    if not hasattr(signal, "setitimer"):
+        return False
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def ignore_signals() -> None:
