@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -184,6 +185,7 @@ class TrainConfig(Settings):
     learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     weight_decay: float = Field(default=0.01, ge=0, allow_inf_nan=False)
     augment: bool | None = None
+    kl_warm_up: float | None = Field(default=None, ge=0, le=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
 
@@ -211,11 +213,25 @@ class LearningConfig(Settings):
 
 
 class MethodConfig(LearningConfig):
-    """How labels are used: on the features of `encoder` (None: those that a method is made for)."""
+    """How labels are used: on the features of `encoder` (None: those that a method is made for).
+
+    `steps` are those of each network that a method trains; None lets the method decide.
+    """
 
     encoder: EncoderName | None = None
     effort: Effort = "auto"
     preset: Preset = "modern"
+    steps: int | None = Field(default=None, ge=1, le=10_000_000)
+
+
+def _refuse_unused_steps(steps: int | None, names: Sequence[str]) -> None:
+    """Refuse `steps` where none of the methods called `names` trains a network for the labels."""
+    if steps is not None and not any(catalog.method(name).trains for name in names):
+        training = ", ".join(spec.name for spec in catalog.METHODS if spec.trains)
+        raise ValueError(
+            f"it trains no network for the labels, whose steps `steps={steps}` would be; leave that out, or "
+            f"take one of {training}"
+        )
 
 
 class FitConfig(MethodConfig):
@@ -232,7 +248,7 @@ class FitConfig(MethodConfig):
 
     @field_validator("method")
     @classmethod
-    def _fits_what_is_weighted(cls, name: str, others: ValidationInfo) -> str:
+    def _fits_other_settings(cls, name: str, others: ValidationInfo) -> str:
         svm = others.data.get("svm")
         if svm is not None and svm.class_weight != "none" and not catalog.method(name).svm:
             weighted = ", ".join(spec.name for spec in catalog.METHODS if spec.svm and not spec.baseline)
@@ -240,6 +256,7 @@ class FitConfig(MethodConfig):
                 f"it fits no SVM, whose classes `class_weight={svm.class_weight}` would weigh; leave that "
                 f"out, or take one of {weighted}"
             )
+        _refuse_unused_steps(others.data.get("steps"), [name])
         return name
 
 
@@ -251,3 +268,9 @@ class RunConfig(MethodConfig):
     labels: Annotated[LabelCounts, BeforeValidator(_label_counts)] = "all"
     splits: int = Field(default=5, ge=1, le=1000)
     baselines: bool = True
+
+    @field_validator("methods")
+    @classmethod
+    def _steps_are_taken(cls, names: tuple[str, ...], others: ValidationInfo) -> tuple[str, ...]:
+        _refuse_unused_steps(others.data.get("steps"), names)
+        return names

@@ -233,7 +233,7 @@ def _store(
         "gpu_ssl": gpu_ssl.__version__,
         "dataset": dataset.sha256,
         "config": config.model_dump_json(include={"model", "train", "svm", "seed", "preset", "encoder"}),
-        "effort": options.effort,
+        "options": [options.effort, options.steps],
         "device": device.type,
         "torch": torch.__version__,
     }

@@ -19,6 +19,7 @@ from gpu_ssl.cli.options import (
     PRESET,
     QUIET,
     SEED,
+    STEPS,
     SVM,
     SVM_C,
     methods_help,
@@ -77,6 +78,7 @@ LISTED = 5
     help="Reuse the encoders of a model of the same images; a fit with more labels then takes seconds.",
 )
 @PRESET
+@STEPS
 @vae_options
 @SVM_C
 @CLASS_WEIGHT

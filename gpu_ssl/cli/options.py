@@ -93,6 +93,12 @@ PRESET = click.option(
     show_default=True,
     help="Networks and objectives: modern, or as published by Kingma et al. 2014 (for m1, m2 and m1m2).",
 )
+STEPS = click.option(
+    "--steps",
+    type=int,
+    help="Steps of each network that a method trains for the labels, as m2, m1m2, consistency and cnn do.  "
+    "[default: depends on method, labels and images; the paper's authors took 300,000 for m1m2]",
+)
 QUIET = click.option("-q", "--quiet", is_flag=True, help="Hide progress.")
 SEED = click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 _OF_THE_VAE = (
@@ -105,6 +111,12 @@ _OF_THE_VAE = (
     ),
     click.option("--latent-dim", type=int, help=f"Dimensions of the latents.  {_defaults('latent_dim')}"),
     click.option("--kl-weight", type=float, help=f"Weight of the KL divergence.  {_defaults('kl_weight')}"),
+    click.option(
+        "--kl-warm-up",
+        type=float,
+        help="Fraction of the steps in which that weight rises from 0 to its value: more of the latents come "
+        f"into use.  {_defaults('kl_warm_up')[:-1]}; with --preset paper: 0]",
+    ),
     click.option(
         "--epochs",
         type=int,
@@ -144,9 +156,12 @@ def take_vae_settings(options: dict[str, Any]) -> tuple[ModelConfig, TrainConfig
     UsageError
         If one is invalid.
     """
-    network = options.pop("network") or ("mlp" if options["preset"] == "paper" else None)
+    published = options["preset"] == "paper"
+    network = options.pop("network") or ("mlp" if published else None)
+    if published and options["kl_warm_up"] is None:
+        options["kl_warm_up"] = 0.0  # M2 learns faster from few latents that say much.
     model = ModelConfig.of(
         network=network, **{name: options.pop(name) for name in ("latent_dim", "kl_weight")}
     )
-    names = ("epochs", "batch_size", "learning_rate", "augment", "precision")
+    names = ("epochs", "batch_size", "learning_rate", "augment", "kl_warm_up", "precision")
     return model, TrainConfig.of(**{name: options.pop(name) for name in names})

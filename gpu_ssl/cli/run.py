@@ -23,6 +23,7 @@ from gpu_ssl.cli.options import (
     PRESET,
     QUIET,
     SEED,
+    STEPS,
     SVM,
     SVM_C,
     methods_help,
@@ -69,6 +70,7 @@ NOT_SETTINGS = {"output", "resume", "jobs", "as_json", "plots", "quiet"}
     help=EFFORT_HELP,
 )
 @PRESET
+@STEPS
 @click.option(
     "--dataset",
     default="fashion-mnist",
@@ -258,6 +260,7 @@ def make_config(options: dict[str, Any]) -> RunConfig:
             C=options["svm_c"], gamma=options["svm_gamma"], class_weight=options["class_weight"]
         ),
         labels=parse_label_counts(options["labels"]),
+        steps=options["steps"],
         **{name: options[name] for name in names},
     )
 

@@ -1,15 +1,28 @@
 """M1+M2 of Kingma et al. 2014, section 2.3: an M2 of the latents of a VAE."""
 
 import torch
+from torch import Tensor
 
+from gpu_ssl.encoders.encoder import BLOCK, intensities
 from gpu_ssl.encoders.vae import VAEEncoder
-from gpu_ssl.errors import UsageError
-from gpu_ssl.methods.m2 import HIDDEN, LATENT_DIM, M2Classifier, train
+from gpu_ssl.errors import TrainingError, UsageError
+from gpu_ssl.methods.m2 import HIDDEN, LATENT_DIM, M2Classifier, train_modern, train_published
 from gpu_ssl.methods.m2 import load as load
 from gpu_ssl.methods.method import Labelled, Options
 from gpu_ssl.methods.view import View
 from gpu_ssl.networks.m2 import M2Spec
+from gpu_ssl.networks.vae import Posterior
 from gpu_ssl.training.m2_objectives import LatentSource
+from gpu_ssl.training.m2_published import OF_LATENTS, PosteriorSamples
+
+PUBLISHED_HIDDEN = 300
+"""Units of the paper's networks of latents."""
+
+USED = 0.1
+"""Standard deviation of a latent's means over the training images below which it says nothing.
+
+The KL divergence switches latents off (some 25 of 50 on MNIST); M2 would spend its bound on their noise.
+"""
 
 
 def fit(view: View, labelled: Labelled, options: Options) -> M2Classifier:
@@ -17,9 +30,42 @@ def fit(view: View, labelled: Labelled, options: Options) -> M2Classifier:
     encoder = view.encoder(options.encoder_name)
     if not isinstance(encoder, VAEEncoder):
         raise UsageError(f"the method {options.method} needs a VAE, not the encoder {encoder.name}")
-    latents = view.features(encoder)
-    spec = M2Spec((encoder.width,), labelled.n_classes, LATENT_DIM, "gaussian", False, HIDDEN)
     generator = torch.Generator(view.device).manual_seed(options.seed)
-    source = LatentSource(encoder.vae, latents, view.mirror, generator)
-    network, curve = train(view, labelled, options, spec, source, generator)
+    if options.preset == "modern":
+        latents = view.features(encoder)
+        spec = M2Spec((encoder.width,), labelled.n_classes, LATENT_DIM, "gaussian", False, HIDDEN)
+        source = LatentSource(encoder.vae, latents, view.mirror, generator)
+        network, curve = train_modern(view, labelled, options, spec, source, generator)
+    else:
+        posterior = posterior_of(encoder, view)
+        spec = M2Spec(
+            (encoder.width,),
+            labelled.n_classes,
+            LATENT_DIM,
+            likelihood="gaussian",
+            convolutional=False,
+            hidden=PUBLISHED_HIDDEN,
+            positions=varying(posterior.mean),
+        )
+        samples = PosteriorSamples(posterior, generator)
+        network, curve = train_published(view, labelled, options, spec, samples, OF_LATENTS, generator)
     return M2Classifier(options.method, encoder, network, mirror=False, curve=curve)
+
+
+def varying(means: Tensor) -> tuple[int, ...]:
+    """Return the latents in use: those whose means (n, latent_dim) have a standard deviation of `USED`."""
+    used = (means.std(dim=0) >= USED).nonzero().flatten().tolist()
+    if not used:
+        raise TrainingError(
+            "no latent of the VAE varies from image to image; give it more `epochs` or a smaller `kl_weight`"
+        )
+    return tuple(used)
+
+
+@torch.no_grad()
+def posterior_of(encoder: VAEEncoder, view: View) -> Posterior:
+    """Return q(z|x) of all images of a view."""
+    with view.stopwatch.phase("encode"):
+        encoder.vae.eval()
+        found = [encoder.vae.encode(intensities(block)) for block in torch.split(view.images, BLOCK)]
+    return Posterior(*(torch.cat(parts) for parts in zip(*found, strict=True)))

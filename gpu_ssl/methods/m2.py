@@ -5,6 +5,7 @@ An image gets the class with the largest q(y|x). `methods.m1m2` is the same on t
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,28 +13,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gpu_ssl.config import Preset
 from gpu_ssl.encoders.encoder import BLOCK, Encoder, Exhibit, intensities
 from gpu_ssl.encoders.vae import DRAWN, VAEEncoder
 from gpu_ssl.methods.method import Classifier, Labelled, Options, Saved
-from gpu_ssl.methods.network import plan_joint, teacher_of
+from gpu_ssl.methods.network import as_asked, plan_joint, teacher_of
 from gpu_ssl.methods.view import View
 from gpu_ssl.networks.m2 import M2, M2Spec
 from gpu_ssl.runtime.device import autocast
 from gpu_ssl.training.augmentation import canonical_bytes
-from gpu_ssl.training.joint import JointTrainer
-from gpu_ssl.training.m2_objectives import ImageSource, ModernObjective, PublishedObjective, Source
+from gpu_ssl.training.joint import JointBatch, JointPlan, JointTrainer
+from gpu_ssl.training.m2_check import warn_if_blind
+from gpu_ssl.training.m2_objectives import ImageSource, ModernObjective, Source
+from gpu_ssl.training.m2_published import OF_IMAGES, PublishedObjective, Recipe, plain_images
 from gpu_ssl.training.optimizers import build
 
 LATENT_DIM = 50
 HIDDEN = 500
 """Units of the hidden layers, and dimension of z: Kingma et al. 2014, section 4."""
 
-STEPS: dict[Preset, int] = {"modern": 1000, "paper": 2000}
-"""With ten labels a class; see `methods.network.plan_joint`."""
-
-LEARNING_RATE: dict[Preset, float] = {"modern": 2e-3, "paper": 1e-3}
-WEIGHT_DECAY: dict[Preset, float] = {"modern": 0.02, "paper": 0.0}
+STEPS = 1000
+LEARNING_RATE, WEIGHT_DECAY = 2e-3, 0.02
+"""Of the modern preset, with ten labels a class; see `methods.network.plan_joint`."""
 
 
 class M2Classifier(Classifier):
@@ -138,14 +138,16 @@ def fit(view: View, labelled: Labelled, options: Options) -> M2Classifier:
     modern = options.preset == "modern"
     spec = M2Spec(view.image_shape, labelled.n_classes, LATENT_DIM, "bernoulli", modern, HIDDEN)
     generator = torch.Generator(view.device).manual_seed(options.seed)
-    pictures = canonical_bytes(view.images) if modern else view.images
-    source = ImageSource(pictures, view.mirror, generator)
-    network, curve = train(view, labelled, options, spec, source, generator)
+    if modern:
+        source = ImageSource(canonical_bytes(view.images), view.mirror, generator)
+        network, curve = train_modern(view, labelled, options, spec, source, generator)
+    else:
+        network, curve = train_published(view, labelled, options, spec, plain_images, OF_IMAGES, generator)
     mirror = modern and view.mirror
     return M2Classifier(options.method, view.encoder(options.encoder_name), network, mirror, curve)
 
 
-def train(
+def train_modern(
     view: View,
     labelled: Labelled,
     options: Options,
@@ -153,7 +155,7 @@ def train(
     source: Source,
     generator: torch.Generator,
 ) -> tuple[M2, tuple[float, ...]]:
-    """Train an M2, and return the average of its weights and the learning curve.
+    """Train an M2 with views and pseudo-labels; see `training.m2_objectives.ModernObjective`.
 
     Parameters
     ----------
@@ -165,29 +167,62 @@ def train(
         Makes its inputs and targets.
     generator : torch.Generator
         Source of all randomness of the objective, the source's too.
+
+    Returns
+    -------
+    tuple of (M2, tuple of float)
+        The average of its weights, and the learning curve.
     """
-    modern = options.preset == "modern"
+    teacher = teacher_of(view, view.encoder(options.teacher_name), labelled)
+    objective = ModernObjective(source, teacher, math.prod(spec.input_shape), generator)
+    plan = plan_joint(*(STEPS, len(view), labelled.per_class, view.precision, LEARNING_RATE, WEIGHT_DECAY))
+    return _train(view, labelled, options, spec, objective, plan)
+
+
+def train_published(
+    view: View,
+    labelled: Labelled,
+    options: Options,
+    spec: M2Spec,
+    inputs: Callable[[JointBatch], Tensor],
+    recipe: Recipe,
+    generator: torch.Generator,
+) -> tuple[M2, tuple[float, ...]]:
+    """Train an M2 with the objective of the paper; see `training.m2_objectives.PublishedObjective`.
+
+    Parameters
+    ----------
+    inputs : callable
+        Makes the inputs of a batch.
+    recipe : Recipe
+        How it is trained.
+    view, labelled, options, spec, generator
+        See `train_modern`.
+    """
+    objective = PublishedObjective(inputs, len(labelled.rows), len(view), generator)
+    # Of latents, whose density is learned, bfloat16 would leave too few digits.
+    precision = view.precision if spec.likelihood == "bernoulli" else torch.float32
+    plan = recipe.plan(len(view), precision)
+    return _train(view, labelled, options, spec, objective, plan)
+
+
+def _train(
+    view: View,
+    labelled: Labelled,
+    options: Options,
+    spec: M2Spec,
+    objective: ModernObjective | PublishedObjective,
+    plan: JointPlan,
+) -> tuple[M2, tuple[float, ...]]:
     network = build(lambda: M2(spec), view.device, options.seed)
-    plan = plan_joint(
-        STEPS[options.preset],
-        len(view),
-        labelled.per_class,
-        view.precision if modern else torch.float32,
-        LEARNING_RATE[options.preset],
-        WEIGHT_DECAY[options.preset],
-    )
-    objective: ModernObjective | PublishedObjective
-    if modern:
-        teacher = teacher_of(view, view.encoder(options.teacher_name), labelled)
-        objective = ModernObjective(source, teacher, math.prod(spec.input_shape), generator)
-    else:
-        objective = PublishedObjective(source, len(labelled.rows) / len(view), generator)
     trainer = JointTrainer(
-        network, objective, view.images, labelled.rows, labelled.classes, plan, options.seed
+        *(network, objective, view.images, labelled.rows, labelled.classes),
+        *(as_asked(plan, options), options.seed),
     )
     with view.stopwatch.phase("fit"):
         curve = trainer.fit(options.advance)
-    return trainer.average.eval(), curve
+        warn_if_blind(options.method, trainer.average.eval(), objective, view.images)
+    return trainer.average, curve
 
 
 def load(saved: Saved) -> M2Classifier:

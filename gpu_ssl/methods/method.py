@@ -81,6 +81,8 @@ class Options:
         Settings of the SVM.
     preset, effort : str
         See `config`; `effort` is never ``auto`` here.
+    steps : int, optional
+        Steps of each network that it trains, in place of its own choice.
     seed : int
         Seed of everything random.
     advance : callable
@@ -92,6 +94,7 @@ class Options:
     svm: SVMConfig = field(default_factory=SVMConfig)
     preset: Preset = "modern"
     effort: Effort = "quick"
+    steps: int | None = None
     seed: int = 0
     advance: Advance = _ignore
 
@@ -121,7 +124,7 @@ def options_of(config: MethodConfig, method: str, device: torch.device) -> Optio
     effort = config.effort
     if effort == "auto":
         effort = "best" if device.type == "cuda" else "quick"
-    return Options(method, config.encoder or "", config.svm, config.preset, effort, config.seed)
+    return Options(method, config.encoder or "", config.svm, config.preset, effort, config.steps, config.seed)
 
 
 class Chosen(NamedTuple):

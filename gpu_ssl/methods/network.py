@@ -75,6 +75,11 @@ def plan_joint(
     )
 
 
+def as_asked(plan: JointPlan, options: Options) -> JointPlan:
+    """Return the plan with as many steps as were asked for, if any were."""
+    return plan if options.steps is None else replace(plan, steps=options.steps)
+
+
 def teacher_of(view: View, encoder: Encoder, labelled: Labelled) -> PseudoLabels:
     """Make the graph of an encoder's features the teacher of a network."""
     with view.stopwatch.phase("fit"):
@@ -148,7 +153,8 @@ def _train(
         *(steps, len(view), labelled.per_class, view.precision, LEARNING_RATE, WEIGHT_DECAY), muon=True
     )
     trainer = JointTrainer(
-        network, objective, view.images, labelled.rows, labelled.classes, plan, options.seed
+        *(network, objective, view.images, labelled.rows, labelled.classes),
+        *(as_asked(plan, options), options.seed),
     )
     with view.stopwatch.phase("fit"):
         return trainer, trainer.fit(options.advance)

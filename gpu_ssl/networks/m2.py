@@ -34,17 +34,29 @@ class M2Parts(NamedTuple):
     activation: nn.Module
 
 
-def perceptrons(
-    input_shape: tuple[int, ...], outputs: int, n_classes: int, latent_dim: int, hidden: int
-) -> M2Parts:
+class Selected(nn.Module):
+    """Some of the numbers of each input, at `positions`; all of them where there are none."""
+
+    positions: Tensor
+
+    def __init__(self, positions: tuple[int, ...]) -> None:
+        super().__init__()
+        self.register_buffer("positions", torch.tensor(positions, dtype=torch.int64), persistent=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs[:, self.positions] if len(self.positions) else inputs
+
+
+def perceptrons(spec: "M2Spec") -> M2Parts:
     """Build networks of one hidden layer of softplus units each (Kingma et al. 2014, section 4)."""
-    inputs = math.prod(input_shape)
+    inputs, hidden, n_classes = spec.modelled, spec.hidden, spec.n_classes
+    outputs = inputs * (2 if spec.likelihood == "gaussian" else 1)
     return M2Parts(
-        trunk=nn.Flatten(),
+        trunk=nn.Sequential(nn.Flatten(), Selected(spec.positions)),
         classifier=nn.Sequential(nn.Linear(inputs, hidden), nn.Softplus(), nn.Linear(hidden, n_classes)),
         to_hidden=nn.Linear(inputs, hidden),
         decoder=nn.Sequential(
-            nn.Linear(latent_dim + n_classes, hidden), nn.Softplus(), nn.Linear(hidden, outputs)
+            nn.Linear(spec.latent_dim + n_classes, hidden), nn.Softplus(), nn.Linear(hidden, outputs)
         ),
         hidden=hidden,
         activation=nn.Softplus(),
@@ -90,6 +102,8 @@ class M2Spec:
         Our networks for images; otherwise the paper's, with `hidden` units in each layer.
     hidden : int
         Of the paper's networks.
+    positions : tuple of int
+        Which numbers of an input are modelled, by the paper's networks; all of them where none is given.
     """
 
     input_shape: tuple[int, ...]
@@ -98,14 +112,19 @@ class M2Spec:
     likelihood: Likelihood
     convolutional: bool
     hidden: int = 500
+    positions: tuple[int, ...] = ()
+
+    @property
+    def modelled(self) -> int:
+        """How many numbers of an input are modelled."""
+        return len(self.positions) or math.prod(self.input_shape)
 
     def parts(self) -> M2Parts:
         """Build the networks."""
         if self.convolutional:
             channels, height, width = self.input_shape
             return convolutions((channels, height, width), self.n_classes, self.latent_dim)
-        outputs = math.prod(self.input_shape) * (2 if self.likelihood == "gaussian" else 1)
-        return perceptrons(self.input_shape, outputs, self.n_classes, self.latent_dim, self.hidden)
+        return perceptrons(self)
 
 
 class M2(nn.Module):
@@ -119,6 +138,7 @@ class M2(nn.Module):
         self.to_hidden, self.activation = parts.to_hidden, parts.activation
         self.class_to_hidden = nn.Linear(spec.n_classes, parts.hidden, bias=False)
         self.head = nn.Linear(parts.hidden, 2 * spec.latent_dim)
+        self.selected = Selected(spec.positions)
         self.spec, self.n_classes, self.likelihood = spec, spec.n_classes, spec.likelihood
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -142,7 +162,18 @@ class M2(nn.Module):
         parameters = self.decode(latents, classes)
         if self.likelihood == "bernoulli":
             return torch.sigmoid(parameters).reshape(-1, *self.spec.input_shape)
-        return parameters.chunk(2, dim=1)[0]
+        mean = parameters.chunk(2, dim=1)[0]
+        if not self.spec.positions:
+            return mean
+        # What is not modelled hardly varies: its prior mean stands for it.
+        whole = mean.new_zeros(len(mean), *self.spec.input_shape)
+        whole[:, self.selected.positions] = mean
+        return whole
+
+    def modelled(self, targets: Tensor) -> Tensor:
+        """Return what is modelled of `targets` (n, *input_shape)."""
+        selected: Tensor = self.selected(targets)
+        return selected
 
     def negative_log_likelihood(self, parameters: Tensor, targets: Tensor) -> Tensor:
         """Return -log p(x|y, z) of each target in nats."""
@@ -153,7 +184,14 @@ class M2(nn.Module):
         squares = (targets - mean).square() * torch.exp(-log_variance)
         return 0.5 * (squares + log_variance + math.log(2 * math.pi)).sum(dim=1)
 
-    def bound(self, hidden: Tensor, classes: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
+    def bound(
+        self,
+        hidden: Tensor,
+        classes: Tensor,
+        targets: Tensor,
+        generator: torch.Generator,
+        kl_weight: float | Tensor = 1.0,
+    ) -> Tensor:
         """Return L(x, y) of each image in nats, from one sample of z (Kingma et al. 2014, eq. 6).
 
         -log p(x, y) <= E[-log p(x|y, z)] + KL(q(z|x, y) || p(z)) - log p(y), with classes equally frequent.
@@ -161,61 +199,26 @@ class M2(nn.Module):
         posterior = self.posterior(hidden, classes)
         parameters = self.decode(sample(posterior, generator), classes)
         distortion = self.negative_log_likelihood(parameters, targets)
-        return distortion + kl_divergence(posterior) + math.log(self.n_classes)
+        return distortion + kl_weight * kl_divergence(posterior) + math.log(self.n_classes)
 
-    def bounds(self, hidden: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
-        """Return L(x, y) of each image for every class, shape (n, n_classes)."""
-        n, k = len(hidden), self.n_classes
-        classes = torch.eye(k, device=hidden.device).repeat(n, 1)
+    def bounds(
+        self,
+        hidden: Tensor,
+        targets: Tensor,
+        generator: torch.Generator,
+        classes: Tensor | None = None,
+        kl_weight: float | Tensor = 1.0,
+    ) -> Tensor:
+        """Return L(x, y) of each image, for every class, (n, n_classes), or for its `classes` (n, k)."""
+        n = len(hidden)
+        if classes is None:
+            classes = torch.arange(self.n_classes, device=hidden.device).expand(n, -1)
+        k = classes.shape[1]
         every = self.bound(
-            hidden.repeat_interleave(k, dim=0), classes, targets.repeat_interleave(k, dim=0), generator
+            hidden.repeat_interleave(k, dim=0),
+            F.one_hot(classes.flatten(), self.n_classes).float(),
+            targets.repeat_interleave(k, dim=0),
+            generator,
+            kl_weight,
         )
         return every.reshape(n, k)
-
-
-class Bounds(NamedTuple):
-    """Mean bounds of a batch in nats, and the cross-entropy of q(y|x) on the labelled images."""
-
-    labelled: Tensor
-    unlabelled: Tensor
-    classification: Tensor
-
-
-@dataclass(frozen=True)
-class Examples:
-    """What the trunk made of a batch's inputs, and what the decoder is to draw."""
-
-    features: Tensor
-    targets: Tensor
-
-
-def unlabelled_bound(bounds: Tensor, log_probabilities: Tensor) -> Tensor:
-    """Return U(x) = sum_y q(y|x) L(x, y) - H(q(y|x)) of each image (Kingma et al. 2014, eq. 7).
-
-    Parameters
-    ----------
-    bounds : Tensor of shape (n, n_classes)
-        L(x, y).
-    log_probabilities : Tensor of shape (n, n_classes)
-        log q(y|x).
-    """
-    return (log_probabilities.exp() * (bounds + log_probabilities)).sum(dim=1)
-
-
-def m2_bounds(
-    network: M2, labelled: Examples, classes: Tensor, unlabelled: Examples, generator: torch.Generator
-) -> Bounds:
-    """Return the terms of the objective of M2 (Kingma et al. 2014, eq. 8 and 9).
-
-    `labelled` and `unlabelled` hold what `trunk` made of the inputs; `classes` is of shape (n_labelled,).
-    """
-    known, unknown = labelled.features, unlabelled.features
-    one_hot = F.one_hot(classes, network.n_classes).float()
-    bound = network.bound(network.to_hidden(known), one_hot, labelled.targets, generator)
-    every = network.bounds(network.to_hidden(unknown), unlabelled.targets, generator)
-    log_probabilities = network.classifier(unknown).float().log_softmax(dim=1)
-    return Bounds(
-        labelled=bound.mean(),
-        unlabelled=unlabelled_bound(every, log_probabilities).mean(),
-        classification=F.cross_entropy(network.classifier(known).float(), classes),
-    )

@@ -17,7 +17,7 @@ from gpu_ssl.records import CURVE_STEPS
 from gpu_ssl.runtime.device import autocast
 from gpu_ssl.runtime.progress import Advance
 from gpu_ssl.training.muon import all_rates
-from gpu_ssl.training.optimizers import Network, make_optimizer, make_schedule
+from gpu_ssl.training.optimizers import BETA2, Network, make_optimizer, make_schedule
 from gpu_ssl.training.replay import Replay
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,9 @@ class JointPlan:
     """How a network is trained on labelled and unlabelled images together.
 
     Batches come from all images, the labelled ones included. With `muon`, Muon updates matrices and kernels
-    (see `training.optimizers.make_optimizer`); `learning_rate` is a peak.
+    (see `training.optimizers.make_optimizer`). The learning rate rises to `learning_rate` over the share
+    `warm_up` of the steps, and falls then; `beta2` is AdamW's decay of squared gradients. What rests on
+    unlabelled images comes in over the share `ramp`.
     """
 
     steps: int
@@ -74,6 +76,9 @@ class JointPlan:
     weight_decay: float
     precision: torch.dtype
     muon: bool = False
+    beta2: float = BETA2
+    warm_up: float = WARM_UP
+    ramp: float = RAMP
 
 
 class JointTrainer(Generic[Network]):
@@ -122,14 +127,16 @@ class JointTrainer(Generic[Network]):
             for part in (labelled[chosen], classes[chosen], unlabelled)
         )
         self.replay = Replay(images.device.type == "cuda", objective.generator)
-        self.optimizer = make_optimizer(network, plan.learning_rate, plan.weight_decay, muon=plan.muon)
-        self.schedule = make_schedule(self.optimizer, plan.learning_rate, plan.steps, WARM_UP)
+        self.optimizer = make_optimizer(
+            network, plan.learning_rate, plan.weight_decay, plan.beta2, muon=plan.muon
+        )
+        self.schedule = make_schedule(self.optimizer, plan.learning_rate, plan.steps, plan.warm_up)
 
     def step(self, number: int) -> Tensor:
         """Take step `number` (from 0) and return its loss, on the device."""
         rows = (self.labelled[number], self.classes[number], self.unlabelled[number])
         rates = [float(rate) for own in self.optimizer.rates() for rate in own]
-        ramp = min(1.0, number / (RAMP * self.plan.steps))
+        ramp = min(1.0, number / (self.plan.ramp * self.plan.steps))
         loss: Tensor = self.replay(self._descend, rows, [ramp, *rates])
         self.optimizer.step()
         self.schedule.step()

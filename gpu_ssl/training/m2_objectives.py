@@ -1,32 +1,34 @@
-"""What M2 minimizes: as published, and with what the field has learned since.
+"""What M2 minimizes, with what the field has learned since it was published.
 
-Both take their inputs from a source: images themselves, or (for M1+M2) what an M1 makes of them.
+It takes inputs from a source: images themselves, or (for M1+M2) what an M1 makes of them.
 """
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gpu_ssl.networks.m2 import M2, Examples, m2_bounds
+from gpu_ssl.networks.m2 import M2
+from gpu_ssl.networks.m2_bounds import Examples, m2_bounds
 from gpu_ssl.networks.vae import VAE, sample
 from gpu_ssl.training.augmentation import strong_view, weak_view
 from gpu_ssl.training.consistency import PseudoLabels
 from gpu_ssl.training.joint import JointBatch
 
-ALPHA = 0.1
-"""Weight of the classification term beside the bound of an image (Kingma et al. 2014, section 4)."""
-
 GENERATED = 64
 """Unlabelled images of a batch for which the modern objective works out the bound of every class."""
 
 
-class Source(Protocol):
-    """Makes inputs and targets of images."""
+class Pair(NamedTuple):
+    """What M2 sees of a batch of images, and what it is to draw."""
 
-    def plain(self, batch: JointBatch) -> Tensor:
-        """Return inputs as they are."""
+    inputs: Tensor
+    targets: Tensor
+
+
+class Source(Protocol):
+    """Makes inputs and targets of views of images."""
 
     def weak(self, batch: JointBatch) -> Tensor:
         """Return inputs of weak views."""
@@ -54,10 +56,6 @@ class ImageSource:
     def __init__(self, pictures: Tensor, mirror: bool, generator: torch.Generator) -> None:
         self.pictures, self.mirror, self.generator = pictures, mirror, generator
 
-    def plain(self, batch: JointBatch) -> Tensor:
-        """Return the images; see `Source`."""
-        return batch.images
-
     def weak(self, batch: JointBatch) -> Tensor:
         """Return weak views; see `Source`."""
         return weak_view(batch.images, self.mirror, self.generator)
@@ -72,7 +70,7 @@ class ImageSource:
 
 
 class LatentSource:
-    """Samples from the posterior of a trained M1 (Kingma et al. 2014, section 2.3).
+    """Samples from the posterior of a trained M1, of views (Kingma et al. 2014, section 2.3).
 
     Parameters
     ----------
@@ -93,10 +91,6 @@ class LatentSource:
     def _sampled(self, images: Tensor) -> Tensor:
         return sample(self.vae.encode(images), self.generator)
 
-    def plain(self, batch: JointBatch) -> Tensor:
-        """Return a sample of each image's latents; see `Source`."""
-        return self._sampled(batch.images)
-
     def weak(self, batch: JointBatch) -> Tensor:
         """Return latents of weak views; see `Source`."""
         return self._sampled(weak_view(batch.images, self.mirror, self.generator))
@@ -110,41 +104,11 @@ class LatentSource:
         return self.latents[batch.rows]
 
 
-class PublishedObjective:
-    """J^alpha of Kingma et al. 2014, eq. 9, for an image: its parts weighted by the numbers of images.
-
-    Parameters
-    ----------
-    source : Source
-        Makes the inputs.
-    labelled_share : float
-        Labelled images as a fraction of all.
-    generator : torch.Generator
-        Source of randomness.
-    """
-
-    def __init__(self, source: Source, labelled_share: float, generator: torch.Generator) -> None:
-        self.source, self.labelled_share, self.generator = source, labelled_share, generator
-
-    def __call__(
-        self, network: M2, labelled: JointBatch, unlabelled: JointBatch, ramp: float | Tensor
-    ) -> Tensor:
-        """Return the loss of a step in nats; see `training.joint.JointObjective`."""
-        assert labelled.classes is not None
-        known, unknown = (
-            Examples(network.trunk(inputs), inputs)
-            for inputs in (self.source.plain(labelled), self.source.plain(unlabelled))
-        )
-        bounds = m2_bounds(network, known, labelled.classes, unknown, self.generator)
-        generative = self.labelled_share * bounds.labelled + (1 - self.labelled_share) * bounds.unlabelled
-        return generative + ALPHA * bounds.classification
-
-
 class ModernObjective:
     """M2 with views, pseudo-labels for q(y|x), and a warm-up of what rests on unlabelled images.
 
     The bounds are divided by the number of outputs: nats of a picture are hundreds, and would drown the
-    few nats that the labels have to say. In the terms of eq. 9, alpha is that number.
+    few nats that the labels have to say. In the terms of eq. 9 of the paper, alpha is that number.
 
     Parameters
     ----------
@@ -182,3 +146,7 @@ class ModernObjective:
         bounds = m2_bounds(network, known, labelled.classes, some, self.generator)
         generative = (bounds.labelled + bounds.unlabelled) / (2 * self.outputs)
         return bounds.classification + ramp * (consistency + generative)
+
+    def pair(self, network: M2, batch: JointBatch) -> Pair:
+        """Return weak views of a batch, and what M2 draws of them."""
+        return Pair(self.source.weak(batch), self.source.targets(batch))

@@ -71,5 +71,5 @@ def plan_vae(config: TrainConfig, model: ModelConfig, images: Images, mirrored: 
         muon=spec.muon,
         beta1=spec.beta1,
         beta2=spec.beta2,
-        kl_warm_up=spec.kl_warm_up,
+        kl_warm_up=spec.kl_warm_up if config.kl_warm_up is None else config.kl_warm_up,
     )

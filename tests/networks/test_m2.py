@@ -5,21 +5,17 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from gpu_ssl.networks.m2 import (
-    M2,
-    Examples,
-    Likelihood,
-    M2Spec,
-    m2_bounds,
-    unlabelled_bound,
-)
+from gpu_ssl.networks.m2 import M2, Likelihood, M2Spec
+from gpu_ssl.networks.m2_bounds import Examples, blind_bound, m2_bounds, sample_classes, unlabelled_bound
+from gpu_ssl.networks.vae import Posterior
 from gpu_ssl.training import m2_objectives
 from gpu_ssl.training.consistency import PseudoLabels
 from gpu_ssl.training.joint import JointBatch
-from gpu_ssl.training.m2_objectives import ALPHA, ImageSource, ModernObjective, PublishedObjective
+from gpu_ssl.training.m2_objectives import ImageSource, ModernObjective
+from gpu_ssl.training.m2_published import ALPHA, PosteriorSamples, PublishedObjective, plain_images
 
 K, LATENT, INPUTS = 3, 2, 4
 
@@ -113,18 +109,89 @@ def batches() -> tuple[JointBatch, JointBatch]:
     )
 
 
-def test_the_published_objective_is_equation_9_for_an_image() -> None:
+def test_the_published_objective_is_equation_9_for_an_image_with_a_prior_on_the_weights() -> None:
     network, (labelled, unlabelled) = make("bernoulli"), batches()
-    source = ImageSource(torch.zeros(6, 1, 2, 2, dtype=torch.uint8), False, seeded())
-    loss = PublishedObjective(source, 0.25, seeded(7))(network, labelled, unlabelled, 0.5)
+    objective = PublishedObjective(plain_images, n_labelled=2, n_images=8, generator=seeded(7), exact=None)
+    loss = objective(network, labelled, unlabelled, 1.0)
     known, unknown = (Examples(batch.images.flatten(1), batch.images) for batch in (labelled, unlabelled))
     assert labelled.classes is not None
     bounds = m2_bounds(network, known, labelled.classes, unknown, seeded(7))
     expected = 0.25 * bounds.labelled + 0.75 * bounds.unlabelled + ALPHA * bounds.classification
+    for weight in network.parameters():
+        prior = Normal(0, 1).log_prob(weight) - Normal(0, 1).log_prob(torch.zeros(()))
+        expected = expected - prior.sum() / 8
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(
         bounds.classification, F.cross_entropy(network(labelled.images), labelled.classes)
     )
+
+
+def test_the_bounds_come_in_by_the_third_power_and_the_labels_count_from_the_beginning() -> None:
+    network, (labelled, unlabelled) = make("bernoulli"), batches()
+
+    def loss_at(ramp: float) -> Tensor:
+        objective = PublishedObjective(plain_images, 2, 8, generator=seeded(7), exact=None)
+        return objective(network, labelled, unlabelled, ramp).detach()
+
+    none, half, whole = (loss_at(ramp) for ramp in (0.0, 0.5, 1.0))
+    torch.testing.assert_close(8 * (half - none), whole - none)
+    assert labelled.classes is not None
+    prior = sum(weight.square().sum() for weight in network.parameters()) / 16
+    supervised = F.cross_entropy(network(labelled.images), labelled.classes)
+    torch.testing.assert_close(none, ALPHA * supervised + prior)
+
+
+@pytest.mark.parametrize("exact", [1, 2, 3])
+def test_a_sum_over_some_classes_is_that_over_all_without_bias(exact: int) -> None:
+    """So is its gradient, by which q(y|x) learns."""
+    n, k = 40_000, 6
+    logits = torch.tensor([0.5, 2.0, -1.0, 0.0, 1.0, -3.0], requires_grad=True)
+    bounds = torch.tensor([9.0, 3.0, -4.0, 5.0, 1.0, 20.0])
+    log_q = logits.log_softmax(0)
+    exactly = unlabelled_bound(bounds[None], log_q[None]).sum()
+    (expected,) = torch.autograd.grad(exactly, logits, retain_graph=True)
+    sampled = sample_classes(log_q.detach().expand(n, k), exact, seeded())
+    assert all(len(set(row)) == exact + 1 for row in sampled.classes[:50].tolist())
+    found = unlabelled_bound(bounds[sampled.classes], log_q.expand(n, k), sampled).mean()
+    (gradient,) = torch.autograd.grad(found, logits)
+    assert float(found.detach()) == pytest.approx(float(exactly.detach()), abs=0.05)
+    torch.testing.assert_close(gradient, expected, atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
+def test_a_decoder_that_ignores_its_input_reaches_the_blind_bound_at_best(likelihood: Likelihood) -> None:
+    generator = seeded()
+    targets = torch.rand(500, 4, generator=generator) * torch.tensor([1.0, 0.5, 0.1, 0.9])
+    targets = targets.reshape(500, 1, 2, 2) if likelihood == "bernoulli" else targets
+    network = make(likelihood)
+    constant = torch.zeros(2 * INPUTS if likelihood == "gaussian" else INPUTS, requires_grad=True)
+    optimizer = torch.optim.Adam([constant], lr=0.05)
+    for _ in range(500):
+        optimizer.zero_grad()
+        loss = network.negative_log_likelihood(constant.expand(500, -1), targets).mean()
+        loss.backward()
+        optimizer.step()
+    assert blind_bound(targets, likelihood) == pytest.approx(float(loss.detach()), abs=0.01)
+
+
+def test_the_blind_bound_of_standard_normal_numbers_is_the_entropy_of_a_gaussian() -> None:
+    latents = torch.randn(100_000, 5, generator=seeded())
+    assert blind_bound(latents, "gaussian") == pytest.approx(5 * 1.4189, abs=0.01)
+
+
+@torch.no_grad()
+def test_numbers_that_are_not_modelled_change_nothing() -> None:
+    torch.manual_seed(0)
+    network = M2(M2Spec((INPUTS,), K, LATENT, "gaussian", False, 16, positions=(0, 2))).eval()
+    inputs = torch.randn(5, INPUTS)
+    others = inputs.clone()
+    others[:, [1, 3]] = 7.0
+    torch.testing.assert_close(network(inputs), network(others))
+    assert network.modelled(inputs).tolist() == inputs[:, [0, 2]].tolist()
+    drawn = network.most_likely(torch.randn(5, LATENT), one_hot([0, 1, 2, 0, 1]))
+    assert drawn.shape == (5, INPUTS)
+    assert (drawn[:, [1, 3]] == 0).all()
+    assert (drawn[:, [0, 2]] != 0).all()
 
 
 def test_the_modern_objective_begins_with_the_labels_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,15 +222,11 @@ def test_convolutions_take_images_of_any_shape_and_every_weight_learns(shape: tu
 
 
 def test_examples_of_latents_are_samples_around_the_posterior_mean() -> None:
-    class VAE(nn.Module):
-        def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-            return images.flatten(1), torch.full((len(images), INPUTS), math.log(0.04))
-
-    labelled, _ = batches()
-    many = JointBatch(labelled.images[:1].expand(5000, -1, -1, -1), torch.zeros(5000, dtype=torch.int64))
-    latents = torch.arange(4.0)[None]
-    source = m2_objectives.LatentSource(VAE(), latents, False, seeded())  # type: ignore[arg-type]
-    plain = source.plain(many)
-    torch.testing.assert_close(plain.mean(0), many.images[0].flatten(), atol=0.02, rtol=0)
-    torch.testing.assert_close(plain.std(0), torch.full((INPUTS,), 0.2), atol=0.02, rtol=0)
-    assert torch.equal(source.targets(many), latents.expand(5000, -1))
+    means = torch.tensor([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]])
+    posterior = Posterior(means, torch.full((2, INPUTS), math.log(0.04)))
+    rows = torch.ones(5000, dtype=torch.int64)
+    samples = PosteriorSamples(posterior, seeded())
+    found = samples(JointBatch(torch.zeros(5000, 1, 2, 2), rows))
+    torch.testing.assert_close(found.mean(0), means[1], atol=0.02, rtol=0)
+    torch.testing.assert_close(found.std(0), torch.full((INPUTS,), 0.2), atol=0.02, rtol=0)
+    assert not torch.equal(found, samples(JointBatch(torch.zeros(5000, 1, 2, 2), rows)))

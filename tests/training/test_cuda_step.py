@@ -17,14 +17,15 @@ from gpu_ssl.encoders import vae as vae_encoder
 from gpu_ssl.encoders.vae import VAEEncoder
 from gpu_ssl.networks.classifier import ClassifierNetwork
 from gpu_ssl.networks.m2 import M2, M2Spec
-from gpu_ssl.networks.vae import VAE
+from gpu_ssl.networks.vae import VAE, Posterior
 from gpu_ssl.runtime import device as device_module
 from gpu_ssl.training import joint as joint_module
 from gpu_ssl.training import vae as vae_module
 from gpu_ssl.training.batches import Batch, Resident
 from gpu_ssl.training.consistency import ConsistencyObjective, PseudoLabels, SupervisedObjective
 from gpu_ssl.training.joint import JointObjective, JointPlan, JointTrainer
-from gpu_ssl.training.m2_objectives import ImageSource, LatentSource, ModernObjective, PublishedObjective
+from gpu_ssl.training.m2_objectives import ImageSource, LatentSource, ModernObjective
+from gpu_ssl.training.m2_published import PosteriorSamples, PublishedObjective, plain_images
 from gpu_ssl.training.optimizers import build
 from gpu_ssl.training.plan import Plan
 from gpu_ssl.training.vae import Trainer, build_vae
@@ -155,7 +156,8 @@ def test_a_step_on_labelled_and_unlabelled_images_waits_for_nothing(
         loss = trainer.step(number)
     assert (loss.device, loss.dtype) == (CUDA, torch.float32)
     for name, parameter in trainer.network.named_parameters():
-        assert parameter.grad is not None, name
+        # A state tells that there was a gradient; Muon uses those of matrices up.
+        assert trainer.optimizer.state[parameter], name
     assert {value.device for value in trainer.average.state_dict().values()} == {CUDA}
 
 
@@ -166,15 +168,15 @@ M2_CASES: dict[str, tuple[Callable[[], M2], Callable[[], Any]]] = {
     ),
     "m2, paper": (
         lambda: M2(M2Spec(SHAPE, 10, 5, "bernoulli", False, 50)),
-        lambda: PublishedObjective(image_source(), 0.1, None),  # type: ignore[arg-type]
+        lambda: PublishedObjective(plain_images, 6, 60, None),  # type: ignore[arg-type]
     ),
     "m1m2": (
         lambda: M2(M2Spec((64,), 10, 5, "gaussian", False, 50)),
         lambda: ModernObjective(latent_source(), pseudo_labels(), 64, None),  # type: ignore[arg-type]
     ),
     "m1m2, paper": (
-        lambda: M2(M2Spec((64,), 10, 5, "gaussian", False, 50)),
-        lambda: PublishedObjective(latent_source(), 0.1, None),  # type: ignore[arg-type]
+        lambda: M2(M2Spec((64,), 10, 5, "gaussian", False, 50, positions=(0, 5, 63))),
+        lambda: PublishedObjective(posterior_samples(), 6, 60, None),  # type: ignore[arg-type]
     ),
 }
 
@@ -189,6 +191,11 @@ def latent_source() -> LatentSource:
     return LatentSource(vae.to(CUDA), torch.zeros(64, 64, device=CUDA), True, None)  # type: ignore[arg-type]
 
 
+def posterior_samples() -> PosteriorSamples:
+    zeros = torch.zeros(64, 64, device=CUDA)
+    return PosteriorSamples(Posterior(zeros, zeros), None)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(("network", "objective"), M2_CASES.values(), ids=M2_CASES)
 def test_a_step_of_m2_waits_for_nothing(
     network: Callable[[], nn.Module], objective: Callable[[], JointObjective[Any]]
@@ -198,7 +205,8 @@ def test_a_step_of_m2_waits_for_nothing(
         loss = trainer.step(number)
     assert (loss.device, loss.dtype) == (CUDA, torch.float32)
     for name, parameter in trainer.network.named_parameters():
-        assert parameter.grad is not None, name
+        # A state tells that there was a gradient; Muon uses those of matrices up.
+        assert trainer.optimizer.state[parameter], name
 
 
 def test_a_planted_wait_in_an_objective_is_found() -> None:
