@@ -47,8 +47,10 @@ def test_help_of_run_shows_defaults_and_examples(run_cli: RunCli) -> None:
         "assert CliRunner().invoke(main, ['--help']).exit_code == 0",
         "from click.testing import CliRunner; from gpu_ssl.cli import main;"
         "assert CliRunner().invoke(main, ['data', 'list']).exit_code == 0",
+        "from click.testing import CliRunner; from gpu_ssl.cli import main;"
+        "assert all(CliRunner().invoke(main, [n, '-h']).exit_code == 0 for n in ('run', 'fit', 'predict'))",
     ],
-    ids=["import", "--help", "data list"],
+    ids=["import", "--help", "data list", "help of commands"],
 )
 def test_heavy_libraries_are_imported_only_when_they_are_needed(code: str) -> None:
     check = (
