@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -49,18 +48,6 @@ def program(
 ) -> subprocess.CompletedProcess[str]:
     cache = {"XDG_CACHE_HOME": str(root / "cache")}
     return run_program(root, *arguments, stdin=stdin, environment=cache | environment)
-
-
-def test_predict_imports_neither_what_fits_nor_what_draws(home: Path) -> None:
-    """A quarter of its time went there. (A graph's neighbours are scikit-learn's.)"""
-    code = (
-        "import sys; from gpu_ssl.cli import main; "
-        "main(args=['predict', 'model', 'test', '--quiet', '--device', 'cpu'], standalone_mode=False); "
-        "print({'sklearn.svm', 'matplotlib', 'torch'} & set(sys.modules), file=sys.stderr)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=home, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.strip().splitlines()[-1] == "{'torch'}"
 
 
 def answers(text: str) -> list[dict[str, str]]:

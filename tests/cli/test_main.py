@@ -60,6 +60,19 @@ def test_heavy_libraries_are_imported_only_when_they_are_needed(code: str) -> No
     assert done.stdout.strip().splitlines()[-1] == "set()"
 
 
+def test_who_predicts_imports_neither_what_fits_nor_what_draws() -> None:
+    """A quarter of the time of `predict` went there."""
+    code = (
+        "import sys; import gpu_ssl.cli.predict, gpu_ssl.fitted.storage, gpu_ssl.methods.svm; "
+        "import gpu_ssl.report.card; "
+        "from gpu_ssl.records import Choice; from gpu_ssl.svm.backend import resolve_backend; "
+        "resolve_backend('auto', Choice(requested='cpu', used='cpu', reason='asked for')); "
+        "print({'sklearn', 'matplotlib', 'scipy', 'torch'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "{'torch'}"
+
+
 @pytest.mark.parametrize("arguments", [[], ["data"]])
 def test_no_command_shows_the_help(run_cli: RunCli, arguments: list[str]) -> None:
     done = run_cli(*arguments)
