@@ -7,6 +7,7 @@ _NO_MEMORY: Final = (
     *("not enough memory", "out of memory", "cannot allocate memory", "can't allocate memory", "bad_alloc"),
     *("unable to allocate", "failed to map segment", "bad allocation", "failed to allocate"),
     *("could not create a primitive", "could not execute a primitive"),  # of oneDNN
+    "can't start new thread",
 )
 """What libraries say of too little memory in errors of other kinds, such as torch's RuntimeError on a CPU."""
 

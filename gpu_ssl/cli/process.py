@@ -8,6 +8,8 @@ import threading
 from types import FrameType
 from typing import Any
 
+from gpu_ssl.runtime.torchrun import by_torchrun
+
 SOON = 0.05
 """Seconds until a signal that came during an import is tried again."""
 
@@ -90,7 +92,8 @@ def heed_signals() -> list[int]:
         raise KeyboardInterrupt
 
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, *STOPS):
+        # torchrun ends ranks that are left by SIGTERM, which then have nothing to say.
+        for number in (signal.SIGINT, *(() if by_torchrun() else STOPS)):
             if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
                 signal.signal(number, stop)
         if hasattr(signal, "SIGALRM"):

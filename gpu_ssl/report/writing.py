@@ -1,5 +1,6 @@
 """The run directory. Its report is written last: a directory with a report is a finished run."""
 
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +18,8 @@ SETTINGS_KIND = state.Kind(
     "gpu-ssl settings of a run", 1, RunConfig, "delete the folder, and give the command anew"
 )
 REPORT_KIND = state.Kind("gpu-ssl report", SCHEMA_VERSION, Report, "delete it to run again")
+
+_HALF_WRITTEN = re.compile(r"\.config-[0-9a-f]{12}\.json")
 
 DEFAULT_PARENT = Path("runs")
 """Where the folders of runs go that were given no name."""
@@ -49,7 +52,8 @@ def refuse_taken(folder: Path) -> None:
         If it does.
     """
     try:
-        taken = any(folder.iterdir())
+        # A process that was killed as it wrote the settings has left nothing of worth.
+        taken = any(not _HALF_WRITTEN.fullmatch(path.name) for path in folder.iterdir())
     except FileNotFoundError:
         return
     except NotADirectoryError:

@@ -139,7 +139,9 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="`resume`"):
         writing.claim_folder(tmp_path / "new" / "run", config)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / ".config-0123456789ab.json").write_text("{")  # of a killed process
     writing.claim_folder(tmp_path / "empty", config)
+    assert [path.name for path in (tmp_path / "empty").iterdir()] == ["config.json"]
 
 
 def test_a_claim_is_undone_only_where_nothing_was_added(tmp_path: Path) -> None:
