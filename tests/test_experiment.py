@@ -404,7 +404,7 @@ def test_counts_that_the_data_set_cannot_serve_are_told(caplog: pytest.LogCaptur
 
 
 def test_effort_auto_is_quick_on_a_cpu_and_best_on_a_gpu() -> None:
-    for device, effort in ((CPU, "quick"), (torch.device("cuda"), "best")):
+    for device, effort in ((CPU, "quick"), (torch.device("cuda"), "normal")):
         assert options_of(CONFIG, "auto", device).effort == effort
         for asked in ("quick", "normal", "best"):
             config = CONFIG.model_copy(update={"effort": asked})

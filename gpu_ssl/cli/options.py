@@ -84,7 +84,7 @@ EFFORT_CHOICES = click.Choice(["auto", "quick", "normal", "best"])
 EFFORT_HELP = (
     "Computing budget. quick: --method auto takes seconds. normal: it may train a network (a minute or more "
     "on a CPU). best: it may train an ensemble of three, as --method consistency then does, in three times "
-    "the time. auto: best on a GPU, quick on a CPU."
+    "the time. auto: normal on a GPU, quick on a CPU."
 )
 PRESET = click.option(
     "--preset",

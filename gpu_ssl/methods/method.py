@@ -123,7 +123,7 @@ def options_of(config: MethodConfig, method: str, device: torch.device) -> Optio
     """Return the options of a method by the settings of a job; the effort ``auto`` depends on the device."""
     effort = config.effort
     if effort == "auto":
-        effort = "best" if device.type == "cuda" else "quick"
+        effort = "normal" if device.type == "cuda" else "quick"
     return Options(method, config.encoder or "", config.svm, config.preset, effort, config.steps, config.seed)
 
 

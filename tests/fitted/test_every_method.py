@@ -15,7 +15,7 @@ from gpu_ssl.config import Effort
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.data.own import UNLABELLED, OwnImages, image_key
 from gpu_ssl.data.stream import Block
-from gpu_ssl.encoders import hog
+from gpu_ssl.encoders import hog, pretrained
 from gpu_ssl.fitted import storage
 from gpu_ssl.fitted.fitting import Fit, fit
 from gpu_ssl.fitted.model import Answers, FittedModel
@@ -51,12 +51,16 @@ EXPORTED.remove(Case("auto"))
 
 @pytest.fixture(scope="module", autouse=True)
 def little_work() -> Iterator[None]:
-    """A few steps of training, and fewer orientations in HOG, of which ONNX makes hundreds of nodes."""
+    """A few steps of training, no pretrained network, and fewer orientations in HOG.
+
+    ONNX makes hundreds of nodes of these.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(network, "FEWEST", 30)
         patch.setattr(network, "PASSES", 1)
         patch.setattr(hog, "COTANGENTS", (hog.COTANGENTS[3], hog.COTANGENTS[6]))
         patch.setattr(hog, "ORIENTATIONS", 3)
+        patch.setattr(pretrained, "usual_at_hand", tuple)
         yield
 
 
