@@ -247,14 +247,8 @@ def _keep(folder: Path, name: str, asked: bool, cell: Cell, classifier: Classifi
 
 
 def _training_record(train: View) -> TrainingRecord | None:
-    return next(
-        (
-            encoder.training_record
-            for encoder in train.encoders.values()
-            if isinstance(encoder, vae.VAEEncoder)
-        ),
-        None,
-    )
+    vaes = [encoder for encoder in train.encoders.values() if isinstance(encoder, vae.VAEEncoder)]
+    return vaes[0].training_record if vaes else None
 
 
 def _describe(dataset: Dataset) -> DatasetRecord:

@@ -8,7 +8,7 @@ import torch
 
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.encoders.hog import HOG
-from gpu_ssl.methods.evaluation import Store, cells_of_run, predict_cells
+from gpu_ssl.methods.evaluation import CellTask, Store, cells_of_run, predict_cells
 from gpu_ssl.methods.method import Classifier, Options, fit_method
 from gpu_ssl.methods.saving import load_classifier, save_classifier
 from gpu_ssl.svm._batched import BatchedBackend
@@ -62,9 +62,8 @@ def test_all_splits_of_a_count_are_one_batch_and_those_that_are_there_are_not_so
     def predict(backend: SVMBackend, store: Store) -> dict[int, list[np.ndarray]]:  # type: ignore[type-arg]
         train, test = (view_of(part.images, [hog], backend) for part in (digits.train, digits.test))
         options = Options("svm", encoder="hog")
-        predictions = predict_cells(
-            train, labels, test, cells, options, silent, store, lambda cell, _: kept.append(cell)
-        )
+        task = CellTask(train, labels, test, options, store, lambda cell, _: kept.append(cell))
+        predictions = predict_cells(task, cells, silent)
         assert all(one.seconds > 0 for some in predictions.values() for one in some)
         return {count: [one.classes for one in some] for count, some in predictions.items()}
 
