@@ -112,10 +112,8 @@ def _resolve_jobs(jobs: int | None, device: torch.device) -> int:
     if device.type == "cpu":
         return n_threads() if jobs is None else jobs
     if jobs is not None and jobs > 1:
-        raise UsageError(
-            f"`jobs={jobs}`: several splits at a time are for CPUs, and the device is {device}; leave "
-            "it out, or give `device=cpu`"
-        )
+        problem = f"`jobs={jobs}`: several splits at a time are for CPUs, and the device is {device}"
+        raise UsageError(f"{problem}; leave it out, or give `device=cpu`")
     return 1
 
 
