@@ -7,7 +7,7 @@ _NO_MEMORY: Final = (
     *("not enough memory", "out of memory", "cannot allocate memory", "can't allocate memory", "bad_alloc"),
     *("unable to allocate", "failed to map segment", "bad allocation", "failed to allocate"),
     *("could not create a primitive", "could not execute a primitive"),  # of oneDNN
-    "can't start new thread",
+    *("can't start new thread", "pyobject pointer is null"),
 )
 """What libraries say of too little memory in errors of other kinds, such as torch's RuntimeError on a CPU."""
 
@@ -71,7 +71,8 @@ def lacks_memory(error: BaseException | None) -> bool:
             return True
         if isinstance(error, OSError) and error.errno == errno.ENOMEM:
             return True
-        if isinstance(error, RuntimeError | ImportError | OSError | SystemError | ValueError):
+        kinds = RuntimeError | ImportError | OSError | SystemError | ValueError
+        if isinstance(error, kinds) or type(error).__name__ == "PanicException":  # of Rust
             said = str(error).lower()
             if any(words in said for words in _NO_MEMORY):
                 return True

@@ -134,7 +134,7 @@ def entry_point(arguments: list[str] | None = None) -> None:
         )
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", 128 + stopped[0] if stopped else 130)
-    except Exception as error:
+    except BaseException as error:
         if lacks_memory(error):
             _fail(NO_MEMORY, 1)
         logger.info("", exc_info=True)
