@@ -201,7 +201,12 @@ RUNS = [
         device="cpu",
         svm_backend="sklearn",
     ),
-    RunConfig.of(preset="paper", model=ModelConfig.of(network="mlp"), methods="m2"),
+    RunConfig.of(
+        preset="paper",
+        model=ModelConfig.of(network="mlp"),
+        train=TrainConfig.of(kl_warm_up=0.0),
+        methods="m2",
+    ),
 ]
 
 
