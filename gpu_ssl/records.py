@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SCHEMA_VERSION: Literal[5] = 5
 
@@ -159,6 +159,14 @@ class Report(Record):
     published: tuple[Published, ...]
     timings: Timings
     jobs: int = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_it_is_kept(cls, values: Any) -> Any:
+        """Take the content of ``report.json``, which names its kind and its hash, too."""
+        if isinstance(values, Mapping):
+            return {name: value for name, value in values.items() if name not in ("kind", "sha256")}
+        return values
 
     def to_json(self) -> str:
         """Return the report as indented JSON, ending in a newline."""
