@@ -26,6 +26,7 @@ from gpu_ssl.encoders.pixels import Pixels
 from gpu_ssl.encoders.saving import EncoderRecord, build_encoder, describe_encoder
 from gpu_ssl.methods.representation import ENCODER, SavedEncoder
 from gpu_ssl.networks.classifier import ClassifierNetwork
+from gpu_ssl.runtime import device as device_module
 from gpu_ssl.runtime import state
 from gpu_ssl.training.augmentation import canonical
 from gpu_ssl.training.optimizers import build
@@ -211,6 +212,7 @@ def on_fake_cuda() -> Iterator[None]:
         patch.object(vae_module, "autocast", fake_cuda.autocast),
         patch.object(network_module, "autocast", fake_cuda.autocast),
         patch.object(pretrained_module, "autocast", fake_cuda.autocast),
+        patch.object(device_module, "free_bytes", lambda device: 2**34),
         fake_cuda.fake_cuda(),
     ):
         yield
