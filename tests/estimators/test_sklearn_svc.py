@@ -1,8 +1,10 @@
 """scikit-learn's own tests of SVC, from the installed scikit-learn, on OneVsOneSVC."""
 
+from types import ModuleType
 from unittest import mock
 
 import pytest
+from sklearn import svm
 
 from gpu_ssl import OneVsOneSVC
 
@@ -60,7 +62,10 @@ for name in APPLYING:
 
 @pytest.fixture(autouse=True)
 def in_place_of_svc(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sklearn.svm.SVC", SVC)
+    """In their module alone: ours fits scikit-learn's SVC."""
+    stand_in = ModuleType("svm")
+    vars(stand_in).update(vars(svm) | {"SVC": SVC})
+    monkeypatch.setattr(theirs, "svm", stand_in)
 
 
 @pytest.fixture
