@@ -45,7 +45,7 @@ def test_without_a_gpu_auto_works_and_cuda_does_not() -> None:
         ("570.124.06", "13.0", "failed", "580 or newer"),
         ("580.65.06", "13.0", "ok", ""),
         ("570.124.06", "12.9", "ok", ""),
-        ("515.1.2", "12.9", "failed", "525 or newer"),
+        ("515.1.2", "12.9", "failed", "535 or newer"),
     ],
 )
 def test_the_driver_is_judged_by_the_cuda_of_torch(

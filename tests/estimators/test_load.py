@@ -176,7 +176,7 @@ def test_a_model_is_not_overwritten_and_nothing_is_no_model(digits: Dataset, tmp
     with pytest.raises(UsageError, match="holds no model"):
         gpu_ssl.load(tmp_path / "none")
     (tmp_path / "model.json").write_text("{}")
-    with pytest.raises(StorageError, match=r"model\.json is damaged"):
+    with pytest.raises(StorageError, match=r"model\.json is no gpu-ssl model; fit the model again"):
         gpu_ssl.load(tmp_path)
 
 

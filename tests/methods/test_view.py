@@ -178,7 +178,7 @@ def test_features_do_not_depend_on_where_the_images_lie(
     anywhere: View, digits: Dataset, both: Sum, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor on how they are cut into blocks; and a file larger than memory is read block by block."""
-    monkeypatch.setattr(view_module, "BLOCK", 100)
+    monkeypatch.setattr(view_module, "block_of", lambda encoder, device: 100)
     expected = encode(both, torch.from_numpy(digits.train.images))
     rows = np.array([0, 99, 100, 1346])
     assert torch.equal(anywhere.rows(both, rows), expected[rows])
