@@ -17,6 +17,7 @@ import click
 import numpy as np
 
 from benchmarks import __main__ as speed
+from gpu_ssl import published
 from gpu_ssl.runtime.files import write_text
 
 ROOT: Final = Path(__file__).parent.parent
@@ -41,6 +42,37 @@ def only_table(text: str, first: str) -> str:
     if not found:
         raise click.ClickException(f"there is no table with the column {first!r}")
     return "".join(f"{line}\n" for line in (found + rest).split("\n\n")[0].splitlines() if line[:1] == "|")
+
+
+METHODS: Final = {
+    "consistency": ("fashion-mnist", "**consistency** (before HOG and Muon)"),
+    "hybrid": ("fashion-mnist-latents", "**hybrid**"),
+    "graph": ("fashion-mnist-latents", "graph"),
+    "m1": ("fashion-mnist-latents", "m1"),
+    "cnn": ("fashion-mnist", "cnn (before HOG and Muon)"),
+    "raw-svc": ("fashion-mnist-latents", "SVM on raw pixels"),
+    "pca-svc": ("fashion-mnist-latents", "SVM on 50 principal components"),
+    "rank-svc": ("fashion-mnist-latents", "SVM on ranks of pixels"),
+}
+"""Rows of the README's table: case of ``methods.json``, and what the row is called."""
+
+
+def methods() -> str:
+    """Return accuracies on Fashion-MNIST by method and number of labels."""
+    cases, counts = record("methods"), (100, 600, 1000, 3000)
+    rows = []
+    for name, (case, title) in METHODS.items():
+        results = {(own["method"], own["labels"]): own for own in cases[case]["results"]}
+        cells = []
+        for count in counts:
+            own = results[name, count]
+            cell = f"{100 * own['accuracy_mean']:.2f} ± {100 * own['accuracy_std']:.2f}"
+            cells.append(f"**{cell}**" if title.startswith("**") else cell)
+        rows.append([title, *cells])
+    recipe = {own.labels: own.accuracy for own in published.PUBLISHED["fashion-mnist"]}
+    title = "the recipe we started from, as published"
+    rows.append([title, *(f"{100 * recipe[count]:.2f}" for count in counts)])
+    return table(["`--method`", "100 labels", "600", "1000", "3000"], rows)
 
 
 def photographs() -> str:
@@ -79,6 +111,7 @@ def _percent(share: float | None) -> str:
 
 
 TABLES: Final[dict[str, Callable[[], str]]] = {
+    "methods": methods,
     "photographs": photographs,
     "speed-intel": lambda: only_table(speed.render(record("2x-intel-r-xeon-r-processor")), "work"),
     "roofline-intel": lambda: only_table(speed.render(record("2x-intel-r-xeon-r-processor")), "phase"),

@@ -30,7 +30,8 @@ def test_one_method_is_compared_with_nothing() -> None:
 
 
 def test_the_table_tells_points_and_their_interval() -> None:
-    report = REPORT.model_copy(update={"differences": paired_differences(RESULTS, ("m1", "graph"))})
+    differences = paired_differences(RESULTS, ("m1", "graph"))
+    report = REPORT.model_copy(update={"results": RESULTS, "differences": differences})
     text = text_of(difference_table(report))
     assert "points more than M1" in text
     assert "+2.33 ± 1.43" in text
