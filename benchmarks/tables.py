@@ -45,11 +45,11 @@ def only_table(text: str, first: str) -> str:
 
 
 METHODS: Final = {
-    "consistency": ("fashion-mnist", "**consistency** (before HOG and Muon)"),
+    "consistency": ("fashion-mnist", "**consistency** (older)"),
     "hybrid": ("fashion-mnist-latents", "**hybrid**"),
     "graph": ("fashion-mnist-latents", "graph"),
     "m1": ("fashion-mnist-latents", "m1"),
-    "cnn": ("fashion-mnist", "cnn (before HOG and Muon)"),
+    "cnn": ("fashion-mnist", "cnn (older)"),
     "raw-svc": ("fashion-mnist-latents", "SVM on raw pixels"),
     "pca-svc": ("fashion-mnist-latents", "SVM on 50 principal components"),
     "rank-svc": ("fashion-mnist-latents", "SVM on ranks of pixels"),
