@@ -84,7 +84,7 @@ def command(
     Fill in the column label, and pass the file to fit together with the labels that you have.
 
     \b
-      gpu-ssl suggest photos -n 50 --output first.csv --sheet first.png
+      gpu-ssl suggest photos -n 50 --output first.csv --sheet first.png      without a model
       gpu-ssl fit photos --labels first.csv --output model
       gpu-ssl suggest model photos -n 50 --output next.csv --sheet next.png
       gpu-ssl fit photos --labels first.csv --labels next.csv --output model-2
