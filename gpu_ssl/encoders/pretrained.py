@@ -6,12 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gpu_ssl.encoders.backbones import build_backbone, load_backbone
+from gpu_ssl.encoders.backbones import USUAL, build_backbone, load_backbone
 from gpu_ssl.encoders.backbones.backbone import Backbone
-from gpu_ssl.encoders.backbones.weights import NoWeightsError
+from gpu_ssl.encoders.backbones.weights import NoWeightsError, may_be_at_hand
 from gpu_ssl.encoders.encoder import Encoder, ImageShape, intensities
 from gpu_ssl.encoders.fitting import Training, TrainingImages
 from gpu_ssl.encoders.resizing import fit_within
+from gpu_ssl.errors import UsageError
 from gpu_ssl.runtime.device import autocast, resolve_precision
 
 NAME = "pretrained"
@@ -94,12 +95,16 @@ def require_weights(encoder: str) -> None:
 
 
 def usual_at_hand() -> tuple[str, ...]:
-    """Return the name of the first default encoder with weights available locally; an empty tuple if none."""
-    try:
-        backbone, _ = load_backbone("", fetch=False)
-    except NoWeightsError:
-        return ()
-    return (f"{NAME}:{backbone.name}",)
+    """Return the name of the best usual encoder whose weights are on this machine, or none."""
+    for name in USUAL:
+        if not may_be_at_hand(name):
+            continue
+        try:
+            backbone, _ = load_backbone(name, fetch=False)
+        except (UsageError, NoWeightsError):
+            continue
+        return (f"{NAME}:{backbone.name}",)
+    return ()
 
 
 def fit(images: TrainingImages, training: Training) -> Pretrained:

@@ -1,6 +1,8 @@
 """Finding, downloading and reading files of pretrained weights."""
 
 import hashlib
+import os
+import re
 import threading
 from collections.abc import Iterator
 from http.client import HTTPException
@@ -20,6 +22,9 @@ from gpu_ssl.runtime.progress import SILENT, Progress
 
 KIND = "weights"
 """Folder of the cache."""
+
+PACKAGED = "efficientnet_lite0"
+"""Network whose weights are a Python package."""
 
 PATIENCE = 4.0
 """Seconds to wait for the first response of a server before weights count as unavailable."""
@@ -97,6 +102,25 @@ def find_or_fetch(
             f"fetch {url} elsewhere, and save it as {path}",
         ) from error
     return path
+
+
+def may_be_at_hand(name: str) -> bool:
+    """Return whether files on this machine may be the weights of a network, by their names.
+
+    No library is imported for it: torchvision and timm take a second, on most machines in vain.
+
+    Parameters
+    ----------
+    name : str
+        Name of the network. One whose weights are a Python package counts as available.
+    """
+    if name == PACKAGED:
+        return True
+    stem = re.split(r"[.@]", name)[0]
+    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface")
+    of_timm = Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
+    folders = (*cache_folders(KIND), Path(torch.hub.get_dir()) / "checkpoints", of_timm)
+    return any(stem in path.name for folder in folders if folder.is_dir() for path in folder.iterdir())
 
 
 def _fetch(url: str, path: Path, sha256: str, progress: Progress) -> None:
