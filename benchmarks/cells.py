@@ -1,4 +1,4 @@
-"""All splits of a number of labels at once: the batched solver beside the other SVM libraries.
+"""All splits of a number of labels at once: the batched solver compared with the other SVM libraries.
 
 The points are the latents of Fashion-MNIST from a VAE with the default settings, C = 5, gamma by "scale" from
 the labelled points of each split. Each round fits everyone in turn; predictions of the 10,000 test images are

@@ -1,8 +1,9 @@
 """Everything that only a machine with a GPU can tell, in one JSON file to commit.
 
 Each step is a process of its own with a limit of its own, and is written down as soon as it ends; one that
-fails or takes too long is recorded, and the rest still runs. A plan of 8 minutes begins with what tells most;
-one of 30 adds the tests of the contract, the CPU beside the GPU, and the cases of ``python -m benchmarks``.
+fails or takes too long is recorded, and the rest still runs. The plan of 8 minutes starts with the most
+informative steps; that of 30 adds the contract tests, a comparison of CPU and GPU, and the cases of
+``python -m benchmarks``.
 No step fetches anything: data sets must lie in the cache or in ``--data-dir``.
 
     scripts/check-gpu                                     30 minutes

@@ -56,7 +56,7 @@ def others_at_once(world: World, rng: random.Random, number: int) -> str | None:
             for name, own in running:
                 done = own.wait()
                 if (wrong := complaint(done, 0)) is not None:
-                    return f"{name} beside a fit: {wrong}"
+                    return f"{name} during a fit: {wrong}"
         else:
             for _ in range(4):
                 found.append(run(folder, *PREDICT))
@@ -64,6 +64,6 @@ def others_at_once(world: World, rng: random.Random, number: int) -> str | None:
                     return f"predict while the model is written: {wrong}"
         done = fitting.wait()
         if (wrong := complaint(done, 0)) is not None:
-            return f"fit beside others: {wrong}"
+            return f"fit during other commands: {wrong}"
         wrong = differs(world, "predict", folder, done) if any(own.code == 0 for own in found) else None
         return wrong or differs(world, "fit", folder, done)

@@ -22,7 +22,7 @@ READ = (
 """Kinds of files, where they lie, and the command that reads them, with the finished work that it finds."""
 
 WRITTEN_FOR_PEOPLE = (".md", ".png", ".csv")
-"""Files beside a model that no command reads."""
+"""Files in a model's folder that no command reads."""
 
 
 def flip(world: World, rng: random.Random, number: int) -> str | None:

@@ -51,7 +51,7 @@ class Fault:
     counts : bool
         Whether its writes are counted, in `Done.writes`.
     megabytes : int
-        Memory that it may take beside what it has at its start; 0 is without limit.
+        Maximum memory beyond that at its start; 0 for no limit.
     closed : tuple of int
         Streams that are closed: 0, 1, 2.
     """

@@ -116,6 +116,7 @@ def command(
     from gpu_ssl.label.server import bind, make_app, serve
     from gpu_ssl.label.session import Session
     from gpu_ssl.report.model_folder import check_folder, write_model
+    from gpu_ssl.runtime.files import alone_in
 
     config = FitConfig.of(**{name: options[name] for name in ("mirror", "image_size", "seed", "device")})
     _check_labels(labels, folder)
@@ -124,7 +125,8 @@ def command(
     model = _begin_with(folder, images, config)
 
     def write(fitted: "Fit", labelled: "OwnImages") -> Path:
-        write_model(folder, fitted, labelled, described(labelled))
+        with alone_in(folder):
+            write_model(folder, fitted, labelled, described(labelled))
         return folder
 
     named = [name for name in classes.split(",") if name.strip()]

@@ -21,7 +21,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
 
-from gpu_ssl.encoders import backbones
+from gpu_ssl.encoders import backbones, pretrained
 from gpu_ssl.encoders.backbones import (
     build_backbone,
     efficientnet_lite0,
@@ -463,6 +463,20 @@ def test_without_a_name_the_first_at_hand_is_taken_and_why_not_the_others() -> N
         "weights efficientnet_b0_rwightman-7f5810bc.pth are not available locally"
     )
     assert usual_at_hand() == ("pretrained:efficientnet_lite0",)
+
+
+def test_networks_whose_files_are_missing_are_not_even_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing torchvision and timm takes a second of every fit."""
+    made: list[str] = []
+    honest = pretrained.load_backbone
+
+    def watched(name: str, *, fetch: bool) -> object:
+        made.append(name)
+        return honest(name, fetch=fetch)
+
+    monkeypatch.setattr(pretrained, "load_backbone", watched)
+    assert usual_at_hand() == ("pretrained:efficientnet_lite0",)
+    assert made == ["efficientnet_lite0"]
 
 
 def test_a_better_one_at_hand_is_taken_before(places: Path) -> None:
