@@ -83,7 +83,10 @@ def _why_not_known(record: ModelRecord) -> str:
     single = [name for name, count in record.n_labelled.items() if count == 1]
     if single:
         return f"class {single[0]!r} has a single labelled image, so there is none to check with"
-    return "all labelled images of a class belong to one group, so there is none to check with"
+    return (
+        "all labelled images of a class are near copies of each other or of one group, so there is none "
+        "to check with"
+    )
 
 
 def notes(record: ModelRecord, folder: Path = Path()) -> list[str]:
