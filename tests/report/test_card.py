@@ -203,7 +203,7 @@ def test_classes_of_one_group_and_copies_on_both_sides_are_told() -> None:
     several = RECORD.model_copy(update={"estimate": changed(not_judged=tuple(many)), "n_labelled": many})
     assert notes(several)[0].startswith("classes c0, c1, c2, c3, c4 and 4 more have a single label and are")
     unknown = RECORD.model_copy(update={"estimate": None})
-    assert expectation(unknown).startswith("accuracy not known: all labelled images of a class are near copies")
+    assert expectation(unknown).startswith("accuracy not known: all labelled images of a class are near")
 
 
 @pytest.mark.parametrize("n", [2, 30, 200])
