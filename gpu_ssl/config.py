@@ -1,4 +1,4 @@
-"""Frozen, validated settings. They are passed explicitly and go into every report whole."""
+"""Frozen, validated settings. They are passed explicitly and recorded in every report."""
 
 import math
 import re
@@ -26,7 +26,7 @@ STANDARD_LABEL_COUNTS: Final = (100, 600, 1000, 3000)
 
 Preset = Literal["modern", "paper"]
 Effort = Literal["auto", "quick", "normal", "best"]
-"""What may be spent: seconds, the training of a network, or that of several."""
+"""Computing budget: seconds, the training of one network, or of several."""
 
 ClassWeight = Literal["none", "balanced"]
 SVMBackendName = Literal["auto", "sklearn", "cuml", "batched"]
@@ -36,18 +36,18 @@ LabelCounts = tuple[LabelCount, ...] | Literal["all"]
 
 
 class Settings(BaseModel):
-    """Base of all settings: immutable, and a name that does not exist is an error."""
+    """Base of all settings: immutable; unknown names are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @classmethod
     def of(cls, **values: Any) -> Self:
-        """Make settings from those `values` that are not None; the others keep their defaults.
+        """Create settings from those `values` that are not None; the others keep their defaults.
 
         Raises
         ------
         UsageError
-            If a value cannot be; the message is one line that names the setting and the value.
+            If a value is invalid; the message is one line that names the setting and the value.
         """
         try:
             return cls(**{name: value for name, value in values.items() if value is not None})
@@ -155,14 +155,14 @@ EncoderName = Annotated[str, AfterValidator(_encoder)]
 
 
 class DataConfig(Settings):
-    """Which images, and where their files lie (None: the user's cache)."""
+    """The data set, and the folder of its files (None: the user's cache)."""
 
     dataset: str = "fashion-mnist"
     data_dir: Path | None = None
 
 
 class ModelConfig(Settings):
-    """The VAE; what is not given follows the network (see `catalog.NETWORKS`)."""
+    """The VAE; None stands for the default of the network (see `catalog.NETWORKS`)."""
 
     network: str = "conv"
     latent_dim: int = Field(default=64, ge=1, le=4096)
@@ -178,7 +178,7 @@ class ModelConfig(Settings):
 
 
 class TrainConfig(Settings):
-    """How the VAE is trained. None lets the data set or the network decide (see `training.plan`)."""
+    """Training of the VAE; None stands for a default that depends on data and network (`training.plan`)."""
 
     epochs: int | None = Field(default=None, ge=1, le=100_000)
     batch_size: int | None = Field(default=None, ge=2, le=65_536)
@@ -202,7 +202,7 @@ class SVMConfig(Settings):
 
 
 class LearningConfig(Settings):
-    """What is learned from any images, and where."""
+    """Settings of encoders, training and device."""
 
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
@@ -213,9 +213,9 @@ class LearningConfig(Settings):
 
 
 class MethodConfig(LearningConfig):
-    """How labels are used: on the features of `encoder` (None: those that a method is made for).
+    """Settings of methods: they work on the features of `encoder` (None: the default of the method).
 
-    `steps` are those of each network that a method trains; None lets the method decide.
+    `steps` is the number for each network that a method trains; None stands for the method's default.
     """
 
     encoder: EncoderName | None = None
@@ -225,20 +225,20 @@ class MethodConfig(LearningConfig):
 
 
 def _refuse_unused_steps(steps: int | None, names: Sequence[str]) -> None:
-    """Refuse `steps` where none of the methods called `names` trains a network for the labels."""
+    """Refuse `steps` if none of the methods called `names` trains a network for the labels."""
     if steps is not None and not any(catalog.method(name).trains for name in names):
         training = ", ".join(spec.name for spec in catalog.METHODS if spec.trains)
         raise ValueError(
-            f"it trains no network for the labels, whose steps `steps={steps}` would be; leave that out, or "
+            f"it trains no network for the labels, to which `steps={steps}` would apply; leave that out, or "
             f"take one of {training}"
         )
 
 
 class FitConfig(MethodConfig):
-    """Everything that decides the outcome of ``gpu-ssl fit``, apart from the images and labels.
+    """Everything that determines the result of ``gpu-ssl fit``, except the images and labels.
 
-    `image_size` is the longest side of the images in pixels; None lets them decide. `mirror` says whether a
-    mirror image is of the same class.
+    `image_size` is the maximum side length in pixels; None stands for a default that depends on the images.
+    `mirror` says whether mirroring keeps the class.
     """
 
     method: MethodName = "auto"
@@ -253,7 +253,7 @@ class FitConfig(MethodConfig):
         if svm is not None and svm.class_weight != "none" and not catalog.method(name).svm:
             weighted = ", ".join(spec.name for spec in catalog.METHODS if spec.svm and not spec.baseline)
             raise ValueError(
-                f"it fits no SVM, whose classes `class_weight={svm.class_weight}` would weigh; leave that "
+                f"it fits no SVM, to which `class_weight={svm.class_weight}` would apply; leave that "
                 f"out, or take one of {weighted}"
             )
         _refuse_unused_steps(others.data.get("steps"), [name])
@@ -261,7 +261,7 @@ class FitConfig(MethodConfig):
 
 
 class RunConfig(MethodConfig):
-    """Everything that decides the outcome of ``gpu-ssl run``."""
+    """Everything that determines the result of ``gpu-ssl run``."""
 
     data: DataConfig = DataConfig()
     methods: MethodNames = ("m1", "hybrid")

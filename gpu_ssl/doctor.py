@@ -1,4 +1,4 @@
-"""What of the GPU path works on this machine, found out by trying it."""
+"""Checks of the GPU path on this machine, by trying each part."""
 
 from collections.abc import Callable
 from importlib import metadata
@@ -31,11 +31,11 @@ NAMES = {
     "cupy-cuda13x": ("cupy", "cupy-cuda12x"),
     "rmm-cu13": ("rmm", "rmm-cu12"),
 }
-"""What conda calls each distribution, which is its short name, and what it is called for CUDA 12."""
+"""Conda name (also the short name) of each distribution, and its name for CUDA 12."""
 
 
 class Check(Record):
-    """One thing that was tried: what was found, what is supported, and what to do where that differs."""
+    """A check: what was found, what is supported, and the remedy if they differ."""
 
     name: str
     status: Literal["ok", "failed", "skipped"]
@@ -45,7 +45,7 @@ class Check(Record):
 
 
 class Diagnosis(Record):
-    """All checks, whether the device asked for works, and what ``auto`` would choose."""
+    """All checks, whether the requested device works, and what ``auto`` would choose."""
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
     gpu_ssl: str
@@ -59,7 +59,7 @@ class Diagnosis(Record):
 def diagnose(requested: str = "auto") -> Diagnosis:
     """Try what the pipeline needs on the device `requested`: ``auto``, ``cpu`` or ``cuda``.
 
-    ``cuda`` works where every check passes; ``cpu`` and ``auto`` where those of the CPU do.
+    ``cuda`` works if all checks pass; ``cpu`` and ``auto`` work if those of the CPU pass.
     """
     on_cpu = (
         _version("torch"),
@@ -85,7 +85,7 @@ def rapids_check(verbose: bool = False, **_: Any) -> str:
     diagnosis = diagnose("cuda")
     failed = [f"{check.name}: {check.found}" for check in diagnosis.checks if check.status == "failed"]
     if not diagnosis.works:
-        raise DeviceError(f"{'; '.join(failed)} (gpu-ssl doctor --device cuda tells the remedies)")
+        raise DeviceError(f"{'; '.join(failed)} (gpu-ssl doctor --device cuda lists the remedies)")
     return "; ".join(f"{check.name}: {check.found}" for check in diagnosis.checks) if verbose else "usable"
 
 
@@ -107,7 +107,7 @@ def _gpu_checks() -> tuple[Check, ...]:
         ("SVM by cuML", _fits_on_gpu_as_on_cpu),
     ):
         if all(check.status == "ok" for check in checks):
-            checks.append(_tried(name, function, "python -m cuml.health_checks tells more; " + INSTALL))
+            checks.append(_tried(name, function, "python -m cuml.health_checks has details; " + INSTALL))
         else:
             checks.append(Check(name=name, status="skipped", found="needs all of the above"))
     return tuple(checks)
@@ -116,7 +116,7 @@ def _gpu_checks() -> tuple[Check, ...]:
 def _tried(name: str, function: Callable[[], str], remedy: str) -> Check:
     try:
         return Check(name=name, status="ok", found=function())
-    except Exception as error:  # noqa: BLE001 - whatever goes wrong is the finding
+    except Exception as error:  # noqa: BLE001 - any error is the finding
         found = " ".join(f"{type(error).__name__}: {error}".split())
         return Check(name=name, status="failed", found=found, remedy=remedy)
 
@@ -153,10 +153,10 @@ def _gpu(problem: str | None) -> Check:
 
 
 def _version(distribution: str) -> Check:
-    """Compare the installed version with what gpu-ssl's own metadata ask for."""
+    """Compare the installed version with the requirement in gpu-ssl's metadata."""
     try:
         asked_for = metadata.requires("gpu-ssl") or ()
-    except metadata.PackageNotFoundError:  # It runs from a folder, and nothing says what it asks for.
+    except metadata.PackageNotFoundError:  # It runs from a folder without metadata.
         asked_for = ()
     ranges = {r.name: r.specifier for r in map(Requirement, asked_for)}
     supported = ranges.get(distribution, SpecifierSet())
@@ -212,7 +212,7 @@ def _fits_on_gpu_as_on_cpu() -> str:
 
 
 def _three_classes() -> tuple[Any, Any, Any]:
-    """Make overlapping clouds of three classes: points to fit, their labels, points to predict."""
+    """Return three overlapping classes: points to fit, their labels, points to predict."""
     rng = np.random.default_rng(0)
     labels = np.arange(600) % 3
     centres = rng.normal(size=(3, 8))

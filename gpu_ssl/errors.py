@@ -1,4 +1,4 @@
-"""The errors a user can meet. Every message says what was given, what is allowed and what to do."""
+"""Errors for users. Every message says what was given, what is allowed and what to do."""
 
 import errno
 from typing import ClassVar, Final
@@ -9,7 +9,7 @@ _NO_MEMORY: Final = (
     *("could not create a primitive", "could not execute a primitive"),  # of oneDNN
     *("can't start new thread", "pyobject pointer is null"),
 )
-"""What libraries say of too little memory in errors of other kinds, such as torch's RuntimeError on a CPU."""
+"""Messages of libraries for too little memory in other errors, such as torch's RuntimeError on a CPU."""
 
 
 class GpuSslError(Exception):
@@ -18,28 +18,28 @@ class GpuSslError(Exception):
     Attributes
     ----------
     exit_code : int
-        What the command line exits with: 1 for a failure, 2 for wrong usage.
+        Exit code of the command line: 1 for a failure, 2 for wrong usage.
     """
 
     exit_code: ClassVar[int] = 1
 
 
 class UsageError(GpuSslError, ValueError):
-    """A setting that cannot be, such as an unknown data set or more labels than there are images."""
+    """An invalid setting, such as an unknown data set or more labels than images."""
 
     exit_code: ClassVar[int] = 2
 
 
 class DataError(GpuSslError):
-    """A data set that cannot be had or a file of one that is not what it should be."""
+    """A data set that is not available, or an invalid file of one."""
 
 
 class DeviceError(GpuSslError):
-    """An explicitly requested device or SVM backend that is not there, or too little memory on it."""
+    """An explicitly requested device or SVM backend that is missing, or has too little memory."""
 
 
 class DependencyError(GpuSslError):
-    """An optional package that is asked for and not installed."""
+    """An optional package that is needed and not installed."""
 
 
 class InteropError(GpuSslError):
@@ -47,25 +47,25 @@ class InteropError(GpuSslError):
 
 
 class TrainingError(GpuSslError):
-    """A training run that went wrong, for instance a loss that is no longer a number."""
+    """A training that failed, for instance with a loss that is not finite."""
 
 
 class RankError(GpuSslError):
-    """Another of the processes that torchrun started is gone."""
+    """Another process started by torchrun has ended."""
 
 
 class InterruptError(GpuSslError):
-    """Ctrl-C, with the words of how to go on."""
+    """Ctrl-C, with a message on how to resume."""
 
     exit_code: ClassVar[int] = 130
 
 
 class StorageError(GpuSslError):
-    """A file that cannot be read or written: no space, no permission, not what was expected."""
+    """A file that is not readable or writable: no space, no permission, invalid content."""
 
 
 def lacks_memory(error: BaseException | None) -> bool:
-    """Say whether an error, of any library, comes from too little memory."""
+    """Return whether an error, of any library, means too little memory."""
     while error is not None:
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
             return True

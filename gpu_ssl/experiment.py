@@ -1,4 +1,4 @@
-"""The whole story of a run, top to bottom: load, represent, fit and predict by each method, score, report."""
+"""A run from top to bottom: load, encode, fit and predict by each method, score, report."""
 
 import json
 import logging
@@ -53,20 +53,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """A report, and what plots show beyond it.
+    """A report, and the arrays that plots need in addition.
 
     Parameters
     ----------
     report : Report
-        What ``report.json`` holds.
+        The content of ``report.json``.
     test : ImageSet
         The test images and their classes.
     test_features : ndarray of shape (n_test, width), float32
-        Features of the test images, those that the first method works on; of one that makes its own, pixels.
+        Features of the test images that the first method works on; pixels if it makes its own.
     predictions : dict of str to Predictions
-        What each method predicted.
+        The predictions of each method.
     exhibits : list of Exhibit
-        Pictures of what encoders and classifiers have learned.
+        Figures of what encoders and classifiers have learned.
     """
 
     report: Report
@@ -77,7 +77,7 @@ class Outcome:
 
 
 def methods_of(config: RunConfig) -> list[MethodSpec]:
-    """Return the methods that a run asks for, and the baselines that stand with them."""
+    """Return the methods of a run, and the baselines next to them."""
     asked = [catalog.method(name) for name in config.methods]
     kinds = ("always", "networks") if any(spec.trains for spec in asked) else ("always",)
     with_them = [spec for spec in catalog.METHODS if config.baselines and spec.baseline in kinds]
@@ -85,13 +85,13 @@ def methods_of(config: RunConfig) -> list[MethodSpec]:
 
 
 def check(config: RunConfig, ranks: Ranks = ALONE, jobs: int | None = 1) -> None:
-    """Check all that can be known before the data are loaded, and log what ``--labels all`` leaves out.
+    """Check the settings before the data are loaded, and log what ``--labels all`` leaves out.
 
     Raises
     ------
     UsageError, DeviceError
         If the data set, a number of labels, the encoder, the device, the SVM backend or the number of jobs
-        is invalid; or if several ranks cannot share the work.
+        is invalid; or if several processes cannot share the work.
     """
     for method in methods_of(config):
         encoders_of(method, config.encoder)
@@ -108,7 +108,7 @@ def check(config: RunConfig, ranks: Ranks = ALONE, jobs: int | None = 1) -> None
 
 
 def _resolve_jobs(jobs: int | None, device: torch.device) -> int:
-    """Return how many splits are worked on at a time; None leaves it to the device."""
+    """Return the number of splits processed in parallel; for None it depends on the device."""
     if device.type == "cpu":
         return n_threads() if jobs is None else jobs
     if jobs is not None and jobs > 1:
@@ -118,35 +118,35 @@ def _resolve_jobs(jobs: int | None, device: torch.device) -> int:
 
 
 def _check_shared(config: RunConfig, ranks: Ranks) -> None:
-    """Refuse what several ranks would not share."""
+    """Refuse what several processes cannot share."""
     unshared = [name for name in config.methods if not catalog.method(name).shared]
     if unshared and ranks.size > 1:
         shared = [spec.name for spec in catalog.METHODS if spec.shared and not spec.baseline]
         raise UsageError(
-            f"`method={unshared[0]}` takes more than the VAE and its latents, which is what several ranks "
-            f"share; give `method={' or '.join(shared)}`, or spread runs over GPUs with gpu-ssl sweep"
+            f"`method={unshared[0]}` needs more than the VAE and its latents, which several "
+            f"processes share; give `method={' or '.join(shared)}`, or run gpu-ssl sweep on several GPUs"
         )
 
 
 def run(
     config: RunConfig, folder: Path, progress: Progress, ranks: Ranks = ALONE, jobs: int | None = 1
 ) -> Outcome:
-    """Run the methods and baselines that `config` asks for, and score them on the test images.
+    """Run the methods and baselines of `config`, and score them on the test images.
 
     Parameters
     ----------
     config : RunConfig
         All settings.
     folder : Path
-        Takes the checkpoint, encoders, classifiers and predictions. What is there already of the same
-        settings is not done again.
+        Folder of the checkpoint, encoders, classifiers and predictions. What it contains already for the
+        same settings is not computed again.
     progress : Progress
-        Shows how far long work is.
+        Reports the progress of long work.
     ranks : Ranks
-        Who trains and encodes together. Rank 0 does all the rest; the other processes end before it.
+        The processes that train and encode together. Only rank 0 does the rest; the others end before it.
     jobs : int, optional
-        How many splits of methods that train networks are worked on at a time, each in a process of its own;
-        None for one a core on a CPU. The results are the same, to the bit.
+        Number of splits to process in parallel for methods that train networks, each in its own process;
+        None for one per core on a CPU. The results are bitwise identical.
 
     Raises
     ------
@@ -171,7 +171,7 @@ def run(
     with memory_errors(device, "lower `batch_size`, take a smaller `dataset`, or give `device=cpu`"):
         train, test = represent(config, dataset, methods, backend, folder, stopwatch, progress, ranks)
 
-    # Splits of one seed share labelled images, and so do methods: their features are worked out once.
+    # Splits of one seed share labelled images, and so do methods: their features are computed once.
     labelled = {
         cell: labelled_indices(dataset.train.labels, cell.labels, config.seed, cell.split) for cell in cells
     }
@@ -226,7 +226,7 @@ def run(
 def _store(
     config: RunConfig, options: Options, dataset: Dataset, device: torch.device, folder: Path
 ) -> Store:
-    """Return where finished cells of a method are kept, with all that decides their predictions."""
+    """Return the store of a method's finished cells, with all that determines their predictions."""
     origin = {
         "gpu_ssl": gpu_ssl.__version__,
         "dataset": dataset.sha256,
@@ -239,7 +239,7 @@ def _store(
 
 
 def _keep(folder: Path, name: str, asked: bool, cell: Cell, classifier: Classifier) -> None:
-    """Write the classifier of the first split of a method that was asked for; of baselines none."""
+    """Write the classifier of the first split of a requested method, not of a baseline."""
     if cell.split == 0 and asked:
         save_classifier(folder / f"{name}-{cell.labels}-labels.json", classifier)
 
@@ -261,7 +261,7 @@ def _describe(dataset: Dataset) -> DatasetRecord:
 
 
 def _exhibits(config: RunConfig, folder: Path, count: int, test: View) -> list[Exhibit]:
-    """Return pictures of what encoders, and the classifiers with most labels, have learned."""
+    """Return figures of what encoders, and the classifiers with most labels, have learned."""
     some = torch.from_numpy(test.pixels[: vae.DRAWN]).to(test.device)
     found = [exhibit for encoder in test.encoders.values() for exhibit in encoder.exhibits(some)]
     for name in config.methods:
@@ -272,7 +272,7 @@ def _exhibits(config: RunConfig, folder: Path, count: int, test: View) -> list[E
 
 
 def score(predictions: Mapping[str, Predictions], test_labels: NDArray[np.int64]) -> tuple[Result, ...]:
-    """Compare predictions with the test labels: before this, nothing reads them (plots do afterwards)."""
+    """Compare predictions with the test labels. Nothing reads them before; plots do afterwards."""
     results = []
     for method, by_count in predictions.items():
         for count, by_split in by_count.items():

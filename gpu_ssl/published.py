@@ -7,7 +7,7 @@ TABLE_1: dict[str, dict[int, tuple[float, float]]] = {
     "M2": {100: (11.97, 1.71), 600: (4.94, 0.13), 1000: (3.60, 0.56), 3000: (3.92, 0.63)},
     "M1+M2": {100: (3.33, 0.14), 600: (2.59, 0.05), 1000: (2.40, 0.02), 3000: (2.18, 0.04)},
 }
-"""Of Kingma et al. 2014, on MNIST: mean and deviation of the error in %, by the number of labels."""
+"""Kingma et al. 2014, MNIST: mean and standard deviation of the error in %, by number of labels."""
 
 PUBLISHED = {
     "fashion-mnist": tuple(

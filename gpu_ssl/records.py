@@ -9,17 +9,17 @@ SCHEMA_VERSION: Literal[5] = 5
 
 
 CURVE_STEPS = 100
-"""Steps that a value of a learning curve is the mean loss of."""
+"""Number of steps over which a value of a learning curve is averaged."""
 
 
 class Record(BaseModel):
-    """Base of all records: immutable, and nothing in it that the schema does not name."""
+    """Base of all records: immutable; unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 class Choice(Record):
-    """A device or backend: what was asked for, what was used and why."""
+    """A device or backend: what was requested, what was used and why."""
 
     requested: str
     used: str
@@ -27,7 +27,7 @@ class Choice(Record):
 
 
 class DatasetRecord(Record):
-    """Which images were used; `sha256` covers pixels, shapes and labels of both parts."""
+    """The data set; `sha256` covers pixels, shapes and labels of both parts."""
 
     name: str
     sha256: str
@@ -41,9 +41,9 @@ class Result(Record):
     """Accuracies of one method at one number of labels, each a fraction of the test images.
 
     `accuracy_std` is the sample standard deviation (ddof = 1) over the splits; None for a single split.
-    `seconds` is what each split took, apart from the encoders that all share (a graph counts in the first
-    split that needs it). `reasons` says, split by split, what a method that chooses has chosen and why.
-    `curves` are the learning curves of the splits' networks: the mean loss of every `CURVE_STEPS` steps.
+    `seconds` is the time of each split without the shared encoders (a graph counts in the first split that
+    needs it). `reasons` has, for each split, what a method with a choice has chosen and why. `curves` are
+    the learning curves of the splits' networks: the mean loss of every `CURVE_STEPS` steps.
     """
 
     method: str
@@ -58,7 +58,7 @@ class Result(Record):
 
 
 class Difference(Record):
-    """Mean over splits of one method's accuracy minus another's, in fractions, with a 95 % interval."""
+    """Mean over splits of the difference of two methods' accuracies (fractions), with a 95 % interval."""
 
     method: str
     against: str
@@ -69,7 +69,7 @@ class Difference(Record):
 
 
 class Published(Record):
-    """A figure somebody else published for the same task; not measured here."""
+    """An accuracy that others published for the same task; not measured here."""
 
     name: str
     labels: int
@@ -80,8 +80,8 @@ class Published(Record):
 class EpochLosses(Record):
     """Mean losses of one epoch in nats per image, and the time it took in seconds.
 
-    `curve` has the mean loss of each part of the epoch, the parts as long as each other or nearly so, in
-    order: reconstruction and KL divergence, as the objective weighs the latter in the end.
+    `curve` has the mean loss of each part of the epoch, in order; parts are of about equal length. A loss is
+    reconstruction plus KL divergence with its final weight.
     """
 
     epoch: int
@@ -92,7 +92,7 @@ class EpochLosses(Record):
 
 
 class TrainingRecord(Record):
-    """How the VAE was trained, with what `TrainConfig` left open filled in, by how many processes."""
+    """How the VAE was trained: `TrainConfig` with its defaults resolved, and the number of processes."""
 
     epochs: int
     steps: int
@@ -105,15 +105,15 @@ class TrainingRecord(Record):
 
 
 class Timings(Record):
-    """Wall-clock seconds of each phase, taken after a synchronize; no second is in two of them.
+    """Wall-clock seconds of each phase, measured after a synchronize; phases do not overlap.
 
-    `startup` is what the process took until the settings were checked: Python, its imports, the search for a
-    GPU; 0 where no command line began it, or the system does not tell. `warm_up` is what a GPU takes to load
-    its libraries and choose its algorithms, 0 on the CPU. `train` covers the encoders, in this process only
-    (a resumed run trains fewer epochs); `encode` and `handoff` make features and pass them to the SVM
-    library. `fit` and `score` are the methods, baselines among them.
+    `startup` is the time until the settings were checked: Python, its imports, the search for a GPU; 0 if not
+    started from the command line, or if the system does not report it. `warm_up` is the time in which a GPU
+    loads its libraries and chooses its algorithms, 0 on the CPU. `train` covers the encoders, in this
+    process only (a resumed run trains fewer epochs); `encode` and `handoff` compute features and pass them
+    to the SVM library. `fit` and `score` are the methods, baselines among them.
     `total` runs from the start of the process, or else from the check of the settings, to the score, and
-    includes what no phase names, but not the plots after.
+    includes what is in no phase, but not the plots.
     """
 
     startup: float = 0.0
@@ -129,20 +129,20 @@ class Timings(Record):
 
     @classmethod
     def of(cls, seconds: Mapping[str, float], total: float) -> Self:
-        """Make it of the seconds of phases; one that did not occur took none."""
+        """Create it from the seconds of phases; missing phases count as 0."""
         phases = [name for name in cls.model_fields if name != "total"]
         return cls(**{name: seconds.get(name, 0.0) for name in phases}, total=total)
 
     def begun(self, startup: float) -> Self:
-        """Return it with what came before."""
+        """Return it with the time before the run added."""
         return self.model_copy(update={"startup": startup, "total": startup + self.total})
 
 
 class Report(Record):
-    """All that a run found, with all that decided it.
+    """The results of a run, with all that determined them.
 
-    Of methods that train networks on a CPU, the seconds of a split were taken while up to `jobs` splits were
-    worked on at a time.
+    For methods that train networks on a CPU, the seconds of a split were measured while up to `jobs` splits
+    ran in parallel.
     """
 
     schema_version: Literal[5] = Field(default=SCHEMA_VERSION, alias="schema")
@@ -163,7 +163,7 @@ class Report(Record):
     @model_validator(mode="before")
     @classmethod
     def _as_it_is_kept(cls, values: Any) -> Any:
-        """Take the content of ``report.json``, which names its kind and its hash, too."""
+        """Create it from the content of ``report.json``, which also holds its kind and hash."""
         if isinstance(values, Mapping):
             return {name: value for name, value in values.items() if name not in ("kind", "sha256")}
         return values

@@ -165,7 +165,7 @@ def complaint(done: Done, *allowed: int) -> str | None:
     """Say what is wrong with the end of a process that may exit with one of some codes, or None."""
     if done.code is None:
         return "it hangs"
-    if "Traceback" in done.stderr or "did not expect" in done.stderr:
+    if "Traceback" in done.stderr or "unexpected error" in done.stderr:
         return f"a traceback: {done.stderr[-600:]}"
     if done.code not in allowed:
         return f"exit code {done.code}: {done.stderr[-300:]}"

@@ -44,10 +44,10 @@ logger = logging.getLogger(__name__)
 
 NO_MEMORY = "too little memory for this; give fewer or smaller images, or end other programs"
 
-UNEXPECTED = "something that gpu-ssl did not expect"
+UNEXPECTED = "unexpected error"
 
 PATIENCE = 10.0
-"""Seconds that rank 0 may need longer than another to find the same fault."""
+"""Seconds by which rank 0 may find the same fault later than another process."""
 
 
 class LazyGroup(click.Group):
@@ -102,9 +102,9 @@ def entry_point(arguments: list[str] | None = None) -> None:
     code = 0
     prepare_streams()
     stopped = heed_signals()
-    # Pillow warns of large images that are read; those that are not are told of.
+    # Pillow warns about large images that are read; those that are skipped are reported anyway.
     warnings.filterwarnings("ignore", "Image size .* exceeds limit")
-    warnings.filterwarnings("ignore", "Corrupt EXIF data")  # the image is read without
+    warnings.filterwarnings("ignore", "Corrupt EXIF data")  # the image is read without it
     warnings.formatwarning = _one_line
     spare_collector()
     try:
@@ -122,12 +122,12 @@ def entry_point(arguments: list[str] | None = None) -> None:
     except click.ClickException as error:
         _fail(_usage_hint(error), error.exit_code)
     except BrokenPipeError:
-        # The reader of stdout has seen enough; Python would complain once more when it closes the pipe.
+        # The reader of stdout has seen enough; Python would report it again when it closes the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         if lacks_memory(error):
             _fail(NO_MEMORY, 1)
-        # Such as a full disk behind a redirected stdout; Python would complain once more at its end.
+        # Such as a full disk behind a redirected stdout; Python would report it again at exit.
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
         _fail(
             f"cannot {f'use {error.filename}' if error.filename else 'write'}: {error.strerror or error}", 1
@@ -145,7 +145,7 @@ def entry_point(arguments: list[str] | None = None) -> None:
 
 
 def _one_line(message: Warning | str, *_: object, **__: object) -> str:
-    """Word a warning of a library for a user, to whom the place in its source tells nothing."""
+    """Format a library's warning for users, without its place in the source."""
     return f"gpu-ssl: warning: {line_of(' '.join(str(message).split()))}\n"
 
 
@@ -156,11 +156,11 @@ def _usage_hint(error: click.ClickException) -> str:
 
 
 def _fail(message: str, code: int) -> None:
-    """Tell an error and exit; of wrong usage and Ctrl-C before ranks have met, rank 0 tells."""
+    """Print an error and exit; before the processes have met, only rank 0 prints wrong usage and Ctrl-C."""
     if not by_torchrun():
         ignore_signals()
     if follows() and code == 2:
-        # torchrun ends all as soon as one has ended. If this one still runs then, only it was used wrongly.
+        # torchrun ends all processes once one has ended. If this one still runs, only its usage was wrong.
         with contextlib.suppress(KeyboardInterrupt):
             time.sleep(PATIENCE)
     if not (follows() and code == 130):

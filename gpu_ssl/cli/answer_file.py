@@ -1,4 +1,4 @@
-"""Where the answers of ``gpu-ssl predict`` go: CSV or JSON lines to a file or stdout, Parquet to a file."""
+"""Writers of predictions: CSV or JSON lines to a file or stdout, Parquet to a file."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ from gpu_ssl.runtime.files import atomic_path, require_space
 from gpu_ssl.runtime.optional import require
 
 FORMATS = {"csv": (".csv",), "jsonl": (".jsonl", ".ndjson"), "parquet": (".parquet",)}
-"""The formats, and the endings of names that stand for them."""
+"""The formats, and the file name endings that imply them."""
 
 ESCAPE_FORMULAS = (
     "Write ' before names in CSV that begin with =, +, - or @, which a spreadsheet would run as formulas."
@@ -22,22 +22,22 @@ ESCAPE_FORMULAS = (
 """Help of the option."""
 
 ROWS = 65_536
-"""Rows that are kept until they are written to Parquet: a file of small groups is slow to read."""
+"""Rows per group in Parquet; a file of small groups is slow to read."""
 
 Rows = list[dict[str, Any]]
 Write = Callable[[Rows], None]
-"""Takes rows, each with a value for every column."""
+"""Writes rows, each with a value for every column."""
 
 
 def choose_format(output: Path | None, asked: str | None) -> str:
-    """Return the format of answers: the one asked for, or the one that the name of the file says.
+    """Return the output format: the requested one, or the one that the file name implies.
 
     Raises
     ------
     UsageError
-        If `output` is a folder, or Parquet is to go to stdout.
+        If `output` is a folder, or Parquet is requested on stdout.
     DependencyError
-        If a package for it is not installed.
+        If a package that it needs is not installed.
     """
     check_output(output)
     ending = "" if output is None else output.suffix.lower()
@@ -50,21 +50,21 @@ def choose_format(output: Path | None, asked: str | None) -> str:
 
 
 def check_output(output: Path | None, needed: int = 0) -> None:
-    """Check that a file can be written, before any work is done.
+    """Check that a file can be written, before the work starts.
 
     Parameters
     ----------
     output : Path, optional
         The file; None is stdout. A pipe or a device is not checked.
     needed : int
-        Bytes that it will have at least.
+        Its minimum size in bytes.
 
     Raises
     ------
     UsageError
         If `output` is a folder.
     StorageError
-        If it cannot be written, or the disk is too full.
+        If it is not writable, or the disk has too little space.
     """
     if output is None:
         return
@@ -76,8 +76,8 @@ def check_output(output: Path | None, needed: int = 0) -> None:
 
 @contextmanager
 def opened(output: Path | None) -> Iterator[TextIO]:
-    """Give stdout, or a file that is there when the block has ended well."""
-    # File names need not be UTF-8; they go out as they came in.
+    """Yield stdout, or a file that appears when the block ends without an error."""
+    # File names need not be UTF-8; they are written as they were read.
     if output is None:
         yield stdout_of_names()
         return
@@ -92,9 +92,9 @@ def opened(output: Path | None) -> Iterator[TextIO]:
 def answer_file(
     output: Path | None, kind: str, columns: dict[str, type], escape_formulas: bool = False
 ) -> Iterator[Write]:
-    """Give what writes rows of these columns, text or numbers, in a format of `choose_format`.
+    """Yield a writer of rows with these columns (text or numbers) in a format of `choose_format`.
 
-    With `escape_formulas` no cell of CSV is a formula to a spreadsheet; see `messages.no_formula`.
+    With `escape_formulas`, a spreadsheet takes no cell of CSV for a formula; see `messages.no_formula`.
     """
     if kind == "parquet":
         assert output is not None
@@ -131,7 +131,7 @@ def _parquet(path: Path, columns: dict[str, type]) -> Iterator[Write]:
             waiting.clear()
 
     def write(rows: Rows) -> None:
-        # Parquet's text is UTF-8, which the names of files need not be.
+        # Text in Parquet is UTF-8; file names need not be.
         waiting.extend({name: _utf8(value) for name, value in row.items()} for row in rows)
         if len(waiting) >= ROWS:
             write_out()

@@ -33,7 +33,7 @@ def _sizes(_: click.Context, option: click.Parameter, text: str) -> tuple[int, .
     type=click.Choice(["all", "cpu", "cuda"]),
     default="all",
     show_default=True,
-    help="Devices to measure; all is the CPU, and the GPU if there is one.",
+    help="Devices to measure; all: the CPU, and the GPU if there is one.",
 )
 @click.option(
     "--dataset", default="fashion-mnist", show_default=True, metavar="NAME", help="Images to work on."
@@ -119,11 +119,11 @@ def command(
 @command.command()
 @click.argument("first", type=GivenPath())
 @click.argument("second", type=GivenPath(), required=False)
-@click.option("--plot", type=GivenPath(), metavar="STEM", help="Also draw STEM.png and STEM.svg.")
+@click.option("--plot", type=GivenPath(), metavar="STEM", help="Also write plots to STEM.png and STEM.svg.")
 def compare(first: Path, second: Path | None, plot: Path | None) -> None:
-    """Say how many times as fast SECOND is as FIRST, or the GPU of FIRST as its CPU.
+    """Compare the speed of SECOND with FIRST, or of the GPU in FIRST with its CPU.
 
-    A difference that the spread of the raw values covers is called not significant. Records of different work
+    Differences within the spread of the raw values are marked as not significant. Records of different work
     are refused.
     """
     from gpu_ssl.bench import comparison
@@ -145,11 +145,11 @@ def compare(first: Path, second: Path | None, plot: Path | None) -> None:
 
 
 def _check_output(path: Path) -> None:
-    """Refuse, before anything is measured, a file that cannot be written or would replace another."""
+    """Refuse, before the measurement, a file that is not writable or would replace another."""
     from gpu_ssl.bench.plots import FORMATS
 
     if path.suffix != ".json":
-        raise UsageError(f"--output {path}: the name of a record ends in .json; its plots go beside it")
+        raise UsageError(f"--output {path}: the name of a record must end in .json")
     _refuse_existing("--output", [path, *(path.with_suffix(f".{suffix}") for suffix in FORMATS)])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""``gpu-ssl data``: which data sets there are, and where their files lie."""
+"""``gpu-ssl data``: the available data sets and the location of their files."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def command() -> None:
 @DATA_DIR
 @CACHE_DIR
 def list_command(data_dir: Path | None) -> None:
-    """List the data sets, and whether their files are on this machine."""
+    """List the data sets, and say which are on this machine."""
     from rich.table import Table
     from rich.text import Text
 

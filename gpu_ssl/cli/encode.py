@@ -1,4 +1,4 @@
-"""``gpu-ssl encode``: images in, embeddings out."""
+"""``gpu-ssl encode``: embeddings of images."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,7 +94,7 @@ def command(
                 write(block.names, encoder.encode(block))
             advance("", len(block.names))
         if not stream.n_read:
-            raise DataError(f"there was no readable image in {data}")
+            raise DataError(f"no readable image in {data}")
     tell_skipped(stream.n_skipped, stream.skipped)
     show(f"{stream.n_read:,} embeddings of {encoder.width:,} numbers, written to {output}")
 
@@ -119,7 +119,7 @@ def _of_encoder(
     from gpu_ssl.fitted.encoding import check_name, of_encoder
 
     check_name(name)
-    FitConfig.of(image_size=image_size)  # refuses one that cannot be
+    FitConfig.of(image_size=image_size)  # refuses an invalid device
     if str(data) == "-":
         raise UsageError("paths on stdin need a model; give a folder of images")
     columns = Columns(path=asked.path_column)

@@ -1,4 +1,4 @@
-"""``gpu-ssl export``: a model for programs without gpu-ssl."""
+"""``gpu-ssl export``: an ONNX file for programs without gpu-ssl."""
 
 from pathlib import Path
 

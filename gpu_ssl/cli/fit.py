@@ -1,4 +1,4 @@
-"""``gpu-ssl fit``: images of the user's own and a few labels in, a model out."""
+"""``gpu-ssl fit``: a model from the user's images and a few labels."""
 
 import json
 from contextlib import ExitStack
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from gpu_ssl.runtime.ranks import Ranks
 
 SPACE = 16 * 2**20
-"""Bytes that a model takes at least, with the checkpoint of its training."""
+"""Minimum size in bytes of a model with the checkpoint of its training."""
 
 LISTED = 5
-"""Maximum number of files that a message names."""
+"""Maximum number of files named in a message."""
 
 
 @click.command()
@@ -134,14 +134,14 @@ def command(
         if ranks.leads:
             _check_output(output, data)
             stack.enter_context(alone_in(output, SPACE))
-            _check_output(output, data)  # Another fit may just have written it.
+            _check_output(output, data)  # Another fit may have written it just now.
             if config.encoder and base is None:
                 require_weights(config.encoder)
             images = load_own(data, label_files, reading, progress)
             require_classes(images, data)
             tell_problems(images.problems)
         ranks.share(None)
-        if not ranks.leads:  # now that what rank 0 decoded is in the cache
+        if not ranks.leads:  # rank 0 has written the decoded images to the cache
             images = load_own(data, label_files, reading, progress)
         fitted = _fit(images, config, output, base, progress, ranks)
     if as_json:
@@ -158,7 +158,7 @@ def _fit(
     progress: "Progress",
     ranks: "Ranks",
 ) -> "Fit":
-    """Fit, and write the model; other ranks than the first help, and end within."""
+    """Fit and write the model; processes other than rank 0 take part in training and exit here."""
     from gpu_ssl.fitted.fitting import fit
     from gpu_ssl.fitted.storage import UNFINISHED, load
     from gpu_ssl.report.card import notes
@@ -169,7 +169,7 @@ def _fit(
         known = None if base is None else load(base, config.device, config.svm_backend)
         fitted = fit(images, config, unfinished, progress, ranks, known, keep_encoders=True)
     except RankError as error:
-        raise RankError(f"{error}; the same command resumes, on any number of ranks") from None
+        raise RankError(f"{error}; the same command resumes, on any number of processes") from None
     except KeyboardInterrupt:
         raise InterruptError("interrupted; the same command resumes") from None
     write_model(output, fitted, images, described(images))
@@ -188,7 +188,7 @@ def _check_output(output: Path, data: Path) -> None:
 
 
 def tell_skipped(count: int, lines: list[str]) -> None:
-    """Tell on stderr how many files were skipped, and the first of them."""
+    """Print to stderr how many files were skipped, and the first of them."""
     if not count:
         return
     from gpu_ssl.data.problems import counted
@@ -209,7 +209,7 @@ def _tell(fitted: "Fit", output: Path) -> None:
     what = sizes(record.n_images, record.image_shape, record.takes_embeddings)
     show(f"{what}; {labelled:,} labelled, {len(record.class_names)} classes")
     if fitted.reused:
-        show(f"Not trained anew, as an earlier fit to these images did: {', '.join(fitted.reused)}")
+        show(f"Reused from an earlier fit to these images: {', '.join(fitted.reused)}")
     show(f"Method: {catalog.title(record.chosen.method)}")
     if (usual := catalog.method(record.chosen.method).encoder) and record.encoder["name"] != usual:
         show(f"Encoder: {encoder_of(record)}")

@@ -1,4 +1,4 @@
-"""``gpu-ssl label``: a page to label images on, with models that learn from it meanwhile."""
+"""``gpu-ssl label``: a page to label images on while models train in the background."""
 
 import secrets
 from dataclasses import replace
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     default=Path("labels.csv"),
     show_default=True,
     metavar="FILE",
-    help="CSV file with the columns path and label, that labels are added to; made where there is none.",
+    help="CSV file with the columns path and label to which labels are added; created if missing.",
 )
 @click.option(
     "--model",
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
     default=Path("model"),
     show_default=True,
     metavar="MODEL",
-    help="Folder that the page writes the model to. One of the same images that is there already makes the "
-    "first suggestions, and is replaced when the page is asked to write.",
+    help="Folder that the page writes the model to. An existing model of the same images makes the "
+    "first suggestions, and is replaced when the page saves a model.",
 )
 @click.option(
     "--classes",
     default="",
     metavar="A,B,C",
-    help="Classes to begin with, in the order of their keys; the page adds others.",
+    help="Initial classes, in the order of their keys; more can be added on the page.",
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port.  [default: a free one]")
 @click.option(
@@ -53,8 +53,8 @@ if TYPE_CHECKING:
     default="127.0.0.1",
     show_default=True,
     metavar="ADDRESS",
-    help="Address to serve on. Any other than 127.0.0.1 lets other machines ask, unencrypted: whoever reads "
-    "the traffic sees pictures and token. From afar rather use ssh -L (docs/labelling.md).",
+    help="Address to serve on. Any other than 127.0.0.1 admits other machines, unencrypted: whoever reads "
+    "the traffic sees images and token. For remote access prefer ssh -L (docs/labelling.md).",
 )
 @click.option(
     "--open/--no-open", "opens", default=True, show_default=True, help="Open the page in a browser."
@@ -63,25 +63,25 @@ if TYPE_CHECKING:
     "--mirror/--no-mirror",
     default=True,
     show_default=True,
-    help="Whether a mirror image is of the same class. It is not for writing, or for left and right hands.",
+    help="Whether mirroring keeps the class. It does not for writing, or for left and right hands.",
 )
 @click.option(
     "--image-size",
     type=int,
     metavar="PIXELS",
-    help="Longest side that models see images at.  [default: their own, at most 64]",
+    help="Maximum side length; larger images are scaled down for the models.  [default: 64]",
 )
 @click.option(
     "--pages",
     type=click.Choice(["first", "all"]),
     default="first",
     show_default=True,
-    help="Of files of several pages or frames, take the first or all of them.",
+    help="Pages or frames to use of multi-page files.",
 )
 @click.option(
-    "--large-images", is_flag=True, help="Read images, too, that take more than 1 GiB of memory each."
+    "--large-images", is_flag=True, help="Also read images that take more than 1 GiB of memory each."
 )
-@click.option("--path-column", metavar="NAME", help="Column of images in a Parquet file.")
+@click.option("--path-column", metavar="NAME", help="Column of a Parquet file with images.")
 @SEED
 @DEVICE
 @CACHE_DIR
@@ -97,12 +97,12 @@ def command(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Label images on a page in your browser, while models learn from what you said.
+    """Label images on a page in your browser while models train in the background.
 
-    DATA is a folder of images, an .npy or .npz file of images, or .parquet files of encoded ones. The page
-    shows typical pictures first, and then those that gain the model most. Keys 1 to 9 or a click give the
-    class; every label is in --labels before the page says so, and Ctrl-C loses none. A model is fitted anew
-    in the background within seconds; the page shows what to expect of it, and writes it to --model.
+    DATA is a folder of images, an .npy or .npz file of images, or .parquet files of encoded images. The page
+    shows typical images first, then those whose labels improve the model most. Keys 1 to 9 or a click give
+    the class; a label is written to --labels before the page confirms it, so Ctrl-C loses none. A model is
+    refitted in the background within seconds; the page shows its estimated accuracy, and saves it to --model.
 
     \b
       gpu-ssl label photos --classes cat,dog,other
@@ -139,7 +139,7 @@ def command(
     def ready() -> None:
         tell(f"{len(images):,} images, {len(session.said()):,} of them labelled in {labels}")
         show(address)
-        tell("open this address in a browser; Ctrl-C ends it, and loses no label")
+        tell("open this address in a browser; Ctrl-C stops the server and loses no label")
         if opens:
             click.launch(address)
 
@@ -159,7 +159,7 @@ def _check_labels(labels: Path, folder: Path) -> None:
 
 
 def _load(data: Path, labels: Path, options: dict[str, Any], progress: "Progress") -> "OwnImages":
-    """Read the images, and what the file of labels says of them; folders name no classes."""
+    """Read the images and the label file; folder names are not taken as classes."""
     from gpu_ssl.data.collection import Reading
     from gpu_ssl.data.label_file import Columns
     from gpu_ssl.data.own import load_own, with_labels
@@ -167,20 +167,20 @@ def _load(data: Path, labels: Path, options: dict[str, Any], progress: "Progress
     from gpu_ssl.label.store import LabelStore
 
     how = Preparation(pages=options["pages"], large_images=options["large_images"])
-    # The column is one of a Parquet file; the file of labels names its own.
+    # The column is one of a Parquet file of images; the label file has its own.
     begun = bool(LabelStore(labels).labels())
     columns = Columns(path=None if begun else options["path_column"])
     images = load_own(data, [labels] if begun else (), Reading(options["image_size"], how, columns), progress)
     if images.are_embeddings or images.image_shape[1] == 1:
-        raise UsageError(f"{data} holds numbers, and no pictures that could be looked at; give images")
-    if not begun:  # that there are few labels is why people come here
+        raise UsageError(f"{data} holds embeddings, which cannot be shown; give images")
+    if not begun:  # few labels are the reason to label, not a problem
         images = replace(images, problems=tuple(own for own in images.problems if own.kind != "few-labels"))
     tell_problems(images.problems)
     return images if begun else with_labels(images, {})
 
 
 def _begin_with(folder: Path, images: "OwnImages", config: FitConfig) -> "FittedModel | None":
-    """Load the model that is there already, if it is one of these images."""
+    """Load an existing model, if it is one of these images."""
     from gpu_ssl.fitted.storage import MODEL, load
 
     if not (folder / MODEL).is_file():

@@ -1,4 +1,4 @@
-"""What the program says on a terminal: one line a message, without letters that a terminal obeys."""
+"""Messages on a terminal: one line each, with control characters escaped."""
 
 import sys
 from typing import TextIO
@@ -9,7 +9,7 @@ from gpu_ssl.cli.wording import as_options
 from gpu_ssl.data.problems import printable
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a cell begins with that a spreadsheet takes for a formula."""
+"""First characters of cells that a spreadsheet takes for formulas."""
 
 
 def tell(message: str) -> None:
@@ -18,7 +18,7 @@ def tell(message: str) -> None:
 
 
 def tell_more(line: str) -> None:
-    """Write a line of a list to stderr, below a message."""
+    """Write one line of a list to stderr, below a message."""
     click.echo(f"  {line_of(as_options(line))}", err=True)
 
 
@@ -28,18 +28,18 @@ def show(line: str) -> None:
 
 
 def line_of(text: str) -> str:
-    """Return a text as one line, with escapes for what no terminal should obey."""
+    """Return a text as one line, with control characters escaped."""
     return printable(" ".join(text.split("\n")))
 
 
 class OnTerminal:
-    """Stdout, where it is a terminal: letters of names that it would obey are shown as escapes."""
+    """Stdout on a terminal: control characters in names are escaped."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write text; only ends of lines stay what they are."""
+        """Write text; of its control characters, only line ends are kept."""
         return self._stream.write("\n".join(map(printable, text.split("\n"))))
 
     def writelines(self, lines: "list[str]") -> None:
@@ -49,11 +49,11 @@ class OnTerminal:
 
 
 def stdout_of_names() -> TextIO:
-    """Return stdout for data with names in it: as it is, but on a terminal."""
+    """Return stdout for output that contains file names: escaped on a terminal, raw elsewhere."""
     sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
     return OnTerminal(sys.stdout) if sys.stdout.isatty() else sys.stdout  # type: ignore[return-value]
 
 
 def no_formula(cell: object) -> object:
-    """Return a cell of a table that no spreadsheet takes for a formula: a ' stands before one."""
+    """Return a cell of a table, with ' before what a spreadsheet takes for a formula."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell

@@ -114,8 +114,8 @@ _OF_THE_VAE = (
     click.option(
         "--kl-warm-up",
         type=float,
-        help="Fraction of the steps in which that weight rises from 0 to its value: more of the latents come "
-        f"into use.  {_defaults('kl_warm_up')[:-1]}; with --preset paper: 0]",
+        help="Fraction of the steps in which that weight rises from 0 to its value, so that more latents are "
+        f"used.  {_defaults('kl_warm_up')[:-1]}; with --preset paper: 0]",
     ),
     click.option(
         "--epochs",
@@ -149,7 +149,7 @@ def vae_options(command: Any) -> Any:
 
 
 def take_vae_settings(options: dict[str, Any]) -> tuple[ModelConfig, TrainConfig]:
-    """Take the settings of the VAE out of the options of a command.
+    """Pop the settings of the VAE from the options of a command.
 
     Raises
     ------
@@ -159,7 +159,7 @@ def take_vae_settings(options: dict[str, Any]) -> tuple[ModelConfig, TrainConfig
     published = options["preset"] == "paper"
     network = options.pop("network") or ("mlp" if published else None)
     if published and options["kl_warm_up"] is None:
-        options["kl_warm_up"] = 0.0  # M2 learns faster from few latents that say much.
+        options["kl_warm_up"] = 0.0  # M2 learns faster from a few informative latents.
     model = ModelConfig.of(
         network=network, **{name: options.pop(name) for name in ("latent_dim", "kl_weight")}
     )

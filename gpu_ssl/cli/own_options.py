@@ -90,7 +90,7 @@ def reading_options(command: Any) -> Any:
 
 
 class Asked(NamedTuple):
-    """Options of how to read images for a model that there is already, or to choose the first labels."""
+    """Add the options for reading images for an existing model, or for choosing the first labels."""
 
     pages: str | None
     large_images: bool
@@ -105,7 +105,7 @@ def image_options(command: Any) -> Any:
 
 
 def take_reading(options: dict[str, Any]) -> "Reading":
-    """Take the settings of reading out of the options of a command, but for the image size."""
+    """Pop the settings of reading, except the image size, from the options of a command."""
     from gpu_ssl.data.collection import Reading
     from gpu_ssl.data.label_file import Columns
     from gpu_ssl.data.preparation import Preparation
@@ -132,7 +132,7 @@ def open_stream(
 
 
 def described(images: "OwnImages") -> dict[str, Any]:
-    """Return what there is to know of images, as JSON, worded for the command line."""
+    """Return a description of the images as JSON, worded for the command line."""
     from gpu_ssl.data.summary import summarize
 
     found = summarize(images)

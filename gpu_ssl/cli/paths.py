@@ -1,4 +1,4 @@
-"""Paths that users give."""
+"""The click type of paths."""
 
 from pathlib import Path
 from typing import Any
@@ -7,9 +7,9 @@ import click
 
 
 class GivenPath(click.Path):
-    """A path; an empty one is refused, which a shell makes of a variable that is not set.
+    """A path. An empty one, as from an unset shell variable, is refused.
 
-    Python takes it for the current folder.
+    Python would take it for the current folder.
     """
 
     def __init__(self, **options: Any) -> None:

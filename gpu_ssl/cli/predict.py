@@ -1,4 +1,4 @@
-"""``gpu-ssl predict``: images in; classes, confidence and a score for what the model has never seen out."""
+"""``gpu-ssl predict``: classes, confidences and out-of-distribution scores of images."""
 
 import math
 import os
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from gpu_ssl.fitted.records import ModelRecord
 
 UNKNOWN = "unknown"
-"""Label where the bounds that were asked for say so; in a label file it is no label."""
+"""Label of predictions beyond the requested bounds; in a label file it means unlabelled."""
 
 LEAST_ROW = 8
-"""Bytes of an answer, in any format."""
+"""Minimum size in bytes of a prediction, in any format."""
 
 COLUMNS = {"path": str, "label": str, "confidence": float, "second_label": str, "ood_score": float}
 
@@ -121,17 +121,17 @@ def command(
             advance("", len(names))
         tell_skipped(stream.n_skipped, stream.skipped)
         if not stream.n_read:
-            raise DataError(f"there was no readable image in {data}")
+            raise DataError(f"no readable image in {data}")
     if seen:
         click.echo(
-            f"gpu-ssl: {seen} of these images carried a label when the model was fitted; leave them out to "
+            f"gpu-ssl: {seen} of these images were labelled when the model was fitted; leave them out to "
             "measure its accuracy",
             err=True,
         )
 
 
 def refuse_exchanged(command: str, model: Path, data: Path) -> None:
-    """Refuse a model and images that are given the wrong way round.
+    """Refuse a model and images in the wrong order.
 
     Raises
     ------
@@ -145,23 +145,23 @@ def refuse_exchanged(command: str, model: Path, data: Path) -> None:
 
 
 def read_paths() -> Iterator[str]:
-    """Give the lines of stdin that are not empty."""
+    """Yield the lines of stdin that are not empty."""
     lines = (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer)
     return (line for line in lines if line)
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked for of the answers.
+    """Options of the output.
 
     Parameters
     ----------
     class_names : tuple of str
         Of the model.
     min_confidence, unknown_above : float
-        Bounds of the confidence and of the OOD score, beyond which the answer is unknown.
+        Bounds of the confidence and the out-of-distribution score, beyond which the label is unknown.
     probabilities : bool
-        Whether those of all classes are written.
+        Whether the probabilities of all classes are written.
     """
 
     class_names: tuple[str, ...]
@@ -206,7 +206,7 @@ def second_best(answers: "Answers") -> "NDArray[np.int64]":
 
 
 def _known(images: "NDArray[Any]", record: "ModelRecord") -> int:
-    """Count the images whose label the model was given."""
+    """Count the images whose labels the model was fitted to."""
     from gpu_ssl.data.own import image_key
 
     keys = set(record.labelled_keys)

@@ -1,4 +1,4 @@
-"""What the system gives the program: streams that may be closed or full, and signals to stop."""
+"""Standard streams, which may be closed or full, and signals that stop the program."""
 
 import io
 import os
@@ -11,16 +11,16 @@ from typing import Any
 from gpu_ssl.runtime.torchrun import by_torchrun
 
 SOON = 0.05
-"""Seconds until a signal that came during an import is tried again."""
+"""Seconds until a signal that arrived during an import is handled again."""
 
 STOPS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""Signals that stop the program as Ctrl-C does: nothing half-written stays behind."""
+"""Signals that stop the program as Ctrl-C does; no partly written file remains."""
 
 
 def prepare_streams() -> None:
-    """Let a closed stdout or stderr swallow everything, a full stderr too; show ? for what either lacks.
+    """Discard what goes to a closed stdout or stderr, or a full stderr; print ? for unsupported characters.
 
-    What goes to stderr is never worth the work that it is about.
+    A message on stderr never matters more than the work that it is about.
     """
     for number in range(3):  # A file that is opened later must not become one of these.
         try:
@@ -47,7 +47,7 @@ def prepare_streams() -> None:
 
 
 class _Forgiving(io.RawIOBase):
-    """A file that takes what it can, and drops the rest."""
+    """A file that writes what it can, and discards the rest."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -73,10 +73,10 @@ class _Forgiving(io.RawIOBase):
 
 
 def heed_signals() -> list[int]:
-    """Let signals to stop interrupt the program as Ctrl-C does; the list gets the number of one that came.
+    """Make the signals in `STOPS` interrupt the program as Ctrl-C does; return the list of received signals.
 
-    What was told to ignore them, such as by nohup, goes on ignoring them. One that comes during an import
-    waits for its end: an interrupted import of torch aborts the process.
+    Signals that are ignored, for instance under nohup, stay ignored. One that arrives during an import is
+    deferred to its end: an interrupted import of torch aborts the process.
     """
     found: list[int] = []
     waiting: list[int] = []
@@ -92,7 +92,7 @@ def heed_signals() -> list[int]:
         raise KeyboardInterrupt
 
     if threading.current_thread() is threading.main_thread():
-        # torchrun ends ranks that are left by SIGTERM, which then have nothing to say.
+        # torchrun ends the remaining processes by SIGTERM; they need not report it.
         for number in (signal.SIGINT, *(() if by_torchrun() else STOPS)):
             if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
                 signal.signal(number, stop)
@@ -113,7 +113,7 @@ def _imports(frame: FrameType | None) -> bool:
 
 
 def ignore_signals() -> None:
-    """Let nothing interrupt the end of the process, where an interruption is a traceback."""
+    """Ignore signals at the end of the process, where an interruption would print a traceback."""
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, *STOPS):
             signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""What the processes that torchrun starts tell the user: each thing once."""
+"""Errors of processes started by torchrun: each is printed once."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from gpu_ssl.runtime.ranks import Ranks
 
 TOGETHER = ("run", "fit")
-"""Commands whose work several ranks share."""
+"""Commands that support several processes."""
 
 
 @contextmanager
 def one_tells(ranks: "Ranks") -> Iterator[None]:
-    """Let the first rank that fails tell why, and no other."""
+    """Print the error of the first process that fails, and of no other."""
     try:
         try:
             yield

@@ -1,4 +1,4 @@
-"""``gpu-ssl report``: the page of a run or a model, made anew, or one that compares runs."""
+"""``gpu-ssl report``: rewrites the page of a run or a model, or compares runs."""
 
 from pathlib import Path
 
@@ -15,13 +15,13 @@ from gpu_ssl.errors import UsageError
     "--output",
     type=GivenPath(),
     metavar="FILE",
-    help="File for the page.  [default: report.html in FOLDER; of several, comparison.html]",
+    help="File for the page.  [default: report.html in FOLDER; for several folders, comparison.html]",
 )
 def command(folders: tuple[Path, ...], output: Path | None) -> None:
-    """Write the page of a run or a model anew, or one that compares several runs.
+    """Rewrite the page of a run or a model, or write one that compares several runs.
 
-    run and fit leave such a page, report.html, in their folders: one file that loads nothing from elsewhere,
-    to open in a browser or to send to somebody. Runs that are compared are of the same data.
+    run and fit write such a page, report.html, to their folders: a single file that loads nothing from
+    elsewhere, to open in a browser or to send to others. Compared runs must be of the same data.
 
     \b
       gpu-ssl report runs/first
@@ -53,8 +53,8 @@ def _write_one(folder: Path, path: Path) -> None:
         return
     if (report := read_report(folder)) is None:
         raise UsageError(
-            f"{folder} holds neither a finished run nor a model; give a folder that gpu-ssl run or gpu-ssl "
-            "fit has left"
+            f"{folder} holds neither a finished run nor a model; give a folder written by "
+            "gpu-ssl run or gpu-ssl fit"
         )
     write_run_page(path, report, read_details(folder, OF_RUN))
 
@@ -67,8 +67,8 @@ def _compare(folders: tuple[Path, ...], path: Path) -> None:
     for folder in folders:
         report = read_report(folder)
         if report is None:
-            raise UsageError(f"{folder} holds no finished run; give folders that gpu-ssl run has left")
+            raise UsageError(f"{folder} holds no finished run; give folders written by gpu-ssl run")
         reports[str(folder)] = report
     if len(reports) < len(folders):
-        raise UsageError("a folder is given twice; give different ones")
+        raise UsageError("a folder is given twice; give different folders")
     write_comparison(path, reports)

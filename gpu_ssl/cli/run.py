@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from gpu_ssl.runtime.ranks import Ranks
 
 NOT_SETTINGS = {"output", "resume", "jobs", "as_json", "plots", "quiet"}
-"""Options that do not change the outcome."""
+"""Options that do not change the results."""
 
 
 @click.command()
@@ -85,7 +85,7 @@ NOT_SETTINGS = {"output", "resume", "jobs", "as_json", "plots", "quiet"}
     type=int,
     default=5,
     show_default=True,
-    help="Number of random choices of labelled images to average over.",
+    help="Number of random splits (choices of labelled images) to average over.",
 )
 @SEED
 @click.option(
@@ -116,15 +116,15 @@ NOT_SETTINGS = {"output", "resume", "jobs", "as_json", "plots", "quiet"}
     "--jobs",
     type=click.IntRange(1, 256),
     metavar="N",
-    help="How many splits of methods that train networks to work on at a time, each in a process of its own "
-    "(some 0.5 GB); the results are the same.  [default: one a core on a CPU, 1 on a GPU]",
+    help="Number of splits to process in parallel for methods that train networks, each in its own process "
+    "(about 0.5 GB); the results are the same.  [default: one per core on a CPU, 1 on a GPU]",
 )
-@click.option("--plots/--no-plots", default=True, show_default=True, help="Draw the plots.")
-@click.option("--json", "as_json", is_flag=True, help="Print report.json on stdout, and nothing else.")
+@click.option("--plots/--no-plots", default=True, show_default=True, help="Write plots.")
+@click.option("--json", "as_json", is_flag=True, help="Print only the content of report.json.")
 @QUIET
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> None:
-    """Learn from all images, use a few labels, print the table of accuracies.
+    """Train on all images, classify with few labels, and print the table of accuracies.
 
     Encoders, such as the VAE, read no label and are fitted once; for each number of labels and each split
     every --method is fitted to the labelled images and predicts the test images. The test labels are read
@@ -161,7 +161,7 @@ def _begin(config: RunConfig, options: dict[str, Any], ranks: "Ranks", stack: Ex
 
 
 def _resume(folder: Path, options: dict[str, Any], ranks: "Ranks", stack: ExitStack) -> None:
-    """Go on with a run. Rank 0 reads its folder, which other machines need not see."""
+    """Resume a run. Rank 0 reads its folder, which other machines need not share."""
     from gpu_ssl.report import writing
     from gpu_ssl.runtime.files import alone_in
 
@@ -170,7 +170,7 @@ def _resume(folder: Path, options: dict[str, Any], ranks: "Ranks", stack: ExitSt
         found = writing.read_config(folder), writing.read_report(folder)
         if found[1] is None:
             stack.enter_context(alone_in(folder))
-            found = found[0], writing.read_report(folder)  # Another may just have written it.
+            found = found[0], writing.read_report(folder)  # Another process may have written it just now.
     config, finished = ranks.share(found)
     if finished is None:
         _run(config, folder, options, ranks)
@@ -195,12 +195,12 @@ def _run(config: RunConfig, folder: Path, options: dict[str, Any], ranks: "Ranks
         outcome = replace(outcome, report=outcome.report.model_copy(update={"timings": timings}))
         try:
             _print_report(outcome.report, options["as_json"])  # before the plots, which take a second
-        finally:  # even where nobody reads it any more
+        finally:  # even if stdout has been closed
             writing.finish_folder(folder, outcome, options["plots"])
     except RankError as error:
-        raise RankError(f"{error}; go on, on any number of ranks, with: {resume}") from None
+        raise RankError(f"{error}; resume, on any number of processes, with: {resume}") from None
     except KeyboardInterrupt:
-        raise InterruptError(f"interrupted; go on with: {resume}") from None
+        raise InterruptError(f"interrupted; resume with: {resume}") from None
     except GpuSslError:
         if ranks.leads:
             writing.release_folder(folder)
@@ -209,7 +209,7 @@ def _run(config: RunConfig, folder: Path, options: dict[str, Any], ranks: "Ranks
 
 
 def _claim(output: Path | None, config: RunConfig, stack: ExitStack) -> Path:
-    """Make the folder of a new run; without `output` one with a name that no other run has.
+    """Create the folder of a new run; without `output`, under a new name.
 
     No other run writes to it as long as `stack` is open.
     """
@@ -245,7 +245,7 @@ def make_config(options: dict[str, Any]) -> RunConfig:
     Raises
     ------
     UsageError
-        If an option cannot be; the message is one line that names it.
+        If an option is invalid; the message is one line that names it.
     """
     options = dict(options)
     data_dir: Path | None = options["data_dir"]
@@ -275,7 +275,7 @@ def _refuse_settings(ctx: click.Context) -> None:
     if given or ctx.params["output"] is not None:
         names = ", ".join(option_name(name) for name in given or ["output"])
         raise UsageError(
-            f"--resume takes the settings of the run it goes on with; leave out {names}, "
+            f"--resume uses the settings of the resumed run; leave out {names}, "
             "or start a new run without --resume"
         )
 

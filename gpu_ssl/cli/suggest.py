@@ -109,9 +109,9 @@ def command(
     else:
         chosen = _first(data, count, seed, asked, device, progress)
     if not chosen.names:
-        raise DataError(f"there is no image in {data} that could be read and carries no label yet")
+        raise DataError(f"no readable image in {data} is unlabelled")
     if sheet is not None and chosen.images.dtype != np.uint8:
-        raise UsageError("--sheet draws images, and these are embeddings; leave it out")
+        raise UsageError("--sheet needs images, and these are embeddings; leave it out")
     _write(chosen, output, escape_formulas)
     if sheet is not None:
         _draw(chosen, sheet)
@@ -120,7 +120,7 @@ def command(
 
 
 class Chosen(NamedTuple):
-    """Images to label: their names, pixels, and what a model says of them, where there is one."""
+    """Images to label: names, pixels and, if there is a model, its predictions."""
 
     names: list[str]
     images: "NDArray[Any]"
@@ -158,7 +158,7 @@ def _by_model(
 
 
 def _first(data: Path, count: int, seed: int, asked: Asked, device: str, progress: "Progress") -> Chosen:
-    """Choose without a model; `data` must not be the model, with the images forgotten."""
+    """Choose without a model; refuse a model given without images."""
     import torch
 
     from gpu_ssl.data.collection import Reading
@@ -170,7 +170,7 @@ def _first(data: Path, count: int, seed: int, asked: Asked, device: str, progres
     from gpu_ssl.runtime.device import memory_errors, resolve_device
 
     if (data / MODEL).is_file():
-        raise UsageError(f"{data} is a model; give the images, too: gpu-ssl suggest {data} IMAGES")
+        raise UsageError(f"{data} is a model; give the images as well: gpu-ssl suggest {data} IMAGES")
     if str(data) == "-":
         raise UsageError("paths on stdin need a model; give a folder of images")
     how = Preparation(pages=asked.pages or "first", large_images=asked.large_images)

@@ -74,7 +74,7 @@ def command(
         raise UsageError(f"`output={folder}` is a file; name a folder")
     progress = make_progress(quiet)
     for data in {cell.config.data for cell in cells}:
-        load_dataset(data, progress)  # fetched once, and not by all workers
+        load_dataset(data, progress)  # fetched once, not by every worker
     failed: dict[str, str] = {}
     with alone_in(folder):
         if len(clusters.reports(cells, folder)) < len(cells):

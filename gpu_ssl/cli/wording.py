@@ -1,7 +1,7 @@
-"""Words errors for the command line.
+"""Words error messages for the command line.
 
-Messages of the library name a setting in backticks, alone or with a value: `batch_size`, `precision=float32`.
-A user of the command line knows these as options.
+Messages of the library name a setting in backticks, with or without a value: `batch_size`,
+`precision=float32`. Users of the command line know these as options.
 """
 
 import re
@@ -30,7 +30,7 @@ OPTIONS: Final = {
     "resume": "--resume",
     "cluster": "--cluster",
 }
-"""Options whose name is not that of their setting, or that stand for no setting."""
+"""Options whose names differ from that of their setting, or that have none."""
 
 _SETTINGS = set(OPTIONS).union(
     *(c.model_fields for c in (DataConfig, FitConfig, ModelConfig, RunConfig, SVMConfig, TrainConfig))

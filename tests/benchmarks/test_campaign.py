@@ -27,7 +27,7 @@ def test_no_hostile_try_comes_out_wrong() -> None:
         (Done(1, "", "gpu-ssl: error: no\n", 0), None),
         (Done(None, "", "", 0), "it hangs"),
         (Done(1, "", "Traceback (most recent call last)\n", 0), "a traceback"),
-        (Done(1, "", "gpu-ssl: error: something that gpu-ssl did not expect: x\n", 0), "a traceback"),
+        (Done(1, "", "gpu-ssl: error: unexpected error: x\n", 0), "a traceback"),
         (Done(-11, "", "", 0), "exit code -11"),
         (Done(1, "", "", 0), "0 lines of error"),
         (Done(2, "", "gpu-ssl: error: a\ngpu-ssl: error: b\n", 0), "2 lines of error"),

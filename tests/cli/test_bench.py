@@ -83,7 +83,7 @@ def test_an_existing_file_is_kept(run_cli: RunCli, tmp_path: Path, name: str) ->
 
 @pytest.mark.parametrize(
     ("output", "code", "words"),
-    [("a.png", 2, "ends in .json"), ("/proc/x/a.json", 1, "cannot write into /proc/x")],
+    [("a.png", 2, "must end in .json"), ("/proc/x/a.json", 1, "cannot write into /proc/x")],
 )
 def test_a_place_that_cannot_be_written_is_told_before_measuring(
     run_cli: RunCli, output: str, code: int, words: str

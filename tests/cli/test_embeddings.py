@@ -94,7 +94,7 @@ def test_suggest_works_on_embeddings(home: Path) -> None:
         assert all(row["path"].endswith(".png") for row in rows)
     done = program(home, "suggest", "model", "test.npy", "--sheet", "sheet.png")
     assert done.returncode == 2
-    assert "--sheet draws images, and these are embeddings" in done.stderr
+    assert "--sheet needs images, and these are embeddings" in done.stderr
 
 
 def test_auto_compares_what_works_on_embeddings(home: Path) -> None:

@@ -70,7 +70,7 @@ def assert_same_answers(rows: list[dict[str, Any]], expected: list[dict[str, Any
 def test_a_fit_tells_what_to_expect(home: Path) -> None:
     said = (home / "said").read_text()
     assert "1,347 images of 8 x 8 pixels, grey; 200 labelled, 10 classes" in said
-    assert "from 200 labelled images, each left out in turn" in said
+    assert "from 200 labelled images, each held out in turn" in said
     assert "gpu-ssl predict model IMAGES" in said
     names = sorted(path.name for path in (home / "model").iterdir() if path.suffix != ".safetensors")
     assert names == [
@@ -148,7 +148,7 @@ def test_without_a_model_typical_images_are_suggested(home: Path) -> None:
     assert (home / "first.png").read_bytes().startswith(b"\x89PNG")
     done = program(home, "suggest", "model")
     assert done.returncode == 2
-    assert "is a model; give the images, too: gpu-ssl suggest model IMAGES" in done.stderr
+    assert "is a model; give the images as well: gpu-ssl suggest model IMAGES" in done.stderr
     assert program(home, "suggest", "-").returncode == 2
 
 
@@ -227,7 +227,7 @@ def test_bad_files_are_skipped_named_and_counted(home: Path) -> None:
 def test_images_that_were_labelled_are_told(home: Path) -> None:
     done = program(home, "predict", "model", "train")
     assert done.returncode == 0
-    assert "of these images carried a label when the model was fitted" in done.stderr
+    assert "of these images were labelled when the model was fitted" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_a_failed_prediction_leaves_no_file(home: Path) -> None:
     (home / "rubbish" / "a.png").write_bytes(b"rubbish")
     done = program(home, "predict", "model", "rubbish", "--output", "answers.csv")
     assert done.returncode == 1
-    assert "there was no readable image in rubbish" in done.stderr
+    assert "no readable image in rubbish" in done.stderr
     assert not (home / "answers.csv").exists()
 
 

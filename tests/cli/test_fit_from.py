@@ -77,7 +77,7 @@ def test_an_encoder_is_trained_once_for_the_same_images(home: Path) -> None:
     """Without --from, too: the cache keeps it, until settings or images are others."""
     done = program(home, *FIT, "more.csv", "--output", "kept", "--method", "m1")
     assert_fitted(done)
-    assert "Not trained anew, as an earlier fit to these images did: vae" in done.stdout
+    assert "Reused from an earlier fit to these images: vae" in done.stdout
     assert description(home / "kept")["training"] == description(home / "first")["training"]
     ours, theirs = (parts(home / name)["vae"].state_dict() for name in ("kept", "first"))
     assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
@@ -204,10 +204,10 @@ def test_a_name_that_there_is_not_is_refused_with_what_is_allowed(
     [
         (("--method", "graph"), ["Method: graph: label propagation"]),
         (("--method", "svm", "--encoder", "vae+pixels"), ["Method: SVM on the selected encoder"]),
-        ((), ["Method: ", "Chosen by cross-validation: 60 labelled images left out in turn: m1 "]),
+        ((), ["Method: ", "Chosen by cross-validation: 60 labelled images held out in turn: m1 "]),
         (
             ("--encoder", "hog"),
-            ["Method: ", "Chosen by cross-validation: 60 labelled images left out in turn: svm "],
+            ["Method: ", "Chosen by cross-validation: 60 labelled images held out in turn: svm "],
         ),
     ],
     ids=["graph", "svm", "auto", "auto on hog"],
