@@ -1,1 +1,1 @@
-"""Ways to use the labels: one module a method; see `methods.method`."""
+"""Methods to use the labels, one module each; see `methods.method`."""

@@ -14,44 +14,44 @@ from gpu_ssl.methods.validation import ENOUGH, cross_validate, folds_to_compare
 from gpu_ssl.methods.view import View
 
 QUICK = ("m1", "hybrid", "graph")
-"""Methods that cost seconds: SVMs, the favourite last, and the graph."""
+"""Methods that take seconds: SVMs, the favourite last, and the graph."""
 
 QUICK_ON_ENCODER = ("svm", "graph")
-"""The same where an encoder is asked for, and on that of a pretrained network."""
+"""The same for a requested encoder, and for that of a pretrained network."""
 
 FEW = 15
-"""Labels a class below which the graph is the favourite, not the SVM: on held-out images of our data sets it
-was better there, and the SVM above (docs/experiments/hybrid.md)."""
+"""Labels per class below which the graph is the favourite, and from which the SVM is: so it was on held-out
+images of our data sets (docs/experiments/hybrid.md)."""
 
 AHEAD = 1.0
-"""Standard errors by which another candidate must be ahead of the favourite: less is a tie."""
+"""Standard errors by which another candidate must beat the favourite; less is a tie."""
 
 NETWORK = "consistency"
-"""Better than these wherever we measured (docs/experiments/), and too dear to cross-validate."""
+"""Better than these wherever we measured (docs/experiments/), but too slow to cross-validate."""
 
 CLEARLY = 2.0
-"""Standard errors by which an SVM must be ahead of the network's teacher."""
+"""Standard errors by which an SVM must beat the network's teacher."""
 
 MOST_DIVISIONS = 5
-"""Times that labelled images are divided into folds where they are fewer than `ENOUGH`."""
+"""Number of divisions of the labelled images into folds if there are fewer than `ENOUGH`."""
 
 MOST_LABELS = 2000
-"""Labelled images that candidates are compared on: a choice of equally many of each class, where more; two of
-each class at least."""
+"""Maximum number of labelled images on which candidates are compared, equally many of each class and at least
+two."""
 
 MOST_CLASSES = 2000
-"""More leave the graph alone: each SVM would take half a minute, and there is one for every fold."""
+"""With more, only the graph is tried: each SVM would take half a minute, and there is one for every fold."""
 
 MOST_IMAGES = 10_000
-"""Images that candidates are compared on, where there are more: a graph takes time with their square."""
+"""Maximum number of images on which candidates are compared; the time of a graph grows with its square."""
 
 MOST_IN_GRAPH = 200_000
-"""Images of which a CPU makes a graph unasked. The time grows with the square: 40,000 of 64 features take 6
-seconds of one core, so this many 140, and a million an hour."""
+"""Maximum number of images for a graph on a CPU that was not requested. The time grows with the square:
+40,000 images with 64 features take 6 seconds on one core, so this many 140, and a million an hour."""
 
 
 def choose(view: View, labelled: Labelled, options: Options) -> tuple[Options, Chosen]:
-    """Return the options of the method to use, and why it is this one; see `methods.method`."""
+    """Return the options of the chosen method, and the reason; see `methods.method`."""
     if labelled.n_classes > MOST_CLASSES:
         reason = f"{labelled.n_classes:,} classes have too many pairs for the SVMs of other methods"
         return dataclasses.replace(options, method="graph"), Chosen("graph", reason, {})
@@ -80,20 +80,20 @@ def choose(view: View, labelled: Labelled, options: Options) -> tuple[Options, C
     shares = {name: float(correct[checked > 0].mean()) for name, correct in right.items()}
     reason = _figures(shares, int(np.count_nonzero(checked)))
     if _is_too_large(view):
-        reason = f"{reason}; no graph of more than {MOST_IN_GRAPH:,} images, unless asked for"
+        reason = f"{reason}; no graph of more than {MOST_IN_GRAPH:,} images, unless requested"
     chosen = candidates[best]
     if options.effort != "quick" and chosen.encoder == options.encoder:  # and not a pretrained network's
-        # The graph can only mislead a network where labels are few and it counts for much.
+        # Pseudo-labels of the graph can hurt a network only if labels are few, when they have much weight.
         quick, teacher = (next(iter(candidates)), "graph")
         misleads = bool(right) and labelled.per_class < MANY and lead(quick, teacher) > CLEARLY
-        why = "the graph would mislead a network" if misleads else "a network, whose teacher is sound"
+        why = "the graph would hurt a network" if misleads else "a network, as the graph is accurate"
         chosen = chosen if misleads else dataclasses.replace(options, method=NETWORK)
         reason = f"{why} ({reason})"
     return chosen, Chosen(chosen.method, reason, shares)
 
 
 def _candidates(view: View, options: Options) -> dict[str, Options]:
-    """Return what is compared: SVMs and graphs, the favourites of both last."""
+    """Return the candidates: SVMs and graphs, the favourite of each last."""
     names = QUICK_ON_ENCODER if options.encoder else tuple(name for name in QUICK if _works(name, view))
     candidates = {name: dataclasses.replace(options, method=name) for name in names}
     if not options.encoder:
@@ -107,28 +107,28 @@ def _candidates(view: View, options: Options) -> dict[str, Options]:
 
 
 def _is_too_large(view: View) -> bool:
-    """Whether a graph of the images would take minutes or hours."""
+    """Return whether a graph of the images would take minutes or hours."""
     return view.device.type == "cpu" and len(view) > MOST_IN_GRAPH
 
 
 def _figures(shares: dict[str, float], n: int) -> str:
     if not shares:
         return "too few labelled images to compare"
-    figures = ", ".join(f"{name} {share:.1%} right" for name, share in shares.items())
-    return f"{n} labelled images left out in turn: {figures}"
+    figures = ", ".join(f"{name} {share:.1%} correct" for name, share in shares.items())
+    return f"{n} labelled images held out in turn: {figures}"
 
 
 def _total(right: NDArray[np.float64]) -> float:
-    """Return the sum of shares, so that equals are equal: fifths add up with rounding."""
+    """Return the sum of shares, rounded so that equal sums compare equal."""
     return round(float(right.sum()), 6)
 
 
 def _lead(
     one: NDArray[np.float64], other: NDArray[np.float64], groups: NDArray[np.int64] | None = None
 ) -> float:
-    """Return by how many standard errors one method is ahead of another: McNemar's test on paired images.
+    """Return by how many standard errors one method beats another: McNemar's test on paired images.
 
-    A group counts as one: what its images tell is the same, or nearly so.
+    A group counts as one image: the results of its images are strongly correlated.
     """
     difference = one - other
     if groups is not None:
@@ -137,7 +137,7 @@ def _lead(
 
 
 def _sample(view: View, labelled: Labelled, seed: int) -> tuple[View, Labelled]:
-    """Return the images that candidates are compared on, the labelled ones among them, and these."""
+    """Return the images on which candidates are compared, and the labelled ones among them."""
     most = max(MOST_LABELS, 2 * labelled.n_classes)
     chosen = labelled.take(np.sort(labelling_order(labelled.classes, seed, 0)[:most]))
     if len(view) <= MOST_IMAGES:
@@ -150,13 +150,13 @@ def _sample(view: View, labelled: Labelled, seed: int) -> tuple[View, Labelled]:
 
 
 def _works(name: str, view: View) -> bool:
-    """Whether the encoders of a method are for images of this kind."""
+    """Return whether the encoders of a method support images of this kind."""
     parts = catalog.encoder_parts(catalog.method(name).encoder)
     return view.is_pictures or not any(catalog.encoder(part).pictures for part in parts)
 
 
 def _divisions(labelled: Labelled, seed: int) -> list[list[Fold]]:
-    """Divide labelled images into folds, a few times where they are few; see `stratified_folds`."""
+    """Divide labelled images into folds, several times if they are few; see `stratified_folds`."""
     times = min(MOST_DIVISIONS, math.ceil(ENOUGH / len(labelled.rows)))
     divisions = [
         stratified_folds(labelled.classes, (seed + number) % 2**32, labelled.groups)
@@ -166,7 +166,7 @@ def _divisions(labelled: Labelled, seed: int) -> list[list[Fold]]:
 
 
 def _times_checked(labelled: Labelled, divisions: list[list[Fold]]) -> NDArray[np.int64]:
-    """Return in how many of the divisions each labelled image is left out."""
+    """Return in how many divisions each labelled image is held out."""
     checks = [check for folds in divisions for _, check in folds]
     return np.bincount(np.concatenate([*checks, np.empty(0, np.int64)]), minlength=len(labelled.rows))
 
@@ -174,7 +174,7 @@ def _times_checked(labelled: Labelled, divisions: list[list[Fold]]) -> NDArray[n
 def _right(
     view: View, labelled: Labelled, options: Options, divisions: list[list[Fold]]
 ) -> NDArray[np.float64]:
-    """Return in which share of the divisions that leave it out each labelled image is named right."""
+    """Return each labelled image's share of correct predictions in the divisions that hold it out."""
     right = np.zeros(len(labelled.rows), np.int64)
     for folds in divisions:
         judged = cross_validate(view, labelled, options, folds)

@@ -1,4 +1,4 @@
-"""The network of `methods.consistency` on the labelled images only: what the unlabelled ones are worth."""
+"""The network of `methods.consistency` on labelled images only: a baseline."""
 
 from gpu_ssl.methods.method import Labelled, Options
 from gpu_ssl.methods.network import fit_network
@@ -8,7 +8,7 @@ from gpu_ssl.methods.view import View
 from gpu_ssl.training.consistency import SupervisedObjective
 
 STEPS = 750
-"""With ten labels a class; see `methods.network.plan_joint`."""
+"""Steps with ten labels per class; see `methods.network.plan_joint`."""
 
 
 def fit(view: View, labelled: Labelled, options: Options) -> SVMClassifier:

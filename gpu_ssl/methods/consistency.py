@@ -10,21 +10,21 @@ from gpu_ssl.methods.view import View
 from gpu_ssl.training.consistency import ConsistencyObjective
 
 STEPS = 750
-"""With ten labels a class; see `methods.network.plan_joint`."""
+"""Steps with ten labels per class; see `methods.network.plan_joint`."""
 
 NETWORKS: Final = {"quick": 1, "normal": 1, "best": 3}
-"""How many networks are trained, by effort."""
+"""Number of networks by effort."""
 
 
 def fit(view: View, labelled: Labelled, options: Options) -> SVMClassifier:
-    """Train networks on pseudo-labels, their own and their teacher's; see `methods.method`."""
+    """Train networks on their own and their teacher's pseudo-labels; see `methods.method`."""
     encoder = view.encoder(options.teacher_name)
     return fit_network(
         view,
         labelled,
         options,
         STEPS,
-        # Each network has a teacher of its own, which keeps running statistics.
+        # Each network has its own teacher, which keeps running statistics.
         lambda generator: ConsistencyObjective(teacher_of(view, encoder, labelled), view.mirror, generator),
         NETWORKS[options.effort],
     )

@@ -1,4 +1,4 @@
-"""Fits a method to one choice of labelled images after another, and keeps what it predicts.
+"""Fits a method to choices of labelled images (cells), and stores its predictions.
 
 No test label is read here.
 """
@@ -26,7 +26,7 @@ from gpu_ssl.runtime.threads import limited_threads, n_threads
 
 
 class Cell(NamedTuple):
-    """One choice of labelled images: how many, and the number of the split."""
+    """One choice of labelled images: their number, and the number of the split."""
 
     labels: int
     split: int
@@ -34,18 +34,18 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a method predicted in a cell.
+    """Predictions of a method in a cell.
 
     Parameters
     ----------
     classes : ndarray of shape (n_test,), int64
         Predicted classes of the test images.
     seconds : float
-        Time to fit and predict, apart from what methods share.
+        Time to fit and predict, without what methods share.
     chosen : str
-        The method chosen and why, from a method that chooses; else "".
+        The chosen method and the reason, for a method that chooses; else "".
     curve : tuple of float
-        Mean loss of every 100 steps, from a method that trains a network.
+        Mean loss of every 100 steps, for a method that trains a network.
     """
 
     classes: NDArray[np.int64]
@@ -55,7 +55,7 @@ class Prediction:
 
 
 class PredictionRecord(Record):
-    """What is stored of a finished cell beside the predicted classes."""
+    """What is stored of a finished cell in addition to the predicted classes."""
 
     origin: str
     method: str
@@ -66,23 +66,23 @@ class PredictionRecord(Record):
 
 
 PREDICTIONS = state.Kind(
-    "gpu-ssl predictions", 4, PredictionRecord, "delete it, and what it held is worked out again"
+    "gpu-ssl predictions", 4, PredictionRecord, "delete it, and its content is computed again"
 )
 
 Predictions = dict[int, list[Prediction]]
-"""For each number of labels, one prediction a split."""
+"""For each number of labels, one prediction per split."""
 
 
 @dataclass(frozen=True)
 class Store:
-    """Finished cells of a run on disk, so that an interrupted run does none twice.
+    """Finished cells of a run on disk, so that a resumed run does not repeat them.
 
     Parameters
     ----------
     folder : Path
-        Where they go.
+        Folder of the files.
     origin : str
-        What decides a prediction beside method and cell. A cell of another origin is refused.
+        Hash of what determines a prediction besides method and cell. A cell of another origin is refused.
     """
 
     folder: Path
@@ -92,7 +92,7 @@ class Store:
         return self.folder / f"{method}-{cell.labels}-labels-split-{cell.split}.json"
 
     def load(self, method: str, cell: Cell, n_test: int) -> Prediction | None:
-        """Return what was stored for a cell, or None; `n_test` is the number of test images.
+        """Return the stored predictions of a cell, or None; `n_test` is the number of test images.
 
         Raises
         ------
@@ -114,7 +114,7 @@ class Store:
         return Prediction(classes.numpy(), record.seconds, record.chosen, record.curve)
 
     def save(self, method: str, cell: Cell, prediction: Prediction) -> None:
-        """Keep a finished cell."""
+        """Store a finished cell."""
         record = PredictionRecord(
             origin=self.origin,
             method=method,
@@ -128,7 +128,7 @@ class Store:
 
 
 def n_splits_of(count: int, n_train: int, splits: int) -> int:
-    """Return how many different splits there are: where all images carry a label, one."""
+    """Return the number of different splits: one if all images are labelled."""
     return 1 if count == n_train else splits
 
 
@@ -143,25 +143,25 @@ def cell_seed(seed: int, cell: Cell) -> int:
 
 
 Keep = Callable[[Cell, Classifier], None]
-"""Takes a cell and the classifier that was fitted in it."""
+"""Receives a cell and the classifier fitted in it."""
 
 
 @dataclass(frozen=True)
 class CellTask:
-    """What the cells of a method have in common; a worker process gets a copy.
+    """What the cells of a method share; a worker process gets a copy.
 
     Parameters
     ----------
     train : View
         The training images.
     labels : ndarray of shape (n_train,), int64
-        Their classes; a method is shown those of a cell's labelled images only.
+        Their classes; a method sees only those of a cell's labelled images.
     test : View
         The test images.
     options : Options
         The method, with the seed of the run: see `data.splits.labelling_order` and `cell_seed`.
     store : Store
-        Takes what was predicted in a cell. What it holds is not done again.
+        Store of the predictions. What it contains is not computed again.
     keep : callable
         Called with each fitted classifier.
     """
@@ -174,13 +174,13 @@ class CellTask:
     keep: Keep
 
     def find(self, cell: Cell) -> Prediction | None:
-        """Return what was predicted in a cell, where that is done; see `Store.load`."""
+        """Return the predictions of a cell if it is finished; see `Store.load`."""
         return self.store.load(self.options.method, cell, len(self.test))
 
     def do(self, cells: Sequence[Cell], advance: Advance) -> None:
         """Fit the method in some cells of one number of labels, predict the test images, and store that.
 
-        `advance` advances by 1 a cell.
+        `advance` advances by 1 per cell.
         """
         bars = [_CellProgress(advance, _name_of(cell)) for cell in cells]
         choices, own = [], []
@@ -200,7 +200,7 @@ class CellTask:
             bar.finish()
 
     def prepare(self) -> None:
-        """Make what all cells need of the training images, once and on all cores: the teacher's graph."""
+        """Compute what all cells share, once and on all cores: the teacher's graph."""
         if self.options.teacher_name:
             encoder = self.train.encoder(self.options.teacher_name)
             with self.train.stopwatch.phase("fit"):
@@ -208,14 +208,14 @@ class CellTask:
 
 
 class DoCells(Protocol):
-    """Does the cells of a task, one after the other or several at a time."""
+    """Processes the cells of a task, one after the other or in parallel."""
 
     def __call__(self, task: CellTask, cells: Sequence[Cell], advance: Advance) -> None:
-        """Do `cells`; `advance` advances by 1 a cell. What was predicted is in the store of `task`."""
+        """Process `cells`; `advance` advances by 1 per cell. The store of `task` receives the predictions."""
 
 
 def do_in_turn(task: CellTask, cells: Sequence[Cell], advance: Advance) -> None:
-    """Do cells one after the other in this process; see `DoCells`."""
+    """Process cells one after the other in this process; see `DoCells`."""
     for _, group in itertools.groupby(cells, key=lambda cell: cell.labels):
         task.do(list(group), advance)
 
@@ -225,20 +225,20 @@ def predict_cells(
 ) -> Predictions:
     """Fit a method to each choice of labelled images, and predict the test images.
 
-    On a CPU a method that trains networks takes the cores divided by the number of `cells` for each, at least
-    one: several networks on one core each get more done than one network on all cores. That depends neither
-    on how many are trained at a time nor on how many are done already, so the predictions do not either.
+    On a CPU a method that trains networks uses for each the cores divided by the number of `cells`, at least
+    one: several networks on one core each are faster than one network on all cores. That depends neither on
+    how many are trained in parallel nor on how many are finished, so the predictions do not either.
 
     Parameters
     ----------
     task : CellTask
-        What they have in common.
+        What they share.
     cells : sequence of Cell
         The choices.
     advance : callable
-        Advances by 1 a cell.
+        Advances by 1 per cell.
     do : callable
-        Does those that are not done.
+        Processes the unfinished ones.
     """
     todo = []
     for cell in cells:
@@ -265,7 +265,7 @@ def _name_of(cell: Cell) -> str:
 
 
 class _CellProgress:
-    """Makes one step of the parts that a method tells of, whether or not it tells of any."""
+    """Turns the parts that a method reports into one step, whether or not it reports any."""
 
     def __init__(self, advance: Advance, name: str) -> None:
         self.advance, self.name, self.left = advance, name, 1.0

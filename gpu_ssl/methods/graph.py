@@ -1,6 +1,6 @@
-"""Labels spread over the graph of nearest neighbours of all images (Zhou et al. 2004).
+"""Label propagation on the graph of nearest neighbours of all images (Zhou et al. 2004).
 
-Inductive: an image that is not in the graph takes the mean of its nearest images in it.
+Inductive: an image outside the graph gets the mean of its nearest images in it.
 """
 
 from typing import Any
@@ -20,10 +20,10 @@ from gpu_ssl.runtime.arrays import Array
 from gpu_ssl.svm.backend import SVMBackend
 
 FAR, NEAR = 0.97, 0.9
-"""How far labels spread where they are few, and where they are many."""
+"""How far labels spread if they are few, and if they are many (alpha of Zhou et al.)."""
 
 MANY = 60
-"""Labels a class from which they are many. FAR, NEAR and MANY were chosen once, on images held out of the
+"""Labels per class from which they are many. FAR, NEAR and MANY were chosen once, on images held out of the
 training set of Fashion-MNIST (docs/experiments/)."""
 
 FLOOR = 1e-6
@@ -39,16 +39,16 @@ def spread_labels(view: View, encoder: Encoder, labelled: Labelled) -> Array:
 
 
 class GraphClassifier(Classifier):
-    """A graph with the class probabilities of its points.
+    """A graph with the class probabilities of its points as a classifier.
 
     Parameters
     ----------
     method, encoder
         See `Classifier`.
     graph : NeighbourGraph
-        Its points are features of `encoder`.
+        The graph of points, which are features of `encoder`.
     probabilities : array of shape (n, n_classes)
-        Those of its points, an array of `backend`'s library.
+        Class probabilities of the points, an array of `backend`'s library.
     backend : SVMBackend
         For that library.
     """
@@ -93,7 +93,7 @@ class GraphClassifier(Classifier):
 
 
 class _Votes(nn.Module):
-    """The log-probabilities that points take from their neighbours."""
+    """The log-probabilities that points get from their neighbours."""
 
     def __init__(self, points: Tensor, probabilities: Tensor, k: int) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class _Votes(nn.Module):
 
 
 def fit(view: View, labelled: Labelled, options: Options) -> GraphClassifier:
-    """Spread labels over the graph of the encoder asked for; see `methods.method`."""
+    """Propagate labels on the graph of the requested encoder; see `methods.method`."""
     encoder = view.encoder(options.encoder_name)
     with view.stopwatch.phase("fit"):
         probabilities = spread_labels(view, encoder, labelled)
@@ -118,7 +118,7 @@ def fit(view: View, labelled: Labelled, options: Options) -> GraphClassifier:
 
 
 def load(saved: Saved) -> GraphClassifier:
-    """Make the classifier anew; see `methods.method`.
+    """Rebuild the classifier; see `methods.method`.
 
     Raises
     ------

@@ -19,9 +19,9 @@ PUBLISHED_HIDDEN = 300
 """Units of the paper's networks of latents."""
 
 USED = 0.1
-"""Standard deviation of a latent's means over the training images below which it says nothing.
+"""Standard deviation of a latent's means over the training images below which the latent is unused.
 
-The KL divergence switches latents off (some 25 of 50 on MNIST); M2 would spend its bound on their noise.
+The KL divergence switches latents off (about 25 of 50 on MNIST); M2 would spend its bound on their noise.
 """
 
 
@@ -57,7 +57,7 @@ def varying(means: Tensor) -> tuple[int, ...]:
     used = (means.std(dim=0) >= USED).nonzero().flatten().tolist()
     if not used:
         raise TrainingError(
-            "no latent of the VAE varies from image to image; give it more `epochs` or a smaller `kl_weight`"
+            "no latent of the VAE varies between images; give more `epochs` or a smaller `kl_weight`"
         )
     return tuple(used)
 

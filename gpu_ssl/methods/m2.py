@@ -33,7 +33,7 @@ HIDDEN = 500
 
 STEPS = 1000
 LEARNING_RATE, WEIGHT_DECAY = 2e-3, 0.02
-"""Of the modern preset, with ten labels a class; see `methods.network.plan_joint`."""
+"""Steps of the modern preset with ten labels per class; see `methods.network.plan_joint`."""
 
 
 class M2Classifier(Classifier):
@@ -42,7 +42,7 @@ class M2Classifier(Classifier):
     Parameters
     ----------
     method, encoder, curve
-        See `Classifier`; `encoder` gives the pixels or the latents.
+        See `Classifier`; `encoder` computes the pixels or the latents.
     network : M2
         A trained network, on the device of `encoder`.
     mirror : bool
@@ -85,7 +85,7 @@ class M2Classifier(Classifier):
 
     @torch.no_grad()
     def exhibits(self, view: View) -> list[Exhibit]:
-        """Return samples of each class, and images whose z is shown in each class (the paper's figure 1)."""
+        """Return samples of each class, and images with their z in each class (the paper's figure 1)."""
         some = view.subset(np.arange(min(DRAWN, len(view))))
         generator = torch.Generator().manual_seed(0)
         latents = torch.randn(DRAWN, self.network.spec.latent_dim, generator=generator).to(view.device)
@@ -107,7 +107,7 @@ class M2Classifier(Classifier):
         ]
 
     def _by_class(self, latents: Tensor) -> list[NDArray[np.float32]]:
-        """Return the images that latents (n, latent_dim) give in each class."""
+        """Return the images decoded from latents (n, latent_dim) in each class."""
         rows = []
         for one_hot in torch.eye(self.n_classes, device=latents.device):
             images = self.network.most_likely(latents, one_hot.expand(len(latents), -1))
@@ -162,16 +162,16 @@ def train_modern(
     view, labelled, options
         See `methods.method`.
     spec : M2Spec
-        What to train.
+        Specification of the network.
     source : Source
-        Makes its inputs and targets.
+        Generates its inputs and targets.
     generator : torch.Generator
         Source of all randomness of the objective, the source's too.
 
     Returns
     -------
     tuple of (M2, tuple of float)
-        The average of its weights, and the learning curve.
+        The network with averaged weights, and the learning curve.
     """
     teacher = teacher_of(view, view.encoder(options.teacher_name), labelled)
     objective = ModernObjective(source, teacher, math.prod(spec.input_shape), generator)
@@ -193,14 +193,14 @@ def train_published(
     Parameters
     ----------
     inputs : callable
-        Makes the inputs of a batch.
+        Generates the inputs of a batch.
     recipe : Recipe
-        How it is trained.
+        Its training.
     view, labelled, options, spec, generator
         See `train_modern`.
     """
     objective = PublishedObjective(inputs, len(labelled.rows), len(view), generator)
-    # Of latents, whose density is learned, bfloat16 would leave too few digits.
+    # The density of latents is learned, for which bfloat16 has too few digits.
     precision = view.precision if spec.likelihood == "bernoulli" else torch.float32
     plan = recipe.plan(len(view), precision)
     return _train(view, labelled, options, spec, objective, plan)
@@ -226,7 +226,7 @@ def _train(
 
 
 def load(saved: Saved) -> M2Classifier:
-    """Make the classifier anew; see `methods.method`.
+    """Rebuild the classifier; see `methods.method`.
 
     Raises
     ------

@@ -1,14 +1,14 @@
-"""What all methods have in common: what they are given, and the classifier that they return.
+"""The interface of all methods: their inputs, and the classifier that they return.
 
 The module of a method defines two functions::
 
     fit(view: View, labelled: Labelled, options: Options) -> Classifier
     load(saved: Saved) -> Classifier
 
-The first learns from the labelled images of a view, and may look at all others. The second makes the
-classifier anew of what `Classifier.tensors` and `Classifier.settings` returned. One that chooses among
-others defines ``choose(view, labelled, options) -> tuple[Options, Chosen]`` and no ``load``. One whose work
-for several choices of labelled images can be done at once defines ``fit_all``, too; see `fit_each`.
+The first learns from the labelled images of a view, and may use all others. The second rebuilds the
+classifier from what `Classifier.tensors` and `Classifier.settings` returned. A method that chooses among
+others defines ``choose(view, labelled, options) -> tuple[Options, Chosen]`` and no ``load``. A method that
+can fit several choices of labelled images at once also defines ``fit_all``; see `fit_each`.
 """
 
 import time
@@ -39,8 +39,8 @@ class Labelled(NamedTuple):
     """The labelled images of a view.
 
     `rows` (n,), int64, are ascending; `classes` (n,), int64, run from 0 to the largest, each with an image.
-    `groups` (n,), int64, number what belongs together: no group is on both sides of a fold, and it counts as
-    one judgement. Left out, each image is alone.
+    `groups` (n,), int64, number images that belong together: a group is never split by a fold, and counts as
+    one trial. By default each image is its own group.
     """
 
     rows: NDArray[np.int64]
@@ -58,7 +58,7 @@ class Labelled(NamedTuple):
         return len(self.rows) / self.n_classes
 
     def take(self, positions: NDArray[np.int64]) -> "Labelled":
-        """Return some of them."""
+        """Return a subset."""
         groups = None if self.groups is None else self.groups[positions]
         return Labelled(self.rows[positions], self.classes[positions], groups)
 
@@ -69,24 +69,24 @@ def _ignore(note: str, steps: float = 1) -> None:
 
 @dataclass(frozen=True)
 class Options:
-    """How a method is to be fitted.
+    """Options of fitting a method.
 
     Parameters
     ----------
     method : str
-        Its name.
+        Name of the method.
     encoder : str
-        Whose features it works on; "" for its own choice.
+        Name of the encoder whose features it works on; "" for the default of the method.
     svm : SVMConfig
         Settings of the SVM.
     preset, effort : str
         See `config`; `effort` is never ``auto`` here.
     steps : int, optional
-        Steps of each network that it trains, in place of its own choice.
+        Number of steps of each network that it trains; None for the default of the method.
     seed : int
-        Seed of everything random.
+        Seed of all random numbers.
     advance : callable
-        May be called with parts of 1 where the work is long.
+        May be called with fractions of 1 during long work.
     """
 
     method: str
@@ -105,7 +105,7 @@ class Options:
 
     @property
     def trains(self) -> bool:
-        """Whether the method trains a network for each choice of labels, or may choose one that does."""
+        """Whether the method trains a network per choice of labels, or may choose one that does."""
         return self.spec.trains or (self.effort != "quick" and chooses(self.spec))
 
     @property
@@ -120,7 +120,7 @@ class Options:
 
 
 def options_of(config: MethodConfig, method: str, device: torch.device) -> Options:
-    """Return the options of a method by the settings of a job; the effort ``auto`` depends on the device."""
+    """Return the options of a method from settings; the effort ``auto`` depends on the device."""
     effort = config.effort
     if effort == "auto":
         effort = "normal" if device.type == "cuda" else "quick"
@@ -128,7 +128,7 @@ def options_of(config: MethodConfig, method: str, device: torch.device) -> Optio
 
 
 class Chosen(NamedTuple):
-    """The method that was chosen, why, and the share of left-out labelled images that each named right."""
+    """The chosen method, the reason, and the accuracy of each candidate on held-out labelled images."""
 
     method: str
     reason: str
@@ -136,7 +136,7 @@ class Chosen(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """What a classifier is made anew of: its encoder and what it saved, with the backend for its arrays."""
+    """What a classifier is rebuilt from: its encoder, what it saved, and the backend for its arrays."""
 
     encoder: Encoder
     tensors: dict[str, Tensor]
@@ -146,23 +146,23 @@ class Saved(NamedTuple):
 
 
 class Classifier(ABC):
-    """What a method has learned: features of images in, decisions out.
+    """A fitted method: maps features of images to decisions.
 
     Attributes
     ----------
     method : str
-        Name of the method that `load` belongs to; of one that chooses, of the one chosen.
+        Name of the method; for a method that chooses, the chosen one.
     encoder : Encoder
-        Makes the features.
+        Computes the features.
     n_classes : int
         Number of classes.
     pairwise : bool
         Whether decisions are of pairs of classes (n, n_pairs), as an SVM's are: positive for the second class
         of a pair. Otherwise they are log-probabilities of the classes, (n, n_classes).
     chosen : Chosen or None
-        Why it is this one, from a method that chooses.
+        The choice, for a method that chooses.
     curve : tuple of float
-        Mean loss of every 100 steps, from a method that trains a network.
+        Mean loss of every 100 steps, for a method that trains a network.
     """
 
     pairwise: bool
@@ -180,30 +180,30 @@ class Classifier(ABC):
         """Return the class of each image of a view, (n,), on the host."""
 
     def winners(self, decisions: Array) -> Array:
-        """Return the classes (n,) that decisions, an array of any library, are for."""
+        """Return the classes (n,) that decisions, an array of any library, stand for."""
         if self.pairwise:
             return winners(decisions, self.n_classes)
         return array_namespace(decisions).argmax(decisions, axis=1)
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
-        """Return all that was learned from labels, apart from the encoder, to be saved."""
+        """Return the state without the encoder, to be saved."""
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """Return what else `load` needs, as JSON."""
+        """Return what `load` needs in addition, as JSON."""
 
     @abstractmethod
     def module(self) -> nn.Module:
-        """Return a module on the CPU from features (n, width) to decisions, to be exported."""
+        """Return a module on the CPU that maps features (n, width) to decisions, for export."""
 
     def exhibits(self, view: View) -> list[Exhibit]:
-        """Return pictures of what it has learned, with some images of a view."""
+        """Return figures of what it has learned, with some images of a view."""
         return []
 
 
 def fit_method(view: View, labelled: Labelled, options: Options) -> Classifier:
-    """Fit the method that `options` names to the labelled images of a view."""
+    """Fit the method of `options` to the labelled images of a view."""
     classifier: Classifier = catalog.load_module(options.spec).fit(view, labelled, options)
     return classifier
 
@@ -211,12 +211,12 @@ def fit_method(view: View, labelled: Labelled, options: Options) -> Classifier:
 def fit_each(
     view: View, choices: Sequence[Labelled], options: Sequence[Options]
 ) -> Iterator[tuple[Classifier, float]]:
-    """Fit a method to several choices of labelled images of a view, at once where it and the SVMs can.
+    """Fit a method to several choices of labelled images of a view, at once if it and the SVMs support that.
 
     Yields
     ------
     tuple of (Classifier, float)
-        With the seconds that it took: an equal share of them all, where they are fitted at once.
+        Each classifier with its time in seconds: an equal share if all are fitted at once.
     """
     module = catalog.load_module(options[0].spec)
     if view.backend.at_once and hasattr(module, "fit_all"):
@@ -232,12 +232,12 @@ def fit_each(
 
 
 def chooses(method: MethodSpec) -> bool:
-    """Whether a method chooses among others."""
+    """Return whether a method chooses among others."""
     return hasattr(catalog.load_module(method), "choose")
 
 
 def resolve(view: View, labelled: Labelled, options: Options) -> tuple[Options, Chosen | None]:
-    """Return the options of the method that will be fitted: of one that chooses, its choice and why."""
+    """Return the options of the method to fit; for a method that chooses, its choice and the reason."""
     if not chooses(options.spec):
         return options, None
     chosen: tuple[Options, Chosen] = catalog.load_module(options.spec).choose(view, labelled, options)
@@ -245,12 +245,12 @@ def resolve(view: View, labelled: Labelled, options: Options) -> tuple[Options, 
 
 
 def encoders_of(method: MethodSpec, asked: str | None) -> tuple[str, ...]:
-    """Return the encoders that a method needs: its own, or the one asked for.
+    """Return the encoders that a method needs: its own, or the requested one.
 
     Raises
     ------
     UsageError
-        If one is asked for and the method works on others; a baseline leaves it to other methods.
+        If an encoder is requested that the method does not support; baselines ignore the request.
     """
     own = tuple(dict.fromkeys(name for name in (method.encoder, method.teacher) if name))
     if asked and not method.free and not method.baseline:
@@ -259,7 +259,7 @@ def encoders_of(method: MethodSpec, asked: str | None) -> tuple[str, ...]:
 
 
 def fixed_encoder(method: MethodSpec, asked: str) -> UsageError:
-    """Return the error that says that a method cannot work on the encoder asked for."""
+    """Return the error for a method that does not support the requested encoder."""
     own = " and ".join(name for name in (method.encoder, method.teacher) if name) or "images"
     free = ", ".join(spec.name for spec in catalog.METHODS if spec.free)
     return UsageError(

@@ -1,4 +1,4 @@
-"""What methods share that train a network on labelled and unlabelled images."""
+"""Common parts of methods that train a network on labelled and unlabelled images."""
 
 import math
 from collections.abc import Callable
@@ -23,21 +23,21 @@ from gpu_ssl.training.joint import JointObjective, JointPlan, JointTrainer
 from gpu_ssl.training.optimizers import build
 
 GROWTH: Final = 0.4
-"""Steps grow with this power of the labels a class: more labels have more to teach.
+"""The number of steps grows with this power of the labels per class.
 
-On images kept from the training set, 5850 steps instead of 3510 were worth half a point at 300 a class.
+On held-out training images, 5850 steps instead of 3510 gained half a percentage point at 300 per class.
 """
 
 PASSES = 30
-"""A small set of images is gone through so often at most, but for `FEWEST` steps."""
+"""Maximum number of epochs on a small set of images, after the first `FEWEST` steps."""
 
 FEWEST = 400
 LABELLED_BATCH, UNLABELLED_BATCH = 64, 256
 LEARNING_RATE, WEIGHT_DECAY = 1e-2, 0.02
-"""For Muon. Half as many of its steps do more than AdamW's (docs/experiments/accuracy.md)."""
+"""For Muon, half as many of whose steps do more than AdamW's (docs/experiments/accuracy.md)."""
 
 TEACHER_WEIGHT, TEACHER_FALL = 0.7, 2.2
-"""Of the teacher's logarithmic probabilities in a pseudo-label: at most, and for one label a class."""
+"""Weight of the teacher's log-probabilities in a pseudo-label: maximum, and for one label per class."""
 
 
 def plan_joint(
@@ -49,16 +49,16 @@ def plan_joint(
     weight_decay: float,
     muon: bool = False,
 ) -> JointPlan:
-    """Fit a plan of so many `steps` for ten labels a class of a large set to the images and labels there are.
+    """Adapt a plan of `steps` for a large data set with ten labels per class to the images and labels.
 
     Parameters
     ----------
     steps : int
-        Optimizer steps with ten labels a class.
+        Optimizer steps with ten labels per class.
     n_images : int
-        Training images.
+        Number of training images.
     labels_per_class : float
-        Labelled images of a class.
+        Labelled images per class.
     precision, learning_rate, weight_decay, muon
         See `JointPlan`.
     """
@@ -76,12 +76,12 @@ def plan_joint(
 
 
 def as_asked(plan: JointPlan, options: Options) -> JointPlan:
-    """Return the plan with as many steps as were asked for, if any were."""
+    """Return the plan with the requested number of steps, if any."""
     return plan if options.steps is None else replace(plan, steps=options.steps)
 
 
 def teacher_of(view: View, encoder: Encoder, labelled: Labelled) -> PseudoLabels:
-    """Make the graph of an encoder's features the teacher of a network."""
+    """Return the graph of an encoder's features as the teacher of a network."""
     with view.stopwatch.phase("fit"):
         probabilities = spread_labels(view, encoder, labelled)
     teacher = to_torch(probabilities, view.device)
@@ -89,12 +89,12 @@ def teacher_of(view: View, encoder: Encoder, labelled: Labelled) -> PseudoLabels
 
 
 def teacher_weight(labels_per_class: float) -> float:
-    """Return how much the teacher counts: the network outgrows it as labels become many."""
+    """Return the weight of the teacher, which falls with the number of labels."""
     return min(TEACHER_WEIGHT, TEACHER_FALL / math.sqrt(labels_per_class))
 
 
 MakeObjective = Callable[[torch.Generator], JointObjective[ClassifierNetwork]]
-"""Makes what a training minimizes, given the source of its randomness."""
+"""Creates the objective of a training from a generator."""
 
 
 def fit_network(
@@ -105,7 +105,7 @@ def fit_network(
     make_objective: MakeObjective,
     n_networks: int = 1,
 ) -> SVMClassifier:
-    """Train networks, and fit an SVM to the features of them all and, of pictures, to HOG.
+    """Train networks, and fit an SVM to the features of all of them and, for images, HOG.
 
     Parameters
     ----------
@@ -114,9 +114,9 @@ def fit_network(
     steps : int
         See `plan_joint`.
     make_objective : callable
-        Makes what the training minimizes.
+        Creates the objective.
     n_networks : int
-        How many networks, which differ by their seeds.
+        Number of networks, which differ by their seeds.
     """
     trained = [
         _train(view, labelled, _part(options, number, n_networks), steps, make_objective)
@@ -131,7 +131,7 @@ def fit_network(
 
 
 def _part(options: Options, number: int, of: int) -> Options:
-    """Return the options of one of several networks: its seed, and its share of the progress."""
+    """Return the options of one of several networks, with its seed and its share of the progress."""
     if of == 1:
         return options
 

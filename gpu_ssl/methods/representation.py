@@ -1,4 +1,4 @@
-"""Represents a data set: fits the encoders that methods need, and makes views of its images."""
+"""Fits the encoders that methods need, and creates views of a data set."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,12 +32,12 @@ CHECKPOINT = "checkpoint.json"
 
 
 class SavedEncoder(Record):
-    """An encoder of a run, for who wants it."""
+    """An encoder of a run, for later use."""
 
     encoder: EncoderRecord
 
 
-ENCODER = state.Kind("gpu-ssl encoder", 2, SavedEncoder, "run again to make it")
+ENCODER = state.Kind("gpu-ssl encoder", 2, SavedEncoder, "run again to create it")
 
 
 def represent(
@@ -52,8 +52,8 @@ def represent(
 ) -> tuple[View, View]:
     """Fit the encoders that methods need, write them to disk, and return views of both parts of a data set.
 
-    No label is read here. Encoders that ranks share are trained by all of them, each on its shard of the
-    images; rank 0 gets the features of all images, and fits the others; the other processes end here.
+    No label is read here. Shared encoders are trained by all processes, each on its shard of the images;
+    rank 0 receives the features of all images, and fits the other encoders; the other processes end here.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def represent(
         return View(pixels, encoders, backend, stopwatch, dataset.mirrored, precision, images)
 
     found: dict[Encoder, list[Tensor | None]] = {}
-    if ranks.size > 1:  # One rank works features out when a method asks for them.
+    if ranks.size > 1:  # A single process computes features when a method needs them.
         own = [
             view(p.images[s.start : s.stop], i) for p, s, i in zip(parts, shards, (here, None), strict=True)
         ]

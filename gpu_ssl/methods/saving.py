@@ -1,4 +1,4 @@
-"""Classifiers, with their encoders, as tensors and JSON."""
+"""Classifiers and their encoders as tensors and JSON."""
 
 from pathlib import Path
 from typing import Any
@@ -15,28 +15,28 @@ from gpu_ssl.svm.backend import SVMBackend
 
 
 class ClassifierRecord(Record):
-    """What `describe_classifier` returns beside tensors."""
+    """What `describe_classifier` returns in addition to tensors."""
 
     encoder: EncoderRecord
     classifier: dict[str, Any]
 
 
-CLASSIFIER = state.Kind("gpu-ssl classifier", 2, ClassifierRecord, "run again to make it")
+CLASSIFIER = state.Kind("gpu-ssl classifier", 2, ClassifierRecord, "run again to create it")
 
 
 def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors under names that begin with ``prefix.``; `below` takes them out again."""
+    """Return tensors with ``prefix.`` before their names; `below` reverses it."""
     return {f"{prefix}.{name}": value for name, value in tensors.items()}
 
 
 def below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return those tensors whose names begin with ``prefix.``, without it."""
+    """Return the tensors whose names begin with ``prefix.``, without it."""
     start = f"{prefix}."
     return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
 
 
 def describe_classifier(classifier: Classifier) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return what a classifier can be made of again: tensors, and JSON."""
+    """Return what a classifier can be rebuilt from: tensors, and JSON."""
     encoder = classifier.encoder
     tensors = {
         **under("encoder", dict(encoder.state_dict())),
@@ -49,7 +49,7 @@ def describe_classifier(classifier: Classifier) -> tuple[dict[str, Tensor], dict
 def build_classifier(
     tensors: dict[str, Tensor], description: dict[str, Any], backend: SVMBackend, device: torch.device
 ) -> Classifier:
-    """Make a classifier of what `describe_classifier` returned.
+    """Rebuild a classifier from what `describe_classifier` returned.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""An SVM on the features of an encoder: M1 of Kingma et al. 2014 on those of a VAE, and the baselines."""
+"""An SVM on the features of an encoder: M1 of Kingma et al. 2014 with a VAE, and the baselines."""
 
 import dataclasses
 import math
@@ -27,23 +27,23 @@ from gpu_ssl.svm.pairs import Penalty
 ARRAYS = ("support", "support_vectors", "duals", "intercepts")
 
 MOST_CLASSES = 4000
-"""More have over eight million pairs: a minute of work, and gigabytes of coefficients."""
+"""Maximum number of classes. More have over eight million pairs: a minute of work, and gigabytes."""
 
 COUPLED = 50
-"""Most classes whose pairs are coupled; of more, see `svm.many_classes`."""
+"""Maximum number of classes whose pairs are coupled; for more, see `svm.many_classes`."""
 
 
 class SVMClassifier(Classifier):
-    """A one-vs-one SVM on the features of an encoder: it decides by pairs of at most `COUPLED` classes.
+    """A one-vs-one SVM on the features of an encoder, with pairwise decisions for up to `COUPLED` classes.
 
     Parameters
     ----------
     method, encoder, curve
         See `Classifier`.
     model : OneVsOneModel
-        Arrays of `backend`'s library.
+        The SVM, in arrays of `backend`'s library.
     backend : SVMBackend
-        For these.
+        Backend for these arrays.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class _Decisions(nn.Module):
 def fit_svm(
     config: SVMConfig, backend: SVMBackend, points: Array, classes: NDArray[np.int64]
 ) -> OneVsOneModel:
-    """Fit an SVM to labelled points (n, d). The classes must be 0 to their largest, each with a point.
+    """Fit an SVM to labelled points (n, d). Classes must run from 0 to the largest, each with a point.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def fit_svm(
 def fit_svms(
     config: SVMConfig, backend: SVMBackend, points: Sequence[Array], classes: Sequence[NDArray[np.int64]]
 ) -> list[OneVsOneModel]:
-    """Fit several SVMs, at once where the backend can; see `fit_svm`."""
+    """Fit several SVMs, at once if the backend supports it; see `fit_svm`."""
     tasks = []
     for own, labels in zip(points, classes, strict=True):
         n_classes = _checked_count(labels)
@@ -132,13 +132,13 @@ def _checked_count(classes: NDArray[np.int64]) -> int:
     if n_classes > MOST_CLASSES:
         raise UsageError(
             f"an SVM of {n_classes:,} classes would have {n_classes * (n_classes - 1) // 2:,} pairs, and "
-            f"{MOST_CLASSES:,} classes are the most for it; take `method=graph`, which has no pairs"
+            f"at most {MOST_CLASSES:,} classes are supported; use `method=graph`, which has no pairs"
         )
     return n_classes
 
 
 def balanced_weights(classes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return n / (k n_c) for each of n points (n,), n_c of which are of its class, one of k."""
+    """Return the weights n / (k n_c) of n points (n,), where n_c have the same class, one of k."""
     counts = np.bincount(classes)
     weights: NDArray[np.float64] = len(classes) / (len(counts) * counts[classes])
     return weights
@@ -147,7 +147,7 @@ def balanced_weights(classes: NDArray[np.int64]) -> NDArray[np.float64]:
 def fit_on(
     encoder: Encoder, view: View, labelled: Labelled, options: Options, curve: tuple[float, ...] = ()
 ) -> SVMClassifier:
-    """Fit an SVM to the features that an encoder makes of the labelled images."""
+    """Fit an SVM to an encoder's features of the labelled images."""
     points = view.points(encoder, labelled.rows)
     with view.stopwatch.phase("fit"):
         model = fit_svm(options.svm, view.backend, points, labelled.classes)
@@ -165,12 +165,12 @@ def fit_all(view: View, choices: Sequence[Labelled], options: Sequence[Options])
 
 
 def fit(view: View, labelled: Labelled, options: Options) -> SVMClassifier:
-    """Fit an SVM to the features of the encoder asked for; see `methods.method`."""
+    """Fit an SVM to the features of the requested encoder; see `methods.method`."""
     return fit_on(view.encoder(options.encoder_name), view, labelled, options)
 
 
 def load(saved: Saved) -> SVMClassifier:
-    """Make the classifier anew; see `methods.method`.
+    """Rebuild the classifier; see `methods.method`.
 
     Raises
     ------
@@ -189,5 +189,5 @@ def load(saved: Saved) -> SVMClassifier:
     if model.support_vectors.shape[1] != saved.encoder.width:
         raise ValueError(f"support vectors of {model.support_vectors.shape[1]} features")
     if model.kernel.name not in KERNEL_NAMES or not 0 < model.kernel.gamma < math.inf:
-        raise ValueError(f"there is no kernel {model.kernel}")
+        raise ValueError(f"unknown kernel {model.kernel}")
     return SVMClassifier(settings["method"], saved.encoder, model, saved.backend)

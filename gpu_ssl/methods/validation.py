@@ -10,18 +10,18 @@ from gpu_ssl.methods.method import Labelled, Options, fit_each
 from gpu_ssl.methods.view import View
 
 FOLDS_OF_NETWORKS = 3
-"""A method that trains networks is judged by one training, on one of so many folds. With five, chance decided
-whether probabilities were right (docs/experiments/own-images.md)."""
+"""Number of folds for a method that trains networks; only one is used. With five, too few images were held
+out to calibrate probabilities (docs/experiments/own-images.md)."""
 
 ENOUGH = 500
-"""Judgements that a comparison should rest on."""
+"""Number of held-out predictions that a comparison should rest on."""
 
 MANY_CLASSES = 200
-"""More make an SVM so dear (3 s of 1000 classes) that no more folds are compared than needed."""
+"""Classes from which an SVM is so slow (3 s for 1000) that only as many folds as needed are compared."""
 
 
 class Judged(NamedTuple):
-    """What a method says of labelled images that it was not fitted on.
+    """Predictions of a method for held-out labelled images.
 
     `positions` (m,) are those of the images among the labelled; `decisions` (m, ...) and `predicted` (m,)
     are what `Classifier.decisions` and `Classifier.winners` gave; `pairwise` is that of the classifiers.
@@ -34,14 +34,14 @@ class Judged(NamedTuple):
 
 
 def folds_of(labelled: Labelled, options: Options) -> list[Fold]:
-    """Return the folds in which a method is judged; none where fewer than two classes could be checked."""
+    """Return the folds that judge a method; none if fewer than two classes could be checked."""
     if options.spec.trains:
         return stratified_folds(labelled.classes, options.seed, labelled.groups, FOLDS_OF_NETWORKS)[:1]
     return stratified_folds(labelled.classes, options.seed, labelled.groups)
 
 
 def folds_to_compare(folds: list[Fold], n_classes: int) -> list[Fold]:
-    """Return the folds to compare methods in: of many classes as many as make `ENOUGH` judgements."""
+    """Return the folds that compare methods; with many classes, enough for `ENOUGH` predictions."""
     if n_classes <= MANY_CLASSES or not folds:
         return folds
     judgements = np.cumsum([len(check) for _, check in folds])
@@ -49,7 +49,7 @@ def folds_to_compare(folds: list[Fold], n_classes: int) -> list[Fold]:
 
 
 def cross_validate(view: View, labelled: Labelled, options: Options, folds: list[Fold]) -> Judged:
-    """Fit a method to each fold's labelled images, and ask it about those left out.
+    """Fit a method to each fold's labelled images, and predict the held-out ones.
 
     Encoders and graphs have seen all images, but no label.
 

@@ -1,4 +1,4 @@
-"""What a method may see of a set of images: pixels, features by encoder, the graph of neighbours."""
+"""What a method may see of a set of images: pixels, features of encoders, the graph of neighbours."""
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
@@ -20,26 +20,26 @@ from gpu_ssl.training.batches import blocks_of
 
 
 class View:
-    """A set of images, and what was worked out of them so far; everything is made when first asked for.
+    """A set of images with its features and graphs, each computed when first needed.
 
     Parameters
     ----------
     pixels : ndarray of shape (n, channels, height, width), uint8; or (n, 1, 1, width), float32
-        The images on the host, or embeddings of another program; may be a memory map.
+        The images on the host, or precomputed embeddings; may be a memory map.
     encoders : mapping of str to Encoder
         Fitted encoders by name, on the device to compute on.
     backend : SVMBackend
-        Whose arrays features become.
+        The backend whose arrays features are returned in.
     stopwatch : Stopwatch
-        Takes the time of the phases ``upload``, ``encode`` and ``handoff``.
+        Measures the phases ``upload``, ``encode`` and ``handoff``.
     mirror : bool
-        Whether a mirror image is of the same class.
+        Whether mirroring keeps the class.
     precision : torch.dtype
         dtype of the matrix products of networks that methods train.
     images : Tensor, optional
-        The same images on the device, where they lie there already.
+        The same images on the device, if they are there already.
     others : mapping of tuple to ndarray
-        The same images in other shapes, which some encoders want.
+        The same images in other shapes, for encoders that need them.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class View:
 
     @property
     def is_pictures(self) -> bool:
-        """Whether the images are pictures, and not rows of numbers."""
+        """Whether the rows are images, not embeddings."""
         return self.image_shape[1] > 1
 
     @property
@@ -87,7 +87,7 @@ class View:
         """All images, or embeddings, on the device."""
         if self._images is None:
             with self.stopwatch.phase("upload"):
-                # torch shares the memory of arrays on a CPU; nothing is written to it.
+                # torch shares the memory of arrays on a CPU; it is only read.
                 self._images = torch.from_numpy(self.pixels).to(self.device)
         return self._images
 
@@ -97,7 +97,7 @@ class View:
         Raises
         ------
         UsageError
-            If it is not among those that were fitted.
+            If it has not been fitted.
         """
         if name not in self.encoders:
             kind = "pictures" if self.is_pictures else "rows of numbers"
@@ -106,13 +106,13 @@ class View:
         return self.encoders[name]
 
     def keep(self, encoder: Encoder, features: Tensor) -> None:
-        """Take features (n, width) of all images that were worked out elsewhere."""
+        """Set features (n, width) of all images that were computed elsewhere."""
         self._features[encoder] = features
 
     def features(self, encoder: Encoder) -> Tensor:
         """Return the features of all images, (n, width), float32, on the device.
 
-        Those of the view's own encoders and their parts are kept, those of others are worked out anew.
+        Those of the view's own encoders and their parts are kept, those of others are computed each time.
 
         Raises
         ------
@@ -130,7 +130,7 @@ class View:
         return features
 
     def remember(self, rows: NDArray[np.int64]) -> None:
-        """Keep the features of some rows, ascending, once they are worked out: they are asked for again."""
+        """Keep the features of some rows (ascending) after their first computation."""
         if not np.isin(rows, self._remembered).all():
             self._remembered, self._of_remembered = rows, {}
 
@@ -161,13 +161,13 @@ class View:
         return self._graphs[encoder]
 
     def neighbourhood(self, encoder: Encoder, graph: NeighbourGraph) -> Neighbourhood:
-        """Return the neighbours that each image has among the points of a graph; they are kept."""
+        """Return the neighbours of each image among the points of a graph; they are kept."""
         if graph not in self._neighbourhoods:
             self._neighbourhoods[graph] = graph.neighbourhood(self.points(encoder))
         return self._neighbourhoods[graph]
 
     def subset(self, rows: NDArray[np.int64]) -> "View":
-        """Return a view of some of the images; it takes over what is known of them."""
+        """Return a view of some of the images, with what has been computed for them."""
         here = None if self._images is None else self._images[torch.from_numpy(rows).to(self.device)]
         some = View(
             self.pixels[rows], self.encoders, self.backend, self.stopwatch, self.mirror, self.precision, here
@@ -177,7 +177,7 @@ class View:
         return some
 
     def _blocks(self, encoder: Encoder, rows: NDArray[np.int64] | None) -> Iterator[Tensor]:
-        """Give all images, or some rows of them, in blocks on the device, and as an encoder wants them."""
+        """Yield all images, or some rows, in blocks on the device, in the shape that an encoder needs."""
         size = block_of(encoder, self.device)
         pixels = self._others.get(encoder.image_shape)
         if self._images is None or pixels is not None:
@@ -198,7 +198,7 @@ class View:
                 done += len(block)
             if not bool(features.isfinite().all()):
                 raise TrainingError(
-                    f"the encoder {encoder.name} gives features that are not finite numbers; try a smaller "
+                    f"features of the encoder {encoder.name} are not finite; try a smaller "
                     "`learning_rate` or `precision=float32`"
                 )
         return features

@@ -1,7 +1,7 @@
-"""Worker processes that do cells side by side.
+"""Worker processes that process cells in parallel.
 
-A worker is a fresh interpreter. It gets a copy of the task through a pipe and leaves what it predicted in the
-task's store: the same files as those of one process that does one cell after the other.
+A worker is a fresh interpreter. It receives a copy of the task through a pipe and writes its predictions to
+the task's store: the same files as those of a single process.
 """
 
 import multiprocessing
@@ -19,7 +19,7 @@ from gpu_ssl.runtime.progress import Advance
 from gpu_ssl.runtime.threads import limited_threads, n_threads
 
 GRACE: Final = 10.0
-"""Seconds that a worker has to stop before it is killed."""
+"""Seconds after which a worker that was asked to stop is killed."""
 
 
 class _Progress(NamedTuple):
@@ -28,7 +28,7 @@ class _Progress(NamedTuple):
 
 
 class _Done(NamedTuple):
-    """The last message about a cell; `error` is what went wrong, if anything."""
+    """The last message about a cell, with its `error`, if any."""
 
     error: Exception | None = None
 
@@ -39,14 +39,14 @@ class _Worker(NamedTuple):
 
 
 class Workers:
-    """Does cells in several processes at a time, on as many threads each as this process has now.
+    """Processes cells in several processes, each with as many threads as this process has now.
 
-    The processes start when they are first needed and stop at the end of the ``with`` block, finished or not.
+    The processes start when first needed and stop at the end of the ``with`` block, finished or not.
 
     Parameters
     ----------
     jobs : int
-        Most processes at a time.
+        Maximum number of processes.
     """
 
     def __init__(self, jobs: int) -> None:
@@ -66,14 +66,14 @@ class Workers:
         self._workers = []
 
     def __call__(self, task: CellTask, cells: Sequence[Cell], advance: Advance) -> None:
-        """Do cells of a task, those with most labels first; see `methods.evaluation.DoCells`.
+        """Process cells of a task, those with most labels first; see `methods.evaluation.DoCells`.
 
         Raises
         ------
         GpuSslError
-            If a worker ends before its work does.
+            If a worker ends early.
         Exception
-            What a method raises.
+            Any error of a method.
         """
         copy = pickle.dumps((task, n_threads()), pickle.HIGHEST_PROTOCOL)
         waiting = deque(sorted(cells, key=lambda cell: -cell.labels))
@@ -98,7 +98,7 @@ class Workers:
                     free.append(connection)
 
     def _start(self, n: int) -> list[Connection]:
-        """Return the connections of `n` workers."""
+        """Return the connections to `n` workers."""
         context = multiprocessing.get_context("spawn")
         while len(self._workers) < n:
             own, connection = context.Pipe()
@@ -114,14 +114,13 @@ def _receive(connection: Connection) -> Any:
         return connection.recv()
     except (EOFError, ConnectionError):
         raise GpuSslError(
-            "a worker process ended before its work did: it was killed, maybe for want of memory; "
-            "lower `jobs`"
+            "a worker process ended early: it may have been killed for lack of memory; lower `jobs`"
         ) from None
 
 
 def _work(connection: Connection) -> None:
-    """Do what comes through the connection, until the other end is gone."""
-    # Ctrl-C goes to all processes of a terminal; the one that started this one ends it.
+    """Process what arrives through the connection, until it is closed."""
+    # Ctrl-C goes to all processes of a terminal; the parent process ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
 
@@ -142,11 +141,11 @@ def _done(task: CellTask, cell: Cell, advance: Advance) -> _Done:
         task.do([cell], advance)
     except (EOFError, ConnectionError):
         raise
-    except Exception as error:  # noqa: BLE001 - the process that waits raises it
+    except Exception as error:  # noqa: BLE001 - the waiting process raises it
         return _Done(error)
     return _Done()
 
 
 def _stop(signum: int, frame: object) -> None:
-    """End in order, so that no half-written file stays behind."""
+    """Exit normally, so that no partly written file remains."""
     raise SystemExit(128 + signum)

@@ -54,7 +54,7 @@ def expectation(record: ModelRecord) -> str:
     if estimate is None:
         return f"accuracy not known: {_why_not_known(record)}"
     held_out = catalog.method(record.chosen.method).trains
-    enough, how = (FOLDS_OF_NETWORKS * FEW, "held out once") if held_out else (FEW, "each left out in turn")
+    enough, how = (FOLDS_OF_NETWORKS * FEW, "held out once") if held_out else (FEW, "each held out in turn")
     line = (
         f"accuracy about {estimate.accuracy:.1%} (95 % interval {estimate.low:.1%} to "
         f"{estimate.high:.1%}), from {estimate.of} labelled images, {how}"

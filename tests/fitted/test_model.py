@@ -58,7 +58,7 @@ def test_the_record_tells_all(fitted: Fit, digits: Dataset) -> None:
     assert set(shares) == {"m1", "hybrid", "graph"}
     for name, share in shares.items():
         assert share > 0.9
-        assert f"{name} {share:.1%} right" in record.chosen.reason
+        assert f"{name} {share:.1%} correct" in record.chosen.reason
 
 
 def test_images_of_another_shape_are_refused(fitted: Fit) -> None:

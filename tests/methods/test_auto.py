@@ -95,8 +95,8 @@ def test_with_few_labels_the_graph_is_taken_unless_another_is_clearly_ahead(
     assert why.method == chosen
     assert why.shares == {"m1": m1 / N, "hybrid": hybrid / N, "graph": graph / N}
     assert why.reason == (
-        f"40 labelled images left out in turn: m1 {m1 / N:.1%} right, hybrid {hybrid / N:.1%} right, "
-        f"graph {graph / N:.1%} right"
+        f"40 labelled images held out in turn: m1 {m1 / N:.1%} correct, hybrid {hybrid / N:.1%} correct, "
+        f"graph {graph / N:.1%} correct"
     )
 
 
@@ -203,12 +203,10 @@ def test_the_best_is_a_network_unless_the_graph_is_clearly_worse(
     options, why = choose(view, LABELLED, BEST)
     assert options.method == why.method == chosen
     told = (
-        "a network, whose teacher is sound"
-        if chosen == "consistency"
-        else "the graph would mislead a network"
+        "a network, as the graph is accurate" if chosen == "consistency" else "the graph would hurt a network"
     )
-    assert why.reason.startswith(f"{told} (40 labelled images left out in turn: m1 {m1 / N:.1%} right")
-    assert f"graph {graph / N:.1%} right" in why.reason
+    assert why.reason.startswith(f"{told} (40 labelled images held out in turn: m1 {m1 / N:.1%} correct")
+    assert f"graph {graph / N:.1%} correct" in why.reason
 
 
 def test_what_is_clearly_worse_is_mcnemars_test(view: View, judge: Callable[[Right], object]) -> None:
@@ -267,7 +265,7 @@ def test_shares_are_those_of_cross_validation_on_real_images(
             judged = cross_validate(view, labelled, own, folds_of(labelled, replace(own, seed=seed)))
             means.append(np.mean(judged.predicted == labelled.classes[judged.positions]))
         assert share == pytest.approx(np.mean(means)), name
-        assert f"{name} {share:.1%} right" in chosen.reason
+        assert f"{name} {share:.1%} correct" in chosen.reason
     classifier = fit_method(view, labelled, options)
     assert (classifier.method, classifier.chosen) == (chosen.method, chosen)
     alone = fit_method(view, labelled, replace(options, method=chosen.method))
@@ -330,7 +328,7 @@ def test_no_graph_of_very_many_images_is_made_unasked(
     options, chosen = choose(view, LABELLED, OPTIONS)
     assert options.method == chosen.method == "hybrid"
     assert "graph" not in {method for method, _ in asked} | set(chosen.shares)
-    assert f"no graph of more than {len(view) - 1:,} images, unless asked for" in chosen.reason
+    assert f"no graph of more than {len(view) - 1:,} images, unless requested" in chosen.reason
     monkeypatch.setattr(auto, "MOST_IN_GRAPH", len(view))
     assert choose(view, LABELLED, OPTIONS)[0].method == "graph"
 

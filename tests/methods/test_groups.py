@@ -47,6 +47,6 @@ def test_candidates_are_compared_on_the_images_that_are_left_out(digits: Dataset
     view = view_of(digits.train.images, fitted(digits.train.images, tmp_path, "pixels").values())
     options = Options("auto", encoder="pixels")
     own, why = auto.choose(view, some, options)
-    assert why.reason.startswith("90 labelled images left out in turn")
+    assert why.reason.startswith("90 labelled images held out in turn")
     assert min(why.shares.values()) > 0.7
     assert fit_method(view, some, own).n_classes == 10

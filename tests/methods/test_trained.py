@@ -81,7 +81,9 @@ def test_every_method_stands_beside_the_network_without_unlabelled_images(
 def test_auto_tells_what_it_chose_and_answers_as_that_does(outcome: experiment.Outcome) -> None:
     (result,) = (r for r in outcome.report.results if r.method == "auto")
     (reason,) = result.reasons
-    assert reason.startswith("consistency: a network, whose teacher is sound (50 labelled images left out")
+    assert reason.startswith(
+        "consistency: a network, as the graph is accurate (50 labelled images held out in turn"
+    )
     chosen = outcome.predictions["consistency"][50][0].classes
     assert np.array_equal(outcome.predictions["auto"][50][0].classes, chosen)
 

@@ -44,7 +44,7 @@ RECORD = ModelRecord(
     created="2026-01-01T00:00:00+00:00",
     environment={},
     config=FitConfig(),
-    chosen=ChoiceOfMethod(method="hybrid", reason="left out in turn: hybrid 90.0% right"),
+    chosen=ChoiceOfMethod(method="hybrid", reason="held out in turn: hybrid 90.0% right"),
     class_names=("cat", "dog"),
     image_shape=(3, 20, 30),
     n_images=1234,
@@ -70,7 +70,7 @@ def test_the_card_names_the_method_why_and_what_to_expect(tmp_path: Path) -> Non
     text = " ".join((tmp_path / "README.md").read_text().split())
     assert "into 2 classes" in text
     assert "Method: hybrid: SVM on VAE latents and HOG." in text
-    assert "Chosen by cross-validation: left out in turn: hybrid 90.0% right." in text
+    assert "Chosen by cross-validation: held out in turn: hybrid 90.0% right." in text
     assert "Encoder: vae+hog." in text
     assert "30 x 20 pixels, in colour" in text
     assert "accuracy about 90.0% (95 % interval 86.1% to 92.9%), from 300 labelled images" in text
@@ -93,8 +93,8 @@ def test_a_method_that_was_asked_for_has_no_reason(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("method", "of", "words"),
     [
-        ("hybrid", 300, "from 300 labelled images, each left out in turn"),
-        ("hybrid", 40, "each left out in turn; 40 are too few to rely on, label 100 or more"),
+        ("hybrid", 300, "from 300 labelled images, each held out in turn"),
+        ("hybrid", 40, "each held out in turn; 40 are too few to rely on, label 100 or more"),
         ("consistency", 100, "from 100 labelled images, held out once"),
         ("consistency", 40, "held out once; 40 are too few to rely on, label 300 or more"),
     ],
