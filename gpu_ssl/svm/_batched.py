@@ -1,10 +1,10 @@
-"""All pairs of classes, of several choices of labelled points if need be, as one batch on the points' device.
+"""All pairs of classes, also of several choices of labelled points, as one batch on the points' device.
 
-cuML solves one pair after the other, each in some milliseconds whatever its size; here one step of all of
-them is one set of kernels (see `svm.smo`). Nothing comes to the host but whether the problems have converged.
+cuML solves one pair after the other, each in a few milliseconds whatever its size; here one step of all pairs
+is one set of kernels (see `svm.smo`). Only whether the problems have converged is copied to the host.
 
-Problems of like size are padded to the largest of them and solved together, as many as fit in a part of the
-memory. Where the kernel matrix of a single one does not fit, its rows are worked out as they are needed.
+Problems of similar size are padded to the largest of them and solved together, as many as fit in a part of
+the memory. If the kernel matrix of a single problem does not fit, its rows are computed as needed.
 """
 
 import dataclasses
@@ -24,24 +24,24 @@ from gpu_ssl.svm.pairs import PairSolutions, Penalty, Problem
 from gpu_ssl.svm.smo import Rows, Solver
 
 HOST_BYTES = 2**29
-"""Memory that the problems of a batch may take on a CPU."""
+"""Maximum memory in bytes of a batch on a CPU."""
 
 DEVICE_SHARE = 0.5
-"""Part of a GPU's free memory that they may take there."""
+"""Maximum memory of a batch on a GPU, as a fraction of its free memory."""
 
 STATE = 12
-"""Numbers of float64 a point that the solver holds at a time."""
+"""Number of float64 values per point that the solver keeps."""
 
 
 class BatchedBackend:
-    """Solves pairs on tensors, wherever they lie.
+    """Solves pairs on tensors on any device.
 
     Parameters
     ----------
     device : torch.device
-        Where to.
+        Device to solve on.
     room : int, optional
-        Bytes that a batch may take, in place of `HOST_BYTES` or of what is free.
+        Maximum memory in bytes of a batch, instead of `HOST_BYTES` or the free memory.
     """
 
     name = "batched"
@@ -52,7 +52,7 @@ class BatchedBackend:
 
     @property
     def room(self) -> int:
-        """Bytes that a batch may take."""
+        """Maximum memory in bytes of a batch."""
         if self._room is not None:
             return self._room
         return int(DEVICE_SHARE * free_bytes(self.device)) if self.device.type == "cuda" else HOST_BYTES
@@ -62,11 +62,11 @@ class BatchedBackend:
         return latents.detach()
 
     def from_host(self, array: NDArray[Any]) -> Tensor:
-        """Copy an array to the device; on a CPU view it."""
+        """Copy an array to the device; on a CPU, return a view."""
         return interop.borrow(np.ascontiguousarray(array)).to(self.device)
 
     def to_host(self, array: Tensor) -> NDArray[Any]:
-        """Copy a tensor to the host; view one that is there."""
+        """Copy a tensor to the host, or view it if it is there."""
         return interop.to_numpy(interop.copy_to_host(array))
 
     def solve_pairs(
@@ -76,7 +76,7 @@ class BatchedBackend:
         return self.solve_all([Problem(grouped, sizes, penalty, weights)])[0]
 
     def solve_all(self, problems: Sequence[Problem]) -> list[PairSolutions]:
-        """Solve several one-vs-one problems, whose penalties may differ in C and the kernel's gamma alone."""
+        """Solve several one-vs-one problems, whose penalties may differ only in C and gamma."""
         pairs = _Pairs(problems)
         kernel, penalty = pairs.kernel, pairs.penalty
         duals = torch.zeros(len(pairs.points) * pairs.width, dtype=torch.float64, device=self.device)
@@ -109,7 +109,7 @@ class _Batch(NamedTuple):
 
 
 class _Pairs:
-    """The pairs of all problems, one after the other, over the points of all of them."""
+    """The pairs of all problems in sequence, over the points of all of them."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = problems
@@ -139,7 +139,7 @@ class _Pairs:
         """Return some pairs; the first class of each is the positive one, as in LIBSVM."""
         columns = torch.from_numpy(self._columns[:, chosen]).to(self.points.device)
         start, n_first, other_start, n_other, first, second = columns[:, :, None]
-        # The last point comes first: of points that are equally far off LIBSVM takes the last.
+        # In reverse order: among equal violations LIBSVM selects the last point.
         place = n_first + n_other - 1 - torch.arange(int(self.sizes[chosen].max()), device=columns.device)
         is_first, is_there = place < n_first, place >= 0
         members = torch.where(is_first, start + place, other_start + place - n_first)
@@ -170,15 +170,15 @@ def _penalties(problem: Problem) -> Tensor:
 
 
 def _batches(sizes: NDArray[np.int64], width: int, room: int) -> Iterator[tuple[NDArray[np.int64], bool]]:
-    """Cut pairs, largest first, into batches of like size that fit in `room` bytes; tell whether each does.
+    """Cut pairs, largest first, into batches of similar size, and return whether each fits in `room` bytes.
 
-    One that does not fit is a batch of its own.
+    A pair that does not fit is a batch by itself.
     """
     order = np.argsort(-sizes, kind="stable")
     start = 0
     while start < len(order):
         n = int(sizes[order[start]])
-        # Kernel values twice over while they are made, and points thrice; then the solver's state.
+        # Kernel values twice and points three times during their computation; then the solver's state.
         needed = 4 * n * (2 * n + 3 * (width + 2)) + 8 * n * STATE
         like = int(np.searchsorted(-sizes[order], -(n // 2), side="right"))
         stop = max(start + 1, min(like, start + room // needed))
@@ -187,13 +187,13 @@ def _batches(sizes: NDArray[np.int64], width: int, room: int) -> Iterator[tuple[
 
 
 def _all_values(points: Tensor, kernel: Kernel) -> tuple[Rows, Tensor]:
-    """Work out the kernel values of all points (B, N, d) of each problem with each other."""
+    """Compute the kernel matrices of the points (B, N, d) of each problem."""
     values = kernel.against(points)(points).to(torch.float32)
     return lambda problems, which: values[problems, which], values.diagonal(dim1=1, dim2=2)
 
 
 def _values_on_demand(points: Tensor, kernel: Kernel) -> tuple[Rows, Tensor]:
-    """Work out kernel values of the points (N, d) of a single problem as they are asked for."""
+    """Compute rows of the kernel matrix of a single problem's points (N, d) on demand."""
     against = kernel.against(points)
     alone = points[:, None, :]
     diagonal = kernel.against(alone)(alone).to(torch.float32)

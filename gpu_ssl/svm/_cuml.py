@@ -1,14 +1,14 @@
-"""cuML's SVC as a backend: each pair is one binary fit on the GPU, and nothing comes to the host.
+"""cuML's SVC as a backend: each pair is one binary fit on the GPU, without copies to the host.
 
 Small pairs of more than `MANY` classes are the exception: each takes cuML milliseconds and LIBSVM
 microseconds, so the host solves them.
 
 cuML's own multi-class SVC copies everything to the host and runs scikit-learn's one-vs-one there (cuml 26.10,
-``cuml/multiclass``); its binary SVC does not. What this file relies on is held by tests/contract.
+``cuml/multiclass``); its binary SVC does not. tests/contract verifies what this file relies on.
 
 Memory: three libraries allocate on the GPU. torch keeps its own cache; cuML and CuPy share RMM (importing
 cuml makes it CuPy's allocator), which is given CUDA's stream-ordered pool here, once, unless the caller has
-configured it. What torch has cached and no longer uses goes back to the GPU before a fit.
+configured it. torch's unused cache is released before a fit.
 
 Streams: torch and CuPy work on the legacy default stream, cuML on the per-thread one of the thread that calls
 it. Both are blocking streams, so each waits for the other's earlier work (CUDA Runtime API, "Stream
@@ -44,19 +44,19 @@ from gpu_ssl.svm.pairs import (
 )
 
 WORKERS = 4
-"""Pairs that are fitted at a time: the SMO solver works on one multiprocessor for most of its time. Of 1 to
-32, 4 was best or near it on an H200 (docs/benchmarks.md)."""
+"""Number of pairs fitted in parallel: the SMO solver occupies one multiprocessor for most of its time. Of 1
+to 32, 4 was the fastest or close to it on an H200 (docs/benchmarks.md)."""
 
 MANY = 50
-"""Classes: 51 have 1275 pairs, and 45 took 0.2 s on an H200."""
+"""Number of classes: 51 have 1275 pairs, and 45 pairs took 0.2 s on an H200."""
 
 LARGEST_CACHE_MIB = 1024
-"""cuML's default. It allocates the whole of its kernel cache in every fit, however few points there are."""
+"""cuML's default. Every fit allocates the whole kernel cache, even for few points."""
 
 
 KEPT_BYTES = 2**28
-"""What the pool of cuML and CuPy keeps when it is not used; the rest goes back to the GPU, where torch may
-want it. RMM's own pool never gives anything back unless told to."""
+"""Memory that the pool of cuML and CuPy keeps when unused; the rest is released to the GPU, for torch. By
+default RMM's pool releases nothing."""
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class CumlBackend(PairByPair):
             try:
                 pool = rmm.mr.CudaAsyncMemoryResource(release_threshold=KEPT_BYTES)
             except (RuntimeError, MemoryError) as error:
-                # Some virtual GPUs have no memory pools; cuML works without, only slower.
+                # Some virtual GPUs have no memory pools; without one cuML is only slower.
                 logger.info("cuML allocates memory without a pool: %s", _one_line(error))
             else:
                 rmm.mr.set_current_device_resource(pool)
@@ -108,8 +108,8 @@ class CumlBackend(PairByPair):
         cupy.cuda.get_current_stream().synchronize()
 
         def solve(i: int, j: int) -> BinarySVM:
-            # The current stream and scikit-learn's settings belong to a thread. A check for finite values
-            # would bring its answer to the host; whoever made the points has checked them.
+            # The current stream and scikit-learn's settings are per thread. A check for finite values
+            # would copy its result to the host; the points have been checked before.
             with (
                 _named_errors(i, j, sizes[i] + sizes[j]),
                 cupy.cuda.Stream.ptds,
@@ -129,7 +129,7 @@ def _solve(points: Array, n_first: int, penalty: Penalty, weights: Array | None)
     labels = cupy.zeros(n, dtype=cupy.int32)
     labels[n_first:] = 1
     svc = make_svc(penalty, n).fit(points, labels, sample_weight=weights)
-    # cuML lists support vectors in ascending order as it is; nothing promises it.
+    # cuML lists support vectors in ascending order, but does not document it.
     order = cupy.argsort(svc.support_)
     support, coefficients = (cupy.take(part, order) for part in (svc.support_, svc.dual_coef_[0, :]))
     return BinarySVM(support, coefficients, svc.intercept_, int(svc.n_iter_[0]))
@@ -137,14 +137,14 @@ def _solve(points: Array, n_first: int, penalty: Penalty, weights: Array | None)
 
 @contextmanager
 def _named_errors(i: int, j: int, n_points: int) -> Iterator[None]:
-    """Turn what goes wrong in a pair into one line that names it and says what to do."""
+    """Turn errors of a pair into one line that names the pair and the remedy."""
     where = f"classes {i} and {j} ({n_points} points)"
     try:
         yield
     except MemoryError as error:
         raise DeviceError(
             f"the GPU has too little memory to fit {where} with cuML: {_one_line(error)}; "
-            "take fewer labels, or fit with scikit-learn (`svm=sklearn`)"
+            "use fewer labels, or fit with scikit-learn (`svm=sklearn`)"
         ) from error
     except (RuntimeError, ValueError) as error:
         raise TrainingError(
@@ -154,9 +154,9 @@ def _named_errors(i: int, j: int, n_points: int) -> Iterator[None]:
 
 
 def make_svc(penalty: Penalty, n_points: int) -> SVC:
-    """Make the unfitted binary SVC of a pair with `n_points` points.
+    """Return the unfitted binary SVC of a pair with `n_points` points.
 
-    gamma is a number already: cuML would work out "scale" anew for each pair, and bring it to the host.
+    gamma is a number: cuML would compute "scale" for each pair, and copy it to the host.
     """
     kernel = penalty.kernel
     return SVC(
@@ -166,16 +166,16 @@ def make_svc(penalty: Penalty, n_points: int) -> SVC:
         gamma=kernel.gamma,
         coef0=kernel.coef0,
         tol=penalty.tol,
-        # Unscaled points and a linear kernel can keep cuML busy for ever (rapidsai/cuml#7880).
+        # With unscaled points and a linear kernel cuML may never converge (rapidsai/cuml#7880).
         max_iter=MOST_ITERATIONS if penalty.max_iter < 0 else penalty.max_iter,
-        # Room for every kernel value twice over, in float32.
+        # Memory for every kernel value twice, in float32.
         cache_size=min(LARGEST_CACHE_MIB, 1 + 2 * n_points**2 * 4 / 2**20),
         output_type="cupy",
     )
 
 
 def _join(array: Array, first: slice, second: slice) -> Array:
-    """Return two slices of rows as one new array, column-major: what cuML reads without a copy."""
+    """Return two slices of rows as one new column-major array, which cuML reads without a copy."""
     n_first, n_second = first.stop - first.start, second.stop - second.start
     joined = cupy.empty((n_first + n_second, *array.shape[1:]), dtype=array.dtype, order="F")
     joined[:n_first, ...] = array[first, ...]

@@ -25,18 +25,20 @@ from gpu_ssl.svm.pairs import (
 CACHE_MIB = 1000
 
 ALONE = 800
-"""Up to so many points in a pair LIBSVM's own loop over the pairs is as fast as threads over binary fits,
-which cost about 0.4 ms each whatever their size (100 points of 10 classes: 2 ms against 30 ms; 3000: 63
-against 67). It takes 7 microseconds for a pair of six points: 3.4 s for the 499,500 pairs of 1000 classes."""
+"""Number of points per pair up to which LIBSVM's own loop is as fast as threads over binary fits, which cost
+about 0.4 ms each whatever their size (100 points of 10 classes: 2 ms against 30 ms; 3000: 63 against 67). It
+takes 7 microseconds for a pair of six points: 3.4 s for the 499,500 pairs of 1000 classes."""
 
 WIDE = 200
-"""From so many features one matrix of all kernel values comes first, for all pairs: LIBSVM computes value by
-value, and those within a class anew for each of its pairs. On two cores 3000 points of 10 classes are fitted
-1.5 times as fast with 200 features, 2.3 with 784, 4.6 with 1360; with 128, in 146 ms where it took 115."""
+"""Number of features from which one kernel matrix of all points is computed first: LIBSVM computes values one
+by one, and those within a class again for each of its pairs. On two cores 3000 points of 10 classes are
+fitted 1.5 times as fast with 200 features, 2.3 with 784, 4.6 with 1360; with 128, in 146 ms where it took
+115."""
 
 LARGEST_MATRIX = 8000
-"""Up to so many points: 512 MB. 8000 are fitted 1.3 times as fast with 784 features, twice with 1360. For
-more, matrices of the pairs, made by the threads that solve them, were slower at times."""
+"""Number of points up to which it is computed: 512 MB. 8000 are fitted 1.3 times as fast with 784 features,
+twice with 1360. For more, one matrix per pair, computed by the threads that solve them, was sometimes
+slower."""
 
 _FILTERS = threading.Lock()
 
@@ -44,22 +46,22 @@ _FILTERS = threading.Lock()
 class SklearnBackend(PairByPair):
     """Fits on the host.
 
-    Both ways of going through the pairs solve the same problems with the points in the same order, so they
-    give the same solutions; with kernel values made beforehand, the same but for rounding.
+    Both loops over the pairs solve the same problems with the points in the same order, so the solutions are
+    identical; with a precomputed kernel matrix they are equal up to rounding.
     """
 
     name = "sklearn"
 
     def receive(self, latents: torch.Tensor) -> NDArray[np.float32]:
-        """Take over latents: the same memory where they are on the host, one copy where they are not."""
+        """Return latents as an array: the same memory if they are on the host, else one copy."""
         return interop.to_numpy(interop.copy_to_host(latents))
 
     def from_host(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Return `array`: it is where this backend works."""
+        """Return `array`, which is on the host."""
         return array
 
     def to_host(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Return `array`: it is on the host."""
+        """Return `array`, which is on the host."""
         return array
 
     def solve_pairs(
@@ -70,13 +72,13 @@ class SklearnBackend(PairByPair):
         weights: NDArray[np.float64] | None,
     ) -> PairSolutions:
         """Solve the binary problem of every pair; see `svm.backend.SVMBackend`."""
-        from sklearn.exceptions import ConvergenceWarning  # a second; who only predicts is spared it
+        from sklearn.exceptions import ConvergenceWarning  # takes a second, which predicting need not spend
 
-        # The filters of warnings belong to the process, so one fit at a time may change them.
+        # Warning filters are per process, so only one fit at a time may change them.
         with _FILTERS, warnings.catch_warnings():
-            # The solutions tell it, and 45 pairs would warn one by one.
+            # The solutions contain it, and 45 pairs would each warn.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            # A class of one or two points is what few labels mean.
+            # Classes of one or two points are normal with few labels.
             warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
             precomputed = grouped.shape[1] >= WIDE and len(grouped) <= LARGEST_MATRIX
             if precomputed or 2 * len(grouped) <= ALONE * len(sizes):
@@ -112,7 +114,7 @@ def _kernel_matrix(points: NDArray[Any], kernel: Kernel) -> NDArray[np.float64]:
     """Return the kernel values of all points with each other, in float64.
 
     BLAS multiplies an array by its own transpose in half of the time (``syrk``). So the squares of the RBF
-    kernel, which `Kernel.against` lays beside its factors, are taken from the diagonal here.
+    kernel, which `Kernel.against` appends to its factors, are taken from the diagonal here.
     """
     points = points.astype(np.float64)
     if kernel.name != "rbf":
@@ -142,11 +144,11 @@ def _solve_apart(
 
 
 def _unpack(svc: Any, sizes: Sequence[int]) -> PairSolutions:
-    """Take LIBSVM's dual coefficients of all pairs apart.
+    """Unpack LIBSVM's dual coefficients of all pairs.
 
-    A support vector has one for each other class, in the order of the classes; its sign says only on which
-    side of the pair the vector is. With more than two classes LIBSVM's decision value is positive for the
-    first of a pair, so the constants change their sign.
+    A support vector has one for each other class, in the order of the classes; the sign only gives the side
+    of the pair. With more than two classes LIBSVM's decision value is positive for the first class of a pair,
+    so the intercepts change their sign.
     """
     of_support = np.zeros((len(svc.support_), len(sizes)))
     of_support[_others(svc.n_support_)] = np.abs(svc.dual_coef_).T.ravel()
@@ -156,7 +158,7 @@ def _unpack(svc: Any, sizes: Sequence[int]) -> PairSolutions:
 
 
 def pack_coefficients(duals: NDArray[Any], n_support: NDArray[np.int32]) -> NDArray[Any]:
-    """Pack dual coefficients as LIBSVM does: the inverse of taking them apart.
+    """Pack dual coefficients as LIBSVM does, the inverse of unpacking.
 
     Parameters
     ----------
@@ -172,7 +174,7 @@ def pack_coefficients(duals: NDArray[Any], n_support: NDArray[np.int32]) -> NDAr
     others = _others(n_support)
     classes = np.arange(len(n_support))
     first = np.repeat(classes, n_support)[:, None] < classes
-    # Of two classes scikit-learn turns the signs.
+    # With two classes scikit-learn inverts the signs.
     signed = np.where(first == (len(n_support) > 2), duals, -duals)
     return signed[others].reshape(len(duals), -1).T
 

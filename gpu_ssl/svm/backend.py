@@ -1,4 +1,4 @@
-"""The seam between the pipeline and whoever fits the SVMs, and the one place that chooses."""
+"""The interface to SVM libraries, and the one place that chooses among them."""
 
 import importlib
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ class SVMBackend(Protocol):
     at_once: bool
 
     def receive(self, latents: Tensor) -> Array:
-        """Take over latents of shape (n, d) from torch as an array of this backend's library."""
+        """Return latents of shape (n, d) from torch as an array of this backend's library."""
 
     def from_host(self, array: NDArray[Any]) -> Array:
         """Return a NumPy array as an array of this backend's library."""
@@ -49,9 +49,9 @@ class SVMBackend(Protocol):
         grouped : array of shape (n, d)
             The labelled points, those of the first class first, then those of the second, and so on.
         sizes : sequence of int
-            How many points each class has; none is 0.
+            Number of points of each class; none is 0.
         penalty : Penalty
-            The problem that all pairs share.
+            The optimization problem that all pairs share.
         weights : ndarray of shape (n,), optional
             Factor of C for each point, on the host, positive.
 
@@ -69,17 +69,17 @@ INSTALL = "on a machine with an NVIDIA GPU: pip install 'gpu-ssl[gpu]'"
 
 
 def cuml_backend(device: str = "cuda:0") -> SVMBackend:
-    """Make cuML's backend for arrays on `device`.
+    """Create cuML's backend for arrays on `device`.
 
     Raises
     ------
     DeviceError
-        If it cannot be used, with the reason.
+        If it is not usable, with the reason.
     """
     index = device.partition(":")[2]
     if index != "0":
         raise DeviceError(
-            f"cuML uses the first visible GPU alone; set CUDA_VISIBLE_DEVICES={index} and give `device=cuda`"
+            f"cuML uses only the first visible GPU; set CUDA_VISIBLE_DEVICES={index} and give `device=cuda`"
         )
     missing = [name for name in ("cupy", "cuml", "rmm") if find_spec(name) is None]
     if missing:
@@ -93,14 +93,14 @@ def cuml_backend(device: str = "cuda:0") -> SVMBackend:
 
 
 def sklearn_backend(device: str = "cpu") -> SVMBackend:
-    """Make scikit-learn's backend, which works on the host wherever latents lie."""
+    """Create scikit-learn's backend, which works on the host wherever the latents are."""
     from gpu_ssl.svm._sklearn import SklearnBackend
 
     return SklearnBackend()
 
 
 def batched_backend(device: str = "cpu") -> SVMBackend:
-    """Make the backend that solves all pairs as one batch in torch, for arrays on `device`."""
+    """Create the backend that solves all pairs as one batch in torch, for arrays on `device`."""
     from gpu_ssl.svm._batched import BatchedBackend
 
     return BatchedBackend(torch.device(device))
@@ -111,34 +111,34 @@ BACKENDS: dict[str, Callable[[str], SVMBackend]] = {
     "cuml": cuml_backend,
     "batched": batched_backend,
 }
-"""What makes each backend, given the device that latents are on; nothing is imported before."""
+"""Factories of the backends, given the device of the latents; each imports its library when called."""
 
 
 def resolve_backend(requested: str, device: Choice, leads: bool = True) -> tuple[SVMBackend, Choice]:
-    """Decide once who fits the SVMs.
+    """Choose the SVM library once.
 
     Parameters
     ----------
     requested : str
         ``auto``, or one of `BACKENDS`. Only ``auto`` may fall back.
     device : Choice
-        The device the latents are on.
+        The device of the latents.
     leads : bool
-        Whether this process fits any: of several ranks the first, on the first GPU, fits all of them.
+        Whether this process fits SVMs: of several processes only rank 0, on the first GPU, fits all of them.
 
     Raises
     ------
     DeviceError
-        If cuML is asked for and cannot be used.
+        If cuML is requested and not usable.
     """
 
     def chosen(used: str, reason: str) -> Choice:
         return Choice(requested=requested, used=used, reason=reason)
 
     if not leads:
-        return sklearn_backend(), chosen("sklearn", "the first rank fits the SVMs")
+        return sklearn_backend(), chosen("sklearn", "rank 0 fits the SVMs")
     if requested in ("sklearn", "batched"):
-        return BACKENDS[requested](device.used), chosen(requested, "asked for")
+        return BACKENDS[requested](device.used), chosen(requested, "requested")
     if device.used == "cpu":
         if requested == "cuml":
             raise DeviceError(

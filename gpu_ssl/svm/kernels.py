@@ -26,9 +26,9 @@ class Kernel:
     gamma : float
         Scale; a number, never "scale", so that every pair of classes and both backends use the same.
     degree : int
-        Of ``poly``.
+        Degree of ``poly``.
     coef0 : float
-        Of ``poly`` and ``sigmoid``.
+        Constant of ``poly`` and ``sigmoid``.
     """
 
     name: KernelName = "rbf"
@@ -39,7 +39,7 @@ class Kernel:
     def against(self, vectors: Array) -> Callable[[Array], Array]:
         """Return the function from points (n, d) to their kernel matrix (n, m) with `vectors` (m, d).
 
-        All three may have further axes in front: of many problems, each with points of its own.
+        All three may have leading batch axes, for many problems with their own points.
         """
         if self.name == "rbf":
             return _rbf(vectors, self.gamma)
@@ -53,11 +53,11 @@ class Kernel:
 
 
 def _rbf(vectors: Array, gamma: float) -> Callable[[Array], Array]:
-    """Make the RBF kernel one matrix product and an exponential.
+    """Return the RBF kernel as one matrix product and an exponential.
 
     -gamma |x - s|^2 = 2 gamma x.s - gamma |x|^2 - gamma |s|^2 is the product of (x, |x|^2, 1) and
     (2 gamma s, -gamma, -gamma |s|^2), which saves three passes over the kernel matrix. The sum is a small
-    difference of large numbers where the data lie far from the origin, so all is taken relative to the
+    difference of large numbers if the data are far from the origin, so all points are taken relative to the
     centre of the vectors.
     """
     xp = array_namespace(vectors)

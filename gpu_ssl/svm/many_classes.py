@@ -1,9 +1,9 @@
-"""One score a class from a one-vs-one SVM of many classes, without working through all pairs for each point.
+"""One score per class from a one-vs-one SVM of many classes, without evaluating all pairs for each point.
 
-Of 1000 classes there are 499,500 pairs. The sum of a class's margins against all others is linear in the
-kernel values, so no pair is looked at for it; its exponential, sharpened, is about as good a probability as
-the coupling of all pairs. But votes name the right class more often. They are counted among the classes of
-largest sums alone, which names the same class as all votes (docs/experiments/many-classes.md).
+1000 classes have 499,500 pairs. The sum of a class's margins against all others is linear in the kernel
+values, so it needs no single pair; its exponential, sharpened, is about as good a probability as the coupling
+of all pairs. But voting is more accurate. Votes are counted only among the classes with the largest sums,
+which predicts the same class as all votes (docs/experiments/many-classes.md).
 """
 
 import numpy as np
@@ -14,10 +14,10 @@ from gpu_ssl.svm.model import OneVsOneModel, margins_of, votes
 from gpu_ssl.svm.pairs import class_slices
 
 CANDIDATES = 32
-"""Classes whose votes are counted."""
+"""Number of classes whose votes are counted."""
 
 SHARPNESS = 10.0
-"""Factor of a mean margin: that of least log-loss lay between 7.8 and 14.3 for 100 and 1000 classes."""
+"""Factor of a mean margin: the log-loss was least between 7.8 and 14.3 for 100 and 1000 classes."""
 
 
 class ClassScores:
@@ -41,7 +41,7 @@ class ClassScores:
         margins = margins_of(model.intercepts[None, :], k)
         self._constants = factor * xp.sum(margins, axis=1)
         self._all_margins = model.margin_rule()
-        # Classes have different numbers of support vectors. What is missing has coefficients of 0.
+        # Classes have different numbers of support vectors; missing ones get coefficients of 0.
         n, self._most = sum(model.n_support), max(model.n_support)
         places = np.full((k, self._most), n)
         for number, rows in enumerate(class_slices(model.n_support)):
@@ -53,11 +53,11 @@ class ClassScores:
 
     @property
     def width(self) -> int:
-        """Numbers that are worked on for each point."""
+        """Number of intermediate values per point."""
         return min(self.model.n_classes**2, CANDIDATES**2 * self._most)
 
     def __call__(self, points: Array) -> Array:
-        """Return the scores of all classes at `points`, (n, n_classes), largest at the class to name."""
+        """Return the scores of all classes at `points`, (n, n_classes), largest at the predicted class."""
         return self.model.by_blocks(points, self.rule, self.width, (self.model.n_classes,))
 
     def rule(self, values: Array) -> Array:
@@ -66,10 +66,10 @@ class ClassScores:
         return most_likely_first(scores, self._winners(values, scores))
 
     def _winners(self, values: Array, scores: Array) -> Array:
-        """Return the classes (n,) with most votes among the candidates; of equals the first."""
+        """Return the classes (n,) with most votes among the candidates; ties go to the first."""
         xp = array_namespace(values)
         if self.width == self.model.n_classes**2:
-            # So many support vectors has a class that all pairs are less work.
+            # With so many support vectors per class, all pairs are less work.
             return xp.argmax(votes(self._all_margins(values)), axis=1)
         candidates = _candidates(scores)
         places = xp.reshape(
@@ -92,7 +92,7 @@ class ClassScores:
 def _candidates(scores: Array) -> Array:
     """Return the classes of the largest scores, ascending, of shape (n, CANDIDATES)."""
     if is_torch_array(scores):
-        # ONNX has no word for torch's sort.
+        # torch's sort has no ONNX operator.
         best = scores.topk(CANDIDATES, dim=1).indices
         return best.topk(CANDIDATES, dim=1, largest=False).values
     xp = array_namespace(scores)
@@ -106,14 +106,14 @@ def _at(values: Array, places: Array) -> Array:
 
 
 def most_likely_first(scores: Array, winners: Array) -> Array:
-    """Exchange scores where the class to name has not the largest one, so that it has.
+    """Swap scores where needed, so that the predicted class has the largest.
 
     Parameters
     ----------
     scores : array of shape (n, n_classes)
-        Probabilities, or what they grow with.
+        Probabilities, or monotone functions of them.
     winners : array of shape (n,), int64
-        Classes to name.
+        Predicted classes.
     """
     xp = array_namespace(scores)
     classes = xp.arange(scores.shape[1], device=device(scores))

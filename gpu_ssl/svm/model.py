@@ -1,8 +1,8 @@
 """A fitted one-vs-one SVM as arrays, and its decision rule over the Array API.
 
-What all pairs of classes say of a point is one antisymmetric matrix: in row o and column c stands the
-decision value in favour of class c against class o. Scores of classes are sums over its rows, without a loop
-over the pairs, of which a thousand classes have half a million.
+The decisions of all pairs at a point form one antisymmetric matrix: row o and column c hold the decision
+value in favour of class c against class o. Scores of classes are sums over its rows, without a loop over the
+pairs, of which a thousand classes have half a million.
 """
 
 from collections.abc import Callable
@@ -19,17 +19,17 @@ from gpu_ssl.svm.pairs import class_slices
 
 HOST_BLOCK_BYTES = 16 * 2**20
 DEVICE_BLOCK_BYTES = 256 * 2**20
-"""Size of the block of the kernel matrix that scoring holds at a time: a CPU wants one that its caches
-hold, a GPU one that occupies it."""
+"""Size of the block of the kernel matrix during scoring: it should fit in the caches of a CPU, or occupy a
+GPU."""
 
 
 @dataclass(frozen=True)
 class OneVsOneModel:
-    """One binary SVM for every pair of classes, all over one set of support vectors.
+    """Binary SVMs for all pairs of classes, over one set of support vectors.
 
     The decision value in favour of class c against class o at x is the sum over the support vectors s of c of
     duals[s, o] * K(x, s), less the sum over those of o of duals[s, c] * K(x, s), and a constant. The memory
-    that this takes grows with the number of classes, not with that of their pairs.
+    required grows with the number of classes, not of pairs.
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ class OneVsOneModel:
     support_vectors : array of shape (n_support, n_features)
         The union of the support vectors of all pairs.
     duals : array of shape (n_support, n_classes)
-        Dual coefficient alpha of each vector in the problem of its own class and each other one: never
-        negative; 0 where it does not support the pair, and in the column of its own class.
+        Dual coefficient alpha of each vector in the problem of its own class and each other one: not
+        negative; 0 if it does not support the pair, and in the column of its own class.
     intercepts : array of shape (n_pairs,)
         One for each pair (i, j), i < j, in the order of `class_pairs`: the constant in favour of class j.
     kernel : Kernel
@@ -47,7 +47,7 @@ class OneVsOneModel:
     n_support : tuple of int
         Number of support vectors of each class.
     n_iter : ndarray of shape (n_pairs,), integer, or None
-        Iterations the solver took for each pair, where that is known.
+        Number of iterations of the solver for each pair, if known.
     """
 
     support: Array
@@ -73,15 +73,15 @@ class OneVsOneModel:
         Parameters
         ----------
         points : array of shape (n, n_features)
-            What to score.
+            Points to score.
         shape : str
-            ``ovo``: one column a pair (i, j), positive for class i. ``ovr``: one column a class, its votes
-            plus its summed confidence pressed into (-1/3, 1/3).
+            ``ovo``: one column per pair (i, j), positive for class i. ``ovr``: one column per class, its
+            votes plus its summed confidence squashed into (-1/3, 1/3).
 
         Returns
         -------
         array of shape (n, n_pairs) or (n, n_classes), or (n,) for two classes
-            Of two classes, positive for the second whatever `shape` is.
+            With two classes, positive for the second for any `shape`.
         """
         if self.n_classes == 2:
             return self.pair_decisions(points)[:, 0]
@@ -98,11 +98,11 @@ class OneVsOneModel:
     def predict(self, points: Array, break_ties: bool = False) -> Array:
         """Return the class of each of `points`, of shape (n,), int64.
 
-        Of classes with equally many votes the first wins, as in LIBSVM; with `break_ties` the one with most
-        confidence, as in scikit-learn (and in cuML's own multi-class SVC).
+        Ties go to the first class, as in LIBSVM; with `break_ties` to the one with the largest confidence, as
+        in scikit-learn (and in cuML's own multi-class SVC).
         """
         xp = array_namespace(points, self.support_vectors)
-        # Two classes have one pair, and no tie.
+        # Two classes have one pair, and no ties.
         scores = votes_and_confidences if break_ties and self.n_classes > 2 else votes
         margins = self.margin_rule()
         return self.by_blocks(
@@ -112,7 +112,7 @@ class OneVsOneModel:
     def margin_rule(self) -> Callable[[Array], Array]:
         """Return the function from kernel values (n, n_support) to margins (n, n_classes, n_classes).
 
-        Those in favour of the class of the last axis against that of the one before.
+        A margin is in favour of the class of the last axis against that of the one before.
         """
         xp = array_namespace(self.duals)
         slices = class_slices(self.n_support)
@@ -143,20 +143,20 @@ class OneVsOneModel:
     ) -> Array:
         """Apply `rule` to the kernel values of one block of points after the other.
 
-        Beside the result, the memory this takes does not depend on how many points there are.
+        Apart from the result, the memory required does not depend on the number of points.
 
         Parameters
         ----------
         points : array of shape (n, n_features)
-            What to score.
+            Points to score.
         rule : callable
-            From kernel values (m, n_support) of m points to an array of shape (m, ...).
+            Function from kernel values (m, n_support) of m points to an array of shape (m, ...).
         width : int
-            Numbers that it works on for each point.
+            Number of intermediate values per point.
         shape : tuple of int
-            Of what it says of a point.
+            Shape of its result for one point.
         dtype : dtype, optional
-            Of that; that of the support vectors unless given.
+            dtype of the result; by default that of the support vectors.
         """
         xp = array_namespace(points, self.support_vectors)
         kernel = self.kernel.against(self.support_vectors)
@@ -166,8 +166,8 @@ class OneVsOneModel:
         rows = max(1, _block_bytes(points) // (xp.finfo(own).bits // 8 * widest))
         for start in range(0, points.shape[0], rows):
             block = slice(start, min(start + rows, points.shape[0]))
-            # Kept until the next block is there: freed at once, its memory goes back to the system and comes
-            # again page by page, which took half of the time on the CPU.
+            # Kept until the next block exists: freed at once, its memory would go back to the system and be
+            # mapped again page by page, which took half of the time on the CPU.
             values = kernel(points[block, :])
             result[block, ...] = rule(values)
         return result
@@ -176,7 +176,7 @@ class OneVsOneModel:
 def margins_of(decisions: Array, n_classes: int) -> Array:
     """Return decision values of pairs (n, n_pairs) as margins (n, n_classes, n_classes).
 
-    Those in favour of the class of the last axis against that of the one before; 0 on the diagonal.
+    A margin is in favour of the class of the last axis against that of the one before; 0 on the diagonal.
     """
     xp = array_namespace(decisions)
     first, second = np.triu_indices(n_classes, 1)
@@ -198,7 +198,7 @@ def votes(margins: Array) -> Array:
 
 
 def votes_and_confidences(margins: Array) -> Array:
-    """Return votes plus the summed margins pressed into (-1/3, 1/3), (n, n_classes), as scikit-learn does.
+    """Return votes plus the summed margins squashed into (-1/3, 1/3), (n, n_classes), as scikit-learn does.
 
     It gives a decision value of exactly 0 to the first class of the pair.
     """
@@ -208,12 +208,12 @@ def votes_and_confidences(margins: Array) -> Array:
 
 
 def winners(decisions: Array, n_classes: int) -> Array:
-    """Return the class with most votes from decisions (n, n_pairs): what `OneVsOneModel.predict` says."""
+    """Return the class with most votes from decisions (n, n_pairs), as `OneVsOneModel.predict` does."""
     return array_namespace(decisions).argmax(votes(margins_of(decisions, n_classes)), axis=1)
 
 
 def _is_second(margins: Array) -> Array:
-    """Return whether the class of the column is the second of the pair with that of the row."""
+    """Return whether the class of the column is the second class of its pair with that of the row."""
     xp = array_namespace(margins)
     classes = xp.arange(margins.shape[-1], device=device(margins))
     return classes[None, :] > classes[:, None]

@@ -1,4 +1,4 @@
-"""Fits a binary SVM for every pair of classes, over one set of support vectors, where the points are."""
+"""Fits a binary SVM for every pair of classes, over one set of support vectors, on the points' device."""
 
 import warnings
 from collections.abc import Sequence
@@ -38,23 +38,23 @@ def fit_one_vs_one(
     Parameters
     ----------
     backend : SVMBackend
-        Who solves the pairs.
+        Backend that solves the pairs.
     points : array of shape (n, d), float
-        An array of the backend's library; it is gathered and read where it is, and never copied to the host
-        unless the backend's library is on the host.
+        An array of the backend's library; it stays on its device, and is copied to the host only if the
+        backend's library is on the host.
     labels : ndarray of shape (n,), int64
-        Classes, 0 to n_classes - 1. Labels are few and live on the host.
+        Classes, 0 to n_classes - 1, on the host.
     n_classes : int
         Number of classes.
     penalty : Penalty
-        The problem all pairs share.
+        The optimization problem that all pairs share.
     weights : ndarray of shape (n,), optional
-        Factor of C for each point; those of weight 0 take no part.
+        Factor of C for each point; points of weight 0 are ignored.
 
     Returns
     -------
     OneVsOneModel
-        In the dtype of `points`, on their device.
+        The fitted model, in the dtype of `points`, on their device.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def fit_one_vs_one(
 
 
 def fit_all(backend: SVMBackend, tasks: Sequence[Task]) -> list[OneVsOneModel]:
-    """Fit several models, at once where the backend can; see `fit_one_vs_one`."""
+    """Fit several models, at once if the backend supports it; see `fit_one_vs_one`."""
     indices, problems = zip(*map(_grouped, tasks), strict=True)
     models = []
     for index, problem, solutions in zip(indices, problems, backend.solve_all(problems), strict=True):
@@ -75,10 +75,10 @@ def fit_all(backend: SVMBackend, tasks: Sequence[Task]) -> list[OneVsOneModel]:
 
 
 def _grouped(task: Task) -> tuple[Array, Problem]:
-    """Group the points that take part by class; return their positions and the problem."""
+    """Group the points of positive weight by class; return their positions and the problem."""
     labels, weights, n_classes = task.labels, task.weights, task.n_classes
     taking_part = np.arange(len(labels)) if weights is None else np.flatnonzero(weights > 0)
-    # Grouped by class, each class is a slice; and it is the order in which LIBSVM lists support vectors.
+    # Grouped by class, each class is a slice; LIBSVM lists support vectors in the same order.
     rows = taking_part[np.argsort(labels[taking_part], kind="stable")]
     sizes = np.bincount(labels[rows], minlength=n_classes)
     if (sizes == 0).any():
@@ -109,7 +109,7 @@ def _warn_of_unconverged(n_iter: NDArray[np.integer[Any]], penalty: Penalty) -> 
 def _model(
     solutions: PairSolutions, grouped: Array, index: Array, sizes: Sequence[int], penalty: Penalty
 ) -> OneVsOneModel:
-    """Keep the points that support a pair. How many each class has shows in the shapes, not in values."""
+    """Keep the points that support a pair; the number of each class is known from shapes, not values."""
     xp = array_namespace(grouped)
     supports = xp.any(solutions.duals > 0, axis=1)
     kept = [rows.start + xp.nonzero(supports[rows])[0] for rows in class_slices(sizes)]

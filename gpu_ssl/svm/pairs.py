@@ -1,4 +1,4 @@
-"""The binary problems of one-vs-one: what they are, and how many are solved at a time."""
+"""The binary problems of one-vs-one, and their parallel solution."""
 
 import itertools
 import os
@@ -18,24 +18,24 @@ from gpu_ssl.svm.kernels import Kernel
 Solution = TypeVar("Solution")
 
 MOST_ITERATIONS = 10_000_000
-"""For a `max_iter` of -1, where the solver has no limit of its own. LIBSVM stops there where there are up to
+"""Used for a `max_iter` of -1 if the solver has no limit of its own. LIBSVM has the same limit for up to
 100,000 points."""
 
 
 def class_pairs(n_classes: int) -> list[tuple[int, int]]:
-    """Return the pairs (i, j), i < j, in the order in which everything one-vs-one lists them."""
+    """Return the pairs (i, j), i < j, in the order of all arrays over pairs."""
     return list(itertools.combinations(range(n_classes), 2))
 
 
 def class_slices(sizes: Sequence[int] | NDArray[np.integer[Any]]) -> list[slice]:
-    """Return where each class lies among points that are grouped by class."""
+    """Return the slice of each class among points grouped by class."""
     ends = np.cumsum(sizes).tolist()
     return [slice(end - int(n), end) for end, n in zip(ends, sizes, strict=True)]
 
 
 @dataclass(frozen=True)
 class Penalty:
-    """The optimization problem that all pairs share, beside their points.
+    """The optimization problem that all pairs share, without their points.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Penalty:
     tol : float
         Tolerance of the stopping criterion.
     max_iter : int
-        Most iterations of the solver; -1 for no limit.
+        Maximum number of iterations; -1 for no limit.
     """
 
     C: float
@@ -92,7 +92,7 @@ class BinarySVM(NamedTuple):
     intercept : array of shape (1,)
         The constant of the decision function.
     n_iter : int
-        Iterations that the solver took.
+        Number of iterations of the solver.
     """
 
     support: Array
@@ -107,12 +107,12 @@ class PairSolutions(NamedTuple):
     Parameters
     ----------
     duals : array of shape (n, n_classes)
-        Dual coefficient alpha of each point in the problem of its own class and each other one: never
+        Dual coefficient alpha of each point in the problem of its own class and each other one: not
         negative, and 0 in the column of its own class.
     intercepts : array of shape (n_pairs,)
-        The constants of the decision functions, in the order of `class_pairs`.
+        Constants of the decision functions, in the order of `class_pairs`.
     n_iter : ndarray of shape (n_pairs,), integer
-        Iterations that the solver took.
+        Number of iterations of the solver.
     """
 
     duals: Array
@@ -121,10 +121,10 @@ class PairSolutions(NamedTuple):
 
 
 def join_pairs(solutions: Sequence[BinarySVM], sizes: Sequence[int]) -> PairSolutions:
-    """Join the solutions of single pairs, in the order of `class_pairs`, by array operations alone.
+    """Join the solutions of single pairs, in the order of `class_pairs`, by array operations only.
 
-    Positions in a pair are ascending, so a binary search finds each point among them, and nothing is
-    scattered.
+    Positions in a pair are ascending, so a binary search finds each point among them, without scatter
+    operations.
     """
     xp = array_namespace(solutions[0].coefficients)
     columns: list[list[Array]] = [[None] * len(sizes) for _ in sizes]
@@ -141,7 +141,7 @@ def join_pairs(solutions: Sequence[BinarySVM], sizes: Sequence[int]) -> PairSolu
 
 
 def _spread(solution: BinarySVM, n: int) -> Array:
-    """Return the coefficients of all `n` points of a pair: 0 for those that are no support vectors."""
+    """Return the coefficients of all `n` points of a pair, 0 for those that are not support vectors."""
     coefficients = solution.coefficients
     xp, place = array_namespace(coefficients), device(coefficients)
     nothing = xp.zeros(n, dtype=coefficients.dtype, device=place)
@@ -159,13 +159,13 @@ def solve_concurrently(
 ) -> list[Solution]:
     """Call `solve(i, j)` for every pair of classes, several at a time, and return the results in order.
 
-    The largest pairs start first, so that none is left alone at the end. The result does not depend on
-    `workers`: each pair is a problem of its own.
+    The largest pairs start first, to balance the load. The result does not depend on `workers`, since the
+    pairs are independent.
 
     Parameters
     ----------
     solve : callable
-        Must release the GIL to gain from threads.
+        Solves one pair; must release the GIL to benefit from threads.
     sizes : sequence of int
         Number of points of each class.
     workers : int
@@ -178,15 +178,15 @@ def solve_concurrently(
     try:
         return [futures[pair].result() for pair in pairs]
     finally:
-        # After a failure or Ctrl-C, pairs that have not begun never do, and those that have are waited for.
+        # After a failure or Ctrl-C, pending pairs are cancelled, and running ones awaited.
         begun = [future for future in futures.values() if not future.cancel()]
         wait(begun)
 
 
 @cache
 def _pool(process: int, workers: int) -> ThreadPoolExecutor:
-    """Return the threads of a process, the same for every fit: cuML makes a handle for each thread anew.
+    """Return the thread pool of this process, shared by all fits: cuML creates a handle for each new thread.
 
-    A process that was forked has none of its parent's.
+    A forked process does not inherit the threads of its parent.
     """
     return ThreadPoolExecutor(workers, thread_name_prefix="svm")

@@ -2,14 +2,14 @@
 
 Sequential minimal optimization with second-order working sets (Fan, Chen and Lin 2005, *Working Set
 Selection Using Second Order Information for Training SVM*, algorithm 2), and LIBSVM's stopping rule. In each
-iteration a problem moves two of its dual variables; those that have converged move none. As in LIBSVM kernel
-values are float32 and all else is float64, so that the iterations are LIBSVM's, but for rounding. Shrinking
-is left out: it spares LIBSVM kernel values, and here would spare nothing.
+iteration a problem updates two of its dual variables; converged problems update none. As in LIBSVM, kernel
+values are float32 and all else is float64, so the iterations equal LIBSVM's up to rounding. There is no
+shrinking: it saves LIBSVM kernel evaluations, and would save nothing here.
 
-A problem has N points of labels y, 1 or -1; one with fewer is padded by points of label 0, which never move.
-The dual variables are kept with their sign, b = y alpha, so that both classes follow one rule: b may go from
-lo = min(y, 0) C to hi = max(y, 0) C. v = y - K b, the negative gradient with its sign, is what the decision
-function lacks at each point, but for the constant.
+A problem has N points with labels y, 1 or -1; smaller ones are padded by points of label 0, which are never
+updated. The dual variables are stored with their sign, b = y alpha, so that both classes follow one rule: b
+is bounded by lo = min(y, 0) C and hi = max(y, 0) C. v = y - K b, the signed negative gradient, is the
+residual of the decision function at each point, up to the constant.
 """
 
 from collections.abc import Callable
@@ -22,18 +22,18 @@ from gpu_ssl.runtime.recording import Recording, record
 from gpu_ssl.svm.pairs import MOST_ITERATIONS
 
 LOOK = 32
-"""Iterations between two looks at whether all have converged, each of which waits for the GPU."""
+"""Iterations between two checks for convergence, each of which waits for the GPU."""
 
 LEAST_CURVATURE = 1e-12
-"""LIBSVM's tau: what stands for the curvature along a pair where it is not positive."""
+"""LIBSVM's tau: replaces the curvature along a pair if it is not positive."""
 
 Rows = Callable[[Tensor, Tensor], Tensor]
-"""Returns kernel values (B, N), float32, of one point with all of its problem, from the numbers of problems
-(B,) and of the point in each (B,)."""
+"""Returns kernel values (B, N), float32, of one point with all points of its problem, from the indices of
+problems (B,) and of the point in each (B,)."""
 
 
 class Solutions(NamedTuple):
-    """Of B problems: signed dual variables `b` (B, N), constants (B,), both float64, and iterations (B,)."""
+    """Solutions of B problems: signed dual variables (B, N), constants (B,), float64, and iterations (B,)."""
 
     b: Tensor
     constants: Tensor
@@ -41,12 +41,12 @@ class Solutions(NamedTuple):
 
 
 class Solver:
-    """B problems on their way; all tensors stay where they are, so that steps can be recorded.
+    """The state of B problems; all tensors keep their memory, so that steps can be recorded as a CUDA graph.
 
     Parameters
     ----------
     rows : Rows
-        Gives kernel values.
+        Computes kernel values.
     diagonal : Tensor of shape (B, N), float32
         Kernel value of each point with itself.
     y : Tensor of shape (B, N), float64
@@ -56,7 +56,7 @@ class Solver:
     tol : float
         Tolerance of the stopping rule.
     max_iter : int
-        Most iterations of a problem; -1 for no limit.
+        Maximum number of iterations of a problem; -1 for no limit.
     """
 
     def __init__(
@@ -71,14 +71,14 @@ class Solver:
         self.moves = torch.ones_like(self.problems, dtype=torch.bool)
 
     def iterate(self) -> None:
-        """Move two dual variables of every problem that has not converged."""
+        """Update two dual variables of every problem that has not converged."""
         b, v = self.b, self.v
         can_fall = b > self.lo
         highest, first = torch.where(b < self.hi, v, -torch.inf).max(dim=1, keepdim=True)
         gap = highest - torch.where(can_fall, v, torch.inf).amin(dim=1, keepdim=True)
         self.moves = ((gap >= self.tol) & (self.n_iter < self.max_iter)[:, None])[:, 0]
         values = self.rows(self.problems, first[:, 0])
-        # The gain of moving a pair is the square of how far it violates optimality, by its curvature.
+        # The gain of updating a pair is its squared violation of optimality, divided by its curvature.
         curvature = self.diagonal.gather(1, first) + self.diagonal - 2 * values
         curvature = curvature.clamp_(min=LEAST_CURVATURE)
         violation = highest - v
@@ -89,17 +89,18 @@ class Solver:
         top, bottom = self.hi.gather(1, first), self.lo.gather(1, second)
         room_up, room_down = top - b_first, b_second - bottom
         step = torch.where(self.moves[:, None], torch.minimum(step, torch.minimum(room_up, room_down)), 0.0)
-        # A bound that is reached is written as it is: a sum that rounding leaves beside it could stall.
+        # A reached bound is stored exactly: a sum that differs from it by rounding could stall.
         b.scatter_(1, first, torch.where(step == room_up, top, b_first + step))
         b.scatter_(1, second, torch.where(step == room_down, bottom, b_second - step))
         v.addcmul_(step, values, value=-1).addcmul_(step, self.rows(self.problems, second[:, 0]))
         self.n_iter += self.moves
 
     def solve(self, as_graph: bool) -> Solutions:
-        """Iterate until every problem has converged, where asked for as a CUDA graph of `LOOK` iterations.
+        """Iterate until every problem has converged, on request as a CUDA graph of `LOOK` iterations.
 
-        As a graph all go on until the last has converged: that costs a GPU next to nothing, and a graph of
-        fewer would have to be recorded anew. Otherwise those that are left go on alone.
+        As a graph, all problems are iterated until the last has converged: that costs a GPU almost nothing,
+        and a graph of fewer would have to be recorded again. Otherwise only unconverged problems are
+        iterated.
         """
         b, n_iter = torch.empty_like(self.b), torch.empty_like(self.n_iter)
         constants = torch.empty_like(b[:, 0])
@@ -128,9 +129,9 @@ class Solver:
             setattr(self, name, getattr(self, name)[positions])
 
     def _constants(self) -> Tensor:
-        """Return the constants (B,): what points between their bounds lack, whose decision value is y.
+        """Return the constants (B,): the mean residual of points between bounds, whose decision value is y.
 
-        Where there is none, it lies midway between what those at their bounds allow.
+        Without such a point, it is the midpoint of the interval that the points at their bounds allow.
         """
         can_rise, can_fall = self.b < self.hi, self.b > self.lo
         free = can_rise & can_fall

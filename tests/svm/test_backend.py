@@ -78,7 +78,7 @@ def test_ranks_that_fit_no_svm_need_no_cuml() -> None:
     second = Choice(requested="cuda", used="cuda:1", reason="usable")
     for requested in ("cuml", "auto", "batched", "sklearn"):
         _, choice = resolve_backend(requested, second, leads=False)
-        assert choice.reason == "the first rank fits the SVMs"
+        assert choice.reason == "rank 0 fits the SVMs"
     with pytest.raises(DeviceError):
         resolve_backend("cuml", second)
 
