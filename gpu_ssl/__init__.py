@@ -37,12 +37,12 @@ def load(folder: "Path | str", device: str = "auto") -> "SemiSupervisedClassifie
     folder : Path or str
         Folder of the model.
     device : str
-        Where to compute: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        Device to compute on: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Returns
     -------
     SemiSupervisedClassifier
-        Fitted.
+        The fitted model.
     """
     from gpu_ssl.estimators.semi_supervised import SemiSupervisedClassifier
 

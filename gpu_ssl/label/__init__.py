@@ -1,1 +1,1 @@
-"""``gpu-ssl label``: a page to label images on, while models learn from what was said so far."""
+"""``gpu-ssl label``: a page to label images on while models are fitted to the labels so far."""

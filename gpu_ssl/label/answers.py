@@ -1,4 +1,4 @@
-"""What a model says of pictures that are known by their numbers."""
+"""Predictions of a model for images identified by their numbers."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -13,14 +13,14 @@ from gpu_ssl.fitted.model import Answers, FittedModel
 
 
 class ByNumber:
-    """A model that answers for pictures whose names are their numbers, by features that are known already.
+    """A model that predicts images named by their numbers, from features that have been computed.
 
     Parameters
     ----------
     model : FittedModel
         The model.
     features : mapping of str to Tensor
-        Features (n, width) of all pictures, by the name of the encoder.
+        Features (n, width) of all images, by the name of the encoder.
     """
 
     def __init__(self, model: FittedModel, features: Mapping[str, Tensor]) -> None:
@@ -34,7 +34,7 @@ class ByNumber:
         return self._model.predict(block.images, known=known)
 
     def guesses(self, images: OwnImages, rows: NDArray[np.int64]) -> list[tuple[str, float]]:
-        """Return the likeliest class of each picture, and its probability."""
+        """Return the most likely class of each image, and its probability."""
         found: list[tuple[str, float]] = []
         for block in by_number(images, rows):
             answers = self.answer(block)
@@ -46,7 +46,7 @@ class ByNumber:
 def by_number(
     images: OwnImages, rows: NDArray[np.int64], check: Callable[[], None] = lambda: None
 ) -> Iterator[Block]:
-    """Give pictures in blocks, their numbers for names; `check` is called before each block."""
+    """Yield images in blocks, named by their numbers; `check` is called before each block."""
     for start in range(0, len(rows), BLOCK):
         check()
         some = rows[start : start + BLOCK]

@@ -1,8 +1,8 @@
-"""What keeps strangers' pages from the page: Host, Origin, a token, and headers that forbid all else.
+"""Protects the page from other web pages: checks of Host and Origin, a token, and restrictive headers.
 
-A page that somebody visits meanwhile can send requests to 127.0.0.1, too. It does not know the token, the
-browser does not send it the cookie (``SameSite=Strict``), and by another name for 127.0.0.1 (DNS rebinding)
-it does not get past the check of the Host.
+Another page that the user visits can also send requests to 127.0.0.1. It does not know the token, the browser
+does not send the cookie along (``SameSite=Strict``), and another name for 127.0.0.1 (DNS rebinding) does not
+pass the check of the Host.
 """
 
 import secrets
@@ -29,21 +29,21 @@ HEADERS: Final = {
 }
 
 MOST_BYTES: Final = 2**20
-"""Of the body of a request."""
+"""Maximum size in bytes of the body of a request."""
 
 
 class Guard:
-    """Lets only the requests of our own page through.
+    """Lets only requests of our own page through.
 
     Parameters
     ----------
     app : ASGI application
-        What answers these.
+        The application that answers them.
     token : str
-        The first request carries it in its address, the others in a cookie.
+        Secret that the first request has in its address, the others in a cookie.
     hosts : collection of str
-        Names that the server may be called by, besides those of the loopback interface; of any port, as
-        ``ssh -L`` may forward another one.
+        Host names that are accepted in addition to those of the loopback interface, with any port, as
+        ``ssh -L`` may forward a different one.
     """
 
     def __init__(self, app: ASGIApp, token: str, hosts: Collection[str] = ()) -> None:
@@ -80,28 +80,26 @@ class Guard:
             answer.set_cookie(self.cookie, self._token, httponly=True, samesite="strict", path="/")
             return answer
         if not compare_digest(request.cookies.get(self.cookie, "").encode(), self._token.encode()):
-            return PlainTextResponse(
-                "This page needs the address that gpu-ssl label has printed, with its token.", 403
-            )
+            return PlainTextResponse("Open the address that gpu-ssl label has printed, with its token.", 403)
         return None
 
     def _problem(self, headers: Headers, method: str) -> str | None:
-        """Say what is wrong with the headers of a request, if anything is."""
+        """Return what is wrong with the headers of a request, if anything."""
         hosts = headers.getlist("host")
         if len(hosts) != 1 or _name_of(f"//{hosts[0]}") not in self._hosts:
-            return "This server is not known by that name."
+            return "Unknown host name for this server."
         origin = headers.get("origin")
         if origin is not None and origin not in (f"http://{hosts[0]}", f"https://{hosts[0]}"):
-            return "Pages of other origins may not ask here."
+            return "Requests from other origins are refused."
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-            return "Pages of other sites may not ask here."
+            return "Requests from other sites are refused."
         if method in ("GET", "HEAD"):
             return None
         if headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-            return "What is sent must be JSON."
+            return "The body must be JSON."
         length = headers.get("content-length", "")
         if not length.isdigit() or int(length) > MOST_BYTES:
-            return "What is sent must be small, and say how long it is."
+            return "The body must be small, with a Content-Length."
         return None
 
 

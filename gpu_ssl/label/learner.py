@@ -1,4 +1,4 @@
-"""Fits models in the background while labels come in, and says which pictures to label next."""
+"""Fits models in the background as labels arrive, and suggests images to label next."""
 
 import logging
 import time
@@ -33,46 +33,46 @@ from gpu_ssl.runtime.device import memory_errors, resolve_device
 logger = logging.getLogger(__name__)
 
 KIND: Final = "labelling"
-"""Folder of the cache, for checkpoints of the VAE that trains meanwhile."""
+"""Folder in the cache for checkpoints of the VAE that trains in the background."""
 
-BEGINNING: Final = "Looking for pictures to begin with"
+BEGINNING: Final = "Choosing the first images"
 
 SUGGESTED: Final = 72
-"""Pictures that are suggested at a time: some pages full, so that a page need not wait for a fit."""
+"""Number of images suggested at a time: several pages, so that no page waits for a fit."""
 
 LOOKED_AT: Final = 5000
-"""Pictures without a label, chosen at random, that suggestions come from."""
+"""Number of random unlabelled images among which suggestions are chosen."""
 
 PATIENCE: Final = 1.0
-"""Seconds without a new label after which a model is fitted to few new ones, too."""
+"""Seconds without a new label after which a model is fitted even to a few new ones."""
 
 AUTO_UP_TO: Final = 20_000
-"""Pictures up to which the final method, which may look at all of them, is fitted in seconds."""
+"""Number of images up to which the final method, which may use all of them, is fitted in seconds."""
 
 ENOUGH: Final = 10
-"""New labels to which a model is fitted without waiting."""
+"""Number of new labels after which a model is fitted without waiting."""
 
 
 class Learner:
-    """Models of the labels so far, fitted in threads of their own.
+    """Models of the labels so far, fitted in background threads.
 
-    Until the encoder is there that the final model will have (the VAE, or a pretrained network), an SVM on
-    HOG takes its place, which needs no training.
+    Until the encoder of the final model (the VAE, or a pretrained network) is ready, an SVM on HOG, which
+    needs no training, takes its place.
 
     Parameters
     ----------
     images : OwnImages
         The images.
     config : FitConfig
-        Settings of the model that is written; those in between are quicker to fit.
+        Settings of the saved model; intermediate models are quicker to fit.
     labels : callable
-        Returns the labels of now, by the name of an image, without those that name no class.
+        Returns the current labels by image name, without those that stand for no class.
     suggested : callable
-        Takes the rows to label next.
+        Receives the rows to label next.
     write : callable
-        Takes a fit and the images with their labels, and writes a model; returns its folder.
+        Writes a model from a fit and the labelled images; returns its folder.
     model : FittedModel, optional
-        One to begin with.
+        An initial model.
     """
 
     def __init__(
@@ -100,14 +100,14 @@ class Learner:
         ]
 
     def start(self) -> None:
-        """Begin; labels that there are already count as new."""
+        """Start; existing labels count as new."""
         self.changed(ENOUGH)
         self.status.working = BEGINNING
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """End as soon as possible; a half-trained encoder goes on from its checkpoint next time."""
+        """Stop as soon as possible; training of the encoder resumes from its checkpoint next time."""
         with self._wake:
             self._stopped = True
             self._wake.notify_all()
@@ -116,14 +116,14 @@ class Learner:
                 thread.join(20)
 
     def changed(self, count: int = 1) -> None:
-        """Tell that so many labels are new."""
+        """Report `n` new labels."""
         with self._wake:
             self._changes += count
             self._changed_at = time.monotonic()
             self._wake.notify_all()
 
     def write(self) -> None:
-        """Fit and write a model of the labels of now, as soon as nothing else is being done."""
+        """Fit and write a model of the current labels as soon as the background is idle."""
         with self._wake:
             self._wanted = True
             self.status.written = self.status.problem = ""
@@ -131,11 +131,11 @@ class Learner:
 
     @property
     def writing(self) -> bool:
-        """Whether a model is to be written, or being written."""
+        """Whether a model is being written, or waits to be."""
         return self._wanted
 
     def guesses(self, rows: NDArray[np.int64]) -> list[tuple[str, float]]:
-        """Return the likeliest class of each picture, and its probability; nothing without a model."""
+        """Return the most likely class of each image, and its probability; empty without a model."""
         model = self._model
         if model is None or not self._can_answer(model) or not len(rows):
             return []
@@ -147,11 +147,11 @@ class Learner:
         except StoppedError:
             return
         except Exception as error:
-            logger.exception("gpu-ssl label: the background has failed")
-            self.status.problem = f"the background has failed, and labels are still kept: {error}"
+            logger.exception("gpu-ssl label: background work failed")
+            self.status.problem = f"background work failed; labels are still saved: {error}"
 
     def _learn(self) -> None:
-        """Fit again and again, to what was said meanwhile."""
+        """Refit as new labels arrive."""
         self._begin()
         while True:
             with self._wake:
@@ -169,7 +169,7 @@ class Learner:
         return self._changes >= ENOUGH or (self._changes > 0 and quiet > PATIENCE)
 
     def _begin(self) -> None:
-        """Suggest what is typical, or what a model that there is already is unsure of."""
+        """Suggest typical images, or those about which an existing model is uncertain."""
         with self._doing(BEGINNING):
             if self._model is not None and self._can_answer(self._model):
                 self._suggest(self._model, self._labelled())
@@ -179,7 +179,7 @@ class Learner:
                 self._suggested(np.random.default_rng(self._config.seed).permutation(rows).tolist())
 
     def _prepare(self) -> None:
-        """Train, or find in the cache, what a better model needs than HOG."""
+        """Train the encoder that replaces HOG, or load it from the cache."""
         learn_from = self._learn_from()
         progress = Watched(self.status, self._check, "training", "trained")
         try:
@@ -195,9 +195,9 @@ class Learner:
                     keep(trained, learn_from, self._config)
                     state.remove(checkpoint)
                     if not load_kept(["vae"], learn_from, self._config):
-                        return  # nowhere to keep it: each fit would train it anew
+                        return  # without a cache each fit would train it again
         except GpuSslError as error:
-            self.status.problem = f"the encoder could not be trained, so HOG is used: {error}"
+            self.status.problem = f"training of the encoder failed, HOG is used instead: {error}"
             return
         finally:
             self.status.training = ""
@@ -221,7 +221,7 @@ class Learner:
             self.status.working = ""
 
     def _quick(self, labelled: OwnImages) -> None:
-        """Fit what takes seconds, and suggest by it."""
+        """Fit a model that takes seconds, and suggest images with it."""
         config = self._config
         if self._better and self._photographs:
             config = config.model_copy(update={"method": "svm", "encoder": self._photographs[0]})
@@ -234,7 +234,7 @@ class Learner:
 
     def _final(self, labelled: OwnImages) -> None:
         """Fit as ``gpu-ssl fit`` does, and write the model."""
-        with self._doing("Fitting the model to write"):
+        with self._doing("Fitting the final model"):
             fitted = self._fit(labelled, self._config)
             self.status.written = str(self._write(fitted, labelled))
 
@@ -246,7 +246,7 @@ class Learner:
         fitted = fit(labelled, config, checkpoint, progress, keep_encoders=True)
         state.remove(checkpoint)
         for own in fitted.model.encoders:
-            if own.own_shape and own.name not in self._features:  # the fit has left them in the cache
+            if own.own_shape and own.name not in self._features:  # the fit has cached them
                 self._features[own.name] = features_of(own, self._learn_from(), progress)
         self._take(fitted, int((labelled.labels != UNLABELLED).sum()), time.monotonic() - started)
         return fitted
@@ -264,7 +264,7 @@ class Learner:
         status.version += 1
 
     def _suggest(self, model: FittedModel, labelled: OwnImages) -> None:
-        """Suggest pictures by a model, of some at random that have no label."""
+        """Suggest images with a model, among random unlabelled ones."""
         free = np.flatnonzero(labelled.labels == UNLABELLED)
         if len(free) > LOOKED_AT:
             rng = np.random.default_rng([self._config.seed, self.status.version])
@@ -279,7 +279,7 @@ class Learner:
             self._suggested([int(name) for name in chosen.names])
 
     def _can_answer(self, model: FittedModel) -> bool:
-        """Whether the features are known that take images at another size than they are kept in."""
+        """Whether the features of images at other sizes have been computed."""
         return all(own.name in self._features for own in model.encoders if own.own_shape)
 
     def _labelled(self) -> OwnImages:

@@ -1,4 +1,4 @@
-"""Pictures for a browser: small ones, made once and kept, and large ones; always encoded anew by us."""
+"""Images for a browser: cached thumbnails and large versions, always re-encoded."""
 
 import hashlib
 import io
@@ -22,31 +22,31 @@ from gpu_ssl.runtime.cache import cache_folder, forget_old, mark_used
 from gpu_ssl.runtime.files import atomic_path
 
 KIND: Final = "thumbnails"
-"""Folder of the cache."""
+"""Folder in the cache."""
 
 SMALL, LARGE = 256, 1600
-"""Longest side in pixels of a picture in the grid, and of one that is looked at closely."""
+"""Maximum side length in pixels of a thumbnail, and of a zoomed image."""
 
 IN_A_FOLDER = 1000
-"""Small pictures that share a folder of the cache."""
+"""Number of thumbnails per folder of the cache."""
 
 LARGEST_FILE = 2**28
-"""Bytes of a file that is shown."""
+"""Maximum size in bytes of a file that is shown."""
 
 
 class Picture(NamedTuple):
-    """An encoded picture, and its media type."""
+    """An encoded image, and its media type."""
 
     content: bytes
     kind: str
 
 
 class Pictures:
-    """The pictures of a collection by their numbers.
+    """The images of a collection by their numbers, for display.
 
-    Files below the folder are read again, to show more than the models see. Whatever is reached through a
-    link is not: a file may have been replaced by one since, which would show what lies outside the folder.
-    Then, and for arrays and Parquet files, what was read at the start is shown.
+    Files below the folder are read again, to show more than the models see. Symbolic links are not followed:
+    a file may have been replaced by one that points outside the folder. In that case, and for arrays and
+    Parquet files, what was read at the start is shown.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class Pictures:
         self._folder = self._make_folder() if finer and self._files is not None else None
 
     def small(self, number: int) -> Picture:
-        """Return a picture for the grid."""
+        """Return a thumbnail."""
         if self._folder is None:
             return _encode(self._images.images[number])
         path = self._folder / str(number // IN_A_FOLDER) / f"{number}.jpg"
@@ -78,7 +78,7 @@ class Pictures:
         return picture
 
     def large(self, number: int) -> Picture:
-        """Return a picture to look at closely."""
+        """Return a zoomed image."""
         pixels = self._original(number, LARGE) if self._files is not None else None
         return _encode(self._images.images[number]) if pixels is None else _encode(pixels, "JPEG")
 
@@ -96,7 +96,7 @@ class Pictures:
         return folder
 
     def _original(self, number: int, longest: int) -> NDArray[np.uint8] | None:
-        """Decode a file anew; None where it is gone, or lies behind a link."""
+        """Decode a file again; None if it is gone, or behind a symbolic link."""
         if self._files is None:
             return None
         name, page = self._files.pages.get(self._images.names[number], (self._images.names[number], 0))
@@ -109,25 +109,25 @@ class Pictures:
             scale = min(1.0, longest / max(width, height))
             shape = self._images.image_shape[0], max(1, round(scale * height)), max(1, round(scale * width))
             return decode(Page(content, page) if page else content, shape, how).pixels
-        except Exception:  # noqa: BLE001 (decoders meet hostile bytes, and raise whatever they like)
+        except Exception:  # noqa: BLE001 (decoders raise any error on hostile bytes)
             return None
 
 
 @contextmanager
 def open_below(folder: Path, name: str) -> Iterator[IO[bytes]]:
-    """Open a regular file below a folder, by a path no part of which is a link.
+    """Open a regular file below a folder by a path without symbolic links.
 
     Parameters
     ----------
     folder : Path
-        May itself be a link.
+        The folder, which may itself be a link.
     name : str
         Path below it, with ``/``.
 
     Raises
     ------
     OSError
-        If there is no such file, or a part of the path is a link.
+        If the file does not exist, or a part of the path is a link.
     """
     *folders, last = name.split("/")
     if any(part in ("", ".", "..") for part in (*folders, last)) or os.open not in os.supports_dir_fd:
@@ -138,7 +138,7 @@ def open_below(folder: Path, name: str) -> Iterator[IO[bytes]]:
             inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
             os.close(here)
             here = inner
-        # A pipe would let us wait for ever.
+        # Opening a pipe would block.
         found = os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=here)
     finally:
         os.close(here)

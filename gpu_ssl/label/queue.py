@@ -1,4 +1,4 @@
-"""Which pictures are shown next: those that a model suggests, or clusters, and no picture on two pages."""
+"""The queue of images to label, suggested by a model or clusters; no image is on two pages."""
 
 import time
 from collections.abc import Collection, Iterable
@@ -7,18 +7,18 @@ from threading import Lock
 import numpy as np
 
 HELD = 900.0
-"""Seconds that a page may keep pictures to itself."""
+"""Seconds for which images are reserved for a page."""
 
 
 class Queue:
-    """Numbers of pictures in the order in which they are shown.
+    """Numbers of images in the order in which they are shown.
 
     Parameters
     ----------
     n : int
-        Number of pictures.
+        Number of images.
     seed : int
-        Of the order of pictures that nobody has suggested.
+        Seed of the order of images without a suggestion.
     """
 
     def __init__(self, n: int, seed: int = 0) -> None:
@@ -30,17 +30,17 @@ class Queue:
         self._skipped: set[int] = set()
 
     def suggest(self, rows: Iterable[int]) -> None:
-        """Show these next, the first first, in place of what was suggested before."""
+        """Show these next, in this order, replacing earlier suggestions."""
         with self._lock:
             self._order = list(rows)
 
     def skip(self, rows: Iterable[int]) -> None:
-        """Show pictures no more, unless nothing else is left."""
+        """Do not show images again unless nothing else is left."""
         with self._lock:
             self._skipped.update(rows)
 
     def first(self, rows: Iterable[int]) -> None:
-        """Show these before all others, such as those whose label was taken back."""
+        """Show these before all others, for instance after their label was removed."""
         with self._lock:
             rows = list(rows)
             self._skipped.difference_update(rows)
@@ -49,7 +49,7 @@ class Queue:
             self._order = [*rows, *(row for row in self._order if row not in set(rows))]
 
     def take(self, count: int, page: str, done: Collection[int]) -> list[int]:
-        """Return up to `count` pictures for a page, none of them labelled (`done`) or on another page."""
+        """Return up to `count` images for a page, neither labelled (`done`) nor on another page."""
         with self._lock:
             now = time.monotonic()
             self._held = {
@@ -69,7 +69,7 @@ class Queue:
             return list(taken)
 
     def _others(self, count: int, done: Collection[int]) -> list[int]:
-        """Return pictures at random: what is shown while there is no better suggestion."""
+        """Return random images, shown while there is no better suggestion."""
         free = self._n - len(done)
         if free <= 4 * (count + len(self._skipped) + len(self._held)):
             rows = self._rng.permutation(self._n).tolist()

@@ -1,4 +1,4 @@
-"""The server of the page: answers what it asks for, and says nothing to anybody else."""
+"""The server of the page."""
 
 import asyncio
 import socket
@@ -22,11 +22,11 @@ from gpu_ssl.label.session import Session
 PAGE: Final = Path(__file__).parent / "page"
 
 KEPT: Final = "private, max-age=3600"
-"""How long a browser may keep a picture."""
+"""How long a browser may cache an image."""
 
 
 class Asked(BaseModel):
-    """What a page sends; each request takes what it needs."""
+    """The body of a request; each request uses the fields that it needs."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -61,7 +61,7 @@ def _picture(request: Request) -> Response:
     session: Session = request.app.state.session
     number = request.path_params["number"]
     if not 0 <= number < len(session.images):
-        return PlainTextResponse("There is no such picture.", 404)
+        return PlainTextResponse("No such image.", 404)
     large = request.query_params.get("size") == "large"
     picture = session.pictures.large(number) if large else session.pictures.small(number)
     return Response(picture.content, media_type=picture.kind, headers={"cache-control": KEPT})
@@ -73,15 +73,13 @@ def _tell(request: Request, error: Exception) -> Response:
 
 
 def _answering(work: Callable[[Session, Asked], Any]) -> Callable[[Request], Any]:
-    """Return what answers a request by `work`, in a thread, and with the state after it."""
+    """Return a handler that runs `work` in a thread, and answers with the state after it."""
 
     async def answer(request: Request) -> Response:
         try:
             asked = Asked.model_validate_json(await request.body() or b"{}")
         except ValidationError as error:
-            raise UsageError(
-                f"not what the page sends: {error.errors(include_url=False)[0]['msg']}"
-            ) from None
+            raise UsageError(f"invalid request: {error.errors(include_url=False)[0]['msg']}") from None
         session: Session = request.app.state.session
         found = await asyncio.to_thread(work, session, asked)
         state = await asyncio.to_thread(session.state)
@@ -94,7 +92,7 @@ def _label(session: Session, asked: Asked) -> None:
     try:
         labels = {int(row): label for row, label in asked.labels.items()}
     except ValueError:
-        raise UsageError("pictures are named by their numbers") from None
+        raise UsageError("images are identified by their numbers") from None
     session.label(asked.page, labels)
 
 
@@ -111,16 +109,16 @@ _WORK: Final[dict[str, Callable[[Session, Asked], Any]]] = {
     "class": lambda session, asked: session.add_class(asked.name),
     "write": lambda session, asked: session.write(),
 }
-"""What a page can ask for."""
+"""The requests of a page."""
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; port 0 is any free one.
+    """Return a listening socket; port 0 stands for any free port.
 
     Raises
     ------
     UsageError
-        If it cannot be had.
+        If it is not available.
     """
     try:
         kind = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -131,7 +129,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def serve(app: ASGIApp, listening: socket.socket, ready: Callable[[], None]) -> None:
-    """Answer requests until Ctrl-C; `ready` is called when it begins."""
+    """Serve requests until Ctrl-C; `ready` is called at the start."""
     config = uvicorn.Config(
         app, log_level="critical", access_log=False, server_header=False, timeout_graceful_shutdown=3
     )
@@ -147,5 +145,5 @@ def serve(app: ASGIApp, listening: socket.socket, ready: Callable[[], None]) -> 
 
     try:
         asyncio.run(run())
-    except KeyboardInterrupt:  # uvicorn raises it again when it has ended well
+    except KeyboardInterrupt:  # uvicorn raises it again after a clean shutdown
         return

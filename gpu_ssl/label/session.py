@@ -1,4 +1,4 @@
-"""What the pages of one ``gpu-ssl label`` share: pictures, labels, the queue and the models."""
+"""The shared state of the pages of ``gpu-ssl label``: images, labels, the queue and the models."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -24,18 +24,18 @@ from gpu_ssl.label.queue import Queue
 from gpu_ssl.label.store import NONE_OF_THESE, LabelStore, names_of
 
 MOST_AT_ONCE: Final = 500
-"""Pictures that a page may ask for, or label, at once."""
+"""Maximum number of images per request."""
 
 LONGEST_NAME: Final = 200
-"""Letters of the name of a class."""
+"""Maximum length of the name of a class."""
 
 UNDONE: Final = 1000
-"""Steps that can be undone."""
+"""Number of steps that can be undone."""
 
 
 @dataclass(frozen=True)
 class _Step:
-    """What a page has said of some pictures, and what was said before."""
+    """Labels set by a page, and the previous ones."""
 
     page: str
     before: dict[int, str | None]
@@ -43,24 +43,24 @@ class _Step:
 
 
 class Session:
-    """All that a page can ask for, and do. Safe to call from several threads.
+    """All actions of a page. Thread-safe.
 
     Parameters
     ----------
     images : OwnImages
         The images.
     place : Path
-        Folder or file that they lie in.
+        Folder or file of the images.
     labels : Path
-        The file of labels.
+        The label file.
     classes : sequence of str
-        Classes to begin with.
+        Initial classes.
     config : FitConfig
-        Settings of the model that is written.
+        Settings of the saved model.
     write : callable
-        Takes a fit and the images with their labels, and writes a model; returns its folder.
+        Writes a model from a fit and the labelled images; returns its folder.
     model : FittedModel, optional
-        A model of the same images to begin with.
+        An initial model of the same images.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Session:
         index: list[NameIndex] = []
 
         def find(written: str) -> str | None:
-            if not index:  # takes a while with many images, and most files need none
+            if not index:  # slow with many images, and most files need none
                 index.append(NameIndex(self.images.names, self.place))
             with suppress(AmbiguousNameError):
                 return next(iter(index[0].find(written)), None)
@@ -103,19 +103,19 @@ class Session:
         return find
 
     def _of_classes(self) -> dict[str, str]:
-        """Return the labels that name a class, of pictures that can be read."""
+        """Return the labels of readable images that name a class."""
         return {name: label for name, label in self.store.labels().items() if not is_no_label(label)}
 
     def row_of(self, name: str) -> int:
-        """Return the number of a picture."""
+        """Return the number of an image."""
         return int(name) if self._by_position else self._rows[name]
 
     def said(self) -> dict[int, str]:
-        """Return what was said of which picture, `NONE_OF_THESE` among it."""
+        """Return all labels by image, including `NONE_OF_THESE`."""
         return {self.row_of(name): label for name, label in self.store.labels().items()}
 
     def describe(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """Return what a page shows of pictures: what was said of them, and what the model takes them for."""
+        """Return what a page shows of images: their labels, and the predictions of the model."""
         said = self.said()
         guesses = self.learner.guesses(np.array(rows, np.int64)) or [("", 0.0)] * len(rows)
         return [
@@ -130,18 +130,18 @@ class Session:
         ]
 
     def next(self, count: int, page: str) -> list[dict[str, Any]]:
-        """Return pictures to label next."""
+        """Return the images to label next."""
         return self.describe(self.queue.take(min(count, MOST_AT_ONCE), page, self.said()))
 
     def label(self, page: str, labels: Mapping[int, str | None]) -> None:
-        """Write what was said of pictures: it is on disk when this returns.
+        """Write labels; they are on disk when this returns.
 
         Parameters
         ----------
         page : str
-            Who says so.
+            Identifier of the page.
         labels : mapping of int to str or None
-            A class or `NONE_OF_THESE` by the number of a picture; None takes a label back.
+            A class or `NONE_OF_THESE` by the number of an image; None removes a label.
         """
         given = {
             self.checked(row): label if label in (None, NONE_OF_THESE) else class_name(str(label))
@@ -159,7 +159,7 @@ class Session:
         return {row: before[self.images.names[row]] for row in labels}
 
     def undo(self, page: str) -> list[int]:
-        """Take back what a page has said last, where no other has changed it since; return the pictures."""
+        """Undo the last labels of a page unless another has changed them since; return the images."""
         with self._lock:
             step = next((step for step in reversed(self._steps) if step.page == page), None)
             if step is None:
@@ -172,7 +172,7 @@ class Session:
             return list(back)
 
     def skip(self, rows: Sequence[int]) -> None:
-        """Show pictures no more until all others were shown, or the program is started again."""
+        """Do not show images again until all others were shown, or the program is restarted."""
         self.queue.skip(self.checked(row) for row in rows)
 
     def add_class(self, name: str) -> None:
@@ -181,7 +181,7 @@ class Session:
             self._classes[class_name(name)] = None
 
     def suspects(self) -> list[dict[str, Any]]:
-        """Return labels that look wrong, the least likely first, but those that were said to be right."""
+        """Return labels that look wrong, the least likely first, without the confirmed ones."""
         rows = self._suspect_rows()
         found = {self.row_of(own.path): own for own in self.learner.status.suspects}
         return [
@@ -198,29 +198,29 @@ class Session:
         ]
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Take labels that look wrong for right, until the program is started again."""
+        """Confirm labels that look wrong, until the program is restarted."""
         said = self.said()
         self._right |= {row: said[row] for row in map(self.checked, rows) if row in said}
 
     def labelled(self, label: str, start: int, count: int) -> list[dict[str, Any]]:
-        """Return pictures of which this was said, some of many."""
+        """Return images with this label, at most `count`."""
         rows = sorted(row for row, own in self.said().items() if own == label)
         return self.describe(rows[start : start + min(count, MOST_AT_ONCE)])
 
     def write(self) -> None:
-        """Let a model be fitted and written.
+        """Request that a model is fitted and written.
 
         Raises
         ------
         UsageError
-            If there are fewer than two classes with a label.
+            If fewer than two classes have labels.
         """
         if len(set(self._of_classes().values())) < 2:
             raise UsageError("a model needs labels of at least two classes")
         self.learner.write()
 
     def state(self) -> dict[str, Any]:
-        """Return what a page shows of the whole."""
+        """Return the overall state that a page shows."""
         said = list(self.said().values())
         status = self.learner.status
         counts = dict.fromkeys(self._classes, 0)
@@ -255,23 +255,23 @@ class Session:
         }
 
     def checked(self, row: int) -> int:
-        """Return the number of a picture; refuse one of none."""
+        """Return a valid number of an image, or raise."""
         if not 0 <= row < len(self.images):
-            raise UsageError(f"there is no picture {row}")
+            raise UsageError(f"there is no image {row}")
         return row
 
 
 def class_name(name: str) -> str:
-    """Return the name of a class as it is written.
+    """Return the name of a class in its normal form.
 
     Raises
     ------
     UsageError
-        If it is none: empty, a word for no label, too long, or with signs that cannot be seen.
+        If it is empty, stands for no label, is too long or has invisible characters.
     """
     name = clean(name)
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
         raise UsageError(f"a class needs a name of 1 to {LONGEST_NAME} letters, in one line")
     if is_no_label(name):
-        raise UsageError(f"{name!r} means that there is no label, and can be no class")
+        raise UsageError(f"{name!r} stands for no label and is not allowed as a class")
     return name

@@ -1,4 +1,4 @@
-"""What the background tells the pages, and how its work shows how far it is."""
+"""The status of background work that the pages show, and its progress."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from gpu_ssl.runtime.progress import Advance
 
 
 class Point(NamedTuple):
-    """What was expected of a model fitted to so many labels."""
+    """The estimated accuracy of a model, and its number of labels."""
 
     labels: int
     accuracy: float
@@ -20,28 +20,28 @@ class Point(NamedTuple):
 
 @dataclass
 class Status:
-    """What a page tells of the background.
+    """The status of background work.
 
     Attributes
     ----------
     working : str
-        What is being done, empty where nothing is; `done` is the share of it.
+        The current work, empty when idle; `done` is the finished share of it.
     training : str
-        The same of the encoder that is trained meanwhile, with `trained`.
+        The same for the training of the encoder, with `trained`.
     problem : str
-        Why the last fit or write has failed, empty where it has not.
+        Why the last fit or write failed, or empty.
     version : int
         Number of models so far.
     method, encoder, seconds, labels
-        Of the last model: how it was made, how long that took, and of how many labels.
+        Method, encoder, fit time and number of labels of the last model.
     points : list of Point
         The estimates so far.
     estimate : Estimate or None
-        The last one.
+        The last estimate.
     suspects : tuple of SuspectLabel
         Labels that look wrong.
     written : str
-        Folder of the model that was written last.
+        Folder of the last saved model.
     """
 
     working: str = ""
@@ -61,7 +61,7 @@ class Status:
 
 
 class StoppedError(Exception):
-    """Ends work in the background when the program ends."""
+    """Ends background work when the program ends."""
 
 
 class Watched:
@@ -70,11 +70,11 @@ class Watched:
     Parameters
     ----------
     status : Status
-        Where to show it.
+        The status to update.
     check : callable
         Called at each step; raises `StoppedError` when the program ends.
     name, share : str
-        Attributes of the status that take the description of the work, and the share that is done.
+        Attributes of the status for the description of the work, and for its finished share.
     """
 
     def __init__(self, status: Status, check: Callable[[], None], name: str, share: str) -> None:

@@ -1,4 +1,4 @@
-"""The file of labels that the page writes: on disk before anybody is told that it is."""
+"""The label file of the page: written to disk before a label is confirmed."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ from gpu_ssl.errors import StorageError, UsageError
 from gpu_ssl.runtime.files import atomic_path
 
 NONE_OF_THESE: Final = "unknown"
-"""What is written for an image of none of the classes: every command takes it as no label."""
+"""Written for an image of none of the classes; every command takes it as unlabelled."""
 
 HEADER: Final = ["path", "label"]
 
@@ -31,23 +31,24 @@ class _Rows:
 
 
 class LabelStore:
-    """Labels by the name of an image, in a CSV file that other programs may read and write meanwhile.
+    """Labels by image name, in a CSV file that other programs may read and write at the same time.
 
-    Each change is read, merged and written under a lock on the file, beside it and then renamed, with both
-    file and folder flushed: whoever is killed loses nothing, and two programs lose nothing of each other's.
-    Other columns, and rows of images that were not changed, stay as they are.
+    Each change is merged and written under a lock on the file, to a temporary file that is renamed, with file
+    and folder flushed: a kill loses nothing, and concurrent programs do not lose each other's labels. Other
+    columns, and rows of unchanged images, are preserved.
 
     Parameters
     ----------
     path : Path
-        The file; it may not be there yet.
+        The file, which need not exist.
     name_of : callable
-        Returns the image that a path in the file means, or None. Only asked for paths of earlier writers.
+        Returns the image that a path in the file stands for, or None. Only called for paths in an existing
+        file.
 
     Raises
     ------
     UsageError
-        If what is there is no table that labels can be added to.
+        If the existing file is not a table to which labels can be added.
     """
 
     def __init__(self, path: Path, name_of: Callable[[str], str | None] = lambda written: written) -> None:
@@ -58,7 +59,7 @@ class LabelStore:
         self.labels()
 
     def labels(self) -> dict[str, str]:
-        """Return all labels that the file holds now, `NONE_OF_THESE` among them."""
+        """Return all labels in the file, including `NONE_OF_THESE`."""
         with self._lock:
             if (state := _state(self.path)) != self._seen or state is None:
                 self._known = self._labels_of(self._read())
@@ -66,17 +67,17 @@ class LabelStore:
             return dict(self._known)
 
     def put(self, changes: Mapping[str, str | None]) -> dict[str, str | None]:
-        """Write labels, or take them back (None), and return what was there before.
+        """Write labels, or remove them (None), and return the previous ones.
 
         Parameters
         ----------
         changes : mapping of str to str or None
-            By the name of an image.
+            Labels by image name.
 
         Raises
         ------
         StorageError
-            If the file cannot be written; then nothing has changed.
+            If the file cannot be written; it is unchanged.
         """
         with self._lock, _alone(self.path):
             table = self._read()
@@ -116,7 +117,7 @@ class LabelStore:
         return self._name_of(written)
 
     def _change(self, table: _Rows, changes: Mapping[str, str | None]) -> None:
-        """Bring rows up to date: those that there are, and new ones at the end."""
+        """Update existing rows, and append new ones."""
         left = dict(changes)
         kept = []
         for row in table.rows:
@@ -148,7 +149,7 @@ class LabelStore:
 
 
 def names_of(names: Sequence[str], find: Callable[[str], str | None]) -> Callable[[str], str | None]:
-    """Return what finds the image of a path: its own name, or what `find` makes of an earlier writer's."""
+    """Return a function from paths to images: by name, or by `find` for paths in an existing file."""
     known = names if not isinstance(names, tuple) else frozenset(names)
     found: dict[str, str | None] = {}
 
@@ -163,7 +164,7 @@ def names_of(names: Sequence[str], find: Callable[[str], str | None]) -> Callabl
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:
-    """Return what changes when a file is written."""
+    """Return what identifies a version of a file."""
     try:
         found = path.stat()
     except OSError:
@@ -173,10 +174,10 @@ def _state(path: Path) -> tuple[int, int, int] | None:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Keep other programs from writing to the file for the length of a block; it is made where it is missing.
+    """Lock a file against other programs during the block; it is created if missing.
 
-    The lock is on the file itself, which a writer replaces: whoever has waited for the lock looks whether the
-    file is still the one that it has opened.
+    The lock is on the file itself, which a writer replaces: after waiting for the lock, check that the file
+    is still the opened one.
     """
     try:
         import fcntl
@@ -197,7 +198,7 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _flush_folder(path: Path) -> None:
-    """Let the new name of a file reach the disk, too; not every system can."""
+    """Flush the folder of a file to disk, where the system supports it."""
     try:
         folder = os.open(Path(os.path.realpath(path)).parent, os.O_RDONLY)
     except OSError:

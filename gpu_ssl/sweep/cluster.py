@@ -1,4 +1,4 @@
-"""Gives the cells of a sweep to the workers of a Dask cluster."""
+"""Distributes the cells of a sweep to the workers of a Dask cluster."""
 
 import logging
 import os
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
     from distributed import Client
 
 HERE = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
-"""Where clusters that are made here listen: for nobody else."""
+"""Address of clusters created here: only this machine."""
 
 
 @contextmanager
 def connected(cluster: str, workers: int | None = None) -> Iterator["Client"]:
-    """Give a client of a cluster, which is closed at the end if it was made here.
+    """Yield a client of a cluster, which is closed at the end if it was created here.
 
     Parameters
     ----------
     cluster : str
-        ``local``: worker processes here, each computing with one thread (two of several threads each would
-        wait for one another most of the time). ``cuda``: a worker for each GPU here. ``tcp://HOST:PORT``:
-        the scheduler of a cluster whose workers see the same files.
+        ``local``: worker processes on this machine, with one thread each (with several threads each they
+        would mostly wait for one another). ``cuda``: a worker for each GPU of this machine.
+        ``tcp://HOST:PORT``: the scheduler of a cluster whose workers share the file system.
     workers : int, optional
-        How many of ``local``; as many as there are CPUs unless given.
+        Number of workers of ``local``; by default the number of CPUs.
 
     Raises
     ------
     DependencyError, DeviceError, UsageError
-        If there is no such cluster.
+        If the cluster is not available.
     """
     require("gpu-ssl sweep", "distributed")
-    # Read when it is imported, here and in the workers; what fails comes back to us anyway.
+    # Read on import, here and in the workers; their errors are returned anyway.
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
     from distributed import Client
 
@@ -79,20 +79,20 @@ def _cuda() -> Any:
 
     try:
         return LocalCUDACluster(**HERE)
-    except Exception as error:  # of NVML and CUDA, by many names
-        raise DeviceError(f"`cluster=cuda`: no GPU can be used: {error}") from error
+    except Exception as error:  # errors of NVML and CUDA have many types
+        raise DeviceError(f"`cluster=cuda`: no usable GPU: {error}") from error
 
 
 @contextmanager
 def _ctrl_c_waits() -> Iterator[None]:
-    """Let Ctrl-C wait for the end of the block, and never reach the processes that start in it.
+    """Defer Ctrl-C to the end of the block, and block it in the processes that start in it.
 
-    A terminal sends it to them, too; they inherit which signals are blocked.
+    A terminal sends it to all processes; they inherit blocked signals.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # Started later, by multiprocessing, it would let the signal through.
+    resource_tracker.ensure_running()  # Started later, by multiprocessing, it would not block the signal.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -108,13 +108,13 @@ def _closing(part: Any) -> Iterator[None]:
         _be_silent()
         raise
     finally:
-        # After Ctrl-C it may stumble over what was cut off; the processes end all the same.
+        # After Ctrl-C it may fail on closed connections; the processes end anyway.
         with suppress(Exception):
             part.close()
 
 
 def _be_silent() -> None:
-    """Let libraries not tell of what they were doing when they were interrupted: our own word is enough."""
+    """Silence messages of libraries about the interruption; our own is enough."""
     for name in ("asyncio", "distributed", "tornado"):
         logger = logging.getLogger(name)
         logger.handlers[:] = [logging.NullHandler()]
@@ -127,21 +127,21 @@ def _be_silent() -> None:
 
 
 def run(client: "Client", cells: Sequence[SweepCell], folder: Path, progress: Progress) -> dict[str, str]:
-    """Finish the cells that are not finished yet, and return those that failed, by name, with the reason.
+    """Finish the unfinished cells, and return those that failed, by name, with the reason.
 
-    A cell whose worker dies begins again on another; a VAE goes on from its last epoch. What fails by its
-    own fault does not stop the others.
+    A cell whose worker dies restarts on another; a VAE resumes from its last epoch. A failed cell does not
+    stop the others.
 
     Parameters
     ----------
     client : Client
-        Of the cluster.
+        Client of the cluster.
     cells : sequence of SweepCell
-        What to do.
+        Cells to finish.
     folder : Path
-        Takes a folder for each VAE and each cell; the workers must see it under this name.
+        Parent of a folder for each VAE and each cell; the workers must see it under this name.
     progress : Progress
-        Shows how many cells are finished.
+        Reports the number of finished cells.
     """
     from distributed import as_completed
 

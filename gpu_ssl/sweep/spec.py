@@ -1,4 +1,4 @@
-"""What a sweep goes through: a TOML file, and the cells that it stands for."""
+"""The specification of a sweep: a TOML file, and its cells."""
 
 import itertools
 import tomllib
@@ -26,7 +26,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=60)]
 
 
 class Variant(Settings):
-    """Settings to compare, under a name; what is not given keeps its default."""
+    """Named settings to compare; others keep their defaults."""
 
     name: Name = "default"
     model: ModelConfig = ModelConfig()
@@ -38,7 +38,7 @@ class Variant(Settings):
 class SweepSpec(Settings):
     """A sweep: every data set with every method, number of labels, seed and variant of the settings.
 
-    `splits` is the number of choices of labels in each of them; a seed has choices and a VAE of its own.
+    `splits` is the number of choices of labels in each cell; each seed has its own choices and VAE.
     """
 
     datasets: tuple[Name, ...] = Field(min_length=1)
@@ -56,7 +56,7 @@ class SweepSpec(Settings):
         Raises
         ------
         UsageError
-            If it cannot be read, or holds what cannot be.
+            If it is unreadable or invalid.
         """
         try:
             content = tomllib.loads(read_given(path).decode())
@@ -83,20 +83,20 @@ class SweepCell:
 
     @property
     def vae_name(self) -> str:
-        """Name of the VAE that it shares with other cells."""
+        """Name of the VAE shared with other cells."""
         return f"{self.config.data.dataset}-{self.variant}-seed-{self.config.seed}"
 
     @property
     def name(self) -> str:
-        """Name of its folder."""
+        """Name of the cell's folder."""
         assert self.config.labels != "all"
         return f"{self.vae_name}-{self.config.methods[0]}-{self.config.labels[0]}-labels"
 
 
 def sweep_cells(spec: SweepSpec, device: str) -> list[SweepCell]:
-    """Return the cells of a sweep, those that share a VAE one after the other.
+    """Return the cells of a sweep, ordered by VAE.
 
-    The first method's cells have the baselines beside them, so that each stands beside them once.
+    The baselines are computed with the cells of the first method, once for each combination.
     """
     groups = itertools.product(spec.datasets, spec.settings, spec.seeds, spec.methods, spec.labels)
     return [

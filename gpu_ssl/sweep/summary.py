@@ -45,7 +45,7 @@ class SweepRecord(Record):
 
 
 def summarize(found: Mapping[SweepCell, Report], failed: dict[str, str]) -> SweepRecord:
-    """Put the reports of cells together."""
+    """Combine the reports of cells."""
     accuracies: dict[tuple[str, str, str, int], list[float]] = defaultdict(list)
     for cell, report in found.items():
         for result in report.results:
@@ -87,7 +87,7 @@ def _cell(row: Row | None) -> str:
 
 
 def plot(record: SweepRecord, path: Path) -> None:
-    """Draw accuracy against labels, a panel for each data set.
+    """Plot accuracy against labels, a panel for each data set.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What the workers of a sweep do: train a VAE, and finish a cell with it. Begun again, both go on."""
+"""Tasks of the workers of a sweep: train a VAE, and finish a cell with it. Both resume when restarted."""
 
 import shutil
 from pathlib import Path
@@ -19,12 +19,12 @@ from gpu_ssl.runtime.progress import SILENT
 
 
 def train_vae(config: RunConfig, folder: Path) -> str | None:
-    """Train the VAE of `config`, going on from the checkpoint in `folder`, and leave its last one there.
+    """Train the VAE of `config`, resuming from the checkpoint in `folder`, and write the last one there.
 
     Returns
     -------
     str or None
-        What went wrong, as one line for the user. Raised, it would be a traceback of the cluster's, too.
+        The error, as one line for the user. Raised, the cluster would also print a traceback.
     """
     try:
         _train_vae(config, folder)
@@ -47,16 +47,16 @@ def finish_cell(config: RunConfig, folder: Path, vae_folder: Path, failed: str |
     Parameters
     ----------
     config : RunConfig
-        Of one method and one number of labels.
+        Settings of one method and one number of labels.
     folder, vae_folder : Path
-        Of the cell, and of `train_vae`.
+        Folder of the cell, and folder of `train_vae`.
     failed : str, optional
-        What `train_vae` returned: the cell waits for it.
+        Result of `train_vae`, for which the cell waits.
 
     Returns
     -------
     str or None
-        What went wrong, as one line for the user.
+        The error, as one line for the user.
     """
     try:
         if failed is None:
@@ -71,7 +71,7 @@ def _finish_cell(config: RunConfig, folder: Path, vae_folder: Path) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     writing.write_config(folder, config)
-    # The description last: it names the tensors.
+    # The JSON last, as it names the tensors.
     stem = Path(CHECKPOINT).stem
     for source in (*vae_folder.glob(f"{stem}-*.safetensors"), vae_folder / CHECKPOINT):
         shutil.copyfile(source, folder / source.name)

@@ -73,7 +73,7 @@ class Person:
     def progress(self) -> str:
         none = sum(label == "unknown" for label in self.said.values())
         tail = f", {none} not one of the classes" if none else ""
-        return f"{len(self.said) - none} of 400 pictures labelled{tail}"
+        return f"{len(self.said) - none} of 400 images labelled{tail}"
 
     def agrees(self) -> None:
         assert on_disk(self.folder) == self.said
@@ -97,7 +97,7 @@ def test_sixty_labels_by_keys_through_undo_reload_and_kill(
         person.label(12)
         person.agrees()
         page.keyboard.press("u")
-        expect(page.locator("#said")).to_have_text("Undone for 1 picture")
+        expect(page.locator("#said")).to_have_text("Undone for 1 image")
         person.said.pop(current(page))
         person.agrees()
         person.label(8)

@@ -1,4 +1,4 @@
-// Draws what was expected of the models against the number of labels that they were fitted to.
+// Plots the estimated accuracy of the models against the number of labels.
 const WIDTH = 280, HEIGHT = 150, LEFT = 42, BOTTOM = 22, TOP = 8, RIGHT = 8;
 
 function svg(tag, attributes, text) {
@@ -13,7 +13,7 @@ export function chart(points) {
   const most = Math.max(...points.map((own) => own.labels)), least = Math.min(...points.map((own) => own.labels));
   const across = (labels) => most === least ? (LEFT + WIDTH - RIGHT) / 2 : LEFT + (WIDTH - LEFT - RIGHT) * (labels - least) / (most - least);
   const down = (share) => TOP + (HEIGHT - TOP - BOTTOM) * (1 - share);
-  const words = `Expected accuracy against labels: ${Math.round(100 * last.accuracy)} % with ${last.labels} labels`;
+  const words = `Estimated accuracy against labels: ${Math.round(100 * last.accuracy)} % with ${last.labels} labels`;
   const drawn = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": words });
   for (const share of [0, 0.5, 1]) {
     drawn.append(svg("line", { class: "axis", x1: LEFT, x2: WIDTH - RIGHT, y1: down(share), y2: down(share) }));

@@ -1,21 +1,21 @@
-// The page of gpu-ssl label. Text goes into the page as text only: names and classes are strangers'.
+// The page of gpu-ssl label. Text goes into the page as text only: names and classes are untrusted.
 import { chart } from "./chart.js";
 
 const SHOWN = 24;
-const NONE = "unknown"; // what is written for a picture of none of the classes
+const NONE = "unknown"; // written for an image of none of the classes
 const $ = (id) => document.getElementById(id);
 const page = (sessionStorage.page ??= crypto.randomUUID());
 
 let state = null;
 let tab = "next";
-let ofClass = null; // the class that the tab of labelled pictures shows
+let ofClass = null; // the class shown in the tab of labelled images
 let pictures = [];
 let current = 0;
 let anchor = 0;
 const selected = new Set();
 let busy = Promise.resolve();
 
-// -- asking --------------------------------------------------------------------------------------------
+// -- requests ------------------------------------------------------------------------------------------
 
 async function ask(what, body = {}) {
   let answer;
@@ -28,7 +28,7 @@ async function ask(what, body = {}) {
     const text = await response.text();
     answer = response.headers.get("content-type")?.includes("json") ? JSON.parse(text) : { problem: text };
   } catch {
-    answer = { problem: "gpu-ssl label does not answer: was it ended? Labels shown here are on disk." };
+    answer = { problem: "gpu-ssl label does not answer; it may have stopped. Labels shown here are on disk." };
   }
   if (answer.problem) {
     tell(answer.problem);
@@ -55,7 +55,7 @@ function say(text) {
   $("said").textContent = text;
 }
 
-// -- what is shown -------------------------------------------------------------------------------------
+// -- rendering -----------------------------------------------------------------------------------------
 
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -75,7 +75,7 @@ function showState(before) {
   $("file").textContent = state.file;
   const none = state.none ? `, ${state.none.toLocaleString("en")} not one of the classes` : "";
   $("progress").textContent =
-    `${state.labelled.toLocaleString("en")} of ${state.total.toLocaleString("en")} pictures labelled${none}`;
+    `${state.labelled.toLocaleString("en")} of ${state.total.toLocaleString("en")} images labelled${none}`;
   $("suspects").textContent = state.suspects;
   tell(state.problem);
   showEstimate();
@@ -84,9 +84,9 @@ function showState(before) {
   $("training").hidden = !state.training;
   $("training").value = state.trained;
   $("write").disabled = state.writing;
-  $("write").textContent = state.writing ? "Writing the model …" : "Write the model";
+  $("write").textContent = state.writing ? "Saving the model …" : "Save the model";
   $("written").replaceChildren(
-    ...(state.written ? ["Written. Use it: ", element("code", {}, `gpu-ssl predict ${state.written} ${state.data}`)] : []),
+    ...(state.written ? ["Saved. Use it: ", element("code", {}, `gpu-ssl predict ${state.written} ${state.data}`)] : []),
   );
   if (JSON.stringify(before?.classes) !== JSON.stringify(state.classes)) showClasses();
   if (before && before.version !== state.version) later(renewGuesses);
@@ -96,16 +96,16 @@ function showEstimate() {
   const estimate = state.estimate;
   if (!estimate) {
     $("estimate").textContent = state.version
-      ? "Label two or more pictures of each class to see what to expect of the model."
-      : "Label some pictures of at least two classes, and a model is fitted to them.";
+      ? "Label two or more images of each class to see the estimated accuracy of the model."
+      : "A model is fitted once images of at least two classes are labelled.";
     $("chart").replaceChildren();
     return;
   }
   $("estimate").replaceChildren(
     element("strong", {}, percent(estimate.accuracy)),
-    ` accuracy expected (95 % interval ${percent(estimate.low)} to ${percent(estimate.high)}), from ` +
-      `${state.of} labels (${state.method} on ${state.encoder}), fitted in ${state.seconds} s. The pictures to label are chosen to be hard: ` +
-      "on all of them it usually does better.",
+    ` estimated accuracy (95 % interval ${percent(estimate.low)} to ${percent(estimate.high)}), from ` +
+      `${state.of} labels (${state.method} on ${state.encoder}), fitted in ${state.seconds} s. Suggested images are hard ones: ` +
+      "accuracy on all images is usually higher.",
   );
   $("chart").replaceChildren(chart(state.points));
 }
@@ -148,14 +148,14 @@ function showPictures() {
   $("grid").setAttribute("aria-activedescendant", pictures.length ? `picture-${pictures[current]?.number}` : "");
   $("empty").hidden = pictures.length > 0;
   $("empty").textContent = {
-    next: "Every picture is labelled.",
-    labelled: "No picture has this label yet.",
-    suspects: "No label looks wrong. Labels are checked by models that did not see them, each time a model is fitted.",
+    next: "All images are labelled.",
+    labelled: "No image has this label yet.",
+    suspects: "No label looks wrong. Each fit checks labels by cross-validation.",
   }[tab];
   $("heading").textContent = {
-    next: "What the model learns most from, when there is one; else typical pictures.",
-    labelled: "Give a picture another class, or take its label back with Backspace.",
-    suspects: "Another class is far more likely: accept it, give one, or keep the label.",
+    next: "The most informative images for the model; typical images at first.",
+    labelled: "Change a label, or remove it with Backspace.",
+    suspects: "Another class is far more likely: accept it, choose a class, or keep the label.",
   }[tab];
   $("of-class").hidden = tab !== "labelled";
   $("keep").hidden = tab !== "suspects";
@@ -190,7 +190,7 @@ function tile(picture, i) {
   return made;
 }
 
-// -- what pictures there are ---------------------------------------------------------------------------
+// -- the list of images --------------------------------------------------------------------------------
 
 async function load() {
   const asked = tab;
@@ -214,7 +214,7 @@ async function renewGuesses() {
   showPictures();
 }
 
-// -- what is said --------------------------------------------------------------------------------------
+// -- labelling -----------------------------------------------------------------------------------------
 
 function chosen() {
   if (selected.size) return pictures.filter((own) => selected.has(own.number));
@@ -235,13 +235,13 @@ function said(pairs) {
   const shown = tab;
   const place = current;
   const wasSelected = selected.size > 0;
-  // The next key is for the next picture, whether or not the disk has answered.
+  // The next key is for the next image, whether or not the label has been written.
   if (!wasSelected && shown === "next") move(nextWithout(place, labels) - current);
   selected.clear();
   showPictures();
   return later(async () => {
     await ask("label", { page, labels });
-    say(pairs.length === 1 ? `Labelled ${shownLabel(pairs[0][1]) ?? "nothing"}` : `${pairs.length} pictures labelled`);
+    say(pairs.length === 1 ? `Labelled ${shownLabel(pairs[0][1]) ?? "nothing"}` : `${pairs.length} images labelled`);
     if (shown !== tab) return;
     if (shown === "next") {
       pictures = pictures.map((own) => (own.number in labels ? { ...own, label: labels[own.number] } : own));
@@ -278,7 +278,7 @@ function undo() {
   return later(async () => {
     const back = await ask("undo", { page });
     if (!back.length) return say("Nothing to undo");
-    say(`Undone for ${back.length} ${back.length === 1 ? "picture" : "pictures"}`);
+    say(`Undone for ${back.length} ${back.length === 1 ? "image" : "images"}`);
     if (tab !== "next") return load();
     const numbers = new Set(back.map((own) => own.number));
     const shown = new Set(pictures.map((own) => own.number));
@@ -426,12 +426,12 @@ const BUTTONS = {
 for (const [id, work] of Object.entries(BUTTONS)) $(id).addEventListener("click", work);
 $("closely").addEventListener("close", () => $("grid").focus({ preventScroll: true }));
 
-// -- beginning -----------------------------------------------------------------------------------------
+// -- start ---------------------------------------------------------------------------------------------
 
 await later(async () => {
   await ask("state");
   while (state.working.startsWith("Looking")) {
-    $("heading").textContent = "Looking for pictures to begin with …";
+    $("heading").textContent = "Choosing the first images …";
     await new Promise((done) => setTimeout(done, 300));
     await ask("state");
   }
