@@ -1,1 +1,1 @@
-"""Where code runs: the device, the handoff between libraries, timing, files."""
+"""The runtime: devices, handoff between libraries, processes, timing, files."""

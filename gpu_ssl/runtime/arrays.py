@@ -1,4 +1,4 @@
-"""The type of arrays that any library may have made."""
+"""The type of arrays of any library."""
 
 from typing import Any
 

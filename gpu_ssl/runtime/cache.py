@@ -1,8 +1,8 @@
-"""The folder for what can be had again: data sets, decoded images, encoders.
+"""The cache folder for data sets, decoded images and encoders, which can be recreated.
 
-It is the user's cache, or the folder that `GPU_SSL_CACHE_DIR` names, which ``--cache-dir`` sets. Where the
-user has no cache that can be written to, as in many containers and batch jobs, a temporary folder takes its
-place until the process ends. What a read-only cache holds is read all the same.
+It is the user's cache, or the folder that `GPU_SSL_CACHE_DIR` names, which ``--cache-dir`` sets. If the user
+has no writable cache, as in many containers and batch jobs, a temporary folder takes its place until the
+process ends. A read-only cache is still read.
 """
 
 import atexit
@@ -26,25 +26,25 @@ from gpu_ssl.runtime.torchrun import by_torchrun
 logger = logging.getLogger(__name__)
 
 VARIABLE: Final = "GPU_SSL_CACHE_DIR"
-"""Names the cache, in place of the user's own. Processes that this one starts inherit it."""
+"""Environment variable with the cache folder, inherited by child processes."""
 
 TEMPORARY: Final = "GPU_SSL_TEMPORARY_CACHE"
-"""Names the temporary folder to processes that this one starts, such as the workers of a sweep."""
+"""Environment variable with the temporary folder for child processes, such as the workers of a sweep."""
 
 KEPT_DAYS: Final = 30
-"""What was not used for so long is deleted."""
+"""Days after which unused files are deleted."""
 
 LIBRARIES: Final = {"MPLCONFIGDIR": "matplotlib", "CUPY_CACHE_DIR": "cupy"}
-"""Variables that tell libraries where to keep what they make again otherwise, and the kinds of that."""
+"""Environment variables for the caches of libraries, and the kind of each."""
 
-_ADVICE: Final = f"set {VARIABLE} to a folder that can be written to"
+_ADVICE: Final = f"set {VARIABLE} to a writable folder"
 
 _to_delete: dict[int, Path] = {}
-"""The temporary folder that a process deletes; by its number, as a forked process has a copy of this."""
+"""The temporary folder that a process deletes, by process number, as a forked process has a copy of this."""
 
 
 def cache_folders(kind: str) -> list[Path]:
-    """Return the folders in which something of a kind may lie, best first; they need not exist.
+    """Return the folders that may contain files of a kind, best first; they need not exist.
 
     Parameters
     ----------
@@ -56,44 +56,44 @@ def cache_folders(kind: str) -> list[Path]:
 
 
 def cache_folder(kind: str, *, temporary: bool = True) -> Path:
-    """Return the folder to put something of a kind into. It exists and can be written to.
+    """Return the folder to write files of a kind to. It exists and is writable.
 
     Parameters
     ----------
     kind : str
         Name of a folder in the cache.
     temporary : bool
-        Whether one that lasts until the end of the process will do, too.
+        Whether a folder that is deleted at the end of the process is acceptable.
 
     Raises
     ------
     UsageError
-        If `GPU_SSL_CACHE_DIR` names a folder that cannot be written to.
+        If `GPU_SSL_CACHE_DIR` names a folder that is not writable.
     StorageError
-        If neither the user's cache nor, where that will do, a temporary folder can be written to.
+        If neither the user's cache nor, if acceptable, a temporary folder is writable.
     """
     lasting = _lasting()
     problem = "there is no home folder" if lasting is None else _cannot_write(lasting / kind)
     if lasting is not None and problem is None:
         return lasting / kind
     if named := os.environ.get(VARIABLE):
-        raise UsageError(f"`cache_dir={named}` cannot be written to: {problem}; name another folder")
-    why = f"{lasting or 'the cache'} cannot be written to: {problem}"
+        raise UsageError(f"`cache_dir={named}` is not writable: {problem}; name another folder")
+    why = f"{lasting or 'the cache'} is not writable: {problem}"
     if not temporary:
         raise StorageError(f"{why}; {_ADVICE}")
     folder = (_temporary() or _make_temporary(why)) / kind
     if (problem := _cannot_write(folder)) is not None:
-        raise StorageError(f"{folder} cannot be written to: {problem}; {_ADVICE}")
+        raise StorageError(f"{folder} is not writable: {problem}; {_ADVICE}")
     if kind not in LIBRARIES.values() and os.getpid() in _to_delete:
         _tell(why, folder.parent)
     return folder
 
 
 def lend_to_libraries() -> None:
-    """Let libraries keep here what they keep in the home folder, where that cannot be written to.
+    """Redirect caches of libraries here if the home folder is not writable.
 
-    Otherwise matplotlib tells of a temporary folder of its own, in two lines, and CuPy cannot be imported.
-    Called before they are; where there is no folder to lend, whoever needs one tells.
+    Otherwise matplotlib warns about a temporary folder, and CuPy fails to import. Called before they are
+    imported; without any writable folder, the code that needs one reports it.
     """
     if not os.access(os.path.expanduser("~/."), os.W_OK):  # noqa: PTH111 (never raises)
         with suppress(StorageError, UsageError):
@@ -103,21 +103,21 @@ def lend_to_libraries() -> None:
 
 
 def mark_used(*paths: Path) -> None:
-    """Let files or folders of a cache count as used now, where that can be written."""
+    """Mark files or folders of a cache as used now, if they are writable."""
     for path in paths:
         with suppress(OSError):
             os.utime(path)
 
 
 def forget_old(folder: Path) -> None:
-    """Delete what was not used for `KEPT_DAYS`, and what a killed process left half-written a day ago.
+    """Delete what was not used for `KEPT_DAYS`, and partly written files older than a day.
 
-    What bears the same name up to the first dot is used together, and the youngest of it tells when.
+    Files with the same name up to the first dot belong together; the newest determines their last use.
 
     Parameters
     ----------
     folder : Path
-        Of `cache_folder`; `mark_used` tells what in it is used.
+        A folder of `cache_folder`; `mark_used` records uses.
     """
     now = time.time()
     together: dict[str, list[Path]] = {}
@@ -125,7 +125,7 @@ def forget_old(folder: Path) -> None:
         half_written = path.name.startswith(".")
         together.setdefault(path.name if half_written else path.name.partition(".")[0], []).append(path)
     for name, paths in together.items():
-        with suppress(OSError):  # Another process may delete the same.
+        with suppress(OSError):  # Another process may delete the same files.
             days = (now - max(path.stat().st_mtime for path in paths)) / 86_400
             if days > (1 if name.startswith(".") else KEPT_DAYS):
                 for path in paths:
@@ -133,9 +133,9 @@ def forget_old(folder: Path) -> None:
 
 
 def delete_temporary() -> None:
-    """Delete the temporary folder, if this process is the one to do so.
+    """Delete the temporary folder, if this process owns it.
 
-    Called at the end of the process; what ends it in a way that Python does not notice, calls it before.
+    Called at exit; code that ends the process without Python's exit handlers calls it before.
     """
     folder = _to_delete.pop(os.getpid(), None)
     if folder is not None:
@@ -144,7 +144,7 @@ def delete_temporary() -> None:
 
 
 def _lasting() -> Path | None:
-    """Return the cache that is named, or the user's; None where nobody knows a home of the user."""
+    """Return the named cache, or the user's; None if the user has no home folder."""
     if named := os.environ.get(VARIABLE):
         return Path(named)
     try:
@@ -155,10 +155,10 @@ def _lasting() -> Path | None:
 
 
 def _cannot_write(folder: Path) -> str | None:
-    """Say why a folder cannot be written to, if so; it is made where it is missing."""
+    """Return why a folder is not writable, or None; it is created if missing."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Permissions do not tell: the disk may be read-only.
+        # Permissions are not enough: the disk may be read-only.
         with tempfile.TemporaryFile(dir=folder):
             return None
     except OSError as error:
@@ -166,7 +166,7 @@ def _cannot_write(folder: Path) -> str | None:
 
 
 def _temporary() -> Path | None:
-    """Return the temporary folder that this process, the one that started it or another rank has made."""
+    """Return the temporary folder created by this process, its parent or another rank."""
     if inherited := os.environ.get(TEMPORARY):
         return Path(inherited)
     shared = _of_all_ranks()
@@ -193,14 +193,14 @@ def _make_temporary(why: str) -> Path:
 
 @cache
 def _tell(why: str, folder: Path) -> None:
-    """Warn, once. Nothing is lost of what libraries keep but the time to make it again."""
-    logger.warning("gpu-ssl: %s; %s takes its place until the end; to keep that, %s", why, folder, _ADVICE)
+    """Warn once about the temporary folder."""
+    logger.warning("gpu-ssl: %s; using the temporary folder %s; to keep files, %s", why, folder, _ADVICE)
 
 
 def _of_all_ranks() -> Path | None:
-    """Return the one temporary folder of the ranks that torchrun has started on this machine.
+    """Return the temporary folder shared by the processes that torchrun started on this machine.
 
-    What the first rank decodes the others read; its name is made of what all of them know.
+    Files decoded by the first are read by the others; its name is derived from what all of them know.
     """
     if not by_torchrun():
         return None
@@ -210,10 +210,10 @@ def _of_all_ranks() -> Path | None:
 
 
 def _join(shared: Path) -> None:
-    """Use the folder of all ranks, unless somebody else has made it. The first rank here deletes it."""
+    """Use the shared folder, unless another user owns it. The first process on this machine deletes it."""
     state = shared.lstat()
     if not stat.S_ISDIR(state.st_mode) or state.st_uid != _user():
-        raise StorageError(f"{shared} is somebody else's; {_ADVICE}")
+        raise StorageError(f"{shared} belongs to another user; {_ADVICE}")
     if os.environ.get("LOCAL_RANK") == "0":
         _delete_at_end(shared)
 

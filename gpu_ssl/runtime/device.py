@@ -1,4 +1,4 @@
-"""The one place that asks which devices are there. Everything else infers its device from its arrays."""
+"""The only place that detects devices. Everything else infers its device from its arrays."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -16,7 +16,7 @@ def minimum_capability(cuda_version: str) -> tuple[int, int]:
 
 
 def cuda_problem(index: int = 0) -> str | None:
-    """Say why CUDA device `index` cannot be used, or None where it can."""
+    """Return why CUDA device `index` is not usable, or None."""
     if torch.version.cuda is None:
         return f"this torch ({torch.__version__}) is a build without CUDA; install the CUDA build of torch"
     if not torch.cuda.is_available():
@@ -25,7 +25,7 @@ def cuda_problem(index: int = 0) -> str | None:
             reason = "there is no device"
         except (RuntimeError, AssertionError) as error:
             reason = str(error).strip().partition(". ")[0].partition("\n")[0] or type(error).__name__
-        return f"{reason}; CUDA takes an NVIDIA GPU and driver 580 or newer (see nvidia-smi)"
+        return f"{reason}; CUDA needs an NVIDIA GPU and driver 580 or newer (see nvidia-smi)"
     if index >= torch.cuda.device_count():
         return f"there is no CUDA device {index}; the devices here are 0 to {torch.cuda.device_count() - 1}"
     capability = torch.cuda.get_device_capability(index)
@@ -39,7 +39,7 @@ def cuda_problem(index: int = 0) -> str | None:
 
 
 def resolve_device(requested: str) -> Choice:
-    """Decide once where the tensors live.
+    """Choose the device once.
 
     Parameters
     ----------
@@ -54,10 +54,10 @@ def resolve_device(requested: str) -> Choice:
     Raises
     ------
     DeviceError
-        If an explicitly requested CUDA device cannot be used.
+        If an explicitly requested CUDA device is not usable.
     """
     if requested == "cpu":
-        return Choice(requested=requested, used="cpu", reason="asked for")
+        return Choice(requested=requested, used="cpu", reason="requested")
     index = int(requested.partition(":")[2] or 0)
     problem = cuda_problem(index)
     if problem is None:
@@ -69,7 +69,7 @@ def resolve_device(requested: str) -> Choice:
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether matrix products in bfloat16 run on units of their own on `device`."""
+    """Return whether `device` has hardware for matrix products in bfloat16."""
     if device.type == "cuda":
         return _has_bfloat16(device)
     capabilities = torch.cpu.get_capabilities()
@@ -77,17 +77,17 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 
 
 def _has_bfloat16(device: torch.device) -> bool:
-    """Whether a GPU has units for bfloat16: Ampere and newer. On older ones cuDNN convolves in it nowhere."""
+    """Return whether a GPU supports bfloat16: Ampere and newer; others lack its convolutions in cuDNN."""
     return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def require_precision(requested: str, device: torch.device) -> None:
-    """Check that what is trained on `device` can be trained in the precision asked for.
+    """Check that `device` supports the requested precision of training.
 
     Raises
     ------
     DeviceError
-        If bfloat16 is asked for on a GPU that has none.
+        If bfloat16 is requested on a GPU without it.
     """
     if requested == "bfloat16" and device.type == "cuda" and not _has_bfloat16(device):
         major, minor = torch.cuda.get_device_capability(device)
@@ -98,16 +98,16 @@ def require_precision(requested: str, device: torch.device) -> None:
 
 
 def resolve_precision(requested: str, device: torch.device) -> torch.dtype:
-    """Return the dtype of matrix products: bfloat16 where ``auto`` finds hardware for it, else float32.
+    """Return the dtype of matrix products: bfloat16 for ``auto`` if there is hardware for it, else float32.
 
-    On a GPU without bfloat16 it is float32 whatever is asked for: a model may come from another one.
+    On a GPU without bfloat16 it is always float32: a model may come from another GPU.
     """
     usable = has_fast_bfloat16(device) if requested == "auto" or device.type == "cuda" else True
     return torch.bfloat16 if requested != "float32" and usable else torch.float32
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[object]:
-    """Let matrix products and convolutions on `device` run in `precision`."""
+    """Run matrix products and convolutions on `device` in `precision`."""
     if precision != torch.float32:
         return torch.autocast(device.type, precision)
     return full_float32() if device.type == "cuda" else nullcontext()
@@ -115,10 +115,9 @@ def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextMan
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Let float32 be float32 on a GPU: by default cuDNN rounds it to TF32, which has 10 bits of mantissa.
+    """Disable TF32 on a GPU: by default cuDNN rounds float32 to it, with a mantissa of 10 bits.
 
-    So a model gives the same on cards that have TF32, on those that have not, and on a CPU, but for the order
-    of sums.
+    So results of a model on GPUs with and without TF32, and on a CPU, differ only by the order of summation.
     """
     cudnn: Any = torch.backends.cudnn
     parts = (cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul)
@@ -134,7 +133,7 @@ def full_float32() -> Iterator[None]:
 
 @contextmanager
 def memory_errors(device: torch.device, advice: str) -> Iterator[None]:
-    """Turn an error about too little memory, of any library, into one line with `advice` on what to lower.
+    """Turn out-of-memory errors of any library into one line with `advice` on what to lower.
 
     Raises
     ------
@@ -150,28 +149,28 @@ def memory_errors(device: torch.device, advice: str) -> Iterator[None]:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until all work queued on `device` is done."""
+    """Wait until all queued work on `device` is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def free_bytes(device: torch.device) -> int:
-    """Return how much of a GPU's memory a new tensor may take: what is free, and what torch keeps unused."""
+    """Return the available memory of a GPU: the free memory, and torch's unused cache."""
     free, _ = torch.cuda.mem_get_info(device)
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 MOST_ROWS = 16_384
-"""Images that a GPU works on at a time: fewer leave it waiting for the host to launch."""
+"""Maximum number of images per block on a GPU; with much fewer it would wait for kernel launches."""
 
 ROWS_SHARE = 0.25
-"""Part of a GPU's free memory that they may take."""
+"""Maximum memory of a block, as a fraction of the GPU's free memory."""
 
 
 def rows_at_a_time(device: torch.device, bytes_each: int, on_cpu: int) -> int:
-    """Return how many images, which take so much memory each, to work on at a time.
+    """Return the number of images per block, given the memory of each.
 
-    On a CPU that is `on_cpu`, on a GPU as many as fit in a part of what is free, at most `MOST_ROWS`.
+    On a CPU that is `on_cpu`, on a GPU as many as fit in a part of the free memory, at most `MOST_ROWS`.
     """
     if device.type != "cuda":
         return on_cpu

@@ -1,4 +1,4 @@
-"""What a result was computed with: hardware and library versions."""
+"""The environment of a result: hardware and library versions."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ LIBRARIES = (
     *("cuml-cu13", "cupy-cuda13x", "rmm-cu13", "cuml-cu12", "cupy-cuda12x", "rmm-cu12"),
     *("cuml", "cupy", "rmm"),
 )
-"""Distributions whose versions matter; conda calls the last three by their short names."""
+"""Distributions whose versions are recorded; conda calls the last three by their short names."""
 
 
 def library_version(distribution: str) -> str | None:
@@ -42,7 +42,7 @@ def describe_environment() -> dict[str, Any]:
 
 
 def driver_version() -> str | None:
-    """Return the version of the NVIDIA driver, or None where there is none."""
+    """Return the version of the NVIDIA driver, or None without a driver."""
     try:
         text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
     except OSError:

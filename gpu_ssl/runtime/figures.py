@@ -1,6 +1,6 @@
-"""Figures of matplotlib, drawn on canvases of their own: no display, no global state.
+"""Figures of matplotlib with their own canvases: no display, no global state.
 
-It takes a third of a second to import; so it is, when the first figure is drawn.
+matplotlib takes a third of a second to import, so it is imported when the first figure is created.
 """
 
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """Return an empty figure of so many inches."""
+    """Return an empty figure; sizes are in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,8 +1,8 @@
-"""Files that are whole or not there, folders that one process writes to, and readers that never wait.
+"""Atomic writes of files, locks on folders, and readers that never block.
 
-A file is written beside its place, flushed, then renamed. What a killed process left half-written is
-deleted by the next one that writes the same file: a lock, which the system drops with the process, tells
-whose writer is gone.
+A file is written next to its place, flushed, then renamed. Partly written files of killed processes are
+deleted by the next process that writes the same file: a lock, which the system releases with the process,
+shows whether the writer still runs.
 """
 
 import os
@@ -18,37 +18,37 @@ from gpu_ssl.errors import StorageError, UsageError
 
 try:
     import fcntl
-except ImportError:  # no Unix
+except ImportError:  # not Unix
     fcntl = None  # type: ignore[assignment]
 
 PATIENCE = 20.0
-"""Seconds that a pipe is waited for."""
+"""Seconds to wait for a pipe."""
 
 LONGEST_NAME = 255
-"""Bytes of a file's name on most file systems."""
+"""Maximum length in bytes of a file's name on most file systems."""
 
 
 @contextmanager
 def atomic_path(path: Path, *, devices: bool = True) -> Iterator[Path]:
-    """Give a temporary path beside `path`; when the block ends well, it takes the place of `path`.
+    """Yield a temporary path next to `path`, which replaces `path` when the block succeeds.
 
     Parameters
     ----------
     path : Path
         The file.
     devices : bool
-        Whether a pipe or a device is written to, where `path` is one; else it is replaced.
+        Whether to write to `path` directly if it is a pipe or a device; else it is replaced.
 
     Raises
     ------
     StorageError
-        If the file cannot be written (no space, no permission, a read-only disk). Nothing half-written
-        stays behind.
+        If the file cannot be written (no space, no permission, a read-only disk). No partly written file
+        remains.
     """
     if devices and path.exists() and not path.is_file() and not path.is_dir():
         yield path
         return
-    path = Path(os.path.realpath(path))  # What a link points to is replaced, not the link.
+    path = Path(os.path.realpath(path))  # The target of a link is replaced, not the link.
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,25 +74,25 @@ def write_text(path: Path, text: str, *, devices: bool = True) -> None:
 
 
 def read_whole(path: Path, most: int | None = None) -> bytes:
-    """Return the content of a file; a pipe or device, which might never end, is refused.
+    """Return the content of a file; pipes and devices, which might never end, are refused.
 
     Parameters
     ----------
     path : Path
         The file.
     most : int, optional
-        Bytes; a larger file is refused before it is read.
+        Maximum size in bytes; a larger file is refused before it is read.
 
     Raises
     ------
     OSError
-        If it cannot be read.
+        If it is not readable.
     """
-    # A pipe without a writer would keep an open that waits.
+    # Opening a pipe without a writer would block.
     with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
-            raise OSError(0, "it is no regular file", str(path))
+            raise OSError(0, "it is not a regular file", str(path))
         if most is not None and found.st_size > most:
             raise OSError(0, f"it has {found.st_size:,} bytes, more than the {most:,} allowed", str(path))
         return file.read()
@@ -104,41 +104,43 @@ def read_given(path: Path) -> bytes:
     Raises
     ------
     OSError
-        If it cannot be read, or nobody writes to the pipe for `PATIENCE` seconds.
+        If it is not readable, or nothing is written to the pipe for `PATIENCE` seconds.
     """
     if not stat.S_ISFIFO(path.stat().st_mode):
         return read_whole(path)
     import select
 
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as pipe:
-        waiting = select.poll()  # which tells a pipe without a writer from one at its end
+        waiting = select.poll()  # distinguishes a pipe without a writer from one at its end
         waiting.register(pipe, select.POLLIN)
         if not waiting.poll(1000 * PATIENCE):
-            raise OSError(0, f"it is a pipe that nobody writes to for {PATIENCE:.0f} seconds", str(path))
+            raise OSError(
+                0, f"it is a pipe, and nothing was written to it for {PATIENCE:.0f} seconds", str(path)
+            )
         os.set_blocking(pipe.fileno(), True)
         return pipe.read()
 
 
 @contextmanager
 def alone_in(folder: Path, needed: int = 0) -> Iterator[None]:
-    """Make a folder, check that it can be written to, and keep other processes of gpu-ssl out of it.
+    """Create a folder, check that it is writable, and lock it against other processes of gpu-ssl.
 
-    The lock ends with the process, however that ends. A folder that was made here and is still empty at the
-    end is deleted.
+    The lock ends with the process, however that ends. A folder that was created here and is empty at the end
+    is deleted.
 
     Parameters
     ----------
     folder : Path
         The folder.
     needed : int
-        Bytes that must be free on its disk.
+        Number of bytes that must be free on its disk.
 
     Raises
     ------
     UsageError
         If another process is writing to it.
     StorageError
-        If it cannot be made or written to, or the disk is too full.
+        If it cannot be created or written to, or the disk has too little space.
     """
     made = not folder.exists()
     try:
@@ -162,14 +164,14 @@ def alone_in(folder: Path, needed: int = 0) -> Iterator[None]:
 
 
 def require_space(folder: Path, needed: int = 0) -> None:
-    """Check that a file can be written into a folder, and that its disk has room.
+    """Check that a folder is writable, and that its disk has enough space.
 
     Parameters
     ----------
     folder : Path
-        It need not exist; then the nearest one above is checked.
+        The folder; if it does not exist, its nearest existing parent is checked.
     needed : int
-        Bytes.
+        Number of bytes.
 
     Raises
     ------
@@ -185,7 +187,7 @@ def require_space(folder: Path, needed: int = 0) -> None:
         found = os.statvfs(place) if hasattr(os, "statvfs") else None
     except OSError as error:
         raise StorageError(f"cannot write to {folder}: {error.strerror}") from error
-    # Some file systems tell nothing, and have 0 blocks in all.
+    # Some file systems report nothing, with 0 blocks in total.
     if found is not None and found.f_blocks and found.f_bavail * found.f_frsize < needed:
         raise StorageError(
             f"cannot write to {folder}: {found.f_bavail * found.f_frsize / 2**20:,.0f} MiB are free on its "
@@ -195,13 +197,13 @@ def require_space(folder: Path, needed: int = 0) -> None:
 
 @contextmanager
 def _begun(path: Path) -> Iterator[Path]:
-    """Make a temporary file beside `path`, and hold a lock on it as long as the block runs."""
+    """Create a temporary file next to `path`, locked during the block."""
     while True:
         temporary = path.with_name(_temporary_name(path, secrets.token_hex(6)))
         held = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             _lock(held)
-            # Before the lock was there, another process may have taken the file for forgotten.
+            # Before it was locked, another process may have deleted it as abandoned.
             if temporary.exists():
                 yield temporary
                 return
@@ -223,7 +225,7 @@ def _forget_half_written(path: Path) -> None:
 
 
 def forget_half_written(folder: Path, pattern: str) -> None:
-    """Delete temporary files, whose names match a regular expression, if their writer is gone."""
+    """Delete temporary files whose names match a regular expression if their writer has ended."""
     if fcntl is None:
         return
     known = re.compile(pattern, re.DOTALL)
@@ -240,13 +242,13 @@ def forget_half_written(folder: Path, pattern: str) -> None:
 
 
 def _lock(held: int) -> bool:
-    """Lock an open file for this process; False if another one has. Where there are no locks, True."""
+    """Lock an open file; False if another process has locked it, True on systems without locks."""
     if fcntl is None:
         return True
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # such as on a network
+    except OSError:  # for instance on a network file system
         return True
     return True

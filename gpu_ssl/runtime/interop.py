@@ -1,7 +1,7 @@
-"""All DLPack: hands a tensor to NumPy or CuPy as the same memory, or raises. Nothing here copies.
+"""All uses of DLPack: shares a tensor's memory with NumPy or CuPy, or raises. Nothing here copies.
 
-The one copy that a pipeline may need (latents of a GPU to scikit-learn on the host) is `copy_to_host`,
-which says what it does.
+The one copy that a pipeline may need (latents of a GPU to scikit-learn on the host) is the explicit
+`copy_to_host`.
 """
 
 import warnings
@@ -16,7 +16,7 @@ from gpu_ssl.errors import InteropError
 def _check_shareable(tensor: torch.Tensor, device_type: str, receiver: str) -> None:
     if tensor.device.type != device_type:
         raise InteropError(
-            f"{receiver} shares {device_type} memory and the tensor lies on {tensor.device}; "
+            f"{receiver} shares {device_type} memory and the tensor is on {tensor.device}; "
             "move it explicitly first"
         )
     if tensor.requires_grad:
@@ -45,14 +45,14 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
 def to_cupy(tensor: torch.Tensor) -> Any:
     """View a CUDA tensor as a CuPy array over DLPack: same memory, same strides.
 
-    CuPy's current stream (the legacy default stream unless the caller changed it) is made to wait for torch's
-    current stream, and torch keeps the memory until CuPy's stream is done with it. What a CUDA graph wrote
-    is overwritten by its next replay: clone it before.
+    CuPy's current stream (the legacy default stream unless the caller changed it) waits for torch's current
+    stream, and torch keeps the memory until CuPy's stream is done with it. Output of a CUDA graph is
+    overwritten by its next replay: clone it before.
 
     Parameters
     ----------
     tensor : Tensor
-        On a CUDA device.
+        A tensor on a CUDA device.
 
     Raises
     ------
@@ -65,14 +65,12 @@ def to_cupy(tensor: torch.Tensor) -> Any:
     import cupy
 
     if torch.cuda.is_current_stream_capturing():
-        raise InteropError(
-            "CuPy cannot share a tensor while a CUDA graph is captured; hand it over afterwards"
-        )
+        raise InteropError("CuPy cannot share a tensor while a CUDA graph is captured; convert it afterwards")
     with cupy.cuda.Device(tensor.device.index):
         current, default = torch.cuda.current_stream(), torch.cuda.default_stream()
         reader = cupy.cuda.get_current_stream().ptr
         if current != default or reader:
-            # torch would otherwise use the memory anew while CuPy's stream still reads it.
+            # Otherwise torch would reuse the memory while CuPy's stream still reads it.
             stream = torch.cuda.ExternalStream(reader) if reader else default  # type: ignore[no-untyped-call]
             tensor.record_stream(stream)
         try:
@@ -85,20 +83,20 @@ def to_cupy(tensor: torch.Tensor) -> Any:
 
 
 def to_torch(array: Any, device: torch.device) -> torch.Tensor:
-    """Take over a NumPy or CuPy array as a tensor on `device`: the same memory where it lies there already.
+    """Return a NumPy or CuPy array as a tensor on `device`: the same memory if it is there already.
 
-    What CuPy still works on is waited for, on the device. Only a NumPy array for another device is copied.
+    The device waits for pending work of CuPy. Only a NumPy array for another device is copied.
     """
     return receive(array).to(device)
 
 
 def receive(array: Any) -> torch.Tensor:
-    """Take over an array of any library that has DLPack as a tensor, where it lies: the same memory.
+    """Return an array of any library with DLPack as a tensor on the same device, sharing its memory.
 
     Raises
     ------
     InteropError
-        If torch cannot take it.
+        If torch does not support it.
     """
     if isinstance(array, torch.Tensor):
         return array.detach()
@@ -110,14 +108,14 @@ def receive(array: Any) -> torch.Tensor:
 
 
 def borrow(array: np.ndarray[Any, Any]) -> torch.Tensor:
-    """View an array of NumPy as a tensor, where the array may be read-only; nothing may be written to it."""
+    """View a NumPy array, which may be read-only, as a tensor that must not be written to."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         return torch.from_numpy(array)
 
 
 class OnHost:
-    """Rows of a tensor on any device, as an array of NumPy gives them; only what is asked for is copied.
+    """Rows of a tensor on any device, as NumPy arrays; only the requested rows are copied.
 
     Parameters
     ----------
@@ -140,5 +138,5 @@ class OnHost:
 
 
 def copy_to_host(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a CPU tensor with the values of `tensor`: itself where it is on the CPU, else one copy."""
+    """Return a CPU tensor with the values of `tensor`: itself if it is on the CPU, else one copy."""
     return tensor.detach().to("cpu")

@@ -1,4 +1,4 @@
-"""Memory maps that are read once: their pages are given back."""
+"""Memory maps that are read once, and whose pages are released."""
 
 import mmap
 from typing import Any
@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 
 def release(array: NDArray[Any]) -> None:
-    """Give back the memory of what was read of a memory map; of another array, do nothing.
+    """Release the memory of the pages that were read from a memory map; do nothing for other arrays.
 
-    A page of a file that was touched counts as memory of the process until the system needs it elsewhere.
-    It is read again when it is touched again. Nothing may have been written to the array.
+    A page that was read counts as memory of the process until the system needs it elsewhere. It is read again
+    on the next access. The array must not have been written to.
     """
     base: object = array
     while base is not None and not isinstance(base, mmap.mmap):

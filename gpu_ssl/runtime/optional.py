@@ -1,4 +1,4 @@
-"""Packages that only some users need."""
+"""Optional packages."""
 
 from importlib.util import find_spec
 
@@ -6,19 +6,19 @@ from gpu_ssl.errors import DependencyError
 
 
 def require(purpose: str, *packages: str) -> None:
-    """Make sure that packages can be imported.
+    """Check that packages are installed.
 
     Parameters
     ----------
     purpose : str
-        What needs them, for the message.
+        What needs them, for the error message.
     *packages : str
-        Their names, the same for pip and for import.
+        Names of the packages, the same for pip and for import.
 
     Raises
     ------
     DependencyError
-        Naming all that are missing.
+        If some are missing; the message names all of them.
     """
     missing = [name for name in packages if find_spec(name) is None]
     if missing:

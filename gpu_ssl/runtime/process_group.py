@@ -1,4 +1,4 @@
-"""Ranks that torchrun started: they reach one another by NCCL between GPUs and by gloo between CPUs."""
+"""Processes started by torchrun: they communicate by NCCL between GPUs and by gloo between CPUs."""
 
 import logging
 import os
@@ -25,25 +25,25 @@ from gpu_ssl.runtime.device import resolve_device
 logger = logging.getLogger(__name__)
 
 START: Final = timedelta(minutes=30)
-"""How long ranks wait for one another until all have the data: one may have to fetch them."""
+"""Timeout until all processes have the data, which one may have to download."""
 
 SILENCE: Final = timedelta(seconds=45)
-"""How long a rank may keep the others waiting in training, before it counts as dead."""
+"""Timeout during training, after which a silent process counts as dead."""
 
 GRACE: Final = 5.0
-"""Seconds that a rank has to end in order after SIGTERM, and to ask whether another has told why."""
+"""Seconds for a process to exit after SIGTERM, and to ask whether another has printed the error."""
 
 EXCHANGE_WORDS: Final = ("gloo", "NCCL", "Connection reset", "Connection closed", "timeout", "Timed out")
-"""What is in the messages of torch when another rank is gone; gloo's are plain RuntimeErrors."""
+"""Parts of torch's messages when another process has ended; gloo raises plain RuntimeErrors."""
 
-GONE: Final = f"another rank ended, or said nothing for {SILENCE.seconds} seconds"
-STOPPED: Final = "told to stop (SIGTERM), as torchrun does when another rank ends"
+GONE: Final = f"another process ended, or did not respond for {SILENCE.seconds} seconds"
+STOPPED: Final = "stopped by SIGTERM, which torchrun sends when another process ends"
 
 Value = TypeVar("Value")
 
 
 class Together:
-    """One of several ranks; see `runtime.ranks.Ranks`."""
+    """One of several processes; see `runtime.ranks.Ranks`."""
 
     def __init__(self) -> None:
         self.number, self.size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
@@ -58,9 +58,9 @@ class Together:
             )
 
     def _heed_sigterm(self) -> None:
-        """End with a word when torchrun ends the ranks that are left."""
+        """Print a message when torchrun ends the remaining processes."""
         signal.signal(signal.SIGTERM, _terminated)
-        # The main thread hears nothing while it waits for a GPU, which a dead rank keeps busy for ever.
+        # The main thread handles no signal while it waits for a GPU, which a dead process blocks for ever.
         heard, told = os.pipe()
         os.set_blocking(told, False)
         signal.set_wakeup_fd(told, warn_on_full_buffer=False)
@@ -82,7 +82,7 @@ class Together:
 
     def device(self, requested: str) -> Choice:
         if requested.startswith("cuda:"):
-            raise UsageError(f"`device={requested}`: each of several ranks takes a GPU of its own; give cuda")
+            raise UsageError(f"`device={requested}`: each of several processes uses its own GPU; give cuda")
         numbered = requested if requested == "cpu" else f"cuda:{self.local}"
         try:
             choice = resolve_device(numbered)
@@ -97,8 +97,8 @@ class Together:
         if len(set(kinds)) > 1:
             listed = ", ".join(f"rank {number}: {kind}" for number, kind in enumerate(kinds))
             raise DeviceError(
-                f"the ranks found different devices ({listed}; here: {choice.reason}); start as many ranks "
-                "as there are GPUs, or give `device=cpu`"
+                f"the processes found different devices ({listed}; here: {choice.reason}); start as "
+                "many processes as there are GPUs, or give `device=cpu`"
             )
         if kinds[0] == "cuda":
             torch.cuda.set_device(self.local)
@@ -115,14 +115,14 @@ class Together:
         try:
             self.store.set_timeout(timedelta(seconds=GRACE))
             first: bool = self.store.add("gpu-ssl/failed", 1) == 1
-        except (AttributeError, RuntimeError):  # Nobody was met, or the machine of rank 0 is gone.
+        except (AttributeError, RuntimeError):  # No process was met, or the machine of rank 0 is gone.
             return True
         return first
 
     def meet(self) -> None:
         with _exchange():
             dist.barrier()
-            # The first group waits long, and a rank that hangs would be noticed late.
+            # The first group has a long timeout, which would detect a hanging process late.
             self.group = dist.new_group(timeout=SILENCE)
 
     def shard(self, n: int) -> range:
@@ -137,7 +137,7 @@ class Together:
         padded[: len(rows)] = rows
         parts = [torch.empty_like(padded) for _ in range(self.size)] if self.leads else None
         with _exchange():
-            dist.barrier()  # Slower ranks have time to finish.
+            dist.barrier()  # Slower processes have time to finish.
             dist.gather(padded, parts, dst=0, group=self.group)
         if parts is None:
             return None
@@ -149,7 +149,7 @@ class Together:
 
     def parallel(self, module: nn.Module) -> nn.Module:
         with _exchange():
-            # Batch norm's statistics are the same on all ranks; see networks.batch_norm.
+            # Batch norm's statistics are the same on all processes; see networks.batch_norm.
             return nn.parallel.DistributedDataParallel(
                 module, process_group=self.group, forward_sync_buffers=False, gradient_as_bucket_view=True
             )
@@ -166,8 +166,8 @@ class Together:
 
     def part(self) -> None:
         with _exchange():
-            dist.barrier()  # No rank is to find another gone while it still sends.
-        # Threads of a group that somebody still holds abort the process where they outlive the interpreter.
+            dist.barrier()  # No process may end while another still sends to it.
+        # Threads of a group that is still referenced abort the process if they outlive the interpreter.
         self.group = None
         with suppress(RuntimeError):  # There is nothing left to lose.
             dist.destroy_process_group()
@@ -176,7 +176,7 @@ class Together:
 
     def abandon(self, exit_code: int) -> None:
         if dist.is_initialized():
-            # What is under way ends in no order: waiting for it may take for ever, and not waiting aborts.
+            # Pending operations may never finish, and ending without them would abort.
             sys.stdout.flush()
             sys.stderr.flush()
             delete_temporary()
@@ -184,12 +184,12 @@ class Together:
 
 
 def shard_of(n: int, number: int, size: int) -> range:
-    """Return which of `n` rows rank `number` of `size` holds; sizes of shards differ by 1 at most."""
+    """Return the shard of `n` rows of rank `number` of `size`; sizes of shards differ by at most 1."""
     return range(n * number // size, n * (number + 1) // size)
 
 
 class _Total(torch.autograd.Function):
-    """A sum over the ranks. What depends on it on any rank depends on the tensor of each."""
+    """A differentiable sum over all processes."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor, group: Any) -> Tensor:
@@ -209,7 +209,7 @@ class _Total(torch.autograd.Function):
 
 @contextmanager
 def _exchange() -> Iterator[None]:
-    """Turn what goes wrong where ranks exchange something into one line for the user."""
+    """Turn errors of communication between processes into one line for the user."""
     try:
         yield
     except torch.OutOfMemoryError:

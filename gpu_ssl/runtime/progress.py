@@ -1,4 +1,4 @@
-"""How long work tells that it advances, without knowing whether anybody watches."""
+"""Progress reporting, independent of the display."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -6,17 +6,17 @@ from typing import Protocol
 
 
 class Advance(Protocol):
-    """Tells of what is done."""
+    """Reports progress of a task."""
 
     def __call__(self, note: str, steps: float = 1) -> None:
-        """Tell that so many steps, or such a part of one, are done, with a short note (or an empty one)."""
+        """Report that `steps` more steps, or a fraction of one, are done, with a short or empty note."""
 
 
 class Progress(Protocol):
     """A display for tasks of a known number of steps."""
 
     def task(self, description: str, total: int, done: int = 0) -> AbstractContextManager[Advance]:
-        """Show a task of `total` steps, `done` of which are finished, for as long as the block runs."""
+        """Show a task of `total` steps, of which `done` are finished, during the block."""
 
 
 class Silent:

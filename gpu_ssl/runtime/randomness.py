@@ -1,4 +1,4 @@
-"""Random numbers for the images of a batch, the same ones however many ranks share the batch."""
+"""Random numbers for the images of a batch, independent of the number of processes."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,19 +8,19 @@ from torch import Tensor
 
 
 class Share(NamedTuple):
-    """A generator, and the part of its numbers that goes to the images of one rank.
+    """A generator, and the part of its numbers for the images of one process.
 
-    Every rank draws the numbers of the whole batch and takes those of its own images: 70 or so for each
-    image, which is nothing beside the network's work on it.
+    Every process generates the numbers of the whole batch and uses those of its own images: about 70 per
+    image, whose cost is negligible compared with the network's.
 
     Parameters
     ----------
     generator : torch.Generator
-        In the same state on all ranks.
+        A generator in the same state on all processes.
     total : int
-        Images in the whole batch.
+        Number of images in the whole batch.
     places : Tensor of shape (n,), int64
-        Places of this rank's images in it.
+        Positions of this process's images in it.
     """
 
     generator: torch.Generator
@@ -29,16 +29,16 @@ class Share(NamedTuple):
 
 
 Randomness = torch.Generator | Share
-"""Where the random numbers of a batch come from; a generator alone where all of its images are here."""
+"""Source of the random numbers of a batch; a plain generator if all of its images are here."""
 
 
 def uniform(shape: tuple[int, ...], source: Randomness, device: torch.device) -> Tensor:
-    """Draw from 0 to 1; the first axis of `shape` is that of the images."""
+    """Sample uniformly from [0, 1); the first axis of `shape` is that of the images."""
     return _drawn(torch.rand, shape, source, device)
 
 
 def normal(shape: tuple[int, ...], source: Randomness, device: torch.device) -> Tensor:
-    """Draw from the standard normal distribution; the first axis of `shape` is that of the images."""
+    """Sample from the standard normal distribution; the first axis of `shape` is that of the images."""
     return _drawn(torch.randn, shape, source, device)
 
 

@@ -1,7 +1,7 @@
-"""The processes that train together: those that torchrun starts, or the one that runs alone.
+"""The processes that train together: those that torchrun starts, or a single one.
 
-Rank 0 leads: it alone writes files and tells the user something. All ranks do the same work in the same
-order, so that what one waits for, the others send.
+Only rank 0 writes files and prints. All processes do the same work in the same order, so that what one waits
+for, the others send.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -17,12 +17,12 @@ Value = TypeVar("Value")
 
 
 class Ranks(Protocol):
-    """The processes that do a run together.
+    """The processes of a run.
 
     Attributes
     ----------
     number, size : int
-        Which of how many this is.
+        Rank number of this process, and number of processes.
     """
 
     number: int
@@ -30,43 +30,43 @@ class Ranks(Protocol):
 
     @property
     def leads(self) -> bool:
-        """Whether this is the rank that writes and tells."""
+        """Whether this process, rank 0, writes files and prints."""
 
     def device(self, requested: str) -> Choice:
-        """Decide on which device this rank computes; see `runtime.device.resolve_device`."""
+        """Choose the device of this process; see `runtime.device.resolve_device`."""
 
     def share(self, value: Value) -> Value:
-        """Return what rank 0 gives."""
+        """Return the value that rank 0 passes."""
 
     def fails_first(self) -> bool:
-        """Say, on one of all ranks that fail, that no other has told the user."""
+        """Return True on the first process that fails, which prints the error, and False on the others."""
 
     def meet(self) -> None:
-        """Wait until all ranks are here. From now on one that keeps silent counts as dead."""
+        """Wait for all processes. From now on a silent process counts as dead."""
 
     def shard(self, n: int) -> range:
-        """Return which of `n` rows are this rank's."""
+        """Return this process's shard of `n` rows."""
 
     def total(self, tensor: Tensor) -> Tensor:
-        """Return the sum of a tensor over all ranks; a gradient goes back to all of them."""
+        """Return the sum of a tensor over all processes; its gradient flows back to all of them."""
 
     def gather(self, rows: Tensor, n: int) -> Tensor | None:
-        """Return the `n` rows (n, d) of which each rank gives its shard, on rank 0; elsewhere None.
+        """Return on rank 0 the `n` rows (n, d), a shard of which each process passes; elsewhere None.
 
         The result is column-major, as latents are.
         """
 
     def parallel(self, module: nn.Module) -> nn.Module:
-        """Return a module whose gradients are the means over all ranks."""
+        """Return a module whose gradients are averaged over all processes."""
 
     def exchanging(self) -> AbstractContextManager[None]:
-        """Raise RankError where what torch exchanges on its own within the block goes wrong."""
+        """Raise RankError if communication by torch within the block fails."""
 
     def part(self) -> None:
-        """Exchange nothing any more: rank 0 does the rest, and the other processes end here (SystemExit)."""
+        """End communication: rank 0 does the rest, and the other processes exit here (SystemExit)."""
 
     def abandon(self, exit_code: int) -> None:
-        """End this process, if others may be waiting for what it never sends."""
+        """End this process at once if others may be waiting for it."""
 
 
 class _Alone:
@@ -110,12 +110,12 @@ ALONE: Final[Ranks] = _Alone()
 
 
 def join_ranks() -> Ranks:
-    """Join the other ranks, if torchrun started some.
+    """Join the other processes, if torchrun started any.
 
     Raises
     ------
     RankError
-        If they cannot be reached.
+        If they are not reachable.
     """
     if not by_torchrun():
         return ALONE

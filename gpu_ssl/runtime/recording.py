@@ -1,7 +1,7 @@
 """Work of a GPU recorded as a CUDA graph, which launches all its kernels at once.
 
-Where a graph cannot be recorded (an old driver, a library that waits for the GPU), a warning says so and the
-caller launches the work piece by piece, which is slower and right.
+If recording fails (an old driver, a library that waits for the GPU), a warning is logged and the caller
+launches kernels one by one, which is slower but equivalent.
 """
 
 import logging
@@ -15,35 +15,35 @@ import torch
 logger = logging.getLogger(__name__)
 
 STREAMS = 32
-"""Streams that torch hands out in turn; after so many it begins anew (c10/cuda/CUDAStream.h)."""
+"""Number of streams that torch hands out round-robin (c10/cuda/CUDAStream.h)."""
 
 _live: WeakValueDictionary[tuple[int | None, int], "Recording"] = WeakValueDictionary()
-"""Graphs that can be replayed, by device and stream: of two on one stream, the first to be freed takes the
-workspaces of the other with it (pytorch#193402)."""
+"""Live graphs by device and stream: of two on one stream, the first to be freed also frees the workspaces of
+the other (pytorch#193402)."""
 
 
 class Recording:
-    """Work that is recorded on a stream of its own and can be replayed.
+    """Work that is recorded on its own stream and can be replayed.
 
     Parameters
     ----------
     work : callable
-        What to record. It runs once more, to be recorded, and computes nothing meanwhile. What it reads and
-        writes must stay where it is, and nothing in it may wait for the GPU.
+        The work to record. It is called once for the recording, without computing anything. The tensors that
+        it reads and writes must keep their memory, and nothing in it may wait for the GPU.
     device : torch.device
         A GPU.
     generator : torch.Generator, optional
-        Where the work draws its random numbers from. It goes on from replay to replay.
+        Source of the random numbers of the work. Its state advances from replay to replay.
 
     Attributes
     ----------
     result
-        What the work returned; each replay overwrites it.
+        Return value of the work; each replay overwrites it.
 
     Raises
     ------
     RuntimeError
-        If it cannot be recorded.
+        If recording fails.
     """
 
     def __init__(
@@ -55,24 +55,25 @@ class Recording:
             self._graph.register_generator_state(generator)
         with (
             torch.cuda.device(device),
-            # Where recording fails, torch leaves its stream the current one.
+            # If recording fails, torch leaves its stream as the current one.
             torch.cuda.stream(self.stream),
-            # torch's own stream for recording is on the first GPU. Another thread may read images meanwhile.
+            # torch's own stream for recording is on the first GPU. Another thread may read images at the same
+            # time.
             torch.cuda.graph(self._graph, stream=self.stream, capture_error_mode="thread_local"),
         ):
             self.result = work()
         _live[device.index, self.stream.cuda_stream] = self
 
     def replay(self) -> None:
-        """Launch all of it on the current stream."""
+        """Launch the graph on the current stream."""
         self._graph.replay()
 
 
 def record(
     work: Callable[[], Any], device: torch.device, generator: torch.Generator | None = None
 ) -> Recording | None:
-    """Record work, or warn that it cannot be and return None; see `Recording`."""
-    # A generator whose recording failed believes for good that it is being recorded.
+    """Record work; if that fails, warn and return None. See `Recording`."""
+    # A generator stays in recording mode after a failed recording.
     state = None if generator is None else generator.clone_state()
     try:
         return Recording(work, device, generator)
@@ -84,7 +85,7 @@ def record(
 
 
 def _own_stream(device: torch.device) -> torch.cuda.Stream:
-    """Return a stream of torch's that no live graph was recorded on."""
+    """Return a stream of torch on which no live graph was recorded."""
     for _ in range(STREAMS):
         stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         if (device.index, stream.cuda_stream) not in _live:
@@ -95,7 +96,7 @@ def _own_stream(device: torch.device) -> torch.cuda.Stream:
 @cache
 def _warn(reason: str) -> None:
     logger.warning(
-        "gpu-ssl: steps cannot be recorded as a CUDA graph (%s); they are launched piece by piece, which is "
+        "gpu-ssl: steps cannot be recorded as a CUDA graph (%s); kernels are launched one by one, which is "
         "slower",
         reason,
     )

@@ -1,11 +1,11 @@
-"""All that is kept on disk to be read again: JSON that is described by a type, and tensors beside it.
+"""State on disk: JSON validated by a type, and tensors next to it.
 
-A file holds its kind, the version of its schema, its content, where there are tensors the name, size and
-hash of their file (safetensors), and a hash over all of this: what was changed in any place is refused, and
-so are tensors of another state. Nothing is pickled.
+A file contains its kind, the version of its schema, its content, the name, size and hash of its tensor file
+(safetensors) if there is one, and a hash over all of this: any modification is refused, and so are tensors of
+another state. Nothing is pickled.
 
-The JSON is written last, and it alone decides which state there is: a process that dies between the two
-files leaves the state before.
+The JSON is written last and determines the state: a process that dies between the two writes leaves the
+previous state.
 """
 
 import hashlib
@@ -27,28 +27,28 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MOST_JSON = 256 * 2**20
-"""Bytes of a JSON file. Its depth has a limit, too: that of pydantic's reader, 200."""
+"""Maximum size in bytes of a JSON file. Its depth is limited to 200 by pydantic's parser."""
 
 LONGEST_REASON = 300
-"""Letters of what a library says of a damaged file."""
+"""Maximum length of a library's message about a damaged file."""
 
 Content = TypeVar("Content", bound=BaseModel)
 
 
 @dataclass(frozen=True)
 class Kind(Generic[Content]):
-    """What a file holds.
+    """The kind of a file.
 
     Parameters
     ----------
     name : str
-        Of the kind, such as ``gpu-ssl model``.
+        Name of the kind, such as ``gpu-ssl model``.
     schema : int
-        Version of its content.
+        Version of the schema.
     content : type
-        Type of its content. Nothing of it may be missing in a file, not what has a default either.
+        Type of the content. No field may be missing in a file, even if it has a default.
     remedy : str
-        What to do about a file that cannot be read.
+        What to do about an unreadable file.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Kind(Generic[Content]):
 
 
 class TensorFile(BaseModel):
-    """The file of tensors beside a JSON file."""
+    """The tensor file of a JSON file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -73,23 +73,23 @@ def save(
     content: Content,
     tensors: "Mapping[str, Tensor] | TensorFile | None" = None,
 ) -> None:
-    """Write `content` to `path` (``.json``) and `tensors` beside it, replacing what is there.
+    """Write `content` to `path` (``.json``) and `tensors` next to it, replacing existing files.
 
     Parameters
     ----------
     path : Path
         The JSON file.
     kind : Kind
-        What it holds.
+        The kind of the file.
     content : BaseModel
-        Of the type that `kind` names.
+        Content, of the type of `kind`.
     tensors : mapping of str to Tensor, optional
-        On any device; or what `save_tensors` has returned.
+        Tensors on any device, or the result of `save_tensors`.
 
     Raises
     ------
     StorageError
-        If a file cannot be written; what was there before is still whole.
+        If a file cannot be written; the previous state is intact.
     """
     beside = tensors if isinstance(tensors, TensorFile | None) else save_tensors(path, tensors)
     write_text(path, text_of(kind, content, beside), devices=False)
@@ -97,7 +97,7 @@ def save(
 
 
 def text_of(kind: Kind[Content], content: Content, beside: TensorFile | None = None) -> str:
-    """Return what `save` writes into the JSON file."""
+    """Return the text that `save` writes to the JSON file."""
     told = {"kind": kind.name, "schema": kind.schema, **content.model_dump(mode="json", by_alias=True)}
     if beside is not None:
         told["tensors"] = beside.model_dump(mode="json")
@@ -105,13 +105,13 @@ def text_of(kind: Kind[Content], content: Content, beside: TensorFile | None = N
 
 
 def save_tensors(path: Path, tensors: "Mapping[str, Tensor]") -> TensorFile:
-    """Write tensors beside `path`, where `save` will write the JSON that makes them count."""
+    """Write tensors next to `path`, to be referenced by the JSON that `save` writes."""
     from safetensors.torch import save as save_safetensors
 
     content = save_safetensors({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()})
     digest = hashlib.sha256(content).hexdigest()
     beside = TensorFile(file=_tensor_name(path, digest), bytes=len(content), sha256=digest)
-    if not path.exists():  # What a killed process left is of no state.
+    if not path.exists():  # Files of a killed process belong to no state.
         _forget_others(path)
     with atomic_path(path.with_name(beside.file), devices=False) as temporary:
         temporary.write_bytes(content)
@@ -119,7 +119,7 @@ def save_tensors(path: Path, tensors: "Mapping[str, Tensor]") -> TensorFile:
 
 
 def load(path: Path, kind: Kind[Content]) -> "tuple[Content, dict[str, Tensor]]":
-    """Read back what `save` wrote; the tensors on the CPU, none where there were none.
+    """Read back what `save` wrote, with tensors on the CPU (an empty dict without tensors).
 
     Raises
     ------
@@ -146,7 +146,7 @@ def load(path: Path, kind: Kind[Content]) -> "tuple[Content, dict[str, Tensor]]"
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise StorageError(f"{path} is damaged: {where}: {first['msg']}; {kind.remedy}") from error
-    # What is missing would silently be a default.
+    # A missing field would silently get its default.
     whole = content.model_dump(mode="json", by_alias=True)
     if differing := [name for name in whole if whole[name] != told.get(name, ...)]:
         raise StorageError(f"{path} is not of this version: {', '.join(differing)} differ; {kind.remedy}")
@@ -155,7 +155,7 @@ def load(path: Path, kind: Kind[Content]) -> "tuple[Content, dict[str, Tensor]]"
 
 @contextmanager
 def built(path: Path, kind: Kind[Any]) -> Iterator[None]:
-    """Refuse what was read from `path` where the block cannot build from it what it describes.
+    """Turn errors of the block, which builds an object from `path`, into StorageError.
 
     Raises
     ------
@@ -181,12 +181,12 @@ def remove(path: Path) -> None:
 
 
 def digest_of(told: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of JSON, which does not depend on how it is laid out in a file."""
+    """Return the SHA-256 of JSON, independent of its formatting in a file."""
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def reason_of(error: Exception) -> str:
-    """Return what a library says of a damaged file, as one short line."""
+    """Return a library's message about a damaged file as one short line."""
     words = " ".join(str(error).split())
     return words if len(words) <= LONGEST_REASON else f"{words[:LONGEST_REASON]}..."
 
@@ -247,7 +247,7 @@ def _load_tensors(path: Path, beside: TensorFile, kind: Kind[Content]) -> "dict[
 
 
 def _forget_others(path: Path, beside: TensorFile | None = None) -> None:
-    """Delete the tensors of earlier states of `path`."""
+    """Delete tensors of earlier states of `path`."""
     kept = beside and beside.file
     stem = "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path.stem)
     for old in path.parent.glob(f"{stem}-{'[0-9a-f]' * 12}.safetensors"):

@@ -1,4 +1,4 @@
-"""How many threads torch and the libraries of linear algebra compute on."""
+"""Number of threads of torch and the linear algebra libraries."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,13 +7,13 @@ import torch
 
 
 def n_threads() -> int:
-    """Return how many threads torch computes on: the cores, unless told otherwise (OMP_NUM_THREADS)."""
+    """Return torch's number of threads: the cores, unless OMP_NUM_THREADS is set."""
     return torch.get_num_threads()
 
 
 @contextmanager
 def limited_threads(n: int) -> Iterator[None]:
-    """Let torch and the libraries of NumPy and scikit-learn compute on at most `n` threads in the block."""
+    """Limit torch and the libraries of NumPy and scikit-learn to `n` threads in the block."""
     from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()

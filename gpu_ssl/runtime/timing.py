@@ -1,4 +1,4 @@
-"""Wall-clock times of named phases, taken after the device has finished its work."""
+"""Wall-clock times of named phases, measured after the device has finished its work."""
 
 import os
 import time
@@ -13,7 +13,7 @@ from gpu_ssl.runtime.device import synchronize
 
 
 def seconds_of_process() -> float:
-    """Return how long this process has been running, where Linux tells (man 5 proc); else 0."""
+    """Return for how long this process has been running, on Linux (man 5 proc); else 0."""
     try:
         started = float(Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()[19])
         uptime = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
@@ -23,9 +23,9 @@ def seconds_of_process() -> float:
 
 
 class Stopwatch:
-    """Adds up the seconds spent in each named phase on one device.
+    """Adds up the seconds of each named phase on one device.
 
-    A phase within another takes its time from it, so that phases add up to no more than the total.
+    The time of a nested phase is not counted in the outer one, so phases add up to at most the total.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -47,7 +47,7 @@ class Stopwatch:
             self._running.pop()
 
     def _turn(self) -> None:
-        """Give the time since the last turn to the phase that runs."""
+        """Add the time since the last change to the current phase."""
         synchronize(self.device)
         now = time.perf_counter()
         if self._running:
@@ -55,5 +55,5 @@ class Stopwatch:
         self._since = now
 
     def total(self) -> float:
-        """Seconds since this stopwatch was made."""
+        """Seconds since this stopwatch was created."""
         return time.perf_counter() - self._start

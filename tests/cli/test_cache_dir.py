@@ -42,7 +42,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused_by_its_option(run_cli: Ru
     (images / "file").touch()
     done = run_cli(*FIT, "--cache-dir", "file")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert f"--cache-dir {images / 'file'} cannot be written to: " in done.stderr
+    assert f"--cache-dir {images / 'file'} is not writable: " in done.stderr
 
 
 @pytest.mark.parametrize("program", [[sys.executable, "-m", "gpu_ssl"], TWO], ids=["alone", "two ranks"])

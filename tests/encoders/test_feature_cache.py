@@ -301,7 +301,7 @@ def test_a_cache_that_cannot_be_written_to_is_told_or_replaced(
     """One that was asked for is an error; for the user's own a temporary folder takes its place."""
     (tmp_path / "file").touch()
     monkeypatch.setenv("GPU_SSL_CACHE_DIR", str(tmp_path / "file"))
-    with pytest.raises(UsageError, match="cannot be written to"):
+    with pytest.raises(UsageError, match="is not writable"):
         features_of(Counted(), training_images(), SILENT)
     monkeypatch.delenv("GPU_SSL_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))

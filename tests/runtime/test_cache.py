@@ -56,7 +56,7 @@ def test_another_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_one_that_is_named_is_not_replaced(no_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(cache.VARIABLE, str(no_home / "mine"))
     assert cache_folders("decoded") == [no_home / "mine" / "decoded"]
-    with pytest.raises(UsageError, match="cannot be written to: Not a directory"):
+    with pytest.raises(UsageError, match="is not writable: Not a directory"):
         cache_folder("decoded")
 
 
@@ -81,7 +81,7 @@ def test_a_temporary_one_takes_its_place_with_one_line(
 def test_what_is_for_the_next_time_goes_into_no_temporary_one(
     no_home: Path, temporary: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(StorageError, match="cannot be written to: Not a directory"):
+    with pytest.raises(StorageError, match="is not writable: Not a directory"):
         cache_folder("encoders", temporary=False)
     assert (list(temporary.iterdir()), caplog.records) == ([], [])
 

@@ -157,7 +157,7 @@ def test_the_longest_names_can_be_written(tmp_path: Path) -> None:
 
 def test_what_is_no_file_or_too_large_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for path, words in ((tmp_path / "pipe", "no regular file"), (Path("/dev/zero"), "no regular file")):
+    for path, words in ((tmp_path / "pipe", "not a regular file"), (Path("/dev/zero"), "not a regular file")):
         with pytest.raises(OSError, match=words):
             read_whole(path)
     (tmp_path / "file").write_bytes(b"12345")

@@ -46,7 +46,7 @@ def test_shards_are_all_rows_once_and_alike(n: int, size: int) -> None:
     ],
 )
 def test_what_torch_says_of_a_rank_that_is_gone_is_told_in_one_line(message: str) -> None:
-    with pytest.raises(RankError, match="another rank ended"), object.__new__(Together).exchanging():
+    with pytest.raises(RankError, match="another process ended"), object.__new__(Together).exchanging():
         raise RuntimeError(message)
 
 
@@ -73,4 +73,4 @@ def test_a_rank_that_waits_in_the_depths_of_torch_ends_with_a_word() -> None:
     _, said = process.communicate(timeout=60)
     assert time.monotonic() - started < 10
     assert process.returncode == 1
-    assert said == "gpu-ssl: error: told to stop (SIGTERM), as torchrun does when another rank ends\n"
+    assert said == "gpu-ssl: error: stopped by SIGTERM, which torchrun sends when another process ends\n"

@@ -211,6 +211,6 @@ def test_a_state_under_another_name_is_refused(tmp_path: Path) -> None:
 
 def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.json")
-    refused(tmp_path / "x.json", "no regular file")
+    refused(tmp_path / "x.json", "not a regular file")
     save(tmp_path / "x.json")
     assert (tmp_path / "x.json").is_file()

@@ -1,4 +1,4 @@
-"""Workarounds for torch 2.14: one module each, with the upstream issue and what lets it go.
+"""Workarounds for torch 2.14: one module each, with the upstream issue and the condition for removal.
 
 - `adamw`: optimizers import the compiler.
 - `softplus`: log1p is slow on CPUs with AVX-512.

@@ -1,8 +1,8 @@
-"""torch's optimizers import torch's compiler, 0.8 s, to tell it to keep away from their methods.
+"""torch's optimizers import torch's compiler (0.8 s) to exclude their methods from compilation.
 
 Upstream: the decorator `torch._disable_dynamo` imports `torch._dynamo` when such a method is first called;
-pytorch/pytorch#89902 discusses why it is hard to separate. To be dropped where a step of `torch.optim.AdamW`
-leaves `torch._dynamo` out of `sys.modules`.
+pytorch/pytorch#89902 discusses why it is hard to separate. To be removed when a step of `torch.optim.AdamW`
+no longer adds `torch._dynamo` to `sys.modules`.
 """
 
 import inspect

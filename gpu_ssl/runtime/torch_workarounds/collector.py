@@ -1,10 +1,10 @@
-"""Python's collector of cycles goes through torch's modules again and again while they are imported.
+"""Python's garbage collector traverses torch's modules repeatedly while they are imported.
 
-They hold some million objects that never die. With the default threshold that takes 0.3 s of an import, and
-0.6 s at the end of the process.
+They hold about a million objects that are never freed. With the default threshold that takes 0.3 s of an
+import, and 0.6 s at the end of the process.
 
 Upstream: CPython's collector, https://github.com/python/cpython/issues/108362 (incremental collection); no
-issue of torch. To be dropped where `import torch` and the exit take no longer without it.
+issue of torch. To be removed when `import torch` and exit are as fast without it.
 """
 
 import atexit

@@ -1,7 +1,7 @@
 """torch's weight gradient of a strided convolution in bfloat16 on a CPU is slow.
 
 Upstream: pytorch/pytorch#183815 (open: convolutions in bfloat16 on a CPU are 4 to 16 times slower since
-2.13). To be dropped where `python -m benchmarks.roofline` gives the same time for the network without it.
+2.13). To be removed when `python -m benchmarks.roofline` shows the same time for the network without it.
 """
 
 from typing import Any
@@ -13,11 +13,12 @@ from torch.autograd.function import once_differentiable
 
 
 class Convolution(nn.Conv2d):
-    """Convolution of one stride and padding both ways, without bias; in bfloat16 on a CPU it trains faster.
+    """Convolution with equal stride and padding in both axes, without bias; faster to train in bfloat16 on a
+    CPU.
 
-    At a stride of 2, torch's own gradient of the weights takes 4 ms for what the CPU could do in 1.5. It is a
-    product of two matrices as well: the gradients of the outputs, and the patch of the input under each.
-    With the copying of the patches that takes 2 to 3 ms; in float32, or at a stride of 1, longer.
+    At a stride of 2, torch's gradient of the weights takes 4 ms for what the CPU could do in 1.5. It equals a
+    product of two matrices: the gradients of the outputs, and the input patch of each. With the copying of
+    the patches that takes 2 to 3 ms; in float32, or at a stride of 1, it is slower than torch.
     """
 
     def __init__(self, inputs: int, outputs: int, side: int, stride: int, padding: int) -> None:
@@ -28,7 +29,7 @@ class Convolution(nn.Conv2d):
         pays = images.is_cpu and images.dtype == torch.bfloat16 and self.stride[0] > 1
         if not (pays and torch.is_grad_enabled()):
             return super().forward(images)
-        # What comes from a layer under autocast has its dtype already.
+        # Outputs of a layer under autocast have its dtype already.
         features: Tensor = _Convolution.apply(
             images, self.weight.to(images.dtype), self.stride[0], int(self.padding[0])
         )
@@ -58,7 +59,7 @@ class _Convolution(torch.autograd.Function):
 
 
 def _patches(images: Tensor, side: int, stride: int, padding: int) -> Tensor:
-    """Return what lies under the kernel at each of its places, (n * places, side * side * channels)."""
+    """Return the patches under the kernel at all positions, (n * positions, side * side * channels)."""
     padded = F.pad(images.permute(0, 2, 3, 1), (0, 0, *4 * (padding,)))
     places = padded.unfold(1, side, stride).unfold(2, side, stride)  # their channels, rows, columns last
     n, height, width, channels = places.shape[:4]
