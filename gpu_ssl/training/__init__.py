@@ -1,1 +1,1 @@
-"""How networks are trained: batches, augmentation, optimizers, objectives, trainers."""
+"""Training of networks: batches, augmentation, optimizers, objectives, trainers."""

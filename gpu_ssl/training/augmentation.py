@@ -1,8 +1,8 @@
-"""Random views of images, and the canonical picture that all views of an image share.
+"""Random augmentation of images, and the canonical image that all augmentations of an image share.
 
-The VAE sees a `random_view`; a consistency loss compares a `weak_view` and a `strong_view`.
+The VAE is trained on a `random_view`; a consistency loss compares a `weak_view` and a `strong_view`.
 
-Everything is drawn for each image on its own, from one generator, on the device the images are on.
+Parameters are sampled for each image, from one generator, on the device of the images.
 """
 
 import math
@@ -15,43 +15,43 @@ from gpu_ssl.runtime.device import rows_at_a_time
 from gpu_ssl.runtime.randomness import Randomness, uniform
 
 STRETCH = 0.15
-"""Height and width are stretched or shrunk by up to this fraction, each on its own."""
+"""Maximum change of height and width, as a fraction, sampled independently."""
 
 SHIFT = 1 / 14
-"""Largest shift each way, as a fraction of the side: 2 of 28 pixels."""
+"""Maximum shift in each direction, as a fraction of the side: 2 of 28 pixels."""
 
 GAIN = 0.3
-"""Intensities are multiplied by up to this fraction more or less."""
+"""Maximum change of intensities, as a fraction."""
 
 ROTATION, SHEAR, STRONG_STRETCH, STRONG_SHIFT = math.radians(10), 0.2, 0.2, 3 / 28
-"""Largest angle, shear, stretch and shift (as a fraction of the side) of a strong view."""
+"""Maximum angle, shear, stretch and shift (as a fraction of the side) of a strong augmentation."""
 
 EXPONENT, STRONG_GAIN = 0.5, 0.4
-"""A strong view raises intensities to a power from exp(-EXPONENT) to exp(EXPONENT), then changes the gain."""
+"""A strong augmentation raises intensities to a power of exp(±EXPONENT) at most, then changes the gain."""
 
 ERASED = 0.35
-"""Largest side of the rectangle that a strong view makes black, as a fraction of the side."""
+"""Maximum side of the rectangle that a strong augmentation makes black, as a fraction of the side."""
 
 BLOCK = 256
-"""Images whose canonical pictures are worked out at a time on a CPU."""
+"""Number of images per block whose canonical images are computed on a CPU."""
 
 
 def random_view(images: Tensor, mirror: bool, randomness: Randomness) -> Tensor:
-    """Shift, stretch, brighten or darken each image a little; mirror every second one if asked to.
+    """Shift, stretch, brighten or darken each image slightly; mirror each with probability 1/2 if `mirror`.
 
     Parameters
     ----------
     images : Tensor of shape (n, channels, height, width), float
-        Intensities from 0 to 1; left as they are.
+        Intensities from 0 to 1; not modified.
     mirror : bool
-        Whether a mirror image is of the same class.
+        Whether mirroring keeps the class.
     randomness : Generator or Share
         Source of the random numbers, on the device of `images`.
 
     Returns
     -------
     Tensor of shape (n, channels, height, width)
-        What comes in from outside is black; intensities stay from 0 to 1.
+        The augmented images. Pixels from outside an image are black; intensities are from 0 to 1.
     """
     n = len(images)
     scale = 1 + STRETCH * _uniform(images, randomness, n, 2)
@@ -60,16 +60,17 @@ def random_view(images: Tensor, mirror: bool, randomness: Randomness) -> Tensor:
 
 
 def weak_view(images: Tensor, mirror: bool, randomness: Randomness) -> Tensor:
-    """Shift each image by whole pixels, up to `SHIFT` of its side; mirror every second one if asked to.
+    """Shift each image by whole pixels, up to `SHIFT` of its side; mirror each with probability 1/2 if
+    `mirror`.
 
-    Parameters and result are those of `random_view`. Parts of pixels would blur the image.
+    Parameters and result are those of `random_view`. Fractional shifts would blur the image.
     """
     same = torch.eye(2, device=images.device).expand(len(images), 2, 2)
     return _warp(images, same, SHIFT, mirror, randomness, whole=True)
 
 
 def strong_view(images: Tensor, mirror: bool, randomness: Randomness) -> Tensor:
-    """Rotate, shear, stretch and shift each image, change its tones, and make a rectangle black.
+    """Rotate, shear, stretch and shift each image, change its intensities, and make a rectangle black.
 
     Parameters and result are those of `random_view`. Photographs get a gain for each channel, so that
     colours change too.
@@ -86,7 +87,7 @@ def strong_view(images: Tensor, mirror: bool, randomness: Randomness) -> Tensor:
     shear = SHEAR * drawn(n, 2)
     sheared = stretch + torch.diag_embed(shear).flip(2)
     views = _warp(images, rotation @ sheared, STRONG_SHIFT, mirror, randomness)
-    # The gradient of a power is infinite at 0, and autocast would round the small number away.
+    # The gradient of a power is infinite at 0, and autocast would round the small constant to 0.
     views = (views + 1e-6) ** torch.exp(EXPONENT * drawn(n, 1, 1, 1))
     views = (views * (1 + STRONG_GAIN * drawn(n, channels, 1, 1))).clamp_(0, 1)
     inside = [_erased(side, drawn(n, 1), drawn(n, 1)) for side in (height, width)]  # each of shape (n, side)
@@ -99,7 +100,7 @@ def _erased(side: int, centre: Tensor, length: Tensor) -> Tensor:
 
 
 def _uniform(images: Tensor, randomness: Randomness, *shape: int) -> Tensor:
-    """Draw from -1 to 1."""
+    """Sample uniformly from -1 to 1."""
     return 2 * uniform(shape, randomness, images.device) - 1
 
 
@@ -121,16 +122,16 @@ def _warp(
     if whole:
         halves = [side / 2 for side in images.shape[:1:-1]]  # width and height in pixels, from -1 to 1
         shifts = torch.stack([(shifts[:, i] * half).round() / half for i, half in enumerate(halves)], 1)
-    if not n:  # of a batch that other ranks share
+    if not n:  # of a batch shared with other processes
         return images
     return F.grid_sample(images, _grid(matrices, shifts, *images.shape[2:]), align_corners=False)
 
 
 def _grid(matrices: Tensor, shifts: Tensor, height: int, width: int) -> Tensor:
-    """Return where each pixel comes from, (n, height, width, 2), as `grid_sample` takes it.
+    """Return the source position of each pixel, (n, height, width, 2), for `grid_sample`.
 
-    It is what torch's affine_grid returns, in a seventh of the time on a CPU: a sum of what a row and what a
-    column brings, where that multiplies each pixel's place by a matrix.
+    It equals the result of torch's affine_grid, in a seventh of the time on a CPU: a sum of a term for the
+    row and one for the column, instead of a product of each pixel's position with a matrix.
     """
     x, y = ((2 * torch.arange(side, device=matrices.device) + 1) / side - 1 for side in (width, height))
     columns = matrices[:, :, 0, None] * x
@@ -141,8 +142,8 @@ def _grid(matrices: Tensor, shifts: Tensor, height: int, width: int) -> Tensor:
 def canonical(images: Tensor) -> Tensor:
     """Replace each intensity by the share of the image's pixels that are darker, and take the square root.
 
-    The rank (what histogram equalization is made of) is the same whatever the exposure and contrast. Black
-    ground stays 0, and what stands before much of it is bright, however dark it was.
+    The rank (the basis of histogram equalization) is independent of exposure and contrast. A black background
+    stays 0, and an object on a large background becomes bright, however dark it was.
 
     Parameters
     ----------
@@ -162,7 +163,7 @@ def canonical(images: Tensor) -> Tensor:
 
 
 def canonical_bytes(images: Tensor) -> Tensor:
-    """Return the canonical pictures of uint8 images as uint8, worked out block by block."""
+    """Return the canonical images of uint8 images as uint8, computed block by block."""
     # Intensities as int64, their ranks, and the counts of each image.
     bytes_each = 32 * math.prod(images.shape[1:]) + 4 * 256 * 4
     blocks = torch.split(images, rows_at_a_time(images.device, bytes_each, BLOCK))

@@ -1,8 +1,9 @@
-"""The batches of an epoch: in one order, wherever the images lie.
+"""The batches of an epoch, in an order that does not depend on where the images are stored.
 
-The order comes from chunks, of as many images as fit in `CHUNK_BYTES`. A chunk is put together from runs of
-neighbours, one from each 64th of the images, and shuffled: so a disk is read in long strokes, and the images
-of a batch come from everywhere. What fits in one chunk (Fashion-MNIST does) is shuffled as a whole.
+The order is built from chunks of as many images as fit in `CHUNK_BYTES`. A chunk consists of runs of
+consecutive images, one from each 64th of the data set, and is shuffled: so a disk is read in long sequential
+reads, and the images of a batch come from the whole data set. Data that fit in one chunk (as Fashion-MNIST)
+are shuffled as a whole.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,29 +19,29 @@ from gpu_ssl.runtime.memory_map import release
 from gpu_ssl.runtime.randomness import Randomness, Share
 
 CHUNK_BYTES: Final = 2**27
-"""Bytes of images that are shuffled, and where they stream also read, at a time."""
+"""Size in bytes of a chunk: of the images that are shuffled, and when streaming also read, at a time."""
 
 RUNS: Final = 64
-"""Runs of neighbours that a chunk is put together from, where there are several chunks."""
+"""Number of runs of consecutive images in a chunk, if there are several chunks."""
 
 RESIDENT_SHARE: Final = 0.25
-"""Part of a GPU's free memory that images may take to stay there; their canonical pictures take as much."""
+"""Maximum memory of resident images as a fraction of the GPU's free memory; canonical images need as much."""
 
 Run = tuple[int, int]
 """First row, and the row after the last."""
 
 Epoch = Callable[[torch.Generator], Iterator["Batch"]]
-"""Goes once through all whole batches, in an order drawn from a generator."""
+"""Iterates once over all full batches, in a random order from a generator."""
 
 MakeTargets = Callable[[Tensor], Tensor]
-"""Makes what is to be drawn of uint8 images, as uint8."""
+"""Computes the reconstruction targets of uint8 images, as uint8."""
 
 
 class Batch(NamedTuple):
-    """Images of one step; of several ranks, those of this one.
+    """The images of one step on this process.
 
-    `images` and `targets`, what is to be drawn of them, are uint8 (n, channels, height, width); `total`
-    images make up the batch of all ranks.
+    `images` and `targets`, their reconstruction targets, are uint8 (n, channels, height, width); `total` is
+    the size of the batch over all processes.
     """
 
     images: Tensor
@@ -50,43 +51,43 @@ class Batch(NamedTuple):
 
 
 class Images(Protocol):
-    """The images to train on, uint8, wherever they lie.
+    """The images to train on, uint8, on the device or the host.
 
     Attributes
     ----------
     shape : tuple of int
         Channels, height and width.
     device : torch.device
-        Where batches come out.
+        Device of the batches.
     """
 
     shape: tuple[int, int, int]
     device: torch.device
 
     def __len__(self) -> int:
-        """Return the number of images, those of all ranks."""
+        """Return the number of images over all processes."""
 
     def epochs(self, batch_size: int, make_targets: MakeTargets) -> Epoch:
-        """Return what goes through the images in batches."""
+        """Return an iterator over the images in batches."""
 
 
 def chunk_length(shape: Sequence[int], batch_size: int) -> int:
-    """Return how many images of a shape make a chunk: whole batches, at least one."""
+    """Return the number of images of a shape per chunk: full batches, at least one."""
     return batch_size * max(1, CHUNK_BYTES // (int(np.prod(shape)) * batch_size))
 
 
 def chunks_of(n: int, length: int, generator: torch.Generator, device: torch.device) -> list[list[Run]]:
-    """Cut `n` rows into runs, and put these at random together to chunks of `length` rows (the last: fewer).
+    """Split `n` rows into runs, and combine these at random into chunks of `length` rows (the last: fewer).
 
-    A chunk takes one run from each of `RUNS` equal parts of the rows, so that shards have equal shares in
-    it. Every row is in one chunk, once. Rows that make a single chunk are left as they are.
+    A chunk has one run from each of `RUNS` equal parts of the rows, so that shards have equal shares in it.
+    Every row is in exactly one chunk. Rows that fit in a single chunk keep their order.
     """
     if n <= length:
         return [[(0, n)]]
     full, tail = divmod(n, length)
     size, rest = (np.diff(np.linspace(0, k, RUNS + 1).astype(np.int64))[:, None] for k in (length, tail))
     part = np.cumsum(full * size + rest)[:, None] - (full * size + rest)
-    # Where in each part the run of each chunk lies; that of the last chunk is shorter.
+    # Position in each part of the run of each chunk; that of the last chunk is shorter.
     order = torch.rand(RUNS, full + 1, generator=generator, device=device).argsort(dim=1).cpu().numpy()
     starts = part + order * size - (order > order[:, -1:]) * (size - rest)
     stops = starts + np.hstack([np.repeat(size, full, axis=1), rest])
@@ -98,9 +99,9 @@ def chunks_of(n: int, length: int, generator: torch.Generator, device: torch.dev
 def _parts(
     runs: list[Run], own: range, total: int, batch_size: int, generator: torch.Generator, device: torch.device
 ) -> Iterator[tuple[Tensor, Randomness]]:
-    """Shuffle a chunk, cut it into whole batches, and give the rows of each that are among one's `own`.
+    """Shuffle a chunk, split it into full batches, and yield the rows of each in this process's shard `own`.
 
-    Rows are counted within the own rows of the chunk, in the order of its runs.
+    Rows are counted within the shard's rows of the chunk, in the order of its runs.
     """
     length = sum(stop - start for start, stop in runs)
     order = torch.randperm(length, generator=generator, device=device)
@@ -114,29 +115,29 @@ def _parts(
     here = (rows >= own.start) & (rows < own.stop)
     slots = here.cumsum(0) - 1
     places = here[order].nonzero().squeeze(1)
-    # One wait for the device a chunk: how many of each batch are here.
+    # One synchronization per chunk: the number of rows of each batch on this process.
     counts = torch.bincount(places // batch_size, minlength=len(order) // batch_size).tolist()
     for part in torch.split(places, counts):
         yield slots[order[part]], Share(generator, batch_size, part % batch_size)
 
 
 def _own_runs(runs: list[Run], own: range) -> list[Run]:
-    """Return what is of one's own in some runs."""
+    """Return the parts of some runs in this process's shard."""
     cut = ((max(start, own.start), min(stop, own.stop)) for start, stop in runs)
     return [(start, stop) for start, stop in cut if start < stop]
 
 
 class Resident:
-    """Images that lie on the device, or the shard of them that one of several ranks holds.
+    """Images on the device, or this process's shard of them.
 
     Parameters
     ----------
     pixels : Tensor of shape (n, channels, height, width), uint8
-        Those that are here.
+        The images of this process.
     start : int
-        Row of the first of them among all.
+        Row of the first of them in the whole data set.
     total : int, optional
-        Number of all, where that is more.
+        Number of images over all processes, if larger.
     """
 
     def __init__(self, pixels: Tensor, start: int = 0, total: int | None = None) -> None:
@@ -150,7 +151,7 @@ class Resident:
         return self._total
 
     def epochs(self, batch_size: int, make_targets: MakeTargets) -> Epoch:
-        """See `Images`. What is to be drawn depends on the image alone, so it is made once."""
+        """See `Images`. Targets depend only on the image, so they are computed once."""
         targets = make_targets(self.pixels)
 
         def epoch(generator: torch.Generator) -> Iterator[Batch]:
@@ -170,17 +171,17 @@ class Resident:
 class Streamed:
     """Images on the host, such as a memory map larger than memory; one chunk at a time is on the device.
 
-    While one chunk is trained on, a thread reads the next into the other of two buffers (pinned for a GPU).
-    The memory this takes does not depend on how many images there are.
+    During training on one chunk, a thread reads the next into the other of two buffers (pinned for a GPU).
+    The memory required does not depend on the number of images.
 
     Parameters
     ----------
     pixels : ndarray of shape (n, channels, height, width), uint8
-        All images; nothing is written to it.
+        All images; only read.
     device : torch.device
-        Where batches come out.
+        Device of the batches.
     own : range, optional
-        Rows of them that this one of several ranks reads.
+        Shard of rows that this process reads.
     """
 
     def __init__(self, pixels: NDArray[np.uint8], device: torch.device, own: range | None = None) -> None:
@@ -210,7 +211,7 @@ class Streamed:
         return epoch
 
     def _uploaded(self, chunks: list[list[Run]], buffers: list[Tensor]) -> Iterator[Tensor]:
-        """Give one's own of each chunk on the device; when one is given, the one before is free."""
+        """Yield the shard's rows of each chunk on the device; the previous chunk is then no longer needed."""
         before: torch.cuda.Event | None = None
         with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
             reading = reader.submit(self._read, chunks[0], buffers[0], None)
@@ -222,11 +223,11 @@ class Streamed:
                     reading = reader.submit(self._read, chunks[number + 1], following, before)
                 before = copied
                 yield chunk
-        if before is not None:  # The next epoch fills both buffers anew.
+        if before is not None:  # The next epoch refills both buffers.
             before.synchronize()
 
     def _read(self, runs: list[Run], buffer: Tensor, copied: torch.cuda.Event | None) -> Tensor:
-        """Fill a buffer, after what was in it is on the device."""
+        """Fill a buffer after its previous content has been copied to the device."""
         if copied is not None:
             copied.synchronize()
         filled = 0
@@ -238,10 +239,10 @@ class Streamed:
 
 
 def place(pixels: NDArray[np.uint8], device: torch.device, own: range | None = None) -> Images:
-    """Put images (n, channels, height, width) on the device, or stream them where they are many.
+    """Put images (n, channels, height, width) on the device, or stream them if there are many.
 
-    On a CPU they are many if they make several chunks; a GPU takes as many as its free memory allows.
-    Either way training gives the same bits. Of several ranks each takes its `own` rows.
+    On a CPU there are many if they fill several chunks; on a GPU, if they exceed its free memory. Training
+    gives bitwise identical results either way. Each process uses its shard `own`.
     """
     own = range(len(pixels)) if own is None else own
     room = CHUNK_BYTES
@@ -256,7 +257,7 @@ def place(pixels: NDArray[np.uint8], device: torch.device, own: range | None = N
 def blocks_of(
     pixels: NDArray[Any], rows: NDArray[np.int64], size: int, device: torch.device
 ) -> Iterator[Tensor]:
-    """Give the images in some rows of `pixels`, `size` at a time, on the device."""
+    """Yield the images in some rows of `pixels`, `size` at a time, on the device."""
     for start in range(0, len(rows), size):
         yield torch.from_numpy(pixels[rows[start : start + size]]).to(device)
         release(pixels)

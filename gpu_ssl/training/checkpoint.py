@@ -25,9 +25,7 @@ class Checkpoint(Record):
     threads: int
 
 
-CHECKPOINT = state.Kind(
-    "gpu-ssl training checkpoint", 2, Checkpoint, "delete it, and the training begins anew"
-)
+CHECKPOINT = state.Kind("gpu-ssl training checkpoint", 2, Checkpoint, "delete it, and the training restarts")
 
 
 def save(trainer: Trainer, path: Path, origin: dict[str, str]) -> None:
@@ -78,12 +76,12 @@ def restore(trainer: Trainer, path: Path, origin: dict[str, str]) -> None:
     if checkpoint.origin != origin:
         differing = [name for name in origin if checkpoint.origin.get(name) != origin[name]]
         raise StorageError(
-            f"{path} belongs to another training: {' and '.join(differing)} differ; go on with the data "
-            f"and settings that it was begun with, or delete {path.parent} to begin anew"
+            f"{path} belongs to another training: {' and '.join(differing)} differ; resume with the data "
+            f"and settings that it was started with, or delete {path.parent} to restart"
         )
     if trainer.device.type == "cpu" and checkpoint.threads != torch.get_num_threads():
         logger.warning(
-            "%s was written with %d threads and goes on with %d: the result will differ a little from "
+            "%s was written with %d threads and is resumed with %d: the result will differ slightly from "
             "that of an uninterrupted run (OMP_NUM_THREADS sets the number)",
             *(path, checkpoint.threads, torch.get_num_threads()),
         )
@@ -100,7 +98,7 @@ def _load(trainer: Trainer, checkpoint: Checkpoint, tensors: dict[str, Tensor]) 
     for key, value in _below(tensors, "optimizer").items():
         index, name = key.split(".", 1)
         if value.shape == (parameter := parameters[int(index)]).shape:
-            # The fused optimizer needs weights and moments in one memory layout, which files do not keep.
+            # The fused optimizer needs weights and moments in one memory layout, which files do not preserve.
             value = torch.empty_like(parameter).copy_(value)
         states.setdefault(int(index), {})[name] = value
     trainer.optimizer.load_state_dict({"state": states, "param_groups": list(checkpoint.groups)})

@@ -1,4 +1,4 @@
-"""Consistency: what the network says of a weak view of an image, it is to say of a strong view too."""
+"""Consistency regularization: pseudo-labels of weakly augmented images supervise strongly augmented ones."""
 
 import torch
 import torch.nn.functional as F
@@ -8,16 +8,17 @@ from gpu_ssl.training.augmentation import strong_view, weak_view
 from gpu_ssl.training.joint import JointBatch
 
 MOMENTUM = 0.99
-"""Of the running statistics."""
+"""Decay of the running statistics."""
 
 SIGMAS = 2.0
-"""A confidence this many standard deviations below the mean weighs exp(-2) (see `ConfidenceWeight`)."""
+"""Standard deviations below the mean confidence at which the weight is exp(-2) (see `ConfidenceWeight`)."""
 
 
 class Alignment:
-    """Distribution alignment (Berthelot et al. 2020, section 3.1): pseudo-labels as frequent as classes are.
+    """Distribution alignment (Berthelot et al. 2020, section 3.1): pseudo-labels follow the class
+    frequencies.
 
-    Labelled images are chosen with equally many of each class, so the classes are taken as equally frequent.
+    Labelled images are sampled with equally many of each class, so classes are assumed equally frequent.
     """
 
     def __init__(self, n_classes: int, device: torch.device) -> None:
@@ -33,7 +34,7 @@ class Alignment:
 class ConfidenceWeight:
     """Weights of pseudo-labels: 1 from the mean confidence on, less below (Chen et al. 2023, *SoftMatch*).
 
-    A threshold that falls and rises with the network's confidence keeps images that a fixed one would drop.
+    A threshold that follows the network's confidence keeps images that a fixed one would drop.
     """
 
     def __init__(self, n_classes: int, device: torch.device) -> None:
@@ -49,7 +50,7 @@ class ConfidenceWeight:
 
 
 class SupervisedObjective:
-    """Cross-entropy of weak views of the labelled images alone."""
+    """Cross-entropy of weakly augmented labelled images only."""
 
     def __init__(self, mirror: bool, generator: torch.Generator) -> None:
         self.mirror, self.generator = mirror, generator
@@ -64,18 +65,18 @@ class SupervisedObjective:
 
 
 class PseudoLabels:
-    """Names classes of unlabelled images: what a network says, aligned, and a teacher that sees the graph.
+    """Pseudo-labels of unlabelled images, from a network's aligned probabilities and a teacher's.
 
-    The pseudo-label of an image is the class with the largest p^(1 - w) t^w, where p is what the network
-    says of a weak view, t what the teacher says, and w `weight`. With few labels a network alone
-    confirms its own mistakes; a graph of neighbours makes other ones.
+    The pseudo-label of an image is the class with the largest p^(1 - w) t^w, where p is the probability by
+    the network for a weak augmentation, t the teacher's, and w `weight`. With few labels a network without
+    teacher confirms its own errors; a graph of neighbours makes different ones.
 
     Parameters
     ----------
     teacher : Tensor of shape (n, n_classes)
         Class probabilities of all training images, on their device.
     weight : float
-        How much the teacher counts, from 0 to 1.
+        Weight of the teacher, from 0 to 1.
     """
 
     def __init__(self, teacher: Tensor, weight: float) -> None:
@@ -85,7 +86,7 @@ class PseudoLabels:
 
     @torch.no_grad()
     def __call__(self, logits: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a class and a weight for each image, from a network's logits (n, n_classes) and its row."""
+        """Return a class and a weight for each image, from logits (n, n_classes) and rows."""
         probabilities = self.align(logits.softmax(dim=1))
         own = (1 - self.teacher_weight) * (probabilities + 1e-6).log()
         teacher = self.teacher_weight * self.log_teacher[rows]
@@ -99,9 +100,9 @@ class ConsistencyObjective:
     Parameters
     ----------
     pseudo_labels : PseudoLabels
-        Names the unlabelled images.
+        Pseudo-labels of the unlabelled images.
     mirror : bool
-        Whether a mirror image is of the same class.
+        Whether mirroring keeps the class.
     generator : torch.Generator
         Source of randomness, on the device of the images.
     """
@@ -127,6 +128,6 @@ class ConsistencyObjective:
 
 
 def sharpened(probabilities: Tensor) -> Tensor:
-    """Square probabilities (a temperature of one half), none below 0.1 %, rows summing to 1."""
+    """Square probabilities (a temperature of 1/2), clamp them at 0.1 %, and normalize rows to sum 1."""
     squares = (probabilities + 1e-3).square()
     return squares / squares.sum(dim=1, keepdim=True)

@@ -1,4 +1,4 @@
-"""The training of a network on labelled and unlabelled images together."""
+"""Training of a network on labelled and unlabelled images together."""
 
 import copy
 import logging
@@ -26,20 +26,20 @@ WARM_UP = 0.1
 """Fraction of the steps in which the learning rate rises."""
 
 RAMP = 0.1
-"""Fraction of the steps over which what rests on unlabelled images comes in."""
+"""Fraction of the steps over which the weight of unlabelled images rises."""
 
 AVERAGE = 0.995
-"""Decay of the moving average of the weights in a step."""
+"""Decay per step of the moving average of the weights."""
 
 TIMED = 20
-"""Steps after which the time of all is estimated."""
+"""Number of steps after which the total time is estimated."""
 
 
 Trained = TypeVar("Trained", bound=nn.Module, contravariant=True)
 
 
 class JointObjective(Protocol[Trained]):
-    """What a step minimizes. It may keep running statistics, in one place on the device."""
+    """The loss of a step. It may keep running statistics, in fixed memory on the device."""
 
     generator: torch.Generator
     """Source of all randomness of the loss."""
@@ -47,12 +47,12 @@ class JointObjective(Protocol[Trained]):
     def __call__(
         self, network: Trained, labelled: "JointBatch", unlabelled: "JointBatch", ramp: float | Tensor
     ) -> Tensor:
-        """Return the loss; `ramp` is what the terms that rest on unlabelled images count, from 0 to 1."""
+        """Return the loss; `ramp` is the weight of the terms of unlabelled images, from 0 to 1."""
 
 
 @dataclass(frozen=True)
 class JointBatch:
-    """Images (n, channels, height, width) with values from 0 to 1, their rows, and classes where known."""
+    """Images (n, channels, height, width) with values from 0 to 1, their rows, and classes if known."""
 
     images: Tensor
     rows: Tensor
@@ -61,12 +61,12 @@ class JointBatch:
 
 @dataclass(frozen=True)
 class JointPlan:
-    """How a network is trained on labelled and unlabelled images together.
+    """Settings of the training of a network on labelled and unlabelled images together.
 
-    Batches come from all images, the labelled ones included. With `muon`, Muon updates matrices and kernels
-    (see `training.optimizers.make_optimizer`). The learning rate rises to `learning_rate` over the share
-    `warm_up` of the steps, and falls then; `beta2` is AdamW's decay of squared gradients. What rests on
-    unlabelled images comes in over the share `ramp`.
+    Batches come from all images, including the labelled ones. With `muon`, Muon updates matrices and kernels
+    (see `training.optimizers.make_optimizer`). The learning rate rises to `learning_rate` over the fraction
+    `warm_up` of the steps, then falls; `beta2` is AdamW's decay of squared gradients. The weight of
+    unlabelled images rises over the fraction `ramp` of the steps.
     """
 
     steps: int
@@ -82,14 +82,14 @@ class JointPlan:
 
 
 class JointTrainer(Generic[Network]):
-    """Steps on a balanced batch of labelled images and a batch of all images; no host work in a step.
+    """Trains on a balanced batch of labelled images and a batch of all images, without host work in a step.
 
     Parameters
     ----------
     network : Module
-        On the device of `images`.
+        The network, on the device of `images`.
     objective : JointObjective
-        What to minimize.
+        The loss.
     images : Tensor of shape (n, channels, height, width), uint8
         All training images.
     labelled : ndarray of shape (m,), int64
@@ -97,7 +97,7 @@ class JointTrainer(Generic[Network]):
     classes : ndarray of shape (m,), int64
         Their classes.
     plan : JointPlan
-        What to do.
+        Settings of the training.
     seed : int
         Seed of order, augmentation and noise.
     """
@@ -113,7 +113,7 @@ class JointTrainer(Generic[Network]):
         seed: int,
     ) -> None:
         self.network, self.objective, self.images, self.plan = network, objective, images, plan
-        # The average of the weights decides better than the last of them (Tarvainen and Valpola 2017).
+        # Averaged weights are more accurate than the last ones (Tarvainen and Valpola 2017).
         self.average = copy.deepcopy(network).requires_grad_(False)
         self._averaged, self._followed = (
             [value for value in part.state_dict().values() if value.dtype.is_floating_point]
@@ -133,7 +133,7 @@ class JointTrainer(Generic[Network]):
         self.schedule = make_schedule(self.optimizer, plan.learning_rate, plan.steps, plan.warm_up)
 
     def step(self, number: int) -> Tensor:
-        """Take step `number` (from 0) and return its loss, on the device."""
+        """Perform step `number` (from 0) and return its loss, on the device."""
         rows = (self.labelled[number], self.classes[number], self.unlabelled[number])
         rates = [float(rate) for own in self.optimizer.rates() for rate in own]
         ramp = min(1.0, number / (self.plan.ramp * self.plan.steps))
@@ -153,7 +153,7 @@ class JointTrainer(Generic[Network]):
         ramp: float | Tensor,
         *rates: float | Tensor,
     ) -> Tensor:
-        """Work out the gradients, and take the step of what Muon takes; return the loss."""
+        """Compute the gradients, perform Muon's step, and return the loss."""
         batches = self._batch(labelled, classes), self._batch(unlabelled)
         with autocast(self.images.device, self.plan.precision):
             loss = self.objective(self.network, *batches, ramp)
@@ -167,7 +167,7 @@ class JointTrainer(Generic[Network]):
         return JointBatch(images, rows, classes)
 
     def fit(self, advance: Advance) -> tuple[float, ...]:
-        """Take all steps, and return the mean loss of each `CURVE_STEPS` of them; together they advance by 1.
+        """Perform all steps, advancing by 1 in total, and return the mean loss of each `CURVE_STEPS` of them.
 
         Raises
         ------
@@ -205,7 +205,7 @@ def _duration(seconds: float) -> str:
 def balanced_rows(
     classes: NDArray[np.int64], steps: int, batch: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Draw positions of labelled images, (steps, batch): each class equally often, its images in turn."""
+    """Sample positions of labelled images, (steps, batch): each class equally often, its images in turn."""
     present = np.unique(classes)
     turns = shuffled_rows(len(present), steps, batch, rng).ravel()
     drawn = np.empty(steps * batch, np.int64)
@@ -217,7 +217,7 @@ def balanced_rows(
 
 
 def shuffled_rows(n: int, steps: int, batch: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw rows below `n`, (steps, batch), going through all of them in a new order again and again."""
+    """Sample rows below `n`, (steps, batch), in a new permutation for each pass."""
     rounds = math.ceil(steps * batch / n)
     orders = rng.permuted(np.tile(np.arange(n), (rounds, 1)), axis=1)
     rows: NDArray[np.int64] = orders.ravel()[: steps * batch].reshape(steps, batch)

@@ -1,16 +1,16 @@
-"""Losses summed over the steps of an epoch, on the device: they come to the host once."""
+"""Losses summed over the steps of an epoch on the device, and copied to the host once."""
 
 import torch
 from torch import Tensor
 
 
 class LossSums:
-    """Sums of the reconstruction loss and the KL divergence, and what these were after each part of an epoch.
+    """Sums of the reconstruction loss and the KL divergence, with their values after each part of an epoch.
 
     Parameters
     ----------
     device : torch.device
-        Where the losses are.
+        Device of the losses.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -20,7 +20,7 @@ class LossSums:
         self._parts: list[Tensor] = []
 
     def add(self, losses: tuple[Tensor, Tensor], ends_part: bool) -> None:
-        """Add those of a step, which may be the last one of a part."""
+        """Add the losses of a step, which may be the last one of a part."""
         self._sums += torch.stack(losses)
         self._steps += 1
         if ends_part:
@@ -33,7 +33,7 @@ class LossSums:
         return torch.stack(self._parts)
 
     def curve(self, parts: Tensor, kl_weight: float) -> tuple[float, ...]:
-        """Return the mean loss of each part, by the sums of all ranks, with the KL divergence weighted."""
+        """Return the mean loss of each part over all processes, with the weighted KL divergence."""
         lengths = torch.diff(torch.tensor([0, *self._ends], device=parts.device))
         means = torch.diff(parts, dim=0, prepend=parts.new_zeros(1, 2)) / lengths[:, None]
         return tuple(round(value, 2) for value in (means[:, 0] + kl_weight * means[:, 1]).tolist())

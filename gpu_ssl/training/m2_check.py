@@ -1,4 +1,4 @@
-"""Whether an M2 has learned anything of its inputs."""
+"""Checks whether an M2 has learned anything about its inputs."""
 
 import logging
 
@@ -14,26 +14,26 @@ from gpu_ssl.training.m2_published import PublishedObjective
 logger = logging.getLogger(__name__)
 
 CHECKED = 1000
-"""Images whose bound is worked out."""
+"""Number of images whose bound is computed."""
 
 BLOCK = 250
-"""Images at a time."""
+"""Images per block."""
 
 
 @torch.no_grad()
 def bound_and_blind(
     network: M2, objective: ModernObjective | PublishedObjective, images: Tensor
 ) -> tuple[float, float]:
-    """Return the mean bound U(x) of an M2, in nats, and the least of one whose decoder ignores its inputs.
+    """Return the mean bound U(x) of an M2 in nats, and the minimum for a decoder that ignores its inputs.
 
     Parameters
     ----------
     network : M2
-        Set to evaluation.
+        The network, in evaluation mode.
     objective : ModernObjective or PublishedObjective
-        Makes inputs and targets.
+        Generates inputs and targets.
     images : Tensor of shape (n, channels, height, width), uint8
-        All training images; `CHECKED` of them count.
+        All training images, of which `CHECKED` are used.
     """
     n = min(CHECKED, len(images))
     rows = torch.arange(n, device=images.device) * len(images) // n
@@ -51,12 +51,12 @@ def bound_and_blind(
 def warn_if_blind(
     method: str, network: M2, objective: ModernObjective | PublishedObjective, images: Tensor
 ) -> None:
-    """Log a warning where the bound is not below that of a decoder that ignores its inputs."""
+    """Log a warning if the bound is not below that of a decoder that ignores its inputs."""
     bound, blind = bound_and_blind(network, objective, images)
     logger.info("%s: a bound of %.2f nats; a decoder that ignores its inputs: %.2f", method, bound, blind)
     if not bound < blind:
         logger.warning(
-            "%s has learned nothing of its inputs yet: its bound is %.1f nats, and that of a decoder that "
+            "%s has not learned anything about its inputs: its bound is %.1f nats, that of a decoder that "
             "ignores them %.1f; give it more `steps`",
             *(method, bound, blind),
         )

@@ -1,6 +1,6 @@
-"""What M2 minimizes, with what the field has learned since it was published.
+"""The modern objective of M2, with techniques published since.
 
-It takes inputs from a source: images themselves, or (for M1+M2) what an M1 makes of them.
+Its inputs come from a source: images, or (for M1+M2) their latents by an M1.
 """
 
 from typing import NamedTuple, Protocol
@@ -17,38 +17,38 @@ from gpu_ssl.training.consistency import PseudoLabels
 from gpu_ssl.training.joint import JointBatch
 
 GENERATED = 64
-"""Unlabelled images of a batch for which the modern objective works out the bound of every class."""
+"""Unlabelled images of a batch for which the modern objective computes the bound of every class."""
 
 
 class Pair(NamedTuple):
-    """What M2 sees of a batch of images, and what it is to draw."""
+    """Inputs and reconstruction targets of a batch of images."""
 
     inputs: Tensor
     targets: Tensor
 
 
 class Source(Protocol):
-    """Makes inputs and targets of views of images."""
+    """Generates inputs from augmented images, and targets."""
 
     def weak(self, batch: JointBatch) -> Tensor:
-        """Return inputs of weak views."""
+        """Return inputs with weak augmentation."""
 
     def strong(self, batch: JointBatch) -> Tensor:
-        """Return inputs of strong views."""
+        """Return inputs with strong augmentation."""
 
     def targets(self, batch: JointBatch) -> Tensor:
-        """Return what all views of an image are to give."""
+        """Return the target of all augmentations of an image."""
 
 
 class ImageSource:
-    """Images, and for views of them the canonical pictures that the VAE draws too.
+    """Images as inputs, and the canonical images as targets, as for the VAE.
 
     Parameters
     ----------
     pictures : Tensor of shape (n, channels, height, width), uint8
-        What is to be drawn of each training image.
+        Canonical images of all training images.
     mirror : bool
-        Whether a mirror image is of the same class.
+        Whether mirroring keeps the class.
     generator : torch.Generator
         Source of randomness, on the device of the images.
     """
@@ -57,29 +57,29 @@ class ImageSource:
         self.pictures, self.mirror, self.generator = pictures, mirror, generator
 
     def weak(self, batch: JointBatch) -> Tensor:
-        """Return weak views; see `Source`."""
+        """Return weakly augmented images; see `Source`."""
         return weak_view(batch.images, self.mirror, self.generator)
 
     def strong(self, batch: JointBatch) -> Tensor:
-        """Return strong views; see `Source`."""
+        """Return strongly augmented images; see `Source`."""
         return strong_view(batch.images, self.mirror, self.generator)
 
     def targets(self, batch: JointBatch) -> Tensor:
-        """Return the pictures; see `Source`."""
+        """Return the canonical images; see `Source`."""
         return self.pictures[batch.rows].to(torch.float32).div_(255)
 
 
 class LatentSource:
-    """Samples from the posterior of a trained M1, of views (Kingma et al. 2014, section 2.3).
+    """Posterior samples of a trained M1 for augmented images (Kingma et al. 2014, section 2.3).
 
     Parameters
     ----------
     vae : VAE
-        M1, left as it is.
+        The M1, not trained further.
     latents : Tensor of shape (n, latent_dim)
-        Posterior means of all training images: what all views of an image are to give.
+        Posterior means of all training images, the targets of their augmentations.
     mirror : bool
-        Whether a mirror image is of the same class.
+        Whether mirroring keeps the class.
     generator : torch.Generator
         Source of randomness, on the device of the images.
     """
@@ -92,11 +92,11 @@ class LatentSource:
         return sample(self.vae.encode(images), self.generator)
 
     def weak(self, batch: JointBatch) -> Tensor:
-        """Return latents of weak views; see `Source`."""
+        """Return latents of weakly augmented images; see `Source`."""
         return self._sampled(weak_view(batch.images, self.mirror, self.generator))
 
     def strong(self, batch: JointBatch) -> Tensor:
-        """Return latents of strong views; see `Source`."""
+        """Return latents of strongly augmented images; see `Source`."""
         return self._sampled(strong_view(batch.images, self.mirror, self.generator))
 
     def targets(self, batch: JointBatch) -> Tensor:
@@ -105,19 +105,19 @@ class LatentSource:
 
 
 class ModernObjective:
-    """M2 with views, pseudo-labels for q(y|x), and a warm-up of what rests on unlabelled images.
+    """M2 with augmentation, pseudo-labels for q(y|x), and a warm-up of the terms of unlabelled images.
 
-    The bounds are divided by the number of outputs: nats of a picture are hundreds, and would drown the
-    few nats that the labels have to say. In the terms of eq. 9 of the paper, alpha is that number.
+    The bounds are divided by the number of outputs: an image has hundreds of nats, which would dominate the
+    few nats of the labels. In the terms of eq. 9 of the paper, alpha is that number.
 
     Parameters
     ----------
     source : Source
-        Makes the inputs.
+        Generates the inputs.
     pseudo_labels : PseudoLabels
-        Names the unlabelled images.
+        Pseudo-labels of the unlabelled images.
     outputs : int
-        Number of values that an input has.
+        Number of values of an input.
     generator : torch.Generator
         Source of randomness.
     """
@@ -148,5 +148,5 @@ class ModernObjective:
         return bounds.classification + ramp * (consistency + generative)
 
     def pair(self, network: M2, batch: JointBatch) -> Pair:
-        """Return weak views of a batch, and what M2 draws of them."""
+        """Return the weakly augmented inputs of a batch, and their targets."""
         return Pair(self.source.weak(batch), self.source.targets(batch))

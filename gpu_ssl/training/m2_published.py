@@ -1,7 +1,7 @@
-"""M2 as Kingma et al. 2014 published it: what a step minimizes, and a plan that gets there.
+"""M2 as published by Kingma et al. 2014: its objective, and a training recipe.
 
-Model and objective are the paper's; how they are optimized is ours, since its 300,000 steps at a constant
-rate take a day of a CPU (docs/experiments/paper.md). As many steps can be asked for.
+Model and objective are the paper's; the optimization is ours, since its 300,000 steps at a constant rate take
+a day on a CPU (docs/experiments/paper.md). As many steps can be requested.
 """
 
 from collections.abc import Callable
@@ -18,12 +18,12 @@ from gpu_ssl.training.joint import JointBatch, JointPlan
 from gpu_ssl.training.m2_objectives import Pair
 
 ALPHA = 0.1
-"""Weight of the classification term beside the bound of an image (Kingma et al. 2014, section 4)."""
+"""Weight of the classification term relative to the bound of an image (Kingma et al. 2014, section 4)."""
 
 EXACT = 2
-"""Classes of an image whose bounds the published objective works out in any case, beside a sampled one.
+"""Number of most probable classes whose bounds are always computed, in addition to a sampled one.
 
-On MNIST a step takes half of the time that it takes with all ten, and as many steps learn as much
+On MNIST a step takes half of the time of one with all ten, and as many steps reach the same accuracy
 (docs/experiments/paper.md).
 """
 
@@ -31,24 +31,24 @@ On MNIST a step takes half of the time that it takes with all ten, and as many s
 LABELLED_BATCH, UNLABELLED_BATCH = 32, 100
 
 PASSES, FEWEST = 80, 3000
-"""A small set of images is gone through so often at most, but for so many steps."""
+"""Maximum number of epochs on a small set of images, and its minimum number of steps."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How an M2 is trained as published.
+    """Settings of the published training of an M2.
 
     Parameters
     ----------
     steps : int
         Steps for a large set of images.
     learning_rate : float
-        Its peak.
+        Peak of the learning rate.
     ramp : float
-        Fraction of the steps over which the bounds come in, by its third power. Before they count as much as
-        the paper has it, the cross-entropy holds q(y|x) at what the labels say, and the decoder learns to use
-        the class. Otherwise z of images learns the class, too; the bound then gains nothing from knowing it,
-        and q(y|x) becomes uniform: the entropy of ten classes is worth 2.3 nats (docs/experiments/paper.md).
+        Fraction of the steps over which the weight of the bounds rises, with the third power. Before it
+        reaches the paper's value, the cross-entropy ties q(y|x) to the labels, and the decoder learns to use
+        the class. Otherwise z also encodes the class; the bound then gains nothing from y, and q(y|x) becomes
+        uniform: the entropy of ten classes is worth 2.3 nats (docs/experiments/paper.md).
     """
 
     steps: int
@@ -56,7 +56,7 @@ class Recipe:
     ramp: float
 
     def plan(self, n_images: int, precision: torch.dtype) -> JointPlan:
-        """Return the plan for so many training images; `precision` is that of matrix products."""
+        """Return the plan for a number of training images; `precision` is that of matrix products."""
         batch = min(UNLABELLED_BATCH, n_images)
         return JointPlan(
             steps=min(self.steps, max(FEWEST, PASSES * n_images // batch)),
@@ -76,17 +76,17 @@ OF_IMAGES = Recipe(steps=10_000, learning_rate=3e-3, ramp=0.6)
 
 
 def plain_images(batch: JointBatch) -> Tensor:
-    """Return images as they are, from 0 to 1."""
+    """Return unmodified images, scaled to [0, 1]."""
     return batch.images
 
 
 class PosteriorSamples:
-    """Samples from the posterior of a trained M1, new ones in every step (Kingma et al. 2014, section 2.3).
+    """Posterior samples of a trained M1, new in every step (Kingma et al. 2014, section 2.3).
 
     Parameters
     ----------
     posterior : Posterior
-        Of all training images.
+        Posterior of all training images.
     generator : torch.Generator
         Source of randomness, on the same device.
     """
@@ -102,16 +102,16 @@ class PosteriorSamples:
 
 
 class PublishedObjective:
-    """J^alpha of Kingma et al. 2014, eq. 9, for an image: its parts weighted by the numbers of images.
+    """J^alpha of Kingma et al. 2014, eq. 9, per image: its terms weighted by the numbers of images.
 
-    Of the weights, which have a standard normal prior, the most probable are sought (section 4).
+    It is the MAP objective of the weights, which have a standard normal prior (section 4).
 
     Parameters
     ----------
     inputs : callable
-        Makes the inputs of a batch.
+        Generates the inputs of a batch.
     n_labelled, n_images : int
-        Labelled images, and all training images.
+        Number of labelled images, and of all training images.
     generator : torch.Generator
         Source of randomness.
     exact : int or None
@@ -145,6 +145,6 @@ class PublishedObjective:
         return ramp**3 * generative + ALPHA * bounds.classification + prior
 
     def pair(self, network: M2, batch: JointBatch) -> Pair:
-        """Return what M2 sees and draws of a batch: the same."""
+        """Return inputs and targets of a batch, which are the same."""
         inputs = self.inputs(batch)
         return Pair(inputs, network.modelled(inputs))

@@ -1,4 +1,4 @@
-"""What every training here begins with: seeded weights, an optimizer, a schedule."""
+"""Common parts of all trainings: seeded weights, an optimizer, a schedule."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def build(make: Callable[[], Network], device: torch.device, seed: int) -> Network:
-    """Make a network on `device` whose first weights depend on `seed` alone, whatever the device."""
+    """Create a network on `device` whose initial weights depend only on `seed`, not on the device."""
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed(), which seeds the generators of all CUDA devices too.
         torch.default_generator.manual_seed(seed)
@@ -21,22 +21,22 @@ def build(make: Callable[[], Network], device: torch.device, seed: int) -> Netwo
 
 
 BETA1, BETA2 = (0.85, 0.95), 0.999
-"""What torch's schedule and AdamW themselves begin with; see `catalog.NetworkSpec`."""
+"""Defaults of torch's schedule and AdamW; see `catalog.NetworkSpec`."""
 
 
 WIDEST = 256
-"""Smaller side of the widest matrix that Muon takes: its work grows with the cube.
+"""Maximum smaller side of a matrix for Muon, whose cost grows with its cube.
 
-With 256 latents the head's 512 rows made a step on a CPU twice as long.
+With 256 latents the 512 rows of the head doubled the time of a step on a CPU.
 """
 
 
 def make_optimizer(
     network: nn.Module, learning_rate: float, weight_decay: float, beta2: float = BETA2, muon: bool = False
 ) -> Muon:
-    """Make AdamW, with Muon for matrices and kernels on demand; weight decay pulls on these alone.
+    """Create AdamW, optionally with Muon for matrices and kernels, to which weight decay is limited.
 
-    Biases, batch norm's scales and very wide matrices take the steps of AdamW in any case.
+    Biases, batch norm's scales and very wide matrices are always updated by AdamW.
     """
     matrices = [p for p in network.parameters() if p.ndim > 1]
     vectors = [p for p in network.parameters() if p.ndim <= 1]
@@ -58,11 +58,11 @@ def make_schedule(
     warm_up: float,
     beta1: tuple[float, float] = BETA1,
 ) -> torch.optim.lr_scheduler.OneCycleLR:
-    """Let the learning rate rise to `peak` over the share `warm_up` of the steps, then fall to nearly 0.
+    """Raise the learning rate to `peak` over the fraction `warm_up` of the steps, then lower it to nearly 0.
 
-    The memory of gradients goes the other way: `beta1` gives it at the peak, and at both ends.
+    The momentum changes inversely: `beta1` has its values at the peak and at both ends.
     """
-    # OneCycleLR divides by the length of each of its two phases; neither may be empty.
+    # OneCycleLR divides by the lengths of its two phases; neither may be empty.
     steps = max(steps, 2)
     return torch.optim.lr_scheduler.OneCycleLR(
         optimizer,

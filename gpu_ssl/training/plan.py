@@ -1,4 +1,4 @@
-"""What a training of the VAE does: settings, with what they leave open filled in."""
+"""The plan of a VAE's training: settings with all defaults resolved."""
 
 import math
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from gpu_ssl.training.optimizers import BETA1, BETA2
 
 LARGEST_BATCH = 256
 STEPS_PER_EPOCH = 20
-"""Without a given batch size, batches of a small set are smaller, so that an epoch has so many steps."""
+"""Minimum steps per epoch; the default batch size is smaller for small data sets to reach it."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a training run does, with everything that `TrainConfig` left open filled in."""
+    """The settings of a training, with all defaults of `TrainConfig` resolved."""
 
     epochs: int
     batch_size: int
@@ -40,18 +40,18 @@ class Plan:
 
 
 def plan_vae(config: TrainConfig, model: ModelConfig, images: Images, mirrored: bool) -> Plan:
-    """Fill in what `config` leaves open, from the network, the images and their device.
+    """Resolve the defaults of `config` from the network, the images and their device.
 
-    How many ranks share the work, and whether images stream, changes nothing of it.
+    They do not depend on the number of processes, or on whether images are streamed.
 
     Parameters
     ----------
     config, model : TrainConfig, ModelConfig
-        The settings; what they leave open follows the network (see `catalog.NETWORKS`).
+        The settings; defaults are those of the network (see `catalog.NETWORKS`).
     images : Images
         The training images.
     mirrored : bool
-        Whether a mirror image is of the same class.
+        Whether mirroring keeps the class.
     """
     batch_size = config.batch_size or min(LARGEST_BATCH, max(2, len(images) // STEPS_PER_EPOCH))
     batch_size = min(batch_size, len(images))

@@ -1,7 +1,7 @@
-"""The work of a training step as one CUDA graph.
+"""A training step as one CUDA graph.
 
-A step of the default network launches some 300 kernels of a few microseconds each, and the host needs ten
-times as long to launch them as a GPU to run them (docs/benchmarks.md). A graph launches them all at once.
+A step of the default network launches about 300 kernels of a few microseconds each, which takes the host ten
+times as long as the GPU needs to run them (docs/benchmarks.md). A graph launches them all at once.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,20 +14,20 @@ from gpu_ssl.runtime.recording import Recording, record
 
 
 class Replay:
-    """Does the same work on one batch after another, as a CUDA graph from the second on if it `records`.
+    """Does the same work on successive batches, as a CUDA graph from the second on if it `records`.
 
-    The first time it is done piece by piece: that makes the momenta, and libraries choose their kernels. What
-    the work reads and writes besides its arguments (weights, momenta, gradients) must stay where it is, and
-    nothing in it may wait for the GPU.
+    The first time, kernels are launched one by one: that creates the momenta, and libraries choose their
+    kernels. The tensors that the work reads and writes besides its arguments (weights, momenta, gradients)
+    must keep their memory, and nothing in it may wait for the GPU.
 
-    Where it cannot be recorded, a warning says so, and it is done piece by piece for good.
+    If recording fails, a warning is logged, and kernels are always launched one by one.
 
     Parameters
     ----------
     records : bool
-        Whether to record; only a GPU can. All batches must then have the same shape.
+        Whether to record, on a GPU only. All batches must then have the same shape.
     generator : torch.Generator
-        Where the work draws its random numbers from. It goes on from replay to replay.
+        Source of the random numbers of the work. Its state advances from replay to replay.
     """
 
     def __init__(self, records: bool, generator: torch.Generator) -> None:
@@ -35,7 +35,7 @@ class Replay:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew: the weights or momenta are not where they were."""
+        """Discard the graph, as weights or momenta have moved in memory."""
         self._begun = False
         self._recording: Recording | None = None
 
@@ -45,17 +45,17 @@ class Replay:
         return self._recording is not None
 
     def __call__(self, work: Callable[..., Any], inputs: Sequence[Tensor], numbers: Sequence[float]) -> Any:
-        """Do `work`, and return what it returns, which the next call may overwrite.
+        """Do `work`, and return its result, which the next call may overwrite.
 
         Parameters
         ----------
         work : callable
-            Takes the inputs and then the numbers; these are tensors where it is recorded, as a graph keeps
-            plain numbers for good. Once it is recorded another `work` is not looked at.
+            Function of the inputs, then the numbers; these are tensors during recording, as a graph records
+            plain numbers as constants. Once it is recorded, another `work` is ignored.
         inputs : sequence of Tensor
-            What differs from batch to batch, on the device.
+            Tensors that differ between batches, on the device.
         numbers : sequence of float
-            What else does, such as learning rates.
+            Numbers that differ between batches, such as learning rates.
         """
         if self.records and self._begun and self._recording is None:
             self._recording = self._record(work, inputs, len(numbers))

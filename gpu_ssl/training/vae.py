@@ -1,4 +1,4 @@
-"""Training of the VAE, without host work in a step, on one rank or several."""
+"""Training of the VAE, without host work in a step, on one or several processes."""
 
 import logging
 import math
@@ -29,7 +29,7 @@ from gpu_ssl.training.replay import Replay
 logger = logging.getLogger(__name__)
 
 TOLD = 20
-"""Times that an epoch tells how far it is."""
+"""Number of progress reports per epoch."""
 
 WARM_UP = 0.2
 """Fraction of the steps in which the learning rate rises."""
@@ -45,16 +45,16 @@ class Trainer:
     images : Images
         The training images.
     plan : Plan
-        What to do.
+        The plan of the training.
     seed : int
         Seed of order, augmentation and noise.
     ranks : Ranks
-        Who trains together: each on its part of every batch.
+        The processes that train together, each on its part of every batch.
 
     Attributes
     ----------
     replay : Replay
-        Does the work of a step, on a GPU as a graph.
+        Runs the work of a step, on a GPU as a graph.
     """
 
     def __init__(self, vae: VAE, images: Images, plan: Plan, seed: int, ranks: Ranks = ALONE) -> None:
@@ -67,13 +67,13 @@ class Trainer:
         self.optimizer = make_optimizer(vae, plan.learning_rate, plan.weight_decay, plan.beta2, plan.muon)
         self.schedule = make_schedule(self.optimizer, plan.learning_rate, plan.steps, WARM_UP, plan.beta1)
         self.history: list[EpochLosses] = []
-        # A rank waits for others within a step, which no graph can.
+        # Processes wait for one another within a step, which a graph cannot.
         self.replay = Replay(self.device.type == "cuda" and ranks.size == 1, self.generator)
 
     def step(self, batch: Batch) -> Losses:
-        """Take one optimizer step, and return the losses of this rank.
+        """Perform one optimizer step, and return the losses of this process.
 
-        Nothing in it waits for the device, but once, where a graph is recorded.
+        It does not wait for the device, except once when a graph is recorded.
         """
         numbers = [self.kl_weight, *(float(number) for own in self.optimizer.rates() for number in own)]
         inputs = batch.images, batch.targets
@@ -92,33 +92,33 @@ class Trainer:
         kl_weight: float | Tensor,
         *rates: float | Tensor,
     ) -> Losses:
-        """Work out the gradients, and take the step of what Muon takes: nearly all of a step's work."""
+        """Compute the gradients, and perform Muon's step: nearly all of the work of a step."""
         inputs, targets = self.views(images, targets, randomness)
         with autocast(self.device, self.plan.precision):
             parts: Losses = self.objective(inputs, targets, randomness, total)
             loss = parts.reconstruction + kl_weight * parts.kl
         self.optimizer.zero_grad(set_to_none=True)
-        # The gradients of ranks are averaged, and those of a batch's parts add up.
+        # Gradients are averaged over processes, while those of parts of a batch are summed.
         torch.autograd.backward(loss if self.ranks.size == 1 else self.ranks.size * loss)
         self.optimizer.descend(all_rates(rates))
         return Losses(parts.reconstruction.detach(), parts.kl.detach())
 
     @property
     def kl_weight(self) -> float:
-        """What the KL divergence counts in the next step.
+        """The weight of the KL divergence in the next step.
 
-        Latents that cost their full price before they tell the decoder anything are given up (Bowman et
-        al. 2016, Generating Sentences from a Continuous Space, section 3.1).
+        With its full weight from the start, latents collapse before the decoder uses them (Bowman et al.
+        2016, Generating Sentences from a Continuous Space, section 3.1).
         """
         warm_up = self.plan.kl_warm_up * self.plan.steps
         done = self.schedule.last_epoch
         return self.vae.config.kl_weight * (1.0 if done >= warm_up else done / warm_up)
 
     def views(self, images: Tensor, targets: Tensor, randomness: Randomness) -> tuple[Tensor, Tensor]:
-        """Return what the network sees and what it is to draw.
+        """Return inputs and reconstruction targets.
 
-        With augmentation these are a random view of each image and its canonical picture, without it both
-        are the image.
+        With augmentation these are an augmented version of each image and its canonical image, without it
+        both are the image.
         """
         intensities = _intensities(images)
         if not self.plan.augment:
@@ -126,19 +126,19 @@ class Trainer:
         return random_view(intensities, self.plan.mirror, randomness), _intensities(targets)
 
     def epoch(self, advance: Callable[[float], None] = lambda share: None) -> EpochLosses:
-        """Go through the images once, in a new order; the losses come to the host at the end.
+        """Train for one epoch, in a new order; the losses are copied to the host at the end.
 
         Parameters
         ----------
         advance : callable
-            Told the share of the epoch that is done since it was last told, some `TOLD` times.
+            Called about `TOLD` times with the fraction of the epoch since its last call.
 
         Raises
         ------
         TrainingError
             If a loss of this epoch is not a finite number.
         RankError
-            If another rank is gone.
+            If another process has ended.
         """
         start = time.perf_counter()
         plan = self.plan
@@ -179,7 +179,7 @@ class Trainer:
 
 
 class VAEObjective(nn.Module):
-    """The losses of a VAE as a module of its own: what is done in parallel goes through its `forward`."""
+    """The losses of a VAE as a module, since DistributedDataParallel wraps `forward`."""
 
     def __init__(self, vae: VAE) -> None:
         super().__init__()
@@ -199,7 +199,7 @@ def _intensities(images: Tensor) -> Tensor:
 
 
 def build_vae(config: ModelConfig, image_shape: tuple[int, int, int], device: torch.device, seed: int) -> VAE:
-    """Make a VAE on `device` whose first weights depend on `seed` alone, whatever the device."""
+    """Create a VAE on `device` whose initial weights depend only on `seed`, not on the device."""
     return build(lambda: VAE(config, image_shape), device, seed)
 
 
@@ -208,7 +208,7 @@ def fit_vae(
     progress: Progress,
     save: Callable[[], None],
 ) -> TrainingRecord:
-    """Train until the plan is done, calling `save` after each epoch on rank 0.
+    """Train until the plan is complete, calling `save` after each epoch on rank 0.
 
     Raises
     ------

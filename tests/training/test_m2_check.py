@@ -1,4 +1,4 @@
-"""An M2 that has learned nothing of its inputs says so; one that has does not."""
+"""An M2 that has not learned anything about its inputs is reported; one that has is not."""
 
 import logging
 
@@ -29,7 +29,7 @@ def test_only_an_m2_that_ignores_its_inputs_is_warned_of(caplog: pytest.LogCaptu
 
     with caplog.at_level(logging.WARNING):
         warn_if_blind("m1m2", network, objective, images)
-    assert "m1m2 has learned nothing of its inputs yet: its bound is" in caplog.text
+    assert "m1m2 has not learned anything about its inputs: its bound is" in caplog.text
     assert "give it more `steps`" in caplog.text
 
     caplog.clear()

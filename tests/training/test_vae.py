@@ -114,7 +114,7 @@ def test_a_checkpoint_that_was_changed_is_refused(
     told = {**json.loads(path.read_text()), **change}
     for signature in (told.pop("sha256"), state.digest_of(told)):
         path.write_text(json.dumps({**told, "sha256": signature}))
-        with pytest.raises(StorageError, match=r"c\.json .*; delete it, and the training begins anew"):
+        with pytest.raises(StorageError, match=r"c\.json .*; delete it, and the training restarts"):
             checkpoint.restore(make_trainer(digits), path, ORIGIN)
 
 
@@ -130,7 +130,7 @@ def test_going_on_with_another_number_of_threads_is_told(
         checkpoint.restore(make_trainer(digits), tmp_path / "c.json", ORIGIN)
     finally:
         torch.set_num_threads(threads)
-    assert f"written with {threads} threads and goes on with {threads + 1}" in caplog.text
+    assert f"written with {threads} threads and is resumed with {threads + 1}" in caplog.text
 
 
 def test_a_checkpoint_is_written_after_each_epoch(digits: Dataset) -> None:
