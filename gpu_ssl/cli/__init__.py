@@ -13,7 +13,7 @@ import click
 
 from gpu_ssl import __version__
 from gpu_ssl.cli.messages import line_of
-from gpu_ssl.cli.process import heed_signals, ignore_signals, prepare_streams
+from gpu_ssl.cli.process import heed_signals, ignore_signals, prepare_streams, require_current_folder
 from gpu_ssl.cli.ranks import TOGETHER, tell_error
 from gpu_ssl.errors import GpuSslError, UsageError, lacks_memory
 from gpu_ssl.runtime.cache import lend_to_libraries
@@ -108,6 +108,7 @@ def entry_point(arguments: list[str] | None = None) -> None:
     warnings.formatwarning = _one_line
     spare_collector()
     try:
+        require_current_folder()
         code = main(args=arguments, standalone_mode=False)
         sys.stdout.flush()
     except GpuSslError as error:

@@ -8,6 +8,7 @@ import threading
 from types import FrameType
 from typing import Any
 
+from gpu_ssl.errors import GpuSslError
 from gpu_ssl.runtime.torchrun import by_torchrun
 
 SOON = 0.05
@@ -44,6 +45,20 @@ def prepare_streams() -> None:
             line_buffering=True,
             write_through=True,
         )
+
+
+def require_current_folder() -> None:
+    """Refuse to start in a folder that was deleted, where torch aborts the process.
+
+    Raises
+    ------
+    GpuSslError
+        If the current folder no longer exists.
+    """
+    try:
+        os.getcwd()  # noqa: PTH109
+    except OSError as error:
+        raise GpuSslError("the current folder no longer exists; change to another one (cd)") from error
 
 
 class _Forgiving(io.RawIOBase):

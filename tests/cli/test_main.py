@@ -114,6 +114,20 @@ def test_a_stderr_that_takes_nothing_stops_no_work(redirection: str, arguments: 
     assert ("fashion-mnist" in done.stdout) == (code == 0 and ">&- 2" not in redirection)
 
 
+def test_a_deleted_current_folder_is_one_line(tmp_path: Path) -> None:
+    """torch aborts the process there."""
+    (tmp_path / "gone").mkdir()
+    command = f"cd gone; rmdir ../gone; {sys.executable} -m gpu_ssl doctor"
+    environment = {**os.environ, "PYTHONPATH": str(Path(gpu_ssl.__file__).parent.parent)}
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "gpu-ssl: error: the current folder no longer exists; change to another one (cd)\n"
+    )
+
+
 def test_no_file_gets_the_number_of_a_closed_stream(tmp_path: Path) -> None:
     """What a library says there would be written into it."""
     code = (
