@@ -13,7 +13,13 @@ import click
 
 from gpu_ssl import __version__
 from gpu_ssl.cli.messages import line_of
-from gpu_ssl.cli.process import heed_signals, ignore_signals, prepare_streams, require_current_folder
+from gpu_ssl.cli.process import (
+    heed_signals,
+    ignore_signals,
+    prepare_streams,
+    reached_memory_limit,
+    require_current_folder,
+)
 from gpu_ssl.cli.ranks import TOGETHER, tell_error
 from gpu_ssl.errors import GpuSslError, UsageError, lacks_memory
 from gpu_ssl.runtime.cache import lend_to_libraries
@@ -136,7 +142,7 @@ def entry_point(arguments: list[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", 128 + stopped[0] if stopped else 130)
     except BaseException as error:
-        if lacks_memory(error):
+        if lacks_memory(error) or reached_memory_limit():
             _fail(NO_MEMORY, 1)
         logger.info("", exc_info=True)
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

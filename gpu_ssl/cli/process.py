@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -13,6 +14,9 @@ from gpu_ssl.runtime.torchrun import by_torchrun
 
 SOON = 0.05
 """Seconds until a signal that arrived during an import is handled again."""
+
+SPARE_MEMORY = 64 << 20
+"""Bytes below its limit of memory at which a process has reached it."""
 
 STOPS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Signals that stop the program as Ctrl-C does; no partly written file remains."""
@@ -59,6 +63,22 @@ def require_current_folder() -> None:
         os.getcwd()  # noqa: PTH109
     except OSError as error:
         raise GpuSslError("the current folder no longer exists; change to another one (cd)") from error
+
+
+def reached_memory_limit() -> bool:
+    """Return whether the process has used all the memory that its limit (``ulimit -v``) allows.
+
+    Libraries report a small allocation that failed as anything, such as a SystemError without words.
+    """
+    try:
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except (ImportError, OSError, ValueError):
+        return False
+    peak = next((int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmPeak:")), 0)
+    return limit != resource.RLIM_INFINITY and peak + SPARE_MEMORY > limit
 
 
 class _Forgiving(io.RawIOBase):
