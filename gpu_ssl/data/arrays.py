@@ -152,7 +152,7 @@ def _check_size(path: Path) -> None:
     if total > LARGEST:
         raise DataError(
             f"the arrays in {path} take {total / 2**30:.1f} GiB, and at most {LARGEST / 2**30:.0f} GiB of an "
-            ".npz file are inflated; save each as .npy, which is read as it is needed"
+            ".npz file are decompressed; save each as .npy, which is read as needed"
         )
 
 

@@ -1,7 +1,7 @@
 """Whether a file is the published one, or holds what that holds.
 
-A gzip file that was compressed anew has other bytes, and torchvision leaves what it uncompresses beside the
-file or in its place: what counts is what they hold. An MD5 sum tells a damaged or exchanged file from the
+A gzip file that was compressed again has other bytes, and torchvision puts decompressed files next to the
+original or in its place, so contents are compared. An MD5 sum tells a damaged or exchanged file from the
 published one: nobody can make a second file with a given sum.
 """
 

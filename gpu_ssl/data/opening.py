@@ -111,7 +111,7 @@ def is_dicom(start: bytes) -> bool:
 
 
 def what_it_is(start: bytes, ending: str) -> str | None:
-    """Return why a picture, recognized by first bytes and ending, is not supported; None for other files."""
+    """Return why an image, recognized by first bytes and ending, is not supported; None for other files."""
     if is_dicom(start):
         return f"DICOM needs pydicom; {EXTRA}"
     if start[4:8] == b"ftyp" and start[8:12] in HEIF_BRANDS and "HEIF" not in formats():

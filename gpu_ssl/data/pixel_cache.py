@@ -38,7 +38,7 @@ KIND = "decoded"
 
 
 class PixelNotes(Notes):
-    """What is kept beside pixels, by the positions of images; see `Decoding`."""
+    """What is stored next to pixels, by the positions of images; see `Decoding`."""
 
     skipped: tuple[tuple[int, str], ...] = ()
     blank: tuple[int, ...] = ()
@@ -140,7 +140,7 @@ def _why_not(images: EncodedImages, how: Preparation) -> tuple[str, str]:
 
 
 def _kept(name: str, shape: tuple[int, ...]) -> tuple[Path, PixelNotes | None]:
-    """Return where pixels of this name lie, and the notes beside them, if they are there and whole."""
+    """Return the path of pixels of this name, and their notes, if both exist and are intact."""
     for folder in cache_folders(KIND):
         if (notes := kept(folder / name, PIXELS, shape, np.uint8)) is not None:
             return folder / name, notes
@@ -172,7 +172,7 @@ class _Found:
 def _decode(
     images: EncodedImages, shape: ImageShape, how: Preparation, cached: Path, progress: Progress
 ) -> PixelNotes:
-    """Write the pixels of images to `cached`, and return what is to be told of them."""
+    """Write the pixels of images to `cached`, and return notes on them."""
     found = _Found()
     whole = (len(images.names), *shape)
     with (
@@ -208,7 +208,7 @@ def scaled(
     Parameters
     ----------
     images : ndarray of shape (n, channels, height, width)
-        As it lies in the file; uint8 comes back as it is.
+        Pixels as stored in the file; uint8 is returned unchanged.
     origin : Path
         The file.
     low, high : float

@@ -45,7 +45,7 @@ def is_labelled(labels: NDArray[Any]) -> NDArray[np.bool_]:
     if labels.dtype.kind == "u" and np.any(labels == np.iinfo(labels.dtype).max):
         raise UsageError(
             f"y is of dtype {labels.dtype}, which makes {np.iinfo(labels.dtype).max} of -1, and holds that: "
-            "give labels as int64, with -1 where there is none"
+            "give labels as int64, with -1 for unlabelled"
         )
     if labels.dtype.kind in "iu":
         return np.asarray(labels != UNLABELLED, dtype=bool)

@@ -161,7 +161,7 @@ def _fit_encoders(
         for_pictures = [part for part in parts if catalog.encoder(part).pictures]
         if for_pictures and not chooses(method):
             raise UsageError(
-                f"the encoder {for_pictures[0]} is for pictures, and these are rows of numbers; take a "
+                f"the encoder {for_pictures[0]} is for images, and these are embeddings; take a "
                 "method or an encoder without it, such as `method=m1`"
             )
         parts = dict.fromkeys(part for part in parts if part not in for_pictures)
@@ -190,7 +190,7 @@ def _taken_over(
     if record.images_sha256 != images.sha256:
         raise UsageError(
             "`from` names a model of other images (other files, another `image_size`, or others skipped); "
-            "leave it out, and the encoders are fitted anew"
+            "leave it out, and the encoders are fitted again"
         )
     for name in ("model", "train", "mirror"):
         if getattr(config, name) != (found := getattr(record.config, name)):
@@ -210,11 +210,11 @@ def _fit_method(view: View, images: OwnImages, config: FitConfig, progress: Prog
     keys = np.unique(images.labelled_keys, return_inverse=True)[1]
     groups = find_groups(view, rows, keys, None if images.groups is None else images.groups[rows])
     labelled = Labelled(rows, images.labels[rows], groups.of_images)
-    # An equal image of the same label tells nothing.
+    # An identical image with the same label adds no information.
     first = np.sort(np.unique(np.stack([keys, labelled.classes]), axis=1, return_index=True)[1])
     once = labelled.take(first)
     if not folds_of(once, asked):
-        # A class whose images all look alike may be one burst, or simple: judged, and told.
+        # A class whose images all look alike may be one burst, or simple: it is judged, and this is reported.
         once = once._replace(groups=groups.given[first])
     options, chosen = resolve(view, once, asked)
     trainings = 1 + len(folds_of(once, options))

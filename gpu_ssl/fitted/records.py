@@ -24,7 +24,7 @@ class CalibrationBin(Record):
 
 
 class ClassScores(Record):
-    """How well one class is told from the others.
+    """Metrics of one class.
 
     `support` of its images were judged, and `recall` is the share of them that was named right; `precision`
     is the share of images given this name that it is true of. `f1` is the harmonic mean of both. None where
@@ -103,7 +103,7 @@ class ChoiceOfMethod(Record):
 class PixelScale(Record):
     """How arrays become images: the shape of a sample, and which numbers stand for black and white.
 
-    `low` and `high` hold one number, or one for each column of rows that are no pictures.
+    `low` and `high` hold one number, or one for each column of embeddings.
     """
 
     sample_shape: tuple[int, ...]

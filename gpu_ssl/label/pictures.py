@@ -131,7 +131,7 @@ def open_below(folder: Path, name: str) -> Iterator[IO[bytes]]:
     """
     *folders, last = name.split("/")
     if any(part in ("", ".", "..") for part in (*folders, last)) or os.open not in os.supports_dir_fd:
-        raise OSError(f"{name} is no path below a folder")
+        raise OSError(f"{name} is not a path below a folder")
     here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for part in folders:
@@ -144,7 +144,7 @@ def open_below(folder: Path, name: str) -> Iterator[IO[bytes]]:
         os.close(here)
     with os.fdopen(found, "rb") as file:
         if not stat.S_ISREG(os.fstat(found).st_mode):
-            raise OSError(f"{name} is no regular file")
+            raise OSError(f"{name} is not a regular file")
         yield file
 
 

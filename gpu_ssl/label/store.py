@@ -96,7 +96,7 @@ class LabelStore:
         except OSError as error:
             raise UsageError(f"cannot read {self.path}: {error.strerror}") from error
         except csv.Error as error:
-            raise UsageError(f"{self.path} is no CSV file: {error}") from error
+            raise UsageError(f"{self.path} is not a CSV file: {error}") from error
         if not rows:
             return _Rows(list(HEADER), [], 0, 1)
         header, *rest = rows

@@ -100,7 +100,7 @@ class View:
             If it has not been fitted.
         """
         if name not in self.encoders:
-            kind = "pictures" if self.is_pictures else "rows of numbers"
+            kind = "images" if self.is_pictures else "embeddings"
             there_are = ", ".join(self.encoders) or "none"
             raise UsageError(f"there is no encoder {name!r} for these {kind}; there are {there_are}")
         return self.encoders[name]

@@ -23,7 +23,7 @@ class M2Parts(NamedTuple):
     """The networks of an M2.
 
     `trunk` makes features of the input; `classifier` makes class logits, and `to_hidden` a hidden layer's
-    inputs, of those features. `decoder` takes latents beside a one-hot class.
+    inputs, of those features. `decoder` takes latents and a one-hot class.
     """
 
     trunk: nn.Module

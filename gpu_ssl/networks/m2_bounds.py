@@ -26,7 +26,7 @@ class Bounds(NamedTuple):
 
 @dataclass(frozen=True)
 class Examples:
-    """What the trunk made of a batch's inputs, and what the decoder is to draw."""
+    """The trunk's features of a batch, and the reconstruction targets."""
 
     features: Tensor
     targets: Tensor

@@ -1,1 +1,1 @@
-"""What a run leaves behind: records, table, plots, files."""
+"""Output of runs and models: tables, plots, pages, files."""

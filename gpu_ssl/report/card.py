@@ -1,4 +1,4 @@
-"""What people read of a model: a card, and a diagram of how far its confidence is to be trusted."""
+"""The model card, and a reliability diagram."""
 
 import csv
 import json
@@ -24,32 +24,32 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FEW = 100
-"""Judged images: fewer leave the interval too wide to rely on."""
+"""Number of judged images below which the interval is too wide to rely on."""
 
 ALIKE = 0.9
-"""Share of independent judgements below which it is told that many are not."""
+"""Share of independent trials below which the card reports that many are dependent."""
 
 LISTED = 5
-"""Classes that a line names."""
+"""Maximum number of classes named in a line."""
 
 MANY_COPIES = 0.2
-"""Share of labelled images that are near copies from which there may be more that were not found."""
+"""Share of near copies among labelled images from which there may be undetected ones."""
 
 SUSPECTS = "suspect-labels.csv"
-"""File beside a model: labels that look wrong."""
+"""File next to a model: labels that look wrong."""
 
 PRETRAINED = "pretrained"
-"""Encoder whose weights others have published."""
+"""Encoder with weights published by others."""
 
 CARD = "README.md"
 TITLE = "# A classifier of images into"
 
 FILES = (CARD, SUSPECTS, "confusion.json", "confusion.png", "reliability.png")
-"""All that `write_card` may write."""
+"""All files that `write_card` may write."""
 
 
 def expectation(record: ModelRecord) -> str:
-    """Say in one line what accuracy to expect."""
+    """Return one line on the expected accuracy."""
     estimate = record.estimate
     if estimate is None:
         return f"accuracy not known: {_why_not_known(record)}"
@@ -61,20 +61,20 @@ def expectation(record: ModelRecord) -> str:
     )
     worth = max(1, round(estimate.independent))
     if worth < ALIKE * estimate.of:
-        line += f"; in groups that count as one they are worth {worth}"
+        line += f"; as grouped images count as one, they are worth {worth}"
     if worth < FEW:
         line += f"; {worth} are too few to rely on, label {enough} or more"
     return line
 
 
 def encoder_of(record: ModelRecord) -> str:
-    """Say which encoder it is, and of which pretrained network where its name leaves that open."""
+    """Return the name of the encoder, with that of its pretrained network if needed."""
     taken = [own["backbone"] for name, own in _pretrained(record) if name == PRETRAINED]
     return f"{record.encoder['name']}{f' ({taken[0]})' if taken else ''}"
 
 
 def _pretrained(record: ModelRecord) -> list[tuple[str, dict[str, Any]]]:
-    """Return name and settings of those parts of the encoder whose weights others have published."""
+    """Return name and settings of the parts of the encoder with weights published by others."""
     parts = [(part["name"], part["settings"]) for part in record.encoder["parts"]]
     return [(name, settings) for name, settings in parts if name.partition(":")[0] == PRETRAINED]
 
@@ -82,15 +82,15 @@ def _pretrained(record: ModelRecord) -> list[tuple[str, dict[str, Any]]]:
 def _why_not_known(record: ModelRecord) -> str:
     single = [name for name, count in record.n_labelled.items() if count == 1]
     if single:
-        return f"class {single[0]!r} has a single labelled image, so there is none to check with"
+        return f"class {single[0]!r} has a single labelled image, so none can be held out"
     return (
-        "all labelled images of a class are near copies of each other or of one group, so there is none "
-        "to check with"
+        "all labelled images of a class are near copies of each other or of one group, so none can be "
+        "held out"
     )
 
 
 def notes(record: ModelRecord, folder: Path = Path()) -> list[str]:
-    """Say what else there is to know of the labelled images of a model in `folder`: a line a kind."""
+    """Return further notes on the labelled images of a model in `folder`, one line each."""
     lines = []
     estimate, labelled = record.estimate, sum(record.n_labelled.values())
     if record.suspects:
@@ -143,26 +143,26 @@ def _classes(names: Sequence[str], one: str, more: str) -> str:
 
 
 def warning(estimate: Estimate | None) -> str | None:
-    """Say in one line that these images are not for this model, where they are not."""
+    """Return one line that advises against the model, if it is not suited to these images."""
     if estimate is None:
         return None
     if estimate.low <= estimate.most_frequent:
         return (
-            "this is no better than always naming the class with most labels "
+            "this is not better than always predicting the class with most labels "
             f"({estimate.most_frequent:.1%}); do not use this model"
         )
     if estimate.raw_pixels is not None and estimate.raw_pixels > estimate.high:
         return (
             f"an SVM on the raw pixels is better here ({estimate.raw_pixels:.1%}): the model drops "
-            "brightness and fine grain, which may tell these classes apart"
+            "brightness and fine detail, which may distinguish these classes"
         )
     return None
 
 
 def write_card(folder: Path, record: ModelRecord, suspects: Sequence[SuspectLabel] = ()) -> None:
-    """Write beside a model what people read of it.
+    """Write the model card next to a model.
 
-    That is ``README.md``, a table of labels that look wrong, and, where there is an estimate, the confusion
+    That is ``README.md``, a table of labels that look wrong, and, if there is an estimate, the confusion
     matrix as PNG and JSON and ``reliability.png``.
 
     Raises
@@ -186,13 +186,13 @@ def write_card(folder: Path, record: ModelRecord, suspects: Sequence[SuspectLabe
         ("confusion", confusion_figure(matrix, names, title)),
     ):
         with atomic_path(folder / f"{name}.png") as temporary, warnings.catch_warnings():
-            # Of names in a script that the font lacks.
+            # Warnings about names in a script that the font lacks.
             warnings.filterwarnings("ignore", "Glyph", UserWarning)
             figure.savefig(temporary, dpi=120)
 
 
 def _write_suspects(path: Path, suspects: Sequence[SuspectLabel]) -> None:
-    # File names need not be UTF-8; they go out as they came in.
+    # File names need not be UTF-8; they are written as they were read.
     with (
         atomic_path(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
@@ -212,13 +212,13 @@ def _card(record: ModelRecord) -> str:
     return f"""{TITLE} {len(record.class_names)} classes
 
 Made by gpu-ssl {record.gpu_ssl} on {record.created} from {record.n_images:,} images,
-{n_labelled:,} of them with a label. Method: {catalog.title(record.chosen.method)}.{_why(record)}
+{n_labelled:,} of them labelled. Method: {catalog.title(record.chosen.method)}.{_why(record)}
 Encoder: {encoder_of(record)}.
 
 - {_input(record)}.
-- What to expect on images like the labelled ones: {expectation(record)}.{_beside(record.estimate)}
-{more}- It always answers with one of its classes. An image unlike all it has seen shows in `ood_score`: above
-  1 it is farther from the training images, or worse reconstructed, than 95 % of them are.
+- Expected on images like the labelled ones: {expectation(record)}.{_beside(record.estimate)}
+{more}- It always predicts one of its classes. `ood_score` marks images unlike the training images: above 1 an
+  image is farther from them, or reconstructed worse, than 95 % of them.
 
 {_table(record)}
 
@@ -229,12 +229,12 @@ Use it: `gpu-ssl predict THIS_FOLDER IMAGES`. All settings and versions are in `
 def _input(record: ModelRecord) -> str:
     channels, height, width = record.image_shape
     if record.takes_embeddings:
-        return f"It takes embeddings of {width} numbers, from the program that made those it was fitted to"
+        return f"Inputs are embeddings of {width} numbers, by the same program as those it was fitted to"
     return f"Images are scaled to {width} x {height} pixels, {'grey' if channels == 1 else 'in colour'}"
 
 
 def _table(record: ModelRecord) -> str:
-    """Return the classes as a table, with what was found of each where there is an estimate."""
+    """Return a table of the classes, with the metrics of each if there is an estimate."""
     estimate, counts = record.estimate, record.n_labelled
     if estimate is None:
         rows = [f"| {_cell(name)} | {count:,} |" for name, count in counts.items()]
@@ -270,7 +270,7 @@ def _beside(estimate: Estimate | None) -> str:
 
 
 def contact_sheet(images: NDArray[np.uint8], captions: Sequence[str], columns: int = 10) -> "Figure":
-    """Draw images (n, channels, height, width) in rows, each below its caption."""
+    """Return a figure of images (n, channels, height, width) in rows, each below its caption."""
     rows = math.ceil(len(images) / columns)
     figure = new_figure(1.1 * columns, 1.3 * rows)
     for i, axes in enumerate(figure.subplots(rows, columns, squeeze=False).ravel()):

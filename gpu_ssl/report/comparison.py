@@ -20,12 +20,12 @@ def write_comparison(path: Path, reports: Mapping[str, Report]) -> None:
     path : Path
         The file.
     reports : mapping of str to Report
-        By the names of their folders.
+        Reports by the names of their folders.
 
     Raises
     ------
     UsageError
-        If they are of different data: their accuracies cannot be compared.
+        If they are of different data, whose accuracies are not comparable.
     StorageError
         If the page cannot be written.
     """
@@ -74,7 +74,7 @@ def _context(reports: Mapping[str, Report]) -> dict[str, Any]:
 
 
 def _differing(of_runs: Mapping[str, Mapping[str, str]]) -> list[tuple[str, list[str]]]:
-    """Return what is not the same for all runs, with the value of each."""
+    """Return what differs between the runs, with the value of each."""
     names = dict.fromkeys(name for own in of_runs.values() for name in own)
     rows = [(name, [own.get(name, "") for own in of_runs.values()]) for name in names]
     return [row for row in rows if len(set(row[1])) > 1]

@@ -1,4 +1,4 @@
-"""The picture of a confusion matrix."""
+"""The plot of a confusion matrix."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAMED, NUMBERED = 60, 20
-"""Most classes whose names are written at the sides, and most whose figures are written into the cells."""
+"""Maximum number of classes with axis labels, and with figures in the cells."""
 
 
 def confusion_figure(matrix: NDArray[np.int64], names: Sequence[str], title: str) -> "Figure":
-    """Draw a confusion matrix as percentages of the true classes.
+    """Plot a confusion matrix as percentages of the true classes.
 
     Parameters
     ----------
     matrix : ndarray of shape (n_classes, n_classes), int64
-        Number of images by true class (rows) and class named (columns); a row may be empty.
+        Number of images by true class (rows) and predicted class (columns); a row may be empty.
     names : sequence of str
-        One name a class.
+        Names of the classes.
     title : str
-        What stands above.
+        Title of the plot.
     """
     n = len(names)
     percent = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)

@@ -1,4 +1,4 @@
-"""Pictures as data addresses, which a page holds within itself."""
+"""Images as data URLs, which are embedded in a page."""
 
 import base64
 import io
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 LARGEST = 96
-"""Longest side in pixels of a picture on a page."""
+"""Maximum side length in pixels of an image on a page."""
 
 
 def address_of(image: Image.Image) -> str:
-    """Return an image as a data address: grey ones as PNG, those in colour as JPEG, which is smaller."""
+    """Return an image as a data URL: PNG for grey images, JPEG, which is smaller, for colour."""
     kind, options = ("PNG", {"optimize": True}) if image.mode == "L" else ("JPEG", {"quality": 80})
     file = io.BytesIO()
     image.save(file, kind, **options)

@@ -1,4 +1,4 @@
-"""What a page shows beyond the record of a run or a model: pictures and counts, kept as ``details.json``."""
+"""Images and counts on a page beyond the record of a run or a model, stored as ``details.json``."""
 
 from pathlib import Path
 from typing import Final, TypeVar
@@ -11,9 +11,9 @@ DETAILS: Final = "details.json"
 
 
 class Confusion(Record):
-    """How often each class was taken for which, over all splits.
+    """A confusion matrix over all splits.
 
-    `cells` holds (true class, class named, number of images), by index, where the number is not 0.
+    `cells` contains (true class, predicted class, number of images), by index, if the number is not 0.
     """
 
     method: str
@@ -22,9 +22,9 @@ class Confusion(Record):
 
 
 class Mistake(Record):
-    """A test image that most splits and methods take for the same wrong class.
+    """A test image to which most splits and methods assign the same wrong class.
 
-    `votes` of `of` predictions say `named`, where `true` is right; `picture` is a data address.
+    `votes` of `of` predictions are `named`, the true class is `true`; `picture` is a data URL.
     """
 
     true: int
@@ -35,7 +35,7 @@ class Mistake(Record):
 
 
 class Shown(Record):
-    """A picture with what it shows."""
+    """An image with its caption."""
 
     title: str
     picture: str
@@ -44,7 +44,7 @@ class Shown(Record):
 class FeatureMap(Record):
     """Features of test images in two dimensions, and the images themselves.
 
-    `points` (x, y) lie from 0 to 1, `classes` are by index. `sheet` is one picture of all images, in rows of
+    `points` (x, y) are from 0 to 1, `classes` are indices. `sheet` is one image of all tiles, in rows of
     `columns` tiles of `tile` (width, height) pixels, in the order of the points.
     """
 
@@ -57,7 +57,7 @@ class FeatureMap(Record):
 
 
 class RunDetails(Record):
-    """What the page of a run shows beyond its report."""
+    """Content of the page of a run in addition to its report."""
 
     confusions: tuple[Confusion, ...] = ()
     mistakes: tuple[Mistake, ...] = ()
@@ -76,7 +76,7 @@ class SuspectPicture(Record):
 
 
 class StrangePicture(Record):
-    """One of the images least like the others, and what the model takes it for."""
+    """One of the images least like the others, and its predicted class."""
 
     name: str
     score: float
@@ -85,14 +85,14 @@ class StrangePicture(Record):
 
 
 class ModelDetails(Record):
-    """What the page of a model shows beyond its record."""
+    """Content of the page of a model in addition to its record."""
 
     suspects: tuple[SuspectPicture, ...] = ()
     strange: tuple[StrangePicture, ...] = ()
     looked_at: int = 0
 
 
-REMEDY: Final = "delete it to do without"
+REMEDY: Final = "delete it to continue without it"
 
 OF_RUN: Final = Kind("gpu-ssl details of a run", 1, RunDetails, REMEDY)
 OF_MODEL: Final = Kind("gpu-ssl details of a model", 1, ModelDetails, REMEDY)
@@ -101,7 +101,7 @@ Details = TypeVar("Details", RunDetails, ModelDetails)
 
 
 def write_details(folder: Path, kind: Kind[Details], details: Details) -> None:
-    """Write those of a run or a model into its folder.
+    """Write the details of a run or a model to its folder.
 
     Raises
     ------
@@ -112,12 +112,12 @@ def write_details(folder: Path, kind: Kind[Details], details: Details) -> None:
 
 
 def read_details(folder: Path, kind: Kind[Details]) -> Details:
-    """Return those of a run or a model; empty ones where there are none, as without plots.
+    """Return the details of a run or a model; empty if there are none, as without plots.
 
     Raises
     ------
     StorageError
-        If they cannot be read.
+        If they are not readable.
     """
     path = folder / DETAILS
     return state.load(path, kind)[0] if path.is_file() else kind.content()

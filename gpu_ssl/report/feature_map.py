@@ -1,4 +1,4 @@
-"""Features of images in two dimensions, by UMAP where it is installed, else principal components."""
+"""Features of images in two dimensions, by UMAP if it is installed, else principal components."""
 
 import warnings
 from importlib.util import find_spec
@@ -10,13 +10,13 @@ from gpu_ssl.report.data_address import address_of, picture_of, sheet_of
 from gpu_ssl.report.details import FeatureMap
 
 POINTS = 1000
-"""Images that a map shows."""
+"""Maximum number of images on a map."""
 
 TILE = 28
-"""Longest side of the picture of a point."""
+"""Maximum side length in pixels of the image of a point."""
 
 COLUMNS = 40
-"""Pictures in a row of the sheet."""
+"""Images in a row of the sheet."""
 
 
 def make_map(
@@ -27,7 +27,7 @@ def make_map(
     Parameters
     ----------
     features : ndarray of shape (n, width), float32
-        Of all of them.
+        Features of the images.
     images : ndarray of shape (n, channels, height, width), uint8
         The images.
     classes : ndarray of shape (n,), int64
@@ -48,7 +48,7 @@ def make_map(
 
 
 def _flattened(features: NDArray[np.float32]) -> tuple[NDArray[np.float64], str]:
-    """Return points (n, 2), and how they were found."""
+    """Return points (n, 2), and the name of the projection."""
     if find_spec("umap") is not None and len(features) > 15:  # UMAP's number of neighbours
         import umap
 

@@ -1,4 +1,4 @@
-"""Pages of one file that load nothing: style and script within, and a policy that allows no more."""
+"""Self-contained pages: embedded style and script, and a policy that forbids loading anything else."""
 
 import base64
 import hashlib
@@ -13,13 +13,13 @@ from markupsafe import Markup
 from gpu_ssl.runtime.files import write_text
 
 PAGE: Final = "report.html"
-"""File beside a report or a model."""
+"""File next to a report or a model."""
 
 FILES: Final = Path(__file__).parent / "page"
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """Return a share in percent; nothing for None."""
+    """Return a share in percent; an empty text for None."""
     return "" if share is None else f"{100 * share:.{digits}f}"
 
 
@@ -37,14 +37,14 @@ def _environment() -> Environment:
 
 
 def render_page(template: str, context: dict[str, Any]) -> str:
-    """Return a page; what the context holds is escaped, but for `Markup`.
+    """Return a page; values of the context are escaped, except `Markup`.
 
     Parameters
     ----------
     template : str
         Name of a file in ``page/``.
     context : dict
-        What it shows.
+        Values for the template.
     """
     style, script = ((FILES / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     policy = (
@@ -75,7 +75,7 @@ def write_page(path: Path, template: str, context: dict[str, Any]) -> None:
 
 
 def _hash(text: str) -> str:
-    """Return a text as a Content-Security-Policy names it."""
+    """Return the hash of a text for a Content-Security-Policy."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 

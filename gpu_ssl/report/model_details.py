@@ -1,4 +1,4 @@
-"""Gathers the pictures that the page of a model shows: doubtful labels, and images unlike the rest."""
+"""Collects the images on the page of a model: doubtful labels, and images unlike the rest."""
 
 import numpy as np
 
@@ -9,14 +9,14 @@ from gpu_ssl.report.data_address import address_of, picture_of
 from gpu_ssl.report.details import ModelDetails, StrangePicture, SuspectPicture
 
 SUSPECTS, STRANGE = 40, 20
-"""Labels that look wrong, and images unlike the rest, that are shown."""
+"""Maximum number of labels that look wrong, and of images unlike the rest, on the page."""
 
 LOOKED_AT = 1000
-"""Images, at random, among which the latter are looked for."""
+"""Number of random images among which the latter are searched."""
 
 
 def details_of_model(fitted: Fit, images: OwnImages) -> ModelDetails:
-    """Return pictures of the images that a model was fitted to; of embeddings there are none."""
+    """Return some images that a model was fitted to; none for embeddings."""
     if images.are_embeddings or images.image_shape[1] == 1:
         return ModelDetails()
     by_name = {own.path: own for own in fitted.suspects[:SUSPECTS]}
@@ -40,7 +40,7 @@ def details_of_model(fitted: Fit, images: OwnImages) -> ModelDetails:
 
 
 def _strange(fitted: Fit, images: OwnImages) -> tuple[StrangePicture, ...]:
-    """Return those with the largest OOD scores; none of a model that wants images at a size of its own."""
+    """Return the images with the largest OOD scores; none if the model needs another image size."""
     model = fitted.model
     if model.other_shapes:
         return ()

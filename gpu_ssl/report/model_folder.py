@@ -1,4 +1,4 @@
-"""The folder of a model: what ``gpu-ssl fit`` leaves, all that people read of it first and the model last."""
+"""The folder of a model, as written by ``gpu-ssl fit``; the model itself is written last."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ from gpu_ssl.runtime.files import write_text
 
 
 def write_model(folder: Path, fitted: Fit, images: OwnImages, found: dict[str, Any]) -> None:
-    """Write a model, its card and page, and what was found in its images, into `folder`.
+    """Write a model, its card and page, and the findings about its images to `folder`.
 
     Parameters
     ----------
@@ -26,9 +26,9 @@ def write_model(folder: Path, fitted: Fit, images: OwnImages, found: dict[str, A
     fitted : Fit
         The model.
     images : OwnImages
-        What it was fitted to.
+        The images that it was fitted to.
     found : dict
-        What was found in them; see `data.summary.summarize`.
+        Findings about the images; see `data.summary.summarize`.
 
     Raises
     ------
@@ -44,37 +44,35 @@ def write_model(folder: Path, fitted: Fit, images: OwnImages, found: dict[str, A
 
 
 def check_folder(folder: Path, data: Path, setting: str = "output") -> None:
-    """Refuse what is no place for a model of the images in `data`; one that holds a model is.
+    """Refuse an invalid folder for a model of the images in `data`; it may contain a model.
 
     Parameters
     ----------
     folder : Path
-        The place.
+        The folder.
     data : Path
-        Where the images lie.
+        Folder of the images.
     setting : str
-        What the user named the place by.
+        Name of the setting, for messages.
 
     Raises
     ------
     UsageError
-        If it lies among the images, or holds something else.
+        If it is inside `data`, or contains something else.
     """
     if folder.resolve().is_relative_to(data.resolve()):
-        raise UsageError(
-            f"`{setting}` {folder} lies in {data}, whose images it would join; name a folder elsewhere"
-        )
+        raise UsageError(f"`{setting}` {folder} is inside {data}, among its images; name a folder elsewhere")
     whole = (folder / MODEL).is_file()
     if folder.exists() and not whole and not (folder.is_dir() and all(map(_is_of_fit, folder.iterdir()))):
         raise UsageError(f"`{setting}` {folder} exists and is not an empty folder; name another")
 
 
 def _is_of_fit(path: Path) -> bool:
-    """Whether `path` is what an interrupted fit leaves, wherever it was stopped."""
+    """Return whether `path` may be left by an interrupted fit."""
     name = path.name.lstrip(".")
     if name.startswith(("checkpoint.json", "checkpoint-", "model-")):
         return True
-    if path.name == CARD:  # people's own files may be called so, too
+    if path.name == CARD:  # users' own files may have such names
         return path.is_file() and path.read_text(encoding="utf-8", errors="replace").startswith(TITLE)
-    # Half-written files have a dot before their name, and letters after it.
+    # Partly written files have a dot before their name, and letters after it.
     return any(name.startswith(known.partition(".")[0]) for known in (*FILES, FOUND, DETAILS, PAGE))

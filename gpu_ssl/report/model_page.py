@@ -1,4 +1,4 @@
-"""The page of a model: what to expect of it, and what that rests on."""
+"""The page of a model: its estimated accuracy, with the evidence."""
 
 import json
 from pathlib import Path
@@ -17,22 +17,22 @@ from gpu_ssl.report.run_page import MOST_CLASSES, environment_rows, settings_row
 from gpu_ssl.report.svg import inline_svg
 
 FOUND = "data.json"
-"""File in a model's folder: what was found in images and labels, as ``gpu-ssl check --json`` prints it."""
+"""File in a model's folder: findings about images and labels, as printed by ``gpu-ssl check --json``."""
 
 
 def write_model_page(path: Path, record: ModelRecord, details: ModelDetails, folder: Path) -> None:
-    """Write the page of a model that lies, or will lie, in `folder`.
+    """Write the page of a model in `folder`.
 
     Raises
     ------
     StorageError
-        If it cannot be written, or what was found in the images cannot be read.
+        If it cannot be written, or the findings are not readable.
     """
     write_page(path, "model.html", _context(record, details, _read_found(folder / FOUND)))
 
 
 def _read_found(path: Path) -> dict[str, Any]:
-    """Return what was found in the images; nothing of a model that was not made by the command line."""
+    """Return the findings about the images; empty for a model not written by the command line."""
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Charts of a run. Drawn on canvases of their own: no display, no global state."""
+"""Plots of a run, without a display or global state."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ N_POINTS = 3000
 
 
 def accuracy_against_labels(report: Report) -> "Figure":
-    """Draw accuracy against the number of labels, with the standard deviation over splits as bars."""
+    """Plot accuracy against the number of labels, with the standard deviation over splits as bars."""
     figure = new_figure(7, 4.5)
     axes = figure.add_subplot()
     for method in dict.fromkeys(result.method for result in report.results):
@@ -49,7 +49,7 @@ def accuracy_against_labels(report: Report) -> "Figure":
 
 
 def accuracy_against_seconds(report: Report) -> "Figure":
-    """Draw mean accuracies against the mean seconds of a split, a point for each number of labels."""
+    """Plot mean accuracies against the mean seconds of a split, a point for each number of labels."""
     figure = new_figure(7, 4.5)
     axes = figure.add_subplot()
     for method in dict.fromkeys(result.method for result in report.results):
@@ -58,7 +58,7 @@ def accuracy_against_seconds(report: Report) -> "Figure":
         axes.plot(seconds, [100 * r.accuracy_mean for r in results], marker="o", label=catalog.title(method))
         axes.annotate(f"{results[-1].labels:,}", (seconds[-1], 100 * results[-1].accuracy_mean), fontsize=7)
     axes.set_xscale("log")
-    axes.set_xlabel("seconds of a split, apart from encoders that all share")
+    axes.set_xlabel("seconds per split, without shared encoders")
     axes.set_ylabel("test accuracy, %")
     axes.grid(alpha=0.3)
     axes.legend()
@@ -66,7 +66,7 @@ def accuracy_against_seconds(report: Report) -> "Figure":
 
 
 def training_curves(training: TrainingRecord) -> "Figure":
-    """Draw the training loss against the step, and both of its parts against the epoch."""
+    """Plot the training loss against the step, and both of its terms against the epoch."""
     figure = new_figure(9, 3.2)
     history = training.history
     by_step, *parts = figure.subplots(1, 3)
@@ -90,7 +90,7 @@ def training_curves(training: TrainingRecord) -> "Figure":
 
 
 def learning_curves(report: Report) -> "Figure":
-    """Draw the loss of the networks of each method at the largest number of labels, a line a split."""
+    """Plot the loss of each method's networks at the largest number of labels, one line per split."""
     count = max(result.labels for result in report.results)
     drawn = [r for r in report.results if r.labels == count and r.curves]
     figure = new_figure(4 * len(drawn), 3.5)
@@ -105,7 +105,7 @@ def learning_curves(report: Report) -> "Figure":
 
 
 def image_rows(rows: list[NDArray[np.float32]], title: str) -> "Figure":
-    """Show rows of images, each of shape (n, channels, height, width), as one picture with gaps."""
+    """Show rows of images, each of shape (n, channels, height, width), as one image with gaps."""
     channels, height, width = rows[0].shape[1:]
     gap, columns = max(1, height // 14), max(len(images) for images in rows)
     picture = np.ones((len(rows) * (height + gap) - gap, columns * (width + gap) - gap, channels))
@@ -122,7 +122,7 @@ def image_rows(rows: list[NDArray[np.float32]], title: str) -> "Figure":
 
 
 def confusion_matrix(outcome: Outcome) -> "Figure":
-    """Draw the confusion matrix at the largest number of labels, as row percentages over all splits."""
+    """Plot the confusion matrix at the largest number of labels, as row percentages over all splits."""
     names, method = outcome.report.dataset.classes, outcome.report.results[0].method
     n_classes = len(names)
     predictions = outcome.predictions[method]
@@ -134,7 +134,7 @@ def confusion_matrix(outcome: Outcome) -> "Figure":
 
 
 def feature_map(outcome: Outcome) -> "Figure":
-    """Draw the first two principal components of the features of test images, coloured by class."""
+    """Plot the first two principal components of the features of test images, coloured by class."""
     from sklearn.decomposition import PCA
 
     features = outcome.test_features[:N_POINTS]

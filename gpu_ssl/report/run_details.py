@@ -1,4 +1,4 @@
-"""Gathers what the page of a run shows beyond its report."""
+"""Collects the content of a run's page beyond its report."""
 
 from collections import Counter
 
@@ -12,14 +12,14 @@ from gpu_ssl.report.details import Confusion, Mistake, RunDetails, Shown
 from gpu_ssl.report.feature_map import make_map
 
 MISTAKES = 30
-"""Mistakes that a page shows."""
+"""Maximum number of misclassified images on a page."""
 
 IN_A_ROW = 10
-"""Pictures of a row of an exhibit."""
+"""Images in a row of an exhibit."""
 
 
 def details_of_run(outcome: Outcome) -> RunDetails:
-    """Return counts and pictures of a run: test labels are read, as in its score."""
+    """Return counts and images of a run; test labels are read, as for its score."""
     return RunDetails(
         confusions=tuple(_confusions(outcome)),
         mistakes=tuple(_mistakes(outcome)),
@@ -29,7 +29,7 @@ def details_of_run(outcome: Outcome) -> RunDetails:
 
 
 def _confusions(outcome: Outcome) -> list[Confusion]:
-    """Return those of each method at the largest number of labels."""
+    """Return the confusions of each method at the largest number of labels."""
     n = len(outcome.report.dataset.classes)
     found = []
     for method, by_count in outcome.predictions.items():
@@ -43,7 +43,7 @@ def _confusions(outcome: Outcome) -> list[Confusion]:
 
 
 def _mistakes(outcome: Outcome) -> list[Mistake]:
-    """Return the wrong answers that most predictions of the methods asked for, with most labels, give."""
+    """Return the errors shared by most predictions of the requested methods with most labels."""
     asked = outcome.report.config.get("methods") or list(outcome.predictions)
     said = [
         predicted.classes
@@ -69,7 +69,7 @@ def _mistakes(outcome: Outcome) -> list[Mistake]:
 
 
 def _votes(said: NDArray[np.int64], n_classes: int) -> NDArray[np.int64]:
-    """Return how often each class is said of each image, (n, n_classes), by predictions (m, n)."""
+    """Return the number of predictions of each class for each image, (n, n_classes), from (m, n)."""
     votes = np.zeros((said.shape[1], n_classes), np.int64)
     for classes in said:
         votes[np.arange(len(classes)), classes] += 1

@@ -1,4 +1,4 @@
-"""The page of a run: what was done, what came out, and how to do it again."""
+"""The page of a run: what was done, the results, and how to repeat it."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ MOST_CLASSES = 20
 """Classes up to which a confusion matrix is shown as a table."""
 
 WIDTH, HEIGHT = 760, 520
-"""Of the map, in units of its picture."""
+"""Size of the map, in units of its image."""
 
 
 def write_run_page(path: Path, report: Report, details: RunDetails) -> None:
@@ -67,17 +67,17 @@ def _asked(report: Report) -> list[str]:
 
 
 def _sentences(report: Report) -> list[str]:
-    """Say in three sentences what was done, what came out, and what it took."""
+    """Return a summary in three sentences: what was done, the results, and the time."""
     data, counts = report.dataset, sorted({own.labels for own in report.results})
     splits = max(own.splits for own in report.results)
     choices = f"{splits} random choices" if splits > 1 else "one random choice"
     listed = ", ".join(f"{count:,}" for count in counts)
     best = max((own for own in report.results if own.labels == counts[-1]), key=lambda own: own.accuracy_mean)
     return [
-        f"Encoders learned from all {data.n_train:,} training images of {data.name} without labels; methods "
-        f"were fitted to {listed} labelled ones, in {choices} of each number.",
+        f"Encoders were trained on all {data.n_train:,} training images of {data.name} without labels; "
+        f"methods were fitted to {listed} labelled ones, in {choices} of each number.",
         f"With {counts[-1]:,} labels the best is {catalog.title(best.method)}: {accuracy_cell(best)} % of "
-        f"{data.n_test:,} test images are named right, whose labels were read once, to score.",
+        f"{data.n_test:,} test images are classified correctly; their labels were read once, to score.",
         f"It took {report.timings.total:.0f} seconds on {report.device.used} ({report.device.reason}), with "
         f"SVMs by {report.svm.used}.",
     ]
@@ -123,7 +123,7 @@ def _charts(report: Report) -> list[dict[str, Any]]:
 
 
 def map_context(drawn: FeatureMap) -> dict[str, Any]:
-    """Return a map as a template takes it: points in units of its picture."""
+    """Return a map for the template, with points in units of its image."""
     margin = 8
     points = [
         {
@@ -165,7 +165,7 @@ def settings_rows(config: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def environment_rows(environment: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return hardware and versions, a row each."""
+    """Return hardware and versions, one row each."""
     rows = []
     for name, value in environment.items():
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Figures of matplotlib as SVG within a page that allows no inline styles, for light and dark."""
+"""Figures of matplotlib as SVG for a page without inline styles, in light and dark mode."""
 
 import io
 import re
@@ -15,7 +15,7 @@ SVG = "http://www.w3.org/2000/svg"
 LINK = "{http://www.w3.org/1999/xlink}href"
 
 BLACK = frozenset({"#000000", "black"})
-"""What becomes the colour of the page's text."""
+"""Colour that is replaced by the page's text colour."""
 
 FONT_SIZE = re.compile(r"([\d.]+)px")
 
@@ -23,15 +23,15 @@ FONT_SIZE = re.compile(r"([\d.]+)px")
 def inline_svg(figure: "Figure", description: str) -> Markup:
     """Return a figure as an SVG element.
 
-    Styles become attributes, ids get the words of the description before them so that several figures do not
-    meet, and what is black takes the colour of the page's text.
+    Styles become attributes, ids get the description as a prefix so that those of several figures do not
+    collide, and black becomes the text colour of the page.
 
     Parameters
     ----------
     figure : Figure
-        The figure; its ground becomes transparent.
+        The figure; its background becomes transparent.
     description : str
-        What it shows, for those who do not see it.
+        Alternative text.
     """
     import matplotlib
 
@@ -44,7 +44,7 @@ def inline_svg(figure: "Figure", description: str) -> Markup:
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": description, "font.family": "sans-serif"}
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with matplotlib.rc_context(settings), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # the browser has others
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # the browser has other fonts
         figure.savefig(file, format="svg", metadata=nothing)
     root = ElementTree.fromstring(file.getvalue())
     prefix = re.sub(r"\W+", "-", description.lower())

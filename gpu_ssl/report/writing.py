@@ -1,4 +1,4 @@
-"""The run directory. Its report is written last: a directory with a report is a finished run."""
+"""The folder of a run. Its report is written last: a folder with a report is a finished run."""
 
 import re
 from contextlib import suppress
@@ -15,25 +15,25 @@ CONFIG = "config.json"
 REPORT = "report.json"
 
 SETTINGS_KIND = state.Kind(
-    "gpu-ssl settings of a run", 1, RunConfig, "delete the folder, and give the command anew"
+    "gpu-ssl settings of a run", 1, RunConfig, "delete the folder, and repeat the command"
 )
 REPORT_KIND = state.Kind("gpu-ssl report", SCHEMA_VERSION, Report, "delete it to run again")
 
 _HALF_WRITTEN = re.compile(r"\.config-[0-9a-f]{12}\.json")
 
 DEFAULT_PARENT = Path("runs")
-"""Where the folders of runs go that were given no name."""
+"""Parent folder of runs without a given folder."""
 
 
 def claim_folder(folder: Path, config: RunConfig) -> None:
-    """Make `folder` for a new run and write its settings; the caller is alone in it.
+    """Create `folder` for a new run, which the caller has locked, and write its settings.
 
     Raises
     ------
     UsageError
-        If there is something in it already.
+        If it is not empty.
     StorageError
-        If it cannot be made or written to.
+        If it cannot be created or written to.
     """
     refuse_taken(folder)
     try:
@@ -44,7 +44,7 @@ def claim_folder(folder: Path, config: RunConfig) -> None:
 
 
 def refuse_taken(folder: Path) -> None:
-    """Refuse a folder for a new run that holds something, or is a file.
+    """Refuse a folder for a new run that is not empty, or a file.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def refuse_taken(folder: Path) -> None:
         If it does.
     """
     try:
-        # A process that was killed as it wrote the settings has left nothing of worth.
+        # A process that was killed while writing the settings has left nothing useful.
         taken = any(not _HALF_WRITTEN.fullmatch(path.name) for path in folder.iterdir())
     except FileNotFoundError:
         return
@@ -63,12 +63,12 @@ def refuse_taken(folder: Path) -> None:
     if taken:
         raise UsageError(
             f"`output={folder}` exists and is not an empty folder; name another, "
-            "or resume an unfinished run by `resume`"
+            "or resume an unfinished run with `resume`"
         )
 
 
 def release_folder(folder: Path) -> None:
-    """Undo `claim_folder` where nothing was added since."""
+    """Undo `claim_folder` if nothing was added since."""
     with suppress(OSError):
         if [path.name for path in folder.iterdir()] == [CONFIG]:
             (folder / CONFIG).unlink()
@@ -83,7 +83,7 @@ def read_config(folder: Path) -> RunConfig:
     Raises
     ------
     UsageError
-        If `folder` is not that of a run, or they are damaged or of another version.
+        If `folder` is not that of a run, or its settings are damaged or of another version.
     """
     path = folder / CONFIG
     if not path.is_file():
@@ -106,18 +106,18 @@ def write_config(folder: Path, config: RunConfig) -> None:
 
 
 def read_report(folder: Path) -> Report | None:
-    """Return the report of the run in `folder`, or None where it is not finished.
+    """Return the report of the run in `folder`, or None if it is not finished.
 
     Raises
     ------
     StorageError
-        If there is a report and it cannot be read.
+        If there is a report and it is not readable.
     """
     path = folder / REPORT
     if not path.exists():
         return None
     report = state.load(path, REPORT_KIND)[0]
-    # Where a run was stopped after its report, that is all there was left to do.
+    # If a run was stopped after its report, only this was left to do.
     with suppress(OSError):
         state.remove(folder / CHECKPOINT)
     return report
@@ -136,7 +136,7 @@ def finish_folder(folder: Path, outcome: Outcome, plots: bool = True) -> None:
     StorageError
         If a file cannot be written.
     """
-    if plots:  # matplotlib is not imported before
+    if plots:  # imports matplotlib
         from gpu_ssl.report.details import OF_RUN, write_details
         from gpu_ssl.report.html import PAGE
         from gpu_ssl.report.plots import write_plots
@@ -148,5 +148,5 @@ def finish_folder(folder: Path, outcome: Outcome, plots: bool = True) -> None:
         write_details(folder, OF_RUN, details)
         write_run_page(folder / PAGE, outcome.report, details)
     state.save(folder / REPORT, REPORT_KIND, outcome.report)
-    # Only an unfinished run needs it.
+    # Needed only by unfinished runs.
     state.remove(folder / CHECKPOINT)

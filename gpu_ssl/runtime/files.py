@@ -182,7 +182,7 @@ def require_space(folder: Path, needed: int = 0) -> None:
     while not place.exists() and place.parent != place:
         place = place.parent
     try:
-        with tempfile.TemporaryFile(dir=place):  # Permissions do not tell: the disk may be read-only.
+        with tempfile.TemporaryFile(dir=place):  # Permissions are not enough: the disk may be read-only.
             pass
         found = os.statvfs(place) if hasattr(os, "statvfs") else None
     except OSError as error:

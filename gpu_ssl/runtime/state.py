@@ -199,7 +199,7 @@ def _read(path: Path, kind: Kind[Content]) -> dict[str, Any]:
     except ValueError as error:
         raise StorageError(f"{path} is damaged: {reason_of(error)}; {kind.remedy}") from error
     if not isinstance(told, dict):
-        raise StorageError(f"{path} is no {kind.name}; {kind.remedy}")
+        raise StorageError(f"{path} is not a {kind.name}; {kind.remedy}")
     return told
 
 
@@ -211,7 +211,7 @@ def _unreadable(path: Path, kind: Kind[Content], error: OSError) -> StorageError
 def _check_kind(path: Path, told: Mapping[str, Any], kind: Kind[Content]) -> None:
     schema = told.get("schema")
     if told.get("kind", kind.name) != kind.name or "schema" not in told:
-        raise StorageError(f"{path} is no {kind.name}; {kind.remedy}")
+        raise StorageError(f"{path} is not a {kind.name}; {kind.remedy}")
     if type(schema) is not int or schema > kind.schema:
         raise StorageError(
             f"{path} is of schema {schema!r}, and this gpu-ssl knows schema {kind.schema}: upgrade gpu-ssl, "
@@ -243,7 +243,7 @@ def _load_tensors(path: Path, beside: TensorFile, kind: Kind[Content]) -> "dict[
     try:
         return load_safetensors(content)
     except SafetensorError as error:
-        raise StorageError(f"{place} is no safetensors file: {reason_of(error)}; {kind.remedy}") from error
+        raise StorageError(f"{place} is not a safetensors file: {reason_of(error)}; {kind.remedy}") from error
 
 
 def _forget_others(path: Path, beside: TensorFile | None = None) -> None:

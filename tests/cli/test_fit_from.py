@@ -137,7 +137,7 @@ def test_what_the_other_model_lacks_is_fitted(home: Path) -> None:
             1,
             "old/model.json was written by an earlier gpu-ssl (schema 1): fit the model again",
         ),
-        (("--from", "other"), 1, "other/model.json is no gpu-ssl model"),
+        (("--from", "other"), 1, "other/model.json is not a gpu-ssl model"),
         (("--from", "changed"), 1, "changed/model.json is damaged or was changed"),
     ],
 )

@@ -100,7 +100,7 @@ def test_rows_of_numbers_are_no_pictures(tmp_path: Path, monkeypatch: pytest.Mon
         before.save(tmp_path / method)
         assert_same_answers(before, gpu_ssl.load(tmp_path / method), X)
     for changes in ({"method": "hybrid", "encoder": None}, {"encoder": "hog"}):
-        with pytest.raises(UsageError, match="these are rows of numbers"):
+        with pytest.raises(UsageError, match="these are embeddings"):
             classifier(latent_dim=2, epochs=1).set_params(**changes).fit(X, partly)
 
 
@@ -176,7 +176,7 @@ def test_a_model_is_not_overwritten_and_nothing_is_no_model(digits: Dataset, tmp
     with pytest.raises(UsageError, match="holds no model"):
         gpu_ssl.load(tmp_path / "none")
     (tmp_path / "model.json").write_text("{}")
-    with pytest.raises(StorageError, match=r"model\.json is no gpu-ssl model; fit the model again"):
+    with pytest.raises(StorageError, match=r"model\.json is not a gpu-ssl model; fit the model again"):
         gpu_ssl.load(tmp_path)
 
 

@@ -49,7 +49,7 @@ def test_nothing_is_pickled(saved: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda c: c.update(kind="other"), "is no gpu-ssl model"),
+        (lambda c: c.update(kind="other"), "is not a gpu-ssl model"),
         (lambda c: c.update(schema=99), "is of schema 99, and this gpu-ssl knows schema 4: upgrade gpu-ssl"),
         (lambda c: c.update(schema="4"), "is of schema '4'"),
         (

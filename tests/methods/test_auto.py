@@ -241,10 +241,10 @@ def test_rows_of_numbers_leave_out_what_is_for_pictures(
 
 
 def test_an_encoder_that_cannot_be_is_refused(digits: Dataset, tmp_path: Path) -> None:
-    """HOG of rows of numbers: one line that says so."""
+    """HOG of embeddings is refused in one line."""
     rows = digits.train.images.reshape(-1, 1, 1, 64)
     view = view_of(rows, fitted(rows, tmp_path, "pixels").values())
-    with pytest.raises(UsageError, match="no encoder 'hog' for these rows of numbers; there are pixels"):
+    with pytest.raises(UsageError, match="no encoder 'hog' for these embeddings; there are pixels"):
         choose(view, choose_labelled(digits, 50), replace(OPTIONS, encoder="hog"))
 
 

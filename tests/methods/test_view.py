@@ -217,7 +217,7 @@ def test_an_unknown_encoder_is_named_with_those_there_are(view: View, digits: Da
     rows_of_numbers = view_of(digits.train.images.reshape(-1, 1, 1, 64), [Pixels((1, 1, 64))])
     assert not rows_of_numbers.is_pictures
     assert view.is_pictures
-    with pytest.raises(UsageError, match="no encoder 'hog' for these rows of numbers; there are pixels"):
+    with pytest.raises(UsageError, match="no encoder 'hog' for these embeddings; there are pixels"):
         rows_of_numbers.encoder("hog")
 
 

@@ -186,7 +186,7 @@ def test_what_else_there_is_to_know_is_a_line_a_kind(tmp_path: Path) -> None:
     write_card(tmp_path, told)
     text = (tmp_path / "README.md").read_text()
     assert "- 12 labels look wrong: see suspect-labels.csv.\n- Class cat has a single label" in text
-    assert "in groups that count as one they are worth 60; 60 are too few to rely on" in text
+    assert "as grouped images count as one, they are worth 60; 60 are too few to rely on" in text
 
 
 def test_classes_of_one_group_and_copies_on_both_sides_are_told() -> None:
