@@ -164,7 +164,7 @@ def in_npz(path: Path) -> dict[str, Embeddings]:
 
 
 def in_safetensors(path: Path) -> dict[str, Any]:
-    """Return the tensors of a ``.safetensors`` file by name: possible embeddings unread, labels as arrays.
+    """Return the tensors of a ``.safetensors`` file by name: possible embeddings unread, others as arrays.
 
     Raises
     ------
@@ -181,8 +181,10 @@ def in_safetensors(path: Path) -> dict[str, Any]:
                 shape, kind = rows.get_shape(), rows.get_dtype()
                 if kind.startswith(("F", "BF")) and len(shape) == 2 and shape[1] >= LEAST_WIDTH:
                     found[name] = TensorEmbeddings(path, name, (shape[0], shape[1]))
-                elif len(shape) <= 2 and not kind.startswith("BF"):
-                    found[name] = file.get_tensor(name).numpy()
+                else:
+                    tensor = file.get_tensor(name)
+                    # NumPy has no bfloat16 or smaller floats.
+                    found[name] = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
     except (OSError, SafetensorError, TypeError) as error:
         raise DataError(f"{path} is not a readable .safetensors file: {error}") from error
     return found

@@ -1,11 +1,14 @@
 """Files of NumPy: every usual layout is read, and what is none of them refused."""
 
 import io
+import math
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from gpu_ssl.data import arrays
 from gpu_ssl.data.arrays import range_in, read_arrays, scale
@@ -152,3 +155,16 @@ def test_an_archive_that_is_shorter_than_its_header_says_is_damaged(tmp_path: Pa
         archive.writestr("x.npy", content.getvalue() + bytes(100))
     with pytest.raises(DataError, match="shorter than its header says"):
         read_arrays(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("shape", [(9, 8, 8), (9, 3, 8, 8)])
+@pytest.mark.parametrize("kind", [torch.uint8, torch.bfloat16])
+def test_images_and_labels_in_safetensors_are_read(
+    tmp_path: Path, shape: tuple[int, ...], kind: torch.dtype
+) -> None:
+    """None is skipped for its dimensions or its dtype."""
+    pixels = torch.arange(math.prod(shape)).remainder(200).reshape(shape).to(kind)
+    save_file({"images": pixels, "labels": torch.arange(9).to(torch.bfloat16)}, tmp_path / "x.safetensors")
+    found = read_arrays(tmp_path / "x.safetensors")
+    assert np.array_equal(np.asarray(found.pixels).reshape(shape), pixels.float().numpy())
+    assert found.labels == {str(row): str(row) for row in range(9)}
