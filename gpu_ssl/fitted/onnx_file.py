@@ -89,7 +89,11 @@ def describe_preparation(record: ModelRecord) -> dict[str, Any]:
         }
     channels, height, width = record.image_shape
     black, white = how.low, how.high
-    deep = "65535 (fractions: 1) is white" if white is None else f"{black:g} is black and {white:g} is white"
+    deep = (
+        "0 is black; 65535 is white, or of floats 1, or 255 if a value is larger than 1"
+        if white is None
+        else f"{black:g} is black and {white:g} is white"
+    )
     return {
         "input": "uint8, channels first, 0 is black, 255 is white",
         "mode": "L" if channels == 1 else "RGB",
