@@ -380,7 +380,7 @@ def test_suggestions_are_rows_to_fill_in_and_a_sheet(home: Path) -> None:
     piped = program(home, "suggest", "model", "train", "-n", "12", "-q").stdout
     assert piped == (home / "next.csv").read_text()
     none = program(home, "suggest", "model", f"train/{min(labelled)}")
-    assert (none.returncode, "carries no label yet" in none.stderr) == (1, True)
+    assert (none.returncode, "is unlabelled" in none.stderr) == (1, True)
 
 
 def test_a_model_goes_out_as_onnx(home: Path, digits: Dataset) -> None:

@@ -177,9 +177,9 @@ def test_the_folder_of_ranks_is_not_taken_from_somebody_else(
     (ours / "decoded").rmdir()
     ours.rmdir()
     ours.symlink_to(tmp_path)
-    with pytest.raises(StorageError, match="somebody else's"):
+    with pytest.raises(StorageError, match="belongs to another user"):
         cache_folder("decoded")
-    with pytest.raises(StorageError, match="somebody else's"):
+    with pytest.raises(StorageError, match="belongs to another user"):
         cache_folders("decoded")
 
 

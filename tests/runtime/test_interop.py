@@ -47,7 +47,7 @@ def test_the_memory_outlives_the_tensor() -> None:
         (torch.zeros(2, dtype=torch.bfloat16), r"float\(\)"),
         (torch.zeros(2, dtype=torch.complex64).conj(), "resolve_conj"),
         (torch.zeros(2, dtype=torch.complex64).conj().imag, "resolve_neg"),
-        (torch.zeros(2, device="meta"), "lies on meta"),
+        (torch.zeros(2, device="meta"), "is on meta"),
     ],
     ids=["requires grad", "bfloat16", "conjugated", "negated", "another device"],
 )

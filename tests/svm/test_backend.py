@@ -70,7 +70,7 @@ def test_a_driver_that_cupy_finds_too_old_lets_auto_fall_back(monkeypatch: pytes
 
 
 def test_scikit_learn_may_be_asked_for_beside_a_gpu() -> None:
-    assert resolve_backend("sklearn", GPU)[1].reason == "asked for"
+    assert resolve_backend("sklearn", GPU)[1].reason == "requested"
 
 
 def test_ranks_that_fit_no_svm_need_no_cuml() -> None:
@@ -88,4 +88,4 @@ def test_the_batched_solver_works_on_any_device() -> None:
         chosen, choice = resolve_backend("batched", device)
         assert isinstance(chosen, BatchedBackend)
         assert str(chosen.device) == device.used
-        assert (choice.used, choice.reason) == ("batched", "asked for")
+        assert (choice.used, choice.reason) == ("batched", "requested")
