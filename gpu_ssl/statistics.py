@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,10 +42,10 @@ def paired_differences(results: Sequence[Result], methods: Sequence[str]) -> tup
 
 def mean_and_interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
     """Return the mean of at least two values, with the bounds of its 95 % Student's t interval."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     mean, error = float(values.mean()), float(values.std(ddof=1)) / len(values) ** 0.5
-    reach = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * error
+    reach = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2)) * error
     return mean, mean - reach, mean + reach
 
 
@@ -58,9 +59,7 @@ def wilson_interval(share: float, n: float) -> tuple[float, float]:
     n : float
         Number of trials; the effective sample size if they are dependent.
     """
-    from scipy.stats import norm
-
-    square = float(norm.ppf((1 + CONFIDENCE) / 2)) ** 2 / n
+    square = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) ** 2 / n
     centre = (share + square / 2) / (1 + square)
     reach = math.sqrt(square * (share * (1 - share) + square / 4)) / (1 + square)
     return max(0.0, centre - reach), min(1.0, centre + reach)
@@ -79,9 +78,9 @@ def independent(groups: NDArray[np.int64]) -> float:
     groups : ndarray of shape (n,), int64
         Group of each trial.
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     sizes = np.bincount(groups).astype(np.float64)
     sizes = sizes[sizes > 0]
-    by_image, by_group = t.ppf((1 + CONFIDENCE) / 2, [max(len(groups) - 1, 1), max(len(sizes) - 1, 1)])
+    by_image, by_group = stdtrit([max(len(groups) - 1, 1), max(len(sizes) - 1, 1)], (1 + CONFIDENCE) / 2)
     return float(sizes.sum() ** 2 / np.square(sizes).sum() * (by_image / by_group) ** 2)

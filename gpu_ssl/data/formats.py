@@ -7,12 +7,14 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gpu_ssl.data.splits import stratified_split
 from gpu_ssl.errors import DataError
 
 
@@ -127,12 +129,12 @@ def read_svhn(files: Files) -> RawParts:
 
 def read_digits(files: Files) -> RawParts:
     """Return scikit-learn's embedded 8 x 8 digits; a fixed stratified quarter of them is the test set."""
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    digits = load_digits()
-    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
-    train_images, test_images, train_labels, test_labels = train_test_split(
-        images, digits.target, test_size=0.25, stratify=digits.target, random_state=0
-    )
-    return RawParts(train_images, train_labels, test_images, test_labels)
+    package = find_spec("sklearn")  # which does not import it
+    if package is None or package.origin is None:
+        raise DataError("scikit-learn, which brings these digits, is not installed")
+    path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    rows = np.loadtxt(path, delimiter=",", dtype=np.int64)
+    images = np.rint(rows[:, :-1].reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
+    labels = rows[:, -1]
+    train, test = stratified_split(labels, math.ceil(len(rows) / 4), seed=0)
+    return RawParts(images[train], labels[train], images[test], labels[test])

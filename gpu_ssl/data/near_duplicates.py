@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from gpu_ssl.data.linked import linked_groups
 from gpu_ssl.runtime.memory_map import release
 
 SIDE = 16
@@ -37,9 +38,6 @@ def near_duplicates(
     list of list of int
         Positions of the images of each group, in ascending order.
     """
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
     if len(rows) < 2:
         return []
     thumbnails = np.concatenate(
@@ -55,8 +53,7 @@ def near_duplicates(
     first, second = (
         (np.concatenate(ends) for ends in zip(*pairs, strict=True)) if pairs else (rows[:0], rows[:0])
     )
-    linked = coo_matrix((np.ones(len(first)), (first, second)), (len(rows), len(rows)))
-    _, group = connected_components(linked, directed=False)
+    group = linked_groups(len(rows), first, second)
     order = np.argsort(group, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
     return [rows[part].tolist() for part in parts if len(part) > 1]

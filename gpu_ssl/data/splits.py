@@ -114,8 +114,6 @@ def stratified_folds(
         At most `most` folds, with the groups of each class spread evenly; an empty list if fewer than two
         classes can be validated.
     """
-    from sklearn.model_selection import StratifiedKFold
-
     groups = np.arange(len(classes)) if groups is None else np.unique(groups, return_inverse=True)[1]
     group_of, class_of = np.unique(np.stack([groups, classes]), axis=1)
     n_groups = np.bincount(class_of)
@@ -130,11 +128,60 @@ def stratified_folds(
     kinds[counts[kinds] == 1] = counts.argmax()
     n_folds = min(most, int(np.bincount(kinds)[kinds].min()))
     folds = []
-    for _, part in StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(kinds, kinds):
-        checked = np.isin(groups, divided[part])
+    fold_of = stratified_k_fold(kinds, n_folds, seed)
+    for fold in range(n_folds):
+        checked = np.isin(groups, divided[fold_of == fold])
         only_here = np.setdiff1d(classes, classes[~checked])
         checked &= ~np.isin(groups, groups[np.isin(classes, only_here)])
         if checked.any():
             folds.append((np.flatnonzero(~checked), np.flatnonzero(checked)))
     several = {int(number) for _, check in folds for number in classes[check]}
     return folds if len(several) > 1 else []
+
+
+def stratified_k_fold(classes: NDArray[np.int64], n_folds: int, seed: int) -> NDArray[np.int64]:
+    """Return the fold of each image (n,), as scikit-learn's shuffled `StratifiedKFold` assigns them.
+
+    Importing that takes longer than most fits here.
+    """
+    rng = np.random.RandomState(seed)
+    _, first, found = np.unique(classes, return_index=True, return_inverse=True)
+    codes = np.argsort(np.argsort(first))[found]  # in the order in which classes come
+    ordered = np.sort(codes)
+    counts = np.stack([np.bincount(ordered[fold::n_folds], minlength=len(first)) for fold in range(n_folds)])
+    folds = np.empty(len(classes), np.int64)
+    for code, own in enumerate(counts.T):
+        of_class = np.repeat(np.arange(n_folds), own)
+        rng.shuffle(of_class)
+        folds[codes == code] = of_class
+    return folds
+
+
+def stratified_split(
+    classes: NDArray[np.int64], n_test: int, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows of a training and a test set, as scikit-learn's stratified `train_test_split` does."""
+    rng = np.random.RandomState(seed)
+    counts = np.bincount(classes)
+    n_train = _shares_of(counts, len(classes) - n_test, rng)
+    n_tested = _shares_of(counts - n_train, n_test, rng)
+    train, test = [], []
+    for code, count in enumerate(counts):
+        rows = np.flatnonzero(classes == code)[rng.permutation(count)]
+        train.append(rows[: n_train[code]])
+        test.append(rows[n_train[code] : n_train[code] + n_tested[code]])
+    return rng.permutation(np.concatenate(train)), rng.permutation(np.concatenate(test))
+
+
+def _shares_of(counts: NDArray[np.int64], n: int, rng: np.random.RandomState) -> NDArray[np.int64]:
+    """Divide `n` among classes in proportion to `counts`; what is over goes to the largest remainders."""
+    exact = counts / counts.sum() * n
+    shares: NDArray[np.int64] = np.floor(exact).astype(np.int64)
+    remainders = exact - shares
+    for value in np.unique(remainders)[::-1]:
+        left = n - int(shares.sum())
+        if not left:
+            break
+        tied = np.flatnonzero(remainders == value)
+        shares[rng.choice(tied, min(len(tied), left), replace=False)] += 1
+    return shares

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gpu_ssl.encoders.encoder import Encoder, ImageShape, intensities
@@ -16,7 +17,8 @@ MOST_NUMBERS = 60_000 * 28 * 28
 """Maximum number of pixels to compute components from; larger sets are subsampled by image."""
 
 WIDEST = 2000
-"""Maximum number of pixels per image for the covariance solver; larger images use the randomized solver."""
+"""Maximum number of pixels per image for the covariance's eigenvectors; of larger images scikit-learn's
+randomized solver takes over."""
 
 
 class PrincipalComponents(Encoder):
@@ -50,20 +52,38 @@ class PrincipalComponents(Encoder):
 
 def fit(images: TrainingImages, training: Training) -> PrincipalComponents:
     """Compute the components on the host."""
-    from sklearn.decomposition import PCA
-
     rows = np.arange(len(images))
     most = max(N_COMPONENTS, MOST_NUMBERS // math.prod(images.image_shape))
     if len(rows) > most:
         rows = np.sort(np.random.default_rng(training.config.seed).choice(rows, most, replace=False))
     points = intensities(torch.from_numpy(images.pixels[rows])).flatten(1).numpy()
-    solver = "covariance_eigh" if points.shape[1] <= WIDEST else "randomized"
     n_components = min(N_COMPONENTS, *points.shape)
-    pca = PCA(n_components, svd_solver=solver, random_state=training.config.seed).fit(points)
+    mean, components = principal_components(points, n_components, training.config.seed)
     encoder = build(images.image_shape, {"width": n_components})
-    encoder.mean.copy_(torch.from_numpy(pca.mean_))
-    encoder.components.copy_(torch.from_numpy(pca.components_))
+    encoder.mean.copy_(torch.from_numpy(mean))
+    encoder.components.copy_(torch.from_numpy(components))
     return encoder
+
+
+def principal_components(
+    points: NDArray[np.float32], n: int, seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the mean of points (m, d) and their first `n` principal components, (d,) and (n, d).
+
+    For narrow points as scikit-learn's PCA works them out, which takes longer to import.
+    """
+    if points.shape[1] > WIDEST:
+        from sklearn.decomposition import PCA
+
+        pca = PCA(n, svd_solver="randomized", random_state=seed).fit(points)
+        return pca.mean_, pca.components_
+    mean = points.mean(axis=0)
+    covariance = points.T @ points - len(points) * np.outer(mean, mean)
+    _, vectors = np.linalg.eigh(covariance / max(1, len(points) - 1))
+    components = vectors.T[::-1][:n]
+    # The sign of a component is nobody's: its largest weight is positive.
+    largest = np.abs(components).argmax(axis=1)
+    return mean, components * np.sign(components[np.arange(n), largest])[:, None]
 
 
 def build(image_shape: ImageShape, settings: dict[str, Any]) -> PrincipalComponents:

@@ -207,7 +207,7 @@ def with_baseline(estimate: Estimate, images: OwnImages, labelled: Labelled, con
         return estimate
     most = int((BASELINE_WORK / math.prod(images.image_shape)) ** 0.5)
     chosen = np.sort(labelling_order(labelled.classes, config.seed, 0)[:most])
-    host, _ = resolve_backend("sklearn", resolve_device("cpu"))
+    host, _ = resolve_backend("auto", resolve_device("cpu"))
     device = torch.device("cpu")
     subset = labelled.take(chosen)
     if subset.n_classes > MOST_CLASSES:

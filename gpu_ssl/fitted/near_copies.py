@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gpu_ssl.data.linked import linked_groups
 from gpu_ssl.encoders.encoder import Encoder
 from gpu_ssl.encoders.pixels import Pixels
 from gpu_ssl.encoders.vae import VAEEncoder
@@ -165,10 +166,4 @@ def _same(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _joined(n: int, links: list[NDArray[np.int64]]) -> NDArray[np.int64]:
     """Return the connected component of each of n positions, (n,), int64."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    first, second = np.concatenate(links).T
-    graph = coo_matrix((np.ones(len(first)), (first, second)), shape=(n, n))
-    component: NDArray[np.int64] = connected_components(graph, directed=False)[1].astype(np.int64)
-    return component
+    return linked_groups(n, *np.concatenate(links).T)

@@ -11,14 +11,8 @@ from torch import Tensor
 
 from gpu_ssl.graph._sklearn import SklearnGraphBackend
 from gpu_ssl.graph.neighbours import Neighbours
+from gpu_ssl.graph.search import search_blocks
 from gpu_ssl.runtime import interop
-from gpu_ssl.runtime.device import free_bytes
-
-DEVICE_SHARE = 0.25
-"""Maximum fraction of a GPU's free memory for a block of distances."""
-
-MOST_DISTANCES = 2**28
-"""Maximum number of distances per block; larger blocks are not faster."""
 
 
 class TorchGraphBackend:
@@ -40,27 +34,6 @@ class TorchGraphBackend:
         # Checking the indices would synchronize with the GPU; they come from the search and are valid.
         indices = torch.stack([rows, columns])
         return Sparse(torch.sparse_coo_tensor(indices, values, (n, n), check_invariants=False))
-
-
-def search_blocks(points: Tensor, queries: Tensor, k: int, most: int | None = None) -> Neighbours:
-    """Return the k nearest of `points` (n, d) for each query (q, d), in blocks of queries.
-
-    Candidates come from squared distances by one matrix product. Its rounding cannot separate nearly equal
-    points, so the distances to the candidates are recomputed directly, and order them.
-    """
-    centre = points.mean(dim=0)
-    centred, squares = points - centre, (points - centre).square().sum(dim=1)
-    if most is None:
-        most = min(MOST_DISTANCES, int(DEVICE_SHARE * free_bytes(points.device)) // (2 * 4))
-    distances, indices = [], []
-    for block in torch.split(queries, max(1, most // len(points))):
-        near = torch.addmm(squares, block - centre, centred.T, alpha=-2)
-        found = near.topk(k, dim=1, largest=False).indices
-        apart = (points[found] - block[:, None, :]).square().sum(dim=2).sqrt()
-        ordered = apart.sort(dim=1, stable=True)
-        distances.append(ordered.values)
-        indices.append(found.gather(1, ordered.indices))
-    return Neighbours(torch.cat(distances), torch.cat(indices))
 
 
 class Sparse:

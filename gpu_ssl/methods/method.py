@@ -219,7 +219,8 @@ def fit_each(
         Each classifier with its time in seconds: an equal share if all are fitted at once.
     """
     module = catalog.load_module(options[0].spec)
-    if view.backend.at_once and hasattr(module, "fit_all"):
+    most = max(len(labelled.rows) for labelled in choices)
+    if view.backend.at_once(most) and hasattr(module, "fit_all"):
         start = time.perf_counter()
         classifiers = module.fit_all(view, choices, options)
         share = (time.perf_counter() - start) / len(choices)

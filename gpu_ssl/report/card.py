@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from gpu_ssl.fitted.records import Estimate, ModelRecord, SuspectLabel
 from gpu_ssl.methods.validation import FOLDS_OF_NETWORKS
 from gpu_ssl.report.confusion import confusion_figure
 from gpu_ssl.report.reliability import reliability_diagram
+from gpu_ssl.report.shapes import to_png
 from gpu_ssl.runtime.figures import new_figure
 from gpu_ssl.runtime.files import atomic_path, write_text
 
@@ -181,14 +181,12 @@ def write_card(folder: Path, record: ModelRecord, suspects: Sequence[SuspectLabe
         json.dumps({"classes": names, "true_by_predicted": matrix.tolist()}) + "\n",
     )
     title = f"{estimate.of:,} labelled images: % of each class"
-    for name, figure in (
+    for name, drawing in (
         ("reliability", reliability_diagram(estimate)),
         ("confusion", confusion_figure(matrix, names, title)),
     ):
-        with atomic_path(folder / f"{name}.png") as temporary, warnings.catch_warnings():
-            # Warnings about names in a script that the font lacks.
-            warnings.filterwarnings("ignore", "Glyph", UserWarning)
-            figure.savefig(temporary, dpi=120)
+        with atomic_path(folder / f"{name}.png") as temporary:
+            temporary.write_bytes(to_png(drawing))
 
 
 def _write_suspects(path: Path, suspects: Sequence[SuspectLabel]) -> None:

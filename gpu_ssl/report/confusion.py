@@ -1,21 +1,26 @@
 """The plot of a confusion matrix."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_ssl.runtime.figures import new_figure
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from gpu_ssl.data.problems import printable
+from gpu_ssl.report.shapes import SIZE, Box, Drawing, Shape, Text
 
 NAMED, NUMBERED = 60, 20
 """Maximum number of classes with axis labels, and with figures in the cells."""
 
+LONGEST = 24
+"""Maximum number of characters of a name."""
 
-def confusion_figure(matrix: NDArray[np.int64], names: Sequence[str], title: str) -> "Figure":
+CELL, SMALLEST, SIDE = 34.0, 14.0, 480.0
+"""Side length of a cell with few classes and with more, and of the whole matrix with many."""
+
+WHITE, BLUE = (247, 251, 255), (8, 48, 107)
+
+
+def confusion_figure(matrix: NDArray[np.int64], names: Sequence[str], title: str) -> Drawing:
     """Plot a confusion matrix as percentages of the true classes.
 
     Parameters
@@ -28,20 +33,41 @@ def confusion_figure(matrix: NDArray[np.int64], names: Sequence[str], title: str
         Title of the plot.
     """
     n = len(names)
-    percent = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    side = max(4.5, 3 + 0.4 * min(n, NAMED))
-    figure = new_figure(side, side)
-    axes = figure.add_subplot()
-    axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
-    if n <= NAMED:
-        axes.set_xticks(range(n), names, rotation=90, parse_math=False)
-        axes.set_yticks(range(n), names, parse_math=False)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    axes.set_title(title, fontsize=10)
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    cell = (CELL if n <= NUMBERED else SMALLEST) if n <= NAMED else SIDE / n
+    shown = [_short(printable(name)) for name in names] if n <= NAMED else []
+    margin = 34 + 0.62 * SIZE * max(map(len, shown), default=0)
+    side, top = n * cell, 30.0
+    width = max(margin + side + 14, 8.0 * len(title))
+    shapes: list[Shape] = [Text((width / 2, top / 2), title, "middle")]
+    shapes.append(Box((margin, top), side, side, _blue(0.0)))
+    for (i, j), share in np.ndenumerate(shares):
+        if share > 0:
+            shapes.append(Box((margin + j * cell, top + i * cell), cell, cell, _blue(float(share))))
     if n <= NUMBERED:
-        for (i, j), value in np.ndenumerate(percent):
-            if value >= 0.5:
-                colour = "white" if value > 50 else "black"
-                axes.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=8, color=colour)
-    return figure
+        shapes += [
+            Text(
+                (margin + (j + 0.5) * cell, top + (i + 0.5) * cell),
+                f"{100 * share:.0f}",
+                "middle",
+                10.5,
+                "white" if share > 0.5 else "black",
+            )
+            for (i, j), share in np.ndenumerate(shares)
+            if share >= 0.005
+        ]
+    for i, name in enumerate(shown):
+        shapes.append(Text((margin - 5, top + (i + 0.5) * cell), name, "end"))
+        shapes.append(Text((margin + (i + 0.5) * cell, top + side + 5), name, "end", upright=True))
+    shapes.append(Text((12, top + side / 2), "true", "middle", upright=True))
+    shapes.append(Text((margin + side / 2, top + side + margin - 12), "predicted", "middle"))
+    return Drawing(width, top + side + margin, tuple(shapes))
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 3]}..."
+
+
+def _blue(share: float) -> str:
+    mixed = (round(low + share * (high - low)) for low, high in zip(WHITE, BLUE, strict=True))
+    return "#{:02x}{:02x}{:02x}".format(*mixed)

@@ -56,9 +56,20 @@ def _flattened(features: NDArray[np.float32]) -> tuple[NDArray[np.float64], str]
             warnings.simplefilter("ignore")
             found = umap.UMAP(random_state=0).fit_transform(features)
         return np.asarray(found, np.float64), "UMAP"
-    from sklearn.decomposition import PCA
+    return principal_components(features), "the first two principal components"
 
-    n_components = min(2, *features.shape)
+
+def principal_components(features: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the first two principal components of features (n, width), (n, 2); 0 where there are fewer."""
+    centred = features.astype(np.float64)
+    centred -= centred.mean(axis=0)
+    # Of the products of columns and those of rows, the smaller matrix has the same eigenvalues.
+    tall = len(centred) > centred.shape[1]
+    values, vectors = np.linalg.eigh(centred.T @ centred if tall else centred @ centred.T)
+    found = centred @ vectors if tall else vectors * np.sqrt(np.maximum(values, 0.0))
     points = np.zeros((len(features), 2))
-    points[:, :n_components] = PCA(n_components, random_state=0).fit_transform(features)
-    return points, "the first two principal components"
+    largest = found[:, ::-1][:, :2]
+    # The sign of a component is nobody's: the largest value of each is positive.
+    signs = np.sign(np.take_along_axis(largest, np.abs(largest).argmax(axis=0)[None], axis=0))
+    points[:, : largest.shape[1]] = largest * signs
+    return points

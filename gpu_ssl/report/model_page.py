@@ -14,7 +14,7 @@ from gpu_ssl.report.html import confusion_table, worst_confusions, write_page
 from gpu_ssl.report.plots import training_curves
 from gpu_ssl.report.reliability import reliability_diagram
 from gpu_ssl.report.run_page import MOST_CLASSES, environment_rows, settings_rows
-from gpu_ssl.report.svg import inline_svg
+from gpu_ssl.report.shapes import to_svg
 
 FOUND = "data.json"
 """File in a model's folder: findings about images and labels, as printed by ``gpu-ssl check --json``."""
@@ -72,4 +72,4 @@ def _charts(record: ModelRecord) -> list[dict[str, Any]]:
         drawn.append(("Confidence against accuracy", reliability_diagram(record.estimate)))
     if record.training is not None:
         drawn.append(("Loss of the VAE", training_curves(record.training)))
-    return [{"title": title, "svg": inline_svg(figure, title)} for title, figure in drawn]
+    return [{"title": title, "svg": to_svg(drawing, title)} for title, drawing in drawn]

@@ -1,4 +1,4 @@
-"""Plots of a run, without a display or global state."""
+"""Plots of a run, as drawings."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,121 +7,116 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_ssl import catalog
-from gpu_ssl.experiment import Outcome
 from gpu_ssl.records import CURVE_STEPS, Report, TrainingRecord
+from gpu_ssl.report.charts import COLOURS, Axis, Series, chart
 from gpu_ssl.report.confusion import confusion_figure
-from gpu_ssl.runtime.figures import new_figure
+from gpu_ssl.report.data_address import picture_of, sheet_of
+from gpu_ssl.report.feature_map import principal_components
+from gpu_ssl.report.shapes import Drawing, side_by_side, to_png
 from gpu_ssl.runtime.files import atomic_path
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from PIL.Image import Image
+
+    from gpu_ssl.experiment import Outcome
 
 N_POINTS = 3000
 
+ENLARGED = 112
+"""About the longest side of an image of an exhibit, in pixels."""
 
-def accuracy_against_labels(report: Report) -> "Figure":
+
+def accuracy_against_labels(report: Report) -> Drawing:
     """Plot accuracy against the number of labels, with the standard deviation over splits as bars."""
-    figure = new_figure(7, 4.5)
-    axes = figure.add_subplot()
-    for method in dict.fromkeys(result.method for result in report.results):
+    series = []
+    for i, method in enumerate(_methods(report)):
         results = sorted((r for r in report.results if r.method == method), key=lambda r: r.labels)
-        axes.errorbar(
-            [r.labels for r in results],
-            [100 * r.accuracy_mean for r in results],
-            yerr=[100 * (r.accuracy_std or 0) for r in results],
-            marker="o",
-            capsize=3,
-            label=catalog.title(method),
+        series.append(
+            Series(
+                [(r.labels, 100 * r.accuracy_mean) for r in results],
+                catalog.title(method),
+                COLOURS[i % len(COLOURS)],
+                dots=True,
+                errors=[100 * (r.accuracy_std or 0) for r in results],
+            )
         )
     for name in dict.fromkeys(f.name for f in report.published):
         figures = sorted((f.labels, 100 * f.accuracy) for f in report.published if f.name == name)
-        axes.plot(*zip(*figures, strict=True), "k:x", label=name)
-    axes.set_xscale("log")
-    counts = sorted({result.labels for result in report.results})
-    axes.set_xticks(counts, [f"{count:,}" for count in counts])
-    axes.minorticks_off()
-    axes.set_xlabel("labelled images")
-    axes.set_ylabel("test accuracy, %")
-    axes.set_title(report.dataset.name)
-    axes.grid(alpha=0.3)
-    axes.legend()
-    return figure
+        series.append(Series(figures, name, dots=True, dashed=True))
+    ticks = tuple((n, f"{n:,}") for n in sorted({result.labels for result in report.results}))
+    x = Axis("labelled images", log=True, ticks=ticks)
+    return chart(x, Axis("test accuracy, %"), series, report.dataset.name)
 
 
-def accuracy_against_seconds(report: Report) -> "Figure":
+def accuracy_against_seconds(report: Report) -> Drawing:
     """Plot mean accuracies against the mean seconds of a split, a point for each number of labels."""
-    figure = new_figure(7, 4.5)
-    axes = figure.add_subplot()
-    for method in dict.fromkeys(result.method for result in report.results):
+    series = []
+    for i, method in enumerate(_methods(report)):
         results = sorted((r for r in report.results if r.method == method), key=lambda r: r.labels)
         seconds = [max(sum(r.seconds) / len(r.seconds), 1e-3) for r in results]
-        axes.plot(seconds, [100 * r.accuracy_mean for r in results], marker="o", label=catalog.title(method))
-        axes.annotate(f"{results[-1].labels:,}", (seconds[-1], 100 * results[-1].accuracy_mean), fontsize=7)
-    axes.set_xscale("log")
-    axes.set_xlabel("seconds per split, without shared encoders")
-    axes.set_ylabel("test accuracy, %")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    return figure
+        series.append(
+            Series(
+                [(own, 100 * r.accuracy_mean) for own, r in zip(seconds, results, strict=True)],
+                catalog.title(method),
+                COLOURS[i % len(COLOURS)],
+                dots=True,
+                notes=[""] * (len(results) - 1) + [f"{results[-1].labels:,}"],
+            )
+        )
+    x = Axis("seconds per split, without shared encoders", log=True)
+    return chart(x, Axis("test accuracy, %"), series)
 
 
-def training_curves(training: TrainingRecord) -> "Figure":
+def _methods(report: Report) -> list[str]:
+    return list(dict.fromkeys(result.method for result in report.results))
+
+
+def training_curves(training: TrainingRecord) -> Drawing:
     """Plot the training loss against the step, and both of its terms against the epoch."""
-    figure = new_figure(9, 3.2)
-    history = training.history
-    by_step, *parts = figure.subplots(1, 3)
     per_epoch = training.steps / max(training.epochs, 1)
-    steps = [
-        per_epoch * (epoch + (i + 1) / len(losses.curve))
-        for epoch, losses in enumerate(history)
-        for i in range(len(losses.curve))
+    by_step = [
+        (per_epoch * (epoch + (i + 1) / len(losses.curve)), value)
+        for epoch, losses in enumerate(training.history)
+        for i, value in enumerate(losses.curve)
     ]
-    by_step.plot(steps, [value for losses in history for value in losses.curve], linewidth=1)
-    by_step.set_title("loss", fontsize=10)
-    by_step.set_xlabel("step")
-    by_step.set_ylabel("nats per image")
-    for axes, name in zip(parts, ("reconstruction", "kl"), strict=True):
-        axes.plot([h.epoch for h in history], [getattr(h, name) for h in history], marker=".")
-        axes.set_xlabel("epoch")
-        axes.set_title({"reconstruction": "reconstruction loss", "kl": "KL divergence"}[name], fontsize=10)
-    for axes in figure.axes:
-        axes.grid(alpha=0.3)
-    return figure
+    whole = Series(by_step, colour=COLOURS[0])
+    drawings = [chart(Axis("step"), Axis("nats per image"), [whole], "loss", 320, 260)]
+    for name, title in (("reconstruction", "reconstruction loss"), ("kl", "KL divergence")):
+        values = [(losses.epoch, getattr(losses, name)) for losses in training.history]
+        own = Series(values, colour=COLOURS[0], dots=True)
+        drawings.append(chart(Axis("epoch"), Axis(""), [own], title, 280, 260))
+    return side_by_side(drawings)
 
 
-def learning_curves(report: Report) -> "Figure":
+def learning_curves(report: Report) -> Drawing:
     """Plot the loss of each method's networks at the largest number of labels, one line per split."""
     count = max(result.labels for result in report.results)
-    drawn = [r for r in report.results if r.labels == count and r.curves]
-    figure = new_figure(4 * len(drawn), 3.5)
-    for axes, result in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True):
-        for curve in result.curves:
-            axes.plot([CURVE_STEPS * (i + 1) for i in range(len(curve))], curve, linewidth=1)
-        axes.set_title(f"{result.method}, {count:,} labels")
-        axes.set_xlabel("step")
-        axes.set_ylabel(f"mean loss of {CURVE_STEPS} steps")
-        axes.grid(alpha=0.3)
-    return figure
+    drawings = []
+    for result in (r for r in report.results if r.labels == count and r.curves):
+        lines = [
+            Series(
+                [(CURVE_STEPS * (step + 1), value) for step, value in enumerate(curve)],
+                colour=COLOURS[i % len(COLOURS)],
+            )
+            for i, curve in enumerate(result.curves)
+        ]
+        y = Axis(f"mean loss of {CURVE_STEPS} steps")
+        drawings.append(chart(Axis("step"), y, lines, f"{result.method}, {count:,} labels", 340, 280))
+    return side_by_side(drawings)
 
 
-def image_rows(rows: list[NDArray[np.float32]], title: str) -> "Figure":
+def image_rows(rows: list[NDArray[np.float32]]) -> "Image":
     """Show rows of images, each of shape (n, channels, height, width), as one image with gaps."""
-    channels, height, width = rows[0].shape[1:]
-    gap, columns = max(1, height // 14), max(len(images) for images in rows)
-    picture = np.ones((len(rows) * (height + gap) - gap, columns * (width + gap) - gap, channels))
-    for i, images in enumerate(rows):
-        for j, image in enumerate(images):
-            top, left = i * (height + gap), j * (width + gap)
-            picture[top : top + height, left : left + width] = image.transpose(1, 2, 0)
-    figure = new_figure(columns * 0.8, len(rows) * 0.9 + 0.3)
-    figure.suptitle(title, fontsize=10)
-    axes = figure.add_subplot()
-    axes.imshow(picture if channels == 3 else picture[..., 0], cmap="gray", vmin=0, vmax=1)
-    axes.set_axis_off()
-    return figure
+    columns = max(len(images) for images in rows)
+    blank = np.ones_like(rows[0][:1])
+    whole = [image for images in rows for image in (*images, *[blank[0]] * (columns - len(images)))]
+    side = max(rows[0].shape[2:])
+    picture = sheet_of([picture_of(image, side) for image in whole], columns, max(1, side // 14), ground=255)
+    times = max(1, ENLARGED // side)
+    return picture.resize((times * picture.width, times * picture.height), 0)
 
 
-def confusion_matrix(outcome: Outcome) -> "Figure":
+def confusion_matrix(outcome: "Outcome") -> Drawing:
     """Plot the confusion matrix at the largest number of labels, as row percentages over all splits."""
     names, method = outcome.report.dataset.classes, outcome.report.results[0].method
     n_classes = len(names)
@@ -133,28 +128,21 @@ def confusion_matrix(outcome: Outcome) -> "Figure":
     return confusion_figure(matrix, names, f"{method}, {count:,} labels: % of each class")
 
 
-def feature_map(outcome: Outcome) -> "Figure":
+def feature_map(outcome: "Outcome") -> Drawing:
     """Plot the first two principal components of the features of test images, coloured by class."""
-    from sklearn.decomposition import PCA
-
-    features = outcome.test_features[:N_POINTS]
-    n_components = min(2, *features.shape)
-    points = np.zeros((len(features), 2))
-    points[:, :n_components] = PCA(n_components).fit_transform(features)
+    points = principal_components(outcome.test_features[:N_POINTS])
     labels = outcome.test.labels[:N_POINTS]
-    figure = new_figure(8, 6)
-    axes = figure.add_subplot()
-    names = outcome.report.dataset.classes
-    scatter = axes.scatter(
-        points[:, 0], points[:, 1], c=labels, cmap="tab10" if len(names) <= 10 else "turbo", s=5
-    )
-    handles = scatter.legend_elements(num=list(range(len(names))))[0]
-    axes.legend(handles, names, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-    axes.set_title("features of test images, first two principal components")
-    return figure
+    series = []
+    for own, name in enumerate(outcome.report.dataset.classes):
+        chosen = points[labels == own]
+        colour = COLOURS[own % len(COLOURS)]
+        sizes = [1.5] * len(chosen)
+        series.append(Series(chosen.tolist(), name, colour, line=False, dots=True, sizes=sizes))
+    title = "features of test images, first two principal components"
+    return chart(Axis(""), Axis(""), series, title, width=640, height=480)
 
 
-def write_plots(outcome: Outcome, folder: Path) -> None:
+def write_plots(outcome: "Outcome", folder: Path) -> None:
     """Write all plots of a run as PNG files into `folder`.
 
     Raises
@@ -163,17 +151,18 @@ def write_plots(outcome: Outcome, folder: Path) -> None:
         If a file cannot be written.
     """
     report = outcome.report
-    figures = {
+    drawings: dict[str, Drawing] = {
         "accuracy": accuracy_against_labels(report),
         "confusion-matrix": confusion_matrix(outcome),
         "feature-map": feature_map(outcome),
     }
     if report.training is not None:
-        figures["training"] = training_curves(report.training)
+        drawings["training"] = training_curves(report.training)
     if any(result.curves for result in report.results):
-        figures["learning-curves"] = learning_curves(report)
-    for exhibit in outcome.exhibits:
-        figures[exhibit.name] = image_rows(exhibit.rows, exhibit.title)
-    for name, figure in figures.items():
+        drawings["learning-curves"] = learning_curves(report)
+    for name, drawing in drawings.items():
         with atomic_path(folder / f"{name}.png") as temporary:
-            figure.savefig(temporary, dpi=120)
+            temporary.write_bytes(to_png(drawing))
+    for exhibit in outcome.exhibits:
+        with atomic_path(folder / f"{exhibit.name}.png") as temporary:
+            image_rows(exhibit.rows).save(temporary, "PNG")

@@ -9,7 +9,7 @@ from gpu_ssl.report import plots
 from gpu_ssl.report.command import command_of_run
 from gpu_ssl.report.details import FeatureMap, RunDetails
 from gpu_ssl.report.html import class_figures, confusion_table, worst_confusions, write_page
-from gpu_ssl.report.svg import inline_svg
+from gpu_ssl.report.shapes import to_svg
 from gpu_ssl.report.table import accuracy_cell
 
 MOST_CLASSES = 20
@@ -119,7 +119,7 @@ def _charts(report: Report) -> list[dict[str, Any]]:
         drawn.append(("Loss of the VAE", plots.training_curves(report.training)))
     if any(own.curves for own in report.results):
         drawn.append(("Loss of the methods' networks", plots.learning_curves(report)))
-    return [{"title": title, "svg": inline_svg(figure, title)} for title, figure in drawn]
+    return [{"title": title, "svg": to_svg(drawing, title)} for title, drawing in drawn]
 
 
 def map_context(drawn: FeatureMap) -> dict[str, Any]:

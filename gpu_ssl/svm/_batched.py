@@ -45,10 +45,13 @@ class BatchedBackend:
     """
 
     name = "batched"
-    at_once = True
 
     def __init__(self, device: torch.device, room: int | None = None) -> None:
         self.device, self._room = device, room
+
+    def at_once(self, n_points: int) -> bool:
+        """Whether problems of so many points are solved at once: of any number."""
+        return True
 
     @property
     def room(self) -> int:
@@ -77,7 +80,7 @@ class BatchedBackend:
 
     def solve_all(self, problems: Sequence[Problem]) -> list[PairSolutions]:
         """Solve several one-vs-one problems, whose penalties may differ only in C and gamma."""
-        pairs = _Pairs(problems)
+        pairs = Pairs(problems)
         kernel, penalty = pairs.kernel, pairs.penalty
         duals = torch.zeros(len(pairs.points) * pairs.width, dtype=torch.float64, device=self.device)
         constants = torch.zeros(len(pairs.sizes), dtype=torch.float64, device=self.device)
@@ -85,11 +88,10 @@ class BatchedBackend:
         room = self.room
         for chosen, fits in _batches(pairs.sizes, pairs.points.shape[1], room):
             batch = pairs.take(chosen)
-            points = pairs.points[batch.members]
             if fits:
-                rows, diagonal = _all_values(points, kernel)
+                rows, diagonal = self.values(pairs, batch, kernel)
             else:
-                rows, diagonal = _values_on_demand(points[0], kernel)
+                rows, diagonal = _values_on_demand(pairs.points[batch.members[0]], kernel)
             solver = Solver(rows, diagonal, batch.y, batch.C, penalty.tol, penalty.max_iter)
             solved = solver.solve(as_graph=self.device.type == "cuda")
             # Padding adds 0 to the first point.
@@ -98,8 +100,12 @@ class BatchedBackend:
             constants[at], n_iter[at] = -solved.constants, solved.n_iter
         return pairs.apart(duals.reshape(-1, pairs.width), constants, n_iter.cpu().numpy())
 
+    def values(self, pairs: "Pairs", batch: "Batch", kernel: Kernel) -> tuple[Rows, Tensor]:
+        """Work out the kernel values of all points of each pair of a batch with each other."""
+        return _all_values(pairs.points[batch.members], kernel)
 
-class _Batch(NamedTuple):
+
+class Batch(NamedTuple):
     """Some pairs, padded to N points: rows of the points, labels, penalties, and places of duals, (B, N)."""
 
     members: Tensor
@@ -108,7 +114,7 @@ class _Batch(NamedTuple):
     places: Tensor
 
 
-class _Pairs:
+class Pairs:
     """The pairs of all problems in sequence, over the points of all of them."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
@@ -135,7 +141,7 @@ class _Pairs:
         self._columns = np.concatenate(columns, axis=1)
         self.sizes = self._columns[1] + self._columns[3]
 
-    def take(self, chosen: NDArray[np.int64]) -> _Batch:
+    def take(self, chosen: NDArray[np.int64]) -> Batch:
         """Return some pairs; the first class of each is the positive one, as in LIBSVM."""
         columns = torch.from_numpy(self._columns[:, chosen]).to(self.points.device)
         start, n_first, other_start, n_other, first, second = columns[:, :, None]
@@ -146,7 +152,7 @@ class _Pairs:
         members = torch.where(is_there, members, start)
         y = torch.where(is_first, 1.0, -1.0).to(torch.float64) * is_there
         places = members * self.width + torch.where(is_first | ~is_there, second, first)
-        return _Batch(members, y, self.weights[members], places)
+        return Batch(members, y, self.weights[members], places)
 
     def apart(self, duals: Tensor, constants: Tensor, n_iter: NDArray[np.int64]) -> list[PairSolutions]:
         """Return the solutions of each problem."""

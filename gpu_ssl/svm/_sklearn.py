@@ -107,10 +107,10 @@ def _fit(
         max_iter=penalty.max_iter,
         cache_size=CACHE_MIB,
     )
-    return svc.fit(_kernel_matrix(points, kernel) if precomputed else points, labels, weights)
+    return svc.fit(kernel_matrix(points, kernel) if precomputed else points, labels, weights)
 
 
-def _kernel_matrix(points: NDArray[Any], kernel: Kernel) -> NDArray[np.float64]:
+def kernel_matrix(points: NDArray[Any], kernel: Kernel) -> NDArray[np.float64]:
     """Return the kernel values of all points with each other, in float64.
 
     BLAS multiplies an array by its own transpose in half of the time (``syrk``). So the squares of the RBF

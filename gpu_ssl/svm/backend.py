@@ -23,12 +23,12 @@ class SVMBackend(Protocol):
     ----------
     name : str
         ``sklearn``, ``cuml`` or ``batched``.
-    at_once : bool
-        Whether it solves several problems at once.
     """
 
     name: str
-    at_once: bool
+
+    def at_once(self, n_points: int) -> bool:
+        """Whether several problems of so many points at most are solved at once."""
 
     def receive(self, latents: Tensor) -> Array:
         """Return latents of shape (n, d) from torch as an array of this backend's library."""
@@ -99,6 +99,13 @@ def sklearn_backend(device: str = "cpu") -> SVMBackend:
     return SklearnBackend()
 
 
+def host_backend() -> SVMBackend:
+    """Make the backend for latents on the CPU: scikit-learn's, but for few points."""
+    from gpu_ssl.svm._host import HostBackend
+
+    return HostBackend()
+
+
 def batched_backend(device: str = "cpu") -> SVMBackend:
     """Create the backend that solves all pairs as one batch in torch, for arrays on `device`."""
     from gpu_ssl.svm._batched import BatchedBackend
@@ -144,7 +151,7 @@ def resolve_backend(requested: str, device: Choice, leads: bool = True) -> tuple
             raise DeviceError(
                 f"`svm=cuml` needs a CUDA device, and the device is cpu ({device.reason}); {INSTALL}"
             )
-        return sklearn_backend(), chosen("sklearn", "the latents are on the CPU")
+        return host_backend(), chosen("sklearn", "the latents are on the CPU")
     try:
         return cuml_backend(device.used), chosen("cuml", f"the latents are on {device.used}")
     except DeviceError as problem:

@@ -67,7 +67,9 @@ class Problem(NamedTuple):
 class PairByPair:
     """A backend that goes through problems one by one."""
 
-    at_once = False
+    def at_once(self, n_points: int) -> bool:
+        """Whether problems of so many points are solved at once: never."""
+        return False
 
     def solve_pairs(
         self, grouped: Array, sizes: Sequence[int], penalty: Penalty, weights: NDArray[np.float64] | None

@@ -8,7 +8,9 @@ from importlib import metadata
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
+from PIL import Image
 
 import gpu_ssl
 from gpu_ssl.cli import main
@@ -71,6 +73,45 @@ def test_who_predicts_imports_neither_what_fits_nor_what_draws() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "{'torch'}"
+
+
+WATCHED = (
+    "{'sklearn', 'matplotlib', 'scipy.stats', 'scipy.optimize', 'scipy.sparse', 'torch._dynamo', 'pandas'}"
+)
+
+
+def imported_by(*arguments: str, folder: Path) -> str:
+    """Run the program, and return which of some large modules it has imported."""
+    code = (
+        "import atexit, sys; from gpu_ssl.cli import entry_point; "
+        f"atexit.register(lambda: print(sorted({WATCHED} & set(sys.modules)), file=sys.stderr)); "
+        f"entry_point({list(arguments)})"
+    )
+    environment = {**os.environ, "GPU_SSL_CACHE_DIR": str(folder / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stderr.strip().splitlines()[-1]
+
+
+def test_a_fit_with_few_labels_imports_no_library_that_it_does_not_need(tmp_path: Path) -> None:
+    """It trains on few images; what scikit-learn and SciPy would do takes less time than their import."""
+    rng = np.random.default_rng(0)
+    for name, place in (("left", 4), ("right", 12)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(12):
+            pixels = rng.integers(0, 60, (16, 16), dtype=np.uint8)
+            pixels[:, place] += 150
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i}.png")
+    settings = ("--output", "model", "--device", "cpu", "--epochs", "1", "--quiet")
+    assert imported_by("fit", "photos", *settings, folder=tmp_path) == "[]"
+    assert (tmp_path / "model" / "report.html").is_file()
+
+
+def test_a_run_with_few_labels_imports_no_library_that_it_does_not_need(tmp_path: Path) -> None:
+    settings = ("--dataset", "digits", "--labels", "20", "--splits", "2", "--epochs", "1", "--device", "cpu")
+    assert imported_by("run", *settings, "--quiet", "--output", "run", folder=tmp_path) == "[]"
+    assert (tmp_path / "run" / "report.html").is_file()
 
 
 @pytest.mark.parametrize("arguments", [[], ["data"]])

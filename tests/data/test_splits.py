@@ -5,8 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from gpu_ssl.data.splits import labelled_indices, labelling_order, resolve_label_counts, stratified_folds
+from gpu_ssl.data.splits import (
+    labelled_indices,
+    labelling_order,
+    resolve_label_counts,
+    stratified_folds,
+    stratified_k_fold,
+    stratified_split,
+)
 from gpu_ssl.errors import UsageError
 
 LABELS = st.lists(st.integers(0, 6), min_size=1, max_size=200).map(lambda labels: np.array(labels, np.int64))
@@ -135,3 +143,23 @@ def test_images_that_are_alone_are_divided_as_without_groups() -> None:
         stratified_folds(classes, 3), stratified_folds(classes, 3, np.arange(100)), strict=True
     ):
         assert np.array_equal(one[1], other[1])
+
+
+@given(counts=st.lists(st.integers(3, 20), min_size=1, max_size=5), n_folds=st.integers(2, 3), seed=SEEDS)
+def test_folds_are_those_of_scikit_learn(counts: list[int], n_folds: int, seed: int) -> None:
+    classes = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    found = stratified_k_fold(classes, n_folds, seed)
+    theirs = StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(classes, classes)
+    for fold, (_, part) in enumerate(theirs):
+        assert np.array_equal(np.flatnonzero(found == fold), part)
+
+
+@given(counts=st.lists(st.integers(4, 20), min_size=1, max_size=4), seed=SEEDS)
+def test_a_split_is_that_of_scikit_learn(counts: list[int], seed: int) -> None:
+    classes = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    n_test = max(len(counts), len(classes) // 4)
+    expected = train_test_split(
+        np.arange(len(classes)), test_size=n_test, stratify=classes, random_state=seed
+    )
+    for part, own in zip(stratified_split(classes, n_test, seed), expected, strict=True):
+        assert np.array_equal(part, own)

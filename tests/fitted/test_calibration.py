@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.optimize import minimize
 from scipy.special import softmax
 
 from gpu_ssl.fitted.calibration import (
@@ -13,6 +14,7 @@ from gpu_ssl.fitted.calibration import (
     Calibration,
     expected_calibration_error,
     fit_calibration,
+    minimum,
     most_likely_first,
     reliability,
 )
@@ -137,3 +139,16 @@ def test_confidence_that_means_what_it_says_has_no_error() -> None:
     right = rng.random(len(confidences)) < confidences
     assert expected_calibration_error(confidences, right) < 0.01
     assert expected_calibration_error(np.sqrt(confidences), right) > 0.05
+
+
+@given(seed=st.integers(0, 999), n=st.sampled_from([5, 200]), scale=st.sampled_from([0.1, 1.0, 5.0]))
+def test_newtons_method_finds_what_scipy_finds(seed: int, n: int, scale: float) -> None:
+    rng = np.random.default_rng(seed)
+    decisions, classes = rng.normal(scale=scale, size=(n, len(PAIRS))), rng.integers(K, size=n)
+
+    def loss(logarithms: np.ndarray) -> float:
+        found = Calibration(*np.exp(logarithms)).probabilities(decisions, K, True)
+        return float(-np.log(found[np.arange(n), classes] + 1e-12).sum() + (logarithms**2).sum() / 2)
+
+    best = minimize(loss, np.zeros(2), method="Nelder-Mead").fun
+    assert loss(minimum(loss, 2)) <= best + 1e-6 * abs(best)

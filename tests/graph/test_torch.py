@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_ssl.graph._sklearn import SklearnGraphBackend
-from gpu_ssl.graph._torch import TorchGraphBackend, search_blocks
+from gpu_ssl.graph._torch import TorchGraphBackend
 from gpu_ssl.graph.backend import graph_backend
 from gpu_ssl.graph.propagation import NeighbourGraph
+from gpu_ssl.graph.search import search_blocks
 from tests.training.fake_cuda import fake_cuda
 
 
@@ -20,7 +21,7 @@ def test_the_nearest_are_found_in_blocks_of_any_size(n: int, k: int, seed: int, 
     points = (rng.normal(size=(n, 5)) + 30).astype(np.float32)
     points[n // 2] = points[0]
     queries = np.concatenate([points[:7], rng.normal(size=(5, 5)).astype(np.float32) + 30])
-    expected = SklearnGraphBackend().index(points.astype(np.float64))(queries.astype(np.float64), k)
+    expected = SklearnGraphBackend(few=0).index(points.astype(np.float64))(queries.astype(np.float64), k)
     found = search_blocks(torch.from_numpy(points), torch.from_numpy(queries), k, most)
     np.testing.assert_allclose(found.distances, expected.distances, atol=2e-3)
     named = np.linalg.norm(points[found.indices.numpy()] - queries[:, None], axis=2)
@@ -33,7 +34,7 @@ def test_labels_spread_as_on_scikit_learn() -> None:
     points = rng.normal(size=(200, 4)).astype(np.float32)
     labels = np.zeros((200, 3), np.float32)
     labels[np.arange(9), np.arange(9) % 3] = 1
-    host, torch_own = SklearnGraphBackend(), graph_backend("batched")
+    host, torch_own = SklearnGraphBackend(few=0), graph_backend("batched")
     assert isinstance(torch_own, TorchGraphBackend)
     expected = NeighbourGraph(points, host).spread(labels, 0.9)
     graph = NeighbourGraph(torch.from_numpy(points), torch_own)
@@ -53,3 +54,14 @@ def test_a_search_stays_on_cuda() -> None:
         assert {part.device.type for part in found} == {"cuda"}
         with pytest.raises(RuntimeError):
             search_blocks(points, points.cpu() + 0, 3, most=500)
+
+
+@given(n=st.integers(3, 60), seed=st.integers(0, 999))
+def test_few_points_need_neither_scikit_learn_nor_scipy(n: int, seed: int) -> None:
+    points = np.random.default_rng(seed).normal(size=(n, 3)).astype(np.float32)
+    labels = np.eye(n, 3, dtype=np.float32)
+    few, many = (NeighbourGraph(points, SklearnGraphBackend(most), k=5) for most in (n, 0))
+    np.testing.assert_allclose(few.weights.toarray(), many.weights.toarray(), atol=1e-5)
+    np.testing.assert_allclose(few.spread(labels, 0.9), many.spread(labels, 0.9), atol=1e-4)
+    for found, expected in zip(few.neighbourhood(points[:2]), many.neighbourhood(points[:2]), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-4)

@@ -6,6 +6,7 @@ from gpu_ssl.errors import DeviceError
 from gpu_ssl.records import Choice
 from gpu_ssl.svm import backend
 from gpu_ssl.svm._batched import BatchedBackend
+from gpu_ssl.svm._host import HostBackend
 from gpu_ssl.svm._sklearn import SklearnBackend
 from gpu_ssl.svm.backend import cuml_backend, resolve_backend
 
@@ -15,7 +16,8 @@ GPU = Choice(requested="auto", used="cuda:0", reason="usable")
 
 def test_on_the_cpu_scikit_learn_fits() -> None:
     chosen, choice = resolve_backend("auto", CPU)
-    assert isinstance(chosen, SklearnBackend)
+    assert isinstance(chosen, HostBackend)
+    assert not isinstance(resolve_backend("sklearn", CPU)[0], HostBackend)
     assert choice.model_dump() == {
         "requested": "auto",
         "used": "sklearn",

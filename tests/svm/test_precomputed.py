@@ -117,7 +117,7 @@ def test_real_pixels_do_too(digits: Dataset) -> None:
 def test_the_matrix_is_exact_in_float64(kernel: Kernel, n: int, d: int, seed: int, single: bool) -> None:
     points = (np.random.default_rng(seed).normal(size=(n, d)) / d**0.5).astype("f4" if single else "f8")
     before = points.copy()
-    values = _sklearn._kernel_matrix(points, kernel)
+    values = _sklearn.kernel_matrix(points, kernel)
     assert values.dtype == np.float64
     assert np.array_equal(points, before)
     parameters = {name: value for name, value in asdict(kernel).items() if name != "name"}
@@ -132,7 +132,7 @@ def test_rbf_values_of_points_far_from_the_origin_are_exact_too() -> None:
     # Multiples of 1/64, so that the moved points are exact.
     near = np.round(np.random.default_rng(0).normal(size=(60, 200)) * 64) / 64
     squares = ((near[:, None] - near) ** 2).sum(axis=2)
-    values = _sklearn._kernel_matrix(near + 1000, Kernel(gamma=1 / 200))
+    values = _sklearn.kernel_matrix(near + 1000, Kernel(gamma=1 / 200))
     np.testing.assert_allclose(values, np.exp(-squares / 200), rtol=0, atol=1e-12)
     assert np.array_equal(values.diagonal(), np.ones(60))
 

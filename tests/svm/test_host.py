@@ -1,0 +1,63 @@
+"""Few points are fitted without scikit-learn: to the same solutions, and each as if it were alone."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpu_ssl.svm import _host
+from gpu_ssl.svm._host import FEW, HostBackend
+from gpu_ssl.svm.kernels import Kernel
+from gpu_ssl.svm.one_vs_one import Task, fit_all
+from gpu_ssl.svm.pairs import Penalty
+from tests.svm import clouds, fit, kernels
+
+
+@settings(max_examples=30)
+@given(
+    n=st.integers(4, 60),
+    n_classes=st.integers(2, 4),
+    kernel=kernels,
+    C=st.sampled_from([0.5, 10.0]),
+    weighted=st.booleans(),
+    seed=st.integers(0, 999),
+)
+def test_decisions_are_those_of_scikit_learn(
+    n: int, n_classes: int, kernel: Kernel, C: float, weighted: bool, seed: int
+) -> None:
+    points, labels = clouds(n, n_classes, 3, seed)
+    points = points.astype(np.float32)
+    weights = np.random.default_rng(seed).uniform(0.5, 2, len(labels)) if weighted else None
+    penalty = Penalty(C, kernel, tol=1e-4)
+    (own,) = fit_all(HostBackend(), [Task(points, labels, n_classes, penalty, weights)])
+    theirs = fit(points, labels, kernel, C, weights, tol=1e-4)
+    found, expected = own.pair_decisions(points), theirs.pair_decisions(points)
+    assert isinstance(found, np.ndarray)
+    assert found.dtype == np.float32
+    size = 1 + np.abs(expected).max()
+    assert np.mean(np.abs(found - expected) < 0.01 * size) > 0.99
+    sure = np.abs(expected) > 0.01 * size
+    assert (np.sign(found) == np.sign(expected))[sure].all()
+
+
+def test_a_solution_does_not_depend_on_what_is_solved_with_it() -> None:
+    penalty = Penalty(10.0, Kernel(gamma=0.1))
+    tasks = [Task(*clouds(60, 5, 4, seed), 5, penalty) for seed in range(4)]
+    tasks = [own._replace(points=own.points.astype(np.float32)) for own in tasks]
+    together = fit_all(HostBackend(), tasks)
+    for model, task in zip(together, tasks, strict=True):
+        (alone,) = fit_all(HostBackend(), [task])
+        for name in ("support", "duals", "intercepts"):
+            assert np.array_equal(getattr(model, name), getattr(alone, name))
+
+
+def test_many_points_are_fitted_by_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = HostBackend()
+    assert backend.at_once(FEW)
+    assert not backend.at_once(FEW + 1)
+    monkeypatch.setattr(_host, "FEW", 20)
+    points, labels = clouds(40, 3, 4, seed=0)
+    penalty = Penalty(1.0, Kernel(gamma=0.1))
+    (own,) = fit_all(backend, [Task(points, labels, 3, penalty)])
+    theirs = fit(points, labels, Kernel(gamma=0.1))
+    assert np.array_equal(own.duals, theirs.duals), "to the bit"
