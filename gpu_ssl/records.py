@@ -103,6 +103,15 @@ class TrainingRecord(Record):
     ranks: int = 1
     history: tuple[EpochLosses, ...]
 
+    def loss_by_step(self) -> list[tuple[float, float]]:
+        """Return the last step of each part of the epochs, and the mean loss of that part."""
+        per_epoch = self.steps / max(self.epochs, 1)
+        return [
+            (per_epoch * (epoch + (i + 1) / len(losses.curve)), value)
+            for epoch, losses in enumerate(self.history)
+            for i, value in enumerate(losses.curve)
+        ]
+
 
 class Timings(Record):
     """Wall-clock seconds of each phase, measured after a synchronize; phases do not overlap.

@@ -8,12 +8,22 @@ from typing import Any
 import pytest
 
 from gpu_ssl import catalog
-from gpu_ssl.catalog import ENCODERS, METHODS, NETWORKS, EncoderSpec, MethodSpec, NetworkSpec
+from gpu_ssl.catalog import (
+    ENCODERS,
+    METHODS,
+    NETWORKS,
+    TRACKERS,
+    EncoderSpec,
+    MethodSpec,
+    NetworkSpec,
+    TrackerSpec,
+)
 from gpu_ssl.config import FitConfig, ModelConfig, RunConfig
 from gpu_ssl.errors import UsageError
+from tests.test_packaging import PROJECT
 
 
-def name_of(spec: MethodSpec | EncoderSpec | NetworkSpec) -> str:
+def name_of(spec: MethodSpec | EncoderSpec | NetworkSpec | TrackerSpec) -> str:
     return spec.name
 
 
@@ -21,7 +31,7 @@ def defined(module: Any) -> set[str]:
     return {name for name in vars(module) if callable(getattr(module, name))}
 
 
-@pytest.mark.parametrize("specs", [METHODS, ENCODERS, NETWORKS])
+@pytest.mark.parametrize("specs", [METHODS, ENCODERS, NETWORKS, TRACKERS])
 def test_no_name_is_given_twice_and_every_entry_says_what_it_is(specs: tuple[Any, ...]) -> None:
     """A second entry of a name would never be found."""
     names = [spec.name for spec in specs]
@@ -50,6 +60,12 @@ def test_the_module_of_an_encoder_fits_and_builds(spec: EncoderSpec) -> None:
     found = defined(catalog.load_module(spec))
     assert "build" in found
     assert "fit" in found or spec.internal
+
+
+@pytest.mark.parametrize("spec", TRACKERS, ids=name_of)
+def test_the_module_of_a_tracker_starts_a_run(spec: TrackerSpec) -> None:
+    assert "start" in defined(catalog.load_module(spec))
+    assert spec.name in PROJECT["optional-dependencies"]
 
 
 @pytest.mark.parametrize("spec", NETWORKS, ids=name_of)

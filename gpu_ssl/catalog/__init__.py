@@ -1,4 +1,4 @@
-"""Registry of everything chosen by name: methods, encoders and VAE networks, as plain tuples.
+"""Registry of everything chosen by name: methods, encoders, VAE networks and trackers, as plain tuples.
 
 Settings, help texts, tables, plots and sweeps are derived from these tuples. To add an entry, write its
 module and append its spec to the tuple. Importing the catalog is cheap: modules are loaded on first use.
@@ -11,15 +11,18 @@ from typing import Any, Protocol, TypeVar
 from gpu_ssl.catalog.encoders import ENCODERS, EncoderSpec
 from gpu_ssl.catalog.methods import METHODS, MethodSpec
 from gpu_ssl.catalog.networks import NETWORKS, NetworkSpec
+from gpu_ssl.catalog.trackers import TRACKERS, TrackerSpec
 from gpu_ssl.errors import UsageError
 
 __all__ = [
     "ENCODERS",
     "METHODS",
     "NETWORKS",
+    "TRACKERS",
     "EncoderSpec",
     "MethodSpec",
     "NetworkSpec",
+    "TrackerSpec",
     "encoder",
     "encoder_parts",
     "load_module",
@@ -27,6 +30,7 @@ __all__ = [
     "network",
     "takes_embeddings",
     "title",
+    "tracker",
 ]
 
 
@@ -47,7 +51,7 @@ def method(name: str) -> MethodSpec:
     Raises
     ------
     UsageError
-        If the name is unknown; also for `encoder` and `network`.
+        If the name is unknown; also for `encoder`, `network` and `tracker`.
     """
     return _find("method", METHODS, name)
 
@@ -68,6 +72,11 @@ def encoder(name: str) -> EncoderSpec:
 def network(name: str) -> NetworkSpec:
     """Return the spec of a VAE network."""
     return _find("network", NETWORKS, name)
+
+
+def tracker(name: str) -> TrackerSpec:
+    """Return the spec of an experiment tracker."""
+    return _find("tracker", TRACKERS, name)
 
 
 def _find(kind: str, specs: Sequence[Spec], name: str) -> Spec:

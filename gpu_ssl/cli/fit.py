@@ -29,6 +29,7 @@ from gpu_ssl.cli.options import (
 from gpu_ssl.cli.own_options import described, reading_options, take_reading, tell_problems
 from gpu_ssl.cli.paths import GivenPath
 from gpu_ssl.cli.ranks import one_tells
+from gpu_ssl.cli.tracking import TRACK, tracking
 from gpu_ssl.config import FitConfig, SVMConfig
 from gpu_ssl.errors import InterruptError, RankError, UsageError
 
@@ -86,6 +87,7 @@ LISTED = 5
 @DEVICE
 @SVM
 @CACHE_DIR
+@TRACK
 @click.option("--json", "as_json", is_flag=True, help="Print only the content of model.json.")
 @QUIET
 def command(
@@ -93,6 +95,7 @@ def command(
     label_files: tuple[Path, ...],
     output: Path,
     base: Path | None,
+    trackers: tuple[str, ...],
     as_json: bool,
     quiet: bool,
     **options: Any,
@@ -123,6 +126,7 @@ def command(
     from gpu_ssl.encoders.pretrained import require_weights
     from gpu_ssl.runtime.files import alone_in
     from gpu_ssl.runtime.ranks import join_ranks
+    from gpu_ssl.tracking.sending import send_model
 
     model, train = take_vae_settings(options)
     svm = SVMConfig.of(C=options.pop("svm_c"), class_weight=options.pop("class_weight"))
@@ -135,6 +139,8 @@ def command(
             _check_output(output, data)
             stack.enter_context(alone_in(output, SPACE))
             _check_output(output, data)  # Another fit may have written it just now.
+        started = stack.enter_context(tracking(trackers if ranks.leads else (), output))
+        if ranks.leads:
             if config.encoder and base is None:
                 require_weights(config.encoder)
             images = load_own(data, label_files, reading, progress)
@@ -144,6 +150,7 @@ def command(
         if not ranks.leads:  # rank 0 has written the decoded images to the cache
             images = load_own(data, label_files, reading, progress)
         fitted = _fit(images, config, output, base, progress, ranks)
+        send_model(started, fitted.record, output)
     if as_json:
         click.echo(json.dumps(fitted.record.model_dump(mode="json", by_alias=True), indent=2))
     else:

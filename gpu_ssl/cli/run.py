@@ -1,11 +1,9 @@
 """``gpu-ssl run``: one experiment, one table, one folder."""
 
-import itertools
 import shlex
 import sys
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +30,8 @@ from gpu_ssl.cli.options import (
 )
 from gpu_ssl.cli.paths import GivenPath
 from gpu_ssl.cli.ranks import one_tells
+from gpu_ssl.cli.run_folder import claim
+from gpu_ssl.cli.tracking import TRACK, tracking
 from gpu_ssl.cli.wording import option_name
 from gpu_ssl.config import DataConfig, RunConfig, SVMConfig, parse_label_counts
 from gpu_ssl.errors import GpuSslError, InterruptError, RankError, UsageError
@@ -39,8 +39,9 @@ from gpu_ssl.errors import GpuSslError, InterruptError, RankError, UsageError
 if TYPE_CHECKING:
     from gpu_ssl.records import Report
     from gpu_ssl.runtime.ranks import Ranks
+    from gpu_ssl.tracking.trackers import Trackers
 
-NOT_SETTINGS = {"output", "resume", "jobs", "as_json", "plots", "quiet"}
+NOT_SETTINGS = {"output", "resume", "jobs", "as_json", "plots", "quiet", "trackers"}
 """Options that do not change the results."""
 
 
@@ -119,6 +120,7 @@ NOT_SETTINGS = {"output", "resume", "jobs", "as_json", "plots", "quiet"}
     help="Number of splits to process in parallel for methods that train networks, each in its own process "
     "(about 0.5 GB); the results are the same.  [default: one per core on a CPU, 1 on a GPU]",
 )
+@TRACK
 @click.option("--plots/--no-plots", default=True, show_default=True, help="Write plots.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the content of report.json.")
 @QUIET
@@ -156,7 +158,7 @@ def _begin(config: RunConfig, options: dict[str, Any], ranks: "Ranks", stack: Ex
     from gpu_ssl import experiment
 
     experiment.check(config, ranks, options["jobs"])
-    folder = ranks.share(_claim(options["output"], config, stack) if ranks.leads else Path())
+    folder = ranks.share(claim(options["output"], config, stack) if ranks.leads else Path())
     _run(config, folder, options, ranks)
 
 
@@ -177,6 +179,8 @@ def _resume(folder: Path, options: dict[str, Any], ranks: "Ranks", stack: ExitSt
     elif ranks.leads:
         click.echo(line_of(f"{folder} holds a finished run; this is its report"), err=True)
         _print_report(finished, options["as_json"])
+        with tracking(options["trackers"], folder) as trackers:
+            _send(trackers, finished, folder)
         _tell_folder(folder, options["as_json"])
 
 
@@ -190,13 +194,15 @@ def _run(config: RunConfig, folder: Path, options: dict[str, Any], ranks: "Ranks
     resume = f"gpu-ssl run --resume {shlex.quote(str(folder))}"
     startup = seconds_of_process()
     try:
-        outcome = experiment.run(config, folder, progress, ranks, options["jobs"])
-        timings = outcome.report.timings.begun(startup)
-        outcome = replace(outcome, report=outcome.report.model_copy(update={"timings": timings}))
-        try:
-            _print_report(outcome.report, options["as_json"])  # before the plots, which take a second
-        finally:  # even if stdout has been closed
-            writing.finish_folder(folder, outcome, options["plots"])
+        with tracking(options["trackers"] if ranks.leads else (), folder) as trackers:
+            outcome = experiment.run(config, folder, progress, ranks, options["jobs"])
+            timings = outcome.report.timings.begun(startup)
+            outcome = replace(outcome, report=outcome.report.model_copy(update={"timings": timings}))
+            try:
+                _print_report(outcome.report, options["as_json"])  # before the plots, which take a second
+            finally:  # even if stdout has been closed
+                writing.finish_folder(folder, outcome, options["plots"])
+                _send(trackers, outcome.report, folder)
     except RankError as error:
         raise RankError(f"{error}; resume, on any number of processes, with: {resume}") from None
     except KeyboardInterrupt:
@@ -208,35 +214,12 @@ def _run(config: RunConfig, folder: Path, options: dict[str, Any], ranks: "Ranks
     _tell_folder(folder, options["as_json"])
 
 
-def _claim(output: Path | None, config: RunConfig, stack: ExitStack) -> Path:
-    """Create the folder of a new run; without `output`, under a new name.
+def _send(trackers: "Trackers", report: "Report", folder: Path) -> None:
+    """Send a run to its trackers, whose code is imported only if there are any."""
+    if trackers.names:
+        from gpu_ssl.tracking.sending import send_run
 
-    No other run writes to it as long as `stack` is open.
-    """
-    from gpu_ssl.report import writing
-
-    if output is not None:
-        _claim_folder(output, config, stack)
-        return output
-    name = f"{datetime.now().strftime('%Y%m%d-%H%M%S')}-{config.data.dataset}-{'-'.join(config.methods)}"
-    for suffix in itertools.chain([""], (f"-{n}" for n in itertools.count(2))):
-        folder = writing.DEFAULT_PARENT / f"{name}{suffix}"
-        if not folder.exists():
-            with suppress(UsageError):
-                _claim_folder(folder, config, stack)
-                return folder
-    raise AssertionError("unreachable: there is always another number")
-
-
-def _claim_folder(folder: Path, config: RunConfig, stack: ExitStack) -> None:
-    from gpu_ssl.report import writing
-    from gpu_ssl.runtime.files import alone_in
-
-    writing.refuse_taken(folder)
-    with ExitStack() as own:
-        own.enter_context(alone_in(folder))
-        writing.claim_folder(folder, config)
-        stack.push(own.pop_all())
+        send_run(trackers, report, folder)
 
 
 def make_config(options: dict[str, Any]) -> RunConfig:

@@ -6,6 +6,7 @@ import click
 
 from gpu_ssl.cli.messages import line_of
 from gpu_ssl.cli.paths import GivenPath
+from gpu_ssl.cli.tracking import TRACK, send_cells, send_sweep, tracking
 from gpu_ssl.errors import GpuSslError, UsageError
 
 
@@ -28,6 +29,7 @@ from gpu_ssl.errors import GpuSslError, UsageError
 @click.option(
     "--device", default="auto", show_default=True, help="Device of each cell: auto, cpu, cuda or cuda:N."
 )
+@TRACK
 @click.option("--json", "as_json", is_flag=True, help="Print only the content of sweep.json.")
 @click.option("-q", "--quiet", is_flag=True, help="Hide progress.")
 def command(
@@ -36,6 +38,7 @@ def command(
     cluster: str,
     workers: int | None,
     device: str,
+    trackers: tuple[str, ...],
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -66,17 +69,18 @@ def command(
     from gpu_ssl.sweep.spec import SweepSpec, sweep_cells
     from gpu_ssl.sweep.summary import plot, summarize, table
 
-    cells = sweep_cells(SweepSpec.read(spec), device)
+    settings = SweepSpec.read(spec)
+    cells = sweep_cells(settings, device)
     for cell in cells:
         experiment.check(cell.config)
     folder = (output or writing.DEFAULT_PARENT / spec.stem).absolute()
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"`output={folder}` is a file; name a folder")
     progress = make_progress(quiet)
-    for data in {cell.config.data for cell in cells}:
-        load_dataset(data, progress)  # fetched once, not by every worker
     failed: dict[str, str] = {}
-    with alone_in(folder):
+    with alone_in(folder), tracking(trackers, folder) as started:
+        for data in {cell.config.data for cell in cells}:
+            load_dataset(data, progress)  # fetched once, not by every worker
         if len(clusters.reports(cells, folder)) < len(cells):
             with clusters.connected(cluster, workers) as client:
                 if not quiet:
@@ -87,12 +91,16 @@ def command(
         write_text(folder / "sweep.json", record.model_dump_json(by_alias=True, indent=2) + "\n")
         if record.rows:
             plot(record, folder / "sweep.png")
+        send_sweep(started, settings, record, folder)
     if as_json:
         click.echo(record.model_dump_json(by_alias=True, indent=2))
     else:
         console = make_console()
         console.print(table(record))
         console.print(line_of(f"Written to {folder}"), soft_wrap=True, markup=False)
+    finished = clusters.reports(cells, folder)
+    reports = {folder / "cells" / cell.name: report for cell, report in finished.items()}
+    send_cells(started.names, reports, folder.name)
     if failed:
         name, reason = next(iter(failed.items()))
         raise GpuSslError(f"{len(failed)} of {len(cells)} cells failed, such as {name}: {reason}")

@@ -28,6 +28,7 @@ OPTIONS: Final = {
     "pages": "--pages",
     "path_column": "--path-column",
     "resume": "--resume",
+    "track": "--track",
     "cluster": "--cluster",
 }
 """Options whose names differ from that of their setting, or that have none."""

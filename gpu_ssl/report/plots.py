@@ -73,13 +73,7 @@ def _methods(report: Report) -> list[str]:
 
 def training_curves(training: TrainingRecord) -> Drawing:
     """Plot the training loss against the step, and both of its terms against the epoch."""
-    per_epoch = training.steps / max(training.epochs, 1)
-    by_step = [
-        (per_epoch * (epoch + (i + 1) / len(losses.curve)), value)
-        for epoch, losses in enumerate(training.history)
-        for i, value in enumerate(losses.curve)
-    ]
-    whole = Series(by_step, colour=COLOURS[0])
+    whole = Series(training.loss_by_step(), colour=COLOURS[0])
     drawings = [chart(Axis("step"), Axis("nats per image"), [whole], "loss", 320, 260)]
     for name, title in (("reconstruction", "reconstruction loss"), ("kl", "KL divergence")):
         values = [(losses.epoch, getattr(losses, name)) for losses in training.history]

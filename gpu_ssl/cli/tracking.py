@@ -1,0 +1,84 @@
+"""The option ``--track``, and the trackers that it begins."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gpu_ssl import catalog
+from gpu_ssl.cli.messages import tell
+from gpu_ssl.errors import UsageError
+
+if TYPE_CHECKING:
+    from gpu_ssl.records import Report
+    from gpu_ssl.sweep.spec import SweepSpec
+    from gpu_ssl.sweep.summary import SweepRecord
+    from gpu_ssl.tracking.trackers import Trackers
+
+TRACK = click.option(
+    "--track",
+    "trackers",
+    multiple=True,
+    type=click.Choice([spec.name for spec in catalog.TRACKERS]),
+    help="Also send settings, metrics, loss curves, plots and the report to an experiment tracker: "
+    + ", ".join(f"{spec.name} ({spec.help})" for spec in catalog.TRACKERS)
+    + ". May be given several times. Each needs the extra of its name: pip install 'gpu-ssl[mlflow]'.",
+)
+
+
+def tracking(names: Sequence[str], folder: Path) -> "AbstractContextManager[Trackers]":
+    """Begin a run, named as its folder, with each of the trackers, and end it with the block.
+
+    Raises
+    ------
+    UsageError
+        If one is not installed or cannot begin.
+    """
+    from gpu_ssl.tracking.tracker import TrackedRun
+    from gpu_ssl.tracking.trackers import tracked
+
+    return tracked(TrackedRun(folder.absolute().name, folder), names, tell)
+
+
+def send_sweep(trackers: "Trackers", settings: "SweepSpec", record: "SweepRecord", folder: Path) -> None:
+    """Send the settings of a sweep, its accuracies, its plot and its record."""
+    from gpu_ssl.tracking import sending
+
+    sending.send_settings(trackers, settings.model_dump(mode="json"))
+    found = {
+        f"accuracy/{row.dataset}/{row.settings}/{row.method}/{row.labels}-labels": row.mean
+        for row in record.rows
+    }
+    trackers.tell(lambda tracker: tracker.metrics(found))
+    sending.send_files(trackers, folder, "*.png", "sweep.json")
+
+
+def send_cells(names: Sequence[str], reports: "Mapping[Path, Report]", group: str) -> None:
+    """Send the finished cells of a sweep, each as a run of its own.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The trackers.
+    reports : mapping of Path to Report
+        By the folders of the cells.
+    group : str
+        Name of the sweep.
+    """
+    from gpu_ssl.tracking.sending import send_run
+    from gpu_ssl.tracking.tracker import TrackedRun
+    from gpu_ssl.tracking.trackers import tracked
+
+    for folder, report in reports.items() if names else ():
+        try:
+            with tracked(TrackedRun(folder.name, folder, group), names, _nobody) as trackers:
+                send_run(trackers, report, folder)
+        except UsageError as error:
+            tell(f"warning: {error}; the cells from {folder.name} on are not sent")
+            return
+
+
+def _nobody(line: str) -> None:
+    """Tell nobody: a line for each cell says no more than the one of the sweep."""
