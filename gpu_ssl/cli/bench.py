@@ -168,12 +168,11 @@ def _refuse_existing(option: str, paths: list[Path]) -> None:
 def _print_record(record: "BenchRecord") -> None:
     import statistics
 
-    from rich.table import Table
-
     from gpu_ssl.cli.display import make_console
+    from gpu_ssl.report.terminal import new_table
 
     devices = record.devices()
-    table = Table(box=None)
+    table = new_table()
     for header in ("phase", "size", *(f"{d}, s" for d in devices), *(f"{d}, peak GiB" for d in devices)):
         table.add_column(header, justify="left" if header == "phase" else "right")
     for name in record.not_measured:
@@ -193,11 +192,10 @@ def _print_record(record: "BenchRecord") -> None:
 
 
 def _print_comparison(compared: "list[Comparison]") -> None:
-    from rich.table import Table
-
     from gpu_ssl.cli.display import make_console
+    from gpu_ssl.report.terminal import new_table
 
-    table = Table(box=None)
+    table = new_table()
     for header in ("phase", "size", "first, s", "second, s", "times as fast", ""):
         table.add_column(header, justify="left" if header in ("phase", "") else "right")
     for c in compared:

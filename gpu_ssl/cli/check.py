@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpu_ssl.cli.messages import show
 from gpu_ssl.cli.options import CACHE_DIR, QUIET
 from gpu_ssl.cli.own_options import described, reading_options, take_reading, tell_problems
 from gpu_ssl.cli.paths import GivenPath
@@ -68,21 +67,24 @@ def command(data: Path, label_files: tuple[Path, ...], as_json: bool, quiet: boo
 
 
 def _tell(images: "OwnImages") -> None:
-    from rich.table import Table
     from rich.text import Text
 
     from gpu_ssl.cli.display import make_console
+    from gpu_ssl.data.findings import FEW
     from gpu_ssl.data.problems import printable
     from gpu_ssl.data.summary import sizes
+    from gpu_ssl.report.terminal import WARN, new_table
 
     found = described(images)
+    console = make_console()
     what = sizes(len(images), images.image_shape, images.are_embeddings)
-    show(f"{what}; {found['labelled']:,} labelled, {len(images.class_names)} classes")
+    line = f"{what}; {found['labelled']:,} labelled, {len(images.class_names)} classes"
+    console.print(Text(line), soft_wrap=not console.is_terminal)
     if not images.class_names:
         return
-    table = Table(box=None)
-    table.add_column("class")
-    table.add_column("labels", justify="right")
+    table = new_table()
+    table.add_column("class", overflow="fold")
+    table.add_column("labels", justify="right", no_wrap=True)
     for name, count in found["classes"].items():
-        table.add_row(Text(printable(name)), f"{count:,}")
-    make_console().print(table)
+        table.add_row(Text(printable(name)), Text(f"{count:,}", WARN if count < FEW else ""))
+    console.print(table)

@@ -30,16 +30,16 @@ def command() -> None:
 @CACHE_DIR
 def list_command(data_dir: Path | None) -> None:
     """List the data sets, and say which are on this machine."""
-    from rich.table import Table
     from rich.text import Text
 
     from gpu_ssl.cli.display import make_console
     from gpu_ssl.data.catalog import CATALOG
     from gpu_ssl.data.sources import find_files
     from gpu_ssl.errors import DataError
+    from gpu_ssl.report.terminal import new_table
 
     problems = []
-    table = Table(box=None)
+    table = new_table()
     for header in ("name", "what", "images", "size", "here"):
         table.add_column(header)
     for spec in CATALOG.values():

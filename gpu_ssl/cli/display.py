@@ -50,4 +50,4 @@ class _ResultConsole(Console):
 
 def make_console() -> Console:
     """Return the console for results: stdout, without colours or line breaks of its own in a pipe."""
-    return _ResultConsole() if sys.stdout.isatty() else _ResultConsole(width=PIPE_WIDTH, highlight=False)
+    return _ResultConsole(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)

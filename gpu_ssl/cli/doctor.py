@@ -6,6 +6,10 @@ import click
 
 if TYPE_CHECKING:
     from gpu_ssl.doctor import Diagnosis
+    from gpu_ssl.report.terminal import Shown
+
+ROOM = 30
+"""Columns that what was found takes at least beside the other columns; on less, it stands below."""
 
 
 @click.command()
@@ -39,28 +43,47 @@ def command(ctx: click.Context, device: str, as_json: bool) -> None:
 
 
 def _print(diagnosis: "Diagnosis") -> None:
-    from rich.table import Table
     from rich.text import Text
 
     from gpu_ssl.cli.display import make_console
+    from gpu_ssl.report.terminal import BAD, GOOD
 
     console = make_console()
-    table = Table(box=None)
-    for header in ("", "check", "found", "supported"):
-        table.add_column(header, overflow="fold")
-    styles = {"ok": "green", "failed": "red", "skipped": "dim"}
-    for check in diagnosis.checks:
-        row = (check.name, check.found, check.supported or "")
-        table.add_row(Text(check.status, style=styles[check.status]), *map(Text, row))
-    console.print(table)
+    console.print(_table(diagnosis))
     names: dict[str, list[str]] = {}
     for check in diagnosis.checks:
         if check.remedy:
             names.setdefault(check.remedy, []).append(check.name)
     for remedy, mended in names.items():
-        console.print(f"{', '.join(mended)}: {remedy}", markup=False, soft_wrap=True)
+        console.print(Text(f"{', '.join(mended)}: {remedy}"), soft_wrap=not console.is_terminal)
     device, svm = diagnosis.auto_device, diagnosis.auto_svm
-    console.print(f"\n--device auto chooses {device.used}: {device.reason}", markup=False, soft_wrap=True)
-    console.print(f"--svm auto chooses {svm.used}: {svm.reason}", markup=False, soft_wrap=True)
-    verdict = "works" if diagnosis.works else "does not work"
-    console.print(f"--device {diagnosis.requested} {verdict}", markup=False)
+    console.print(
+        Text(f"\n--device auto chooses {device.used}: {device.reason}"), soft_wrap=not console.is_terminal
+    )
+    console.print(Text(f"--svm auto chooses {svm.used}: {svm.reason}"), soft_wrap=not console.is_terminal)
+    verdict = Text("works", GOOD) if diagnosis.works else Text("does not work", BAD)
+    console.print(Text.assemble(f"--device {diagnosis.requested} ", verdict))
+
+
+def _table(diagnosis: "Diagnosis") -> "Shown":
+    from rich.text import Text
+
+    from gpu_ssl.report.terminal import BAD, FAINT, GOOD, Shown, new_table
+
+    styles = {"ok": GOOD, "failed": BAD, "skipped": FAINT}
+    wide, tall = new_table(), new_table()
+    for table in (wide, tall):
+        table.add_column("", no_wrap=True)
+        table.add_column("check", overflow="fold")
+    wide.add_column("found", overflow="fold", min_width=ROOM)
+    wide.add_column("supported", overflow="fold")
+    for check in diagnosis.checks:
+        status, supported = Text(check.status, styles[check.status]), check.supported or ""
+        wide.add_row(status, *map(Text, (check.name, check.found, supported)))
+        lines = [
+            Text(check.name, "bold"),
+            Text(check.found),
+            *([Text(supported, FAINT)] if supported else []),
+        ]
+        tall.add_row(status, Text("\n").join(lines))
+    return Shown(wide, tall)

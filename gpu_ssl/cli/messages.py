@@ -1,7 +1,8 @@
 """Messages on a terminal: one line each, with control characters escaped."""
 
+import os
 import sys
-from typing import TextIO
+from typing import Final, TextIO
 
 import click
 
@@ -12,9 +13,20 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """First characters of cells that a spreadsheet takes for formulas."""
 
 
-def tell(message: str) -> None:
-    """Write a message to stderr, as one line with the name of the program."""
-    click.echo(f"gpu-ssl: {line_of(as_options(message))}", err=True)
+COLOURS: Final = {"error:": "red", "warning:": "yellow"}
+"""Colours of the program's name before such messages on a terminal."""
+
+
+def tell(message: str, *, warns: bool = False) -> None:
+    """Write a message to stderr, as one line with the name of the program; `warns`: in that colour."""
+    line = line_of(as_options(message))
+    colour = COLOURS["warning:"] if warns else COLOURS.get(line.partition(" ")[0])
+    name = click.style("gpu-ssl:", fg=colour) if colour and _shows_colours() else "gpu-ssl:"
+    click.echo(f"{name} {line}", err=True)
+
+
+def _shows_colours() -> bool:
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def tell_more(line: str) -> None:

@@ -146,7 +146,7 @@ def tell_problems(problems: "Sequence[Problem]", *, with_names: bool = False) ->
     from gpu_ssl.data.problems import NAMED as EXAMPLES
 
     for problem in problems:
-        tell(problem.message)
+        tell(problem.message, warns=True)
         if with_names and len(problem.paths) > EXAMPLES:
             for name in problem.paths[:NAMED]:
                 tell_more(name)

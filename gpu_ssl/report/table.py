@@ -1,14 +1,20 @@
 """The report as tables for a terminal."""
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from gpu_ssl import catalog
-from gpu_ssl.records import Report, Result
+from gpu_ssl.records import Difference, Report, Result
+from gpu_ssl.report.terminal import BAD, FAINT, GOOD, Shown, new_table
 
 FEWEST = 3
 """Splits that an interval is made of."""
+
+LEAST = 20
+"""Columns of a terminal that the names of methods take at least beside figures."""
 
 
 def accuracy_cell(result: Result) -> str:
@@ -17,55 +23,113 @@ def accuracy_cell(result: Result) -> str:
     return mean if result.accuracy_std is None else f"{mean} ± {100 * result.accuracy_std:.2f}"
 
 
-def accuracy_table(report: Report) -> Table:
+def accuracy_table(report: Report) -> Shown:
     """Return one row a method and one column a number of labels; the best of each column in bold."""
     counts = list(dict.fromkeys(result.labels for result in report.results))
-    cells = {(result.method, result.labels): result for result in report.results}
     best = {n: max(r.accuracy_mean for r in report.results if r.labels == n) for n in counts}
     splits = max(result.splits for result in report.results)
-    table = Table(
+    rows = {
+        catalog.title(method): {
+            r.labels: Text(accuracy_cell(r), "bold" if r.accuracy_mean == best[r.labels] else "")
+            for r in report.results
+            if r.method == method
+        }
+        for method in dict.fromkeys(result.method for result in report.results)
+    }
+    others = {
+        f"{name} (not measured here)": {
+            f.labels: Text(f"{100 * f.accuracy:.2f}") for f in report.published if f.name == name
+        }
+        for name in dict.fromkeys(figure.name for figure in report.published)
+    }
+    return by_labels(
+        rows,
+        counts,
+        others,
         title=f"{report.dataset.name}: accuracy on {report.dataset.n_test:,} test images, %",
         caption=f"mean ± standard deviation over {splits} splits" if splits > 1 else "one split",
     )
-    table.add_column("method")
-    for n in counts:
-        table.add_column(f"{n:,} labels", justify="right")
-    for method in dict.fromkeys(result.method for result in report.results):
-        row = []
-        for n in counts:
-            result = cells[method, n]
-            row.append(Text(accuracy_cell(result), "bold" if result.accuracy_mean == best[n] else ""))
-        table.add_row(catalog.title(method), *row)
-    for name in dict.fromkeys(figure.name for figure in report.published):
-        figures = {f.labels: f"{100 * f.accuracy:.2f}" for f in report.published if f.name == name}
-        table.add_section()
-        table.add_row(f"{name} (not measured here)", *(figures.get(n, "-") for n in counts), style="dim")
-    return table
 
 
-def difference_table(report: Report) -> Table:
-    """Return how much each method is better than the first, in points, with the interval."""
+def difference_table(report: Report) -> Shown:
+    """Return how much each method is better than the first, in points, with the interval.
+
+    Those whose interval leaves out 0 are in the colour of good or bad.
+    """
     differences = report.differences
     counts = list(dict.fromkeys(difference.labels for difference in differences))
-    cells = {(d.method, d.labels): d for d in differences}
-    # Two differences that happen to be alike would have an interval without width.
-    enough = {n for n in counts if all(r.splits >= FEWEST for r in report.results if r.labels == n)}
+    enough = with_intervals(report)
     told = "and its 95 % interval over choices of labels" if enough else f"an interval takes {FEWEST} splits"
-    table = Table(
+    rows = {
+        catalog.title(method): {
+            d.labels: _difference_cell(d, d.labels in enough) for d in differences if d.method == method
+        }
+        for method in dict.fromkeys(difference.method for difference in differences)
+    }
+    return by_labels(
+        rows,
+        counts,
         title=f"points more than {catalog.title(differences[0].against)}",
         caption=f"mean of the paired differences, {told}",
     )
-    table.add_column("method")
+
+
+def with_intervals(report: Report) -> set[int]:
+    """Return the numbers of labels with enough splits for an interval of the differences.
+
+    Two differences that happen to be alike would have an interval without width.
+    """
+    counts = {result.labels for result in report.results}
+    return {n for n in counts if all(r.splits >= FEWEST for r in report.results if r.labels == n)}
+
+
+def _difference_cell(found: Difference, with_interval: bool) -> Text:
+    mean = f"{100 * found.mean:+.2f}"
+    if not with_interval:
+        return Text(mean)
+    style = GOOD if found.low > 0 else BAD if found.high < 0 else ""
+    return Text(f"{mean} ± {50 * (found.high - found.low):.2f}", style)
+
+
+def by_labels(
+    rows: Mapping[str, Mapping[int, Text]],
+    counts: Sequence[int],
+    others: Mapping[str, Mapping[int, Text]] = MappingProxyType({}),
+    title: str = "",
+    caption: str = "",
+) -> Shown:
+    """Return a table with a column for each number of labels; where it is too wide, one below the other.
+
+    Parameters
+    ----------
+    rows : mapping
+        Cells by number of labels, by the name of the row.
+    counts : sequence of int
+        The numbers of labels.
+    others : mapping
+        Rows below that others have measured.
+    title, caption : str
+        See `Shown`.
+    """
+    wide, tall = new_table(), new_table()
+    wide.add_column("method", min_width=LEAST)
+    tall.add_column("method")
     for n in counts:
-        table.add_column(f"{n:,} labels", justify="right")
-    for method in dict.fromkeys(difference.method for difference in differences):
-        row = (cells[method, n] for n in counts)
-        texts = (
-            f"{100 * d.mean:+.2f}" + (f" ± {50 * (d.high - d.low):.2f}" if d.labels in enough else "")
-            for d in row
+        width = max(len(cells[n]) for cells in rows.values() if n in cells)
+        wide.add_column(
+            f"{n:,} labels", justify="right", no_wrap=True, min_width=max(width, len(f"{n:,} labels"))
         )
-        table.add_row(catalog.title(method), *texts)
-    return table
+    tall.add_column("", justify="right", no_wrap=True)
+    styled = [(name, cells, "") for name, cells in rows.items()]
+    styled += [(name, cells, FAINT) for name, cells in others.items()]
+    for name, cells, style in styled:
+        wide.add_row(name, *(cells.get(n, "-") for n in counts), style=style)
+    for n in counts:
+        tall.add_row(Text(f"{n:,} labels", "bold"))
+        for name, cells, style in styled:
+            if n in cells:
+                tall.add_row(name, cells[n], style=style)
+    return Shown(wide, tall, title, caption)
 
 
 def _seconds(report: Report, method: str) -> str:

@@ -7,10 +7,13 @@ from typing import Literal
 
 import numpy as np
 from pydantic import Field
-from rich.table import Table
+from rich.console import Group, RenderableType
+from rich.text import Text
 
 from gpu_ssl import catalog
 from gpu_ssl.records import Record, Report
+from gpu_ssl.report.table import by_labels
+from gpu_ssl.report.terminal import FAINT
 from gpu_ssl.runtime.figures import new_figure
 from gpu_ssl.runtime.files import atomic_path
 from gpu_ssl.sweep.spec import SweepCell
@@ -58,30 +61,21 @@ def summarize(found: Mapping[SweepCell, Report], failed: dict[str, str]) -> Swee
     return SweepRecord(rows=tuple(rows), failed=failed)
 
 
-def table(record: SweepRecord) -> Table:
-    """Return one row for each data set, settings and method, and one column for each number of labels."""
-    counts = sorted({row.labels for row in record.rows})
-    cells = {(r.dataset, r.settings, r.method, r.labels): r for r in record.rows}
-    shown = Table(
-        title="accuracy on the test images, %", caption="mean ± standard deviation over seeds and splits"
-    )
-    for name in ("data set", "settings", "method"):
-        shown.add_column(name)
-    for n in counts:
-        shown.add_column(f"{n:,} labels", justify="right")
-    last = None
-    for key in dict.fromkeys((r.dataset, r.settings, r.method) for r in record.rows):
-        if last not in (None, key[:2]):
-            shown.add_section()
-        last = key[:2]
-        row = (cells.get((*key, n)) for n in counts)
-        shown.add_row(*key[:2], catalog.title(key[2]), *(map(_cell, row)))
-    return shown
+def table(record: SweepRecord) -> RenderableType:
+    """Return a table for each data set and settings: a row a method, a column a number of labels."""
+    tables = []
+    for dataset, settings in dict.fromkeys((row.dataset, row.settings) for row in record.rows):
+        found = [row for row in record.rows if (row.dataset, row.settings) == (dataset, settings)]
+        cells: dict[str, dict[int, Text]] = defaultdict(dict)
+        for row in found:
+            cells[catalog.title(row.method)][row.labels] = Text(_cell(row))
+        counts = sorted({row.labels for row in found})
+        title = f"{dataset}, {settings}: accuracy on the test images, %"
+        tables.append(by_labels(cells, counts, title=title))
+    return Group(*tables, Text("mean ± standard deviation over seeds and splits", FAINT))
 
 
-def _cell(row: Row | None) -> str:
-    if row is None:
-        return "-"
+def _cell(row: Row) -> str:
     mean = f"{100 * row.mean:.2f}"
     return mean if row.std is None else f"{mean} ± {100 * row.std:.2f}"
 

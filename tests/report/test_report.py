@@ -84,7 +84,7 @@ def test_the_best_of_each_column_is_bold() -> None:
     table = accuracy_table(REPORT)
     bold = [
         [str(cell) for cell in column.cells if getattr(cell, "style", "") == "bold"]
-        for column in table.columns
+        for column in table.wide.columns
     ]
     assert bold == [[], ["76.00 ± 1.00"], ["89.00"]]
 

@@ -1,0 +1,52 @@
+"""What tables and verdicts look like on a terminal: alike for all commands, readable on a narrow one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+GOOD: Final = "green"
+WARN: Final = "yellow"
+BAD: Final = "red"
+FAINT: Final = "dim"
+
+ENDLESS: Final = 10_000
+"""Columns of a terminal on which every table has room."""
+
+
+def new_table() -> Table:
+    """Return a table without lines, which a pipe can take apart and a narrow terminal has room for."""
+    return Table(box=None)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A table that fits the terminal.
+
+    Parameters
+    ----------
+    wide : Table
+        The table, if there is room for its words.
+    tall : renderable
+        What is shown else.
+    title, caption : str
+        Lines above and below; none if they are empty.
+    """
+
+    wide: Table
+    tall: RenderableType
+    title: str = ""
+    caption: str = ""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        """Give rich the lines and one of the tables."""
+        least = Measurement.get(console, options.update(max_width=ENDLESS), self.wide).minimum
+        if self.title:
+            yield Text(self.title, "bold")
+        yield self.wide if least <= options.max_width else self.tall
+        if self.caption:
+            yield Text(self.caption, FAINT)
