@@ -21,7 +21,6 @@ import click
 import numpy as np
 import torch
 
-import gpu_ssl
 from gpu_ssl import catalog
 from gpu_ssl.cli.options import take_vae_settings
 from gpu_ssl.config import STANDARD_LABEL_COUNTS, DataConfig, Preset, RunConfig
@@ -35,7 +34,7 @@ from gpu_ssl.methods.saving import save_classifier
 from gpu_ssl.methods.view import View
 from gpu_ssl.published import TABLE_1
 from gpu_ssl.runtime.device import resolve_device
-from gpu_ssl.runtime.environment import describe_environment
+from gpu_ssl.runtime.environment import describe_environment, release
 from gpu_ssl.runtime.files import write_text
 from gpu_ssl.runtime.progress import SILENT
 from gpu_ssl.runtime.ranks import ALONE
@@ -128,7 +127,7 @@ class Bench:
         settings = self.config_of(row).model_dump(
             mode="json", exclude={"data": {"data_dir"}, "labels": True, "splits": True, "baselines": True}
         )
-        return {"gpu_ssl": gpu_ssl.__version__, "torch": torch.__version__, "config": settings}
+        return {"gpu_ssl": release(), "torch": torch.__version__, "config": settings}
 
     def known(self, name: str, cell: Cell) -> dict[str, Any] | None:
         """Return what was measured in a cell with these settings, if it was."""

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from gpu_ssl.estimators.svc import OneVsOneSVC
     from gpu_ssl.estimators.vae import VAETransformer
 
-__version__ = "0.1.0"
+    __version__: str
 
 __all__ = [
     "OneVsOneSVC",
@@ -49,8 +49,19 @@ def load(folder: "Path | str", device: str = "auto") -> "SemiSupervisedClassifie
     return SemiSupervisedClassifier.load(folder, device)
 
 
+def _installed_version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version("gpu-ssl")
+    except metadata.PackageNotFoundError:  # imported from a folder, not installed
+        return "0+unknown"
+
+
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: torch and scikit-learn take seconds to load."""
+    if name == "__version__":
+        return _installed_version()
     if name in _MODULES:
         from importlib import import_module
 

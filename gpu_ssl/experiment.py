@@ -40,7 +40,7 @@ from gpu_ssl.methods.workers import Workers
 from gpu_ssl.published import PUBLISHED
 from gpu_ssl.records import DatasetRecord, Report, Result, Timings, TrainingRecord
 from gpu_ssl.runtime.device import memory_errors, require_precision
-from gpu_ssl.runtime.environment import describe_environment
+from gpu_ssl.runtime.environment import describe_environment, release
 from gpu_ssl.runtime.progress import Progress
 from gpu_ssl.runtime.ranks import ALONE, Ranks
 from gpu_ssl.runtime.threads import n_threads
@@ -228,7 +228,7 @@ def _store(
 ) -> Store:
     """Return the store of a method's finished cells, with all that determines their predictions."""
     origin = {
-        "gpu_ssl": gpu_ssl.__version__,
+        "gpu_ssl": release(),
         "dataset": dataset.sha256,
         "config": config.model_dump_json(include={"model", "train", "svm", "seed", "preset", "encoder"}),
         "options": [options.effort, options.steps],

@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 
-from gpu_ssl import __version__
 from gpu_ssl.cli.messages import line_of
 from gpu_ssl.cli.process import (
     heed_signals,
@@ -77,7 +76,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="gpu-ssl")
+@click.version_option(package_name="gpu-ssl", prog_name="gpu-ssl")
 @click.option("-v", "--verbose", is_flag=True, help="Log progress to stderr.")
 @click.pass_context
 def main(ctx: click.Context, verbose: bool) -> None:

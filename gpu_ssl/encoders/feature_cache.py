@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import gpu_ssl
 from gpu_ssl.data.decoding import BLOCK
 from gpu_ssl.encoders.encoder import Encoder, encode
 from gpu_ssl.errors import StorageError, TrainingError
 from gpu_ssl.runtime.cache import cache_folder, cache_folders, forget_old, mark_used
+from gpu_ssl.runtime.environment import release
 from gpu_ssl.runtime.progress import Progress
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def _file_name(encoder: Encoder, images: "TrainingImages") -> str:
         digest.update(np.ascontiguousarray(tensor.cpu().numpy()).data)
     settings = {name: value for name, value in encoder.settings().items() if name != "why"}
     decided_by = {
-        "gpu_ssl": gpu_ssl.__version__,
+        "gpu_ssl": release(),
         "version": VERSION,
         "encoder": [encoder.name.partition(":")[0], encoder.image_shape, settings],
         "state": digest.hexdigest(),

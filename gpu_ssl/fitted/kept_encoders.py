@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 
-import gpu_ssl
 from gpu_ssl import catalog
 from gpu_ssl.config import LearningConfig
 from gpu_ssl.encoders.encoder import Encoder
@@ -24,6 +23,7 @@ from gpu_ssl.records import Record, TrainingRecord
 from gpu_ssl.runtime import state
 from gpu_ssl.runtime.cache import cache_folder, cache_folders, forget_old, mark_used
 from gpu_ssl.runtime.device import resolve_precision
+from gpu_ssl.runtime.environment import release
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ def _load(path: Path) -> Encoder | None:
 def _file_name(name: str, images: TrainingImages, config: LearningConfig) -> str:
     """Return a file name with a hash of everything that determines what an encoder learns."""
     learned_from = {
-        "gpu_ssl": gpu_ssl.__version__,
+        "gpu_ssl": release(),
         "torch": torch.__version__,
         "encoder": name,
         "images": images.sha256,

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from packaging.version import Version
+
+import gpu_ssl
 
 LIBRARIES = (
     *("torch", "torchvision", "numpy", "scikit-learn"),
@@ -24,6 +27,15 @@ def library_version(distribution: str) -> str | None:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return None
+
+
+def release() -> str:
+    """Return the version of gpu-ssl without a development suffix.
+
+    State that is reused (checkpoints, predictions, cached encoders and features) is tied to it, and not to
+    every commit.
+    """
+    return Version(gpu_ssl.__version__).base_version
 
 
 def describe_environment() -> dict[str, Any]:
