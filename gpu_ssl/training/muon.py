@@ -45,7 +45,15 @@ class Muon(AdamW):
     by the nearest matrix with orthonormal rows or columns. Jordan et al. 2024, Muon: An optimizer for hidden
     layers in neural networks; scaled as in Liu et al. 2025, Muon is Scalable for LLM Training, eq. 4. The
     first of the ``betas`` of such a group is that of the momentum.
+
+    Attributes
+    ----------
+    on_device : bool
+        Whether `descend` also performs AdamW's steps, with every number on the device, so that a CUDA graph
+        can record the whole step: torch's fused AdamW takes beta1 as a plain number.
     """
+
+    on_device = False
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -60,7 +68,9 @@ class Muon(AdamW):
 
     @torch.no_grad()
     def descend(self, rates: Sequence[Rates] | None = None) -> None:
-        """Perform the step of the matrices only, overwriting their gradients; `step` then updates the others.
+        """Perform the step of the matrices, and with `on_device` of all parameters, using up their gradients.
+
+        `step` then updates the parameters that still have a gradient.
 
         Parameters
         ----------
@@ -71,6 +81,8 @@ class Muon(AdamW):
         for group, own in zip(self.param_groups, rates or self.rates(), strict=True):
             if group["muon"]:
                 self._descend(group, own)
+            elif self.on_device:
+                self._adam(group, own)
 
     def rates(self) -> list[Rates]:
         """Return the current learning rate and momentum of each group by the schedule."""
@@ -95,6 +107,37 @@ class Muon(AdamW):
             scale = RMS * max(step.shape) ** 0.5
             weight.sub_(_as_weight(step, weight.shape).mul_(rate * scale))
             weight.grad = None
+
+    def _adam(self, group: dict[str, Any], rates: Rates) -> None:
+        """Perform torch's step of AdamW, with its state, by operations that take numbers from the device."""
+        weights = [weight for weight in group["params"] if weight.grad is not None]
+        if not weights:
+            return
+        (rate, beta1), beta2 = rates, group["betas"][1]
+        gradients = [weight.grad for weight in weights]
+        means, squares, steps = zip(*map(self._moments, weights), strict=True)
+        torch._foreach_add_(steps, 1)
+        torch._foreach_mul_(weights, 1 - rate * group["weight_decay"])
+        torch._foreach_mul_(means, beta1)
+        torch._foreach_add_(means, torch._foreach_mul(gradients, 1 - beta1))
+        torch._foreach_mul_(squares, beta2)
+        torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
+        changes = torch._foreach_sqrt(squares)
+        torch._foreach_div_(changes, (1 - beta2 ** steps[0]).sqrt())
+        torch._foreach_add_(changes, group["eps"])
+        changes = torch._foreach_div(means, changes)
+        torch._foreach_mul_(changes, rate / (1 - beta1 ** steps[0]))
+        torch._foreach_sub_(weights, changes)
+        for weight in weights:
+            weight.grad = None
+
+    def _moments(self, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the means of gradients and of their squares, and the number of steps, with torch's names."""
+        state = self.state[weight]
+        if not state:
+            state["step"] = torch.zeros((), device=weight.device)
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
+        return state["exp_avg"], state["exp_avg_sq"], state["step"]
 
     def _momentum(self, weight: Tensor) -> Tensor:
         state = self.state[weight]

@@ -48,7 +48,9 @@ def make_optimizer(
         {"params": others, "weight_decay": weight_decay, "muon": False},
         {"params": vectors, "weight_decay": 0.0, "muon": False},
     ]
-    return Muon(groups, lr=learning_rate, betas=(BETA1[0], beta2), fused=True)
+    optimizer = Muon(groups, lr=learning_rate, betas=(BETA1[0], beta2), fused=True)
+    optimizer.on_device = all(p.is_cuda for p in network.parameters())
+    return optimizer
 
 
 def make_schedule(

@@ -6,8 +6,15 @@ import torch
 from hypothesis import given, settings
 from torch import Tensor, nn
 
-from gpu_ssl.training.muon import QUINTIC, RMS, ROUNDS, Muon, Rates, orthogonal
-from gpu_ssl.training.optimizers import WIDEST, make_optimizer
+from gpu_ssl.training.muon import QUINTIC, RMS, ROUNDS, Muon, Rates, all_rates, orthogonal
+from gpu_ssl.training.optimizers import WIDEST, make_optimizer, make_schedule
+from gpu_ssl.training.replay import Replay
+from tests.runtime.fake_graphs import FakeGraphs, Generator
+
+
+@pytest.fixture
+def pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tensor, "pin_memory", lambda self: self)
 
 
 def by_the_book(matrix: Tensor) -> Tensor:
@@ -156,3 +163,61 @@ def test_very_wide_matrices_are_left_to_adamw() -> None:
     optimizer.step()
     states = [set(optimizer.state[layer.weight]) for layer in network]
     assert states == [{"momentum"}, {"step", "exp_avg", "exp_avg_sq"}]
+
+
+@pytest.mark.parametrize("on_device", [False, True], ids=["plain numbers", "numbers on the device"])
+def test_the_whole_step_of_a_graph_is_that_of_torchs_adamw(on_device: bool) -> None:
+    """With the rates of a schedule, of which the momentum changes too, and with torch's state."""
+    torch.manual_seed(0)
+    networks = [nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Linear(4, 300)) for _ in range(2)]
+    networks[1].load_state_dict(networks[0].state_dict())
+    ours, theirs = (make_optimizer(network, 1e-2, 0.1, beta2=0.98) for network in networks)
+    ours.on_device = True
+    schedules = [make_schedule(optimizer, 1e-2, 8, 0.3) for optimizer in (ours, theirs)]
+    for number in range(6):
+        for parameters in zip(*(network.parameters() for network in networks), strict=True):
+            gradient = torch.randn_like(parameters[0]) * 10.0 ** (number - 3)
+            for parameter in parameters:
+                parameter.grad = gradient.clone()
+        rates = ours.rates()
+        if on_device:
+            rates = [Rates(*map(torch.tensor, own)) for own in rates]
+        ours.descend(rates)
+        assert all(parameter.grad is None for parameter in networks[0].parameters()), "nothing is left"
+        for optimizer, schedule in zip((ours, theirs), schedules, strict=True):
+            optimizer.step()
+            schedule.step()
+    for own, other in zip(*(network.parameters() for network in networks), strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-6)
+        for name, value in theirs.state[other].items():
+            torch.testing.assert_close(ours.state[own][name], value, rtol=1e-4, atol=1e-5)
+    theirs.load_state_dict(ours.state_dict())
+
+
+@pytest.mark.usefixtures("pinned")
+def test_a_graph_records_the_whole_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeGraphs(monkeypatch)
+    network = nn.Linear(3, 2)
+    optimizer = make_optimizer(network, 1e-2, 0.1, muon=True)
+    optimizer.on_device = True
+    replay, steps = Replay(True, Generator()), []  # type: ignore[arg-type]
+
+    def work(values: Tensor, *rates: float | Tensor) -> Tensor:
+        loss = network(values).square().sum()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.descend(all_rates(rates))
+        steps.append(type(rates[0]))
+        return loss.detach()
+
+    for _ in range(3):
+        rates = [float(rate) for own in optimizer.rates() for rate in own]
+        replay(work, [torch.ones(4, 3)], rates)
+        assert all(parameter.grad is None for parameter in network.parameters())
+        before = [parameter.detach().clone() for parameter in network.parameters()]
+        optimizer.step()
+        for own, parameter in zip(before, network.parameters(), strict=True):
+            # A stand-in records on whatever is in memory.
+            assert torch.equal(own.nan_to_num(), parameter.nan_to_num()), "the host has nothing left to do"
+    assert steps == [float, Tensor]
+    assert replay.recorded
