@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -49,6 +49,9 @@ from gpu_ssl.statistics import paired_differences
 from gpu_ssl.svm.backend import resolve_backend
 
 logger = logging.getLogger(__name__)
+
+MOST_STREAMS = 16
+"""Maximum number of networks that are trained at a time on a GPU; torch has 32 streams."""
 
 
 @dataclass(frozen=True)
@@ -109,12 +112,11 @@ def check(config: RunConfig, ranks: Ranks = ALONE, jobs: int | None = 1) -> None
 
 def _resolve_jobs(jobs: int | None, device: torch.device) -> int:
     """Return the number of splits processed in parallel; for None it depends on the device."""
-    if device.type == "cpu":
-        return n_threads() if jobs is None else jobs
-    if jobs is not None and jobs > 1:
-        problem = f"`jobs={jobs}`: several splits at a time are for CPUs, and the device is {device}"
-        raise UsageError(f"{problem}; leave it out, or give `device=cpu`")
-    return 1
+    if jobs is None:
+        return n_threads() if device.type == "cpu" else 1
+    if device.type == "cuda" and jobs > MOST_STREAMS:
+        raise UsageError(f"`jobs={jobs}`: a GPU trains at most {MOST_STREAMS} networks at a time; give fewer")
+    return jobs
 
 
 def _check_shared(config: RunConfig, ranks: Ranks) -> None:
@@ -181,6 +183,8 @@ def run(
     with memory_errors(device, "take fewer `labels`, or give `svm=sklearn`"), Workers(jobs) as workers:
         for method in methods:
             options = options_of(config, method.name, device)
+            if device.type == "cuda":
+                options = replace(options, side_by_side=jobs)
             task = CellTask(
                 train,
                 dataset.train.labels,

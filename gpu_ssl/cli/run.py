@@ -118,7 +118,8 @@ NOT_SETTINGS = {"output", "resume", "jobs", "as_json", "plots", "quiet", "tracke
     type=click.IntRange(1, 256),
     metavar="N",
     help="Number of splits to process in parallel for methods that train networks, each in its own process "
-    "(about 0.5 GB); the results are the same.  [default: one per core on a CPU, 1 on a GPU]",
+    "(about 0.5 GB), or on a GPU each on its own stream; the results are the same.  "
+    "[default: one per core on a CPU, 1 on a GPU]",
 )
 @TRACK
 @click.option("--plots/--no-plots", default=True, show_default=True, help="Write plots.")

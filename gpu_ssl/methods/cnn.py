@@ -1,7 +1,9 @@
 """The network of `methods.consistency` on labelled images only: a baseline."""
 
+from collections.abc import Sequence
+
 from gpu_ssl.methods.method import Labelled, Options
-from gpu_ssl.methods.network import fit_network
+from gpu_ssl.methods.network import NetworkJob, fit_networks
 from gpu_ssl.methods.svm import SVMClassifier
 from gpu_ssl.methods.svm import load as load
 from gpu_ssl.methods.view import View
@@ -13,6 +15,15 @@ STEPS = 750
 
 def fit(view: View, labelled: Labelled, options: Options) -> SVMClassifier:
     """Train a network on the labelled images; see `methods.method`."""
-    return fit_network(
-        view, labelled, options, STEPS, lambda generator: SupervisedObjective(view.mirror, generator)
-    )
+    return fit_side_by_side(view, [labelled], [options])[0]
+
+
+def fit_side_by_side(
+    view: View, choices: Sequence[Labelled], options: Sequence[Options]
+) -> list[SVMClassifier]:
+    """Train networks for several choices of labelled images at a time; see `methods.method`."""
+    jobs = [
+        NetworkJob(labelled, own, lambda generator: SupervisedObjective(view.mirror, generator))
+        for labelled, own in zip(choices, options, strict=True)
+    ]
+    return fit_networks(view, jobs, STEPS)

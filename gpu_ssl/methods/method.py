@@ -8,12 +8,13 @@ The module of a method defines two functions::
 The first learns from the labelled images of a view, and may use all others. The second rebuilds the
 classifier from what `Classifier.tensors` and `Classifier.settings` returned. A method that chooses among
 others defines ``choose(view, labelled, options) -> tuple[Options, Chosen]`` and no ``load``. A method that
-can fit several choices of labelled images at once also defines ``fit_all``; see `fit_each`.
+can fit several choices of labelled images at once also defines ``fit_all``, and one that can train their
+networks side by side ``fit_side_by_side``; see `fit_each`.
 """
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -85,6 +86,8 @@ class Options:
         Number of steps of each network that it trains; None for the default of the method.
     seed : int
         Seed of all random numbers.
+    side_by_side : int
+        Number of networks to train at a time on a GPU.
     advance : callable
         May be called with fractions of 1 during long work.
     """
@@ -96,6 +99,7 @@ class Options:
     effort: Effort = "quick"
     steps: int | None = None
     seed: int = 0
+    side_by_side: int = 1
     advance: Advance = _ignore
 
     @property
@@ -221,15 +225,31 @@ def fit_each(
     module = catalog.load_module(options[0].spec)
     most = max(len(labelled.rows) for labelled in choices)
     if view.backend.at_once(most) and hasattr(module, "fit_all"):
-        start = time.perf_counter()
-        classifiers = module.fit_all(view, choices, options)
-        share = (time.perf_counter() - start) / len(choices)
-        yield from ((classifier, share) for classifier in classifiers)
+        yield from _timed(module.fit_all, view, choices, options)
+        return
+    at_a_time = options[0].side_by_side
+    if at_a_time > 1 and hasattr(module, "fit_side_by_side"):
+        for first in range(0, len(choices), at_a_time):
+            some = slice(first, first + at_a_time)
+            yield from _timed(module.fit_side_by_side, view, choices[some], options[some])
         return
     for labelled, own in zip(choices, options, strict=True):
         start = time.perf_counter()
         classifier = fit_method(view, labelled, own)
         yield classifier, time.perf_counter() - start
+
+
+def _timed(
+    fit: Callable[[View, Sequence[Labelled], Sequence[Options]], Sequence[Classifier]],
+    view: View,
+    choices: Sequence[Labelled],
+    options: Sequence[Options],
+) -> Iterator[tuple[Classifier, float]]:
+    """Fit several classifiers, and yield each with an equal share of the seconds."""
+    start = time.perf_counter()
+    classifiers = fit(view, choices, options)
+    share = (time.perf_counter() - start) / len(choices)
+    yield from ((classifier, share) for classifier in classifiers)
 
 
 def chooses(method: MethodSpec) -> bool:

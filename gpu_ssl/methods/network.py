@@ -1,9 +1,9 @@
 """Common parts of methods that train a network on labelled and unlabelled images."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from gpu_ssl.runtime.interop import to_torch
 from gpu_ssl.training.consistency import PseudoLabels
 from gpu_ssl.training.joint import JointObjective, JointPlan, JointTrainer
 from gpu_ssl.training.optimizers import build
+from gpu_ssl.training.side_by_side import train_side_by_side
 
 GROWTH: Final = 0.4
 """The number of steps grows with this power of the labels per class.
@@ -97,37 +98,65 @@ MakeObjective = Callable[[torch.Generator], JointObjective[ClassifierNetwork]]
 """Creates the objective of a training from a generator."""
 
 
-def fit_network(
-    view: View,
-    labelled: Labelled,
-    options: Options,
-    steps: int,
-    make_objective: MakeObjective,
-    n_networks: int = 1,
-) -> SVMClassifier:
-    """Train networks, and fit an SVM to the features of all of them and, for images, HOG.
+class NetworkJob(NamedTuple):
+    """Labelled images to train networks for.
+
+    `labelled` and `options` are those of `methods.method`; `make_objective` creates the objective of each
+    network.
+    """
+
+    labelled: Labelled
+    options: Options
+    make_objective: MakeObjective
+
+
+def fit_networks(
+    view: View, jobs: Sequence[NetworkJob], steps: int, n_networks: int = 1
+) -> list[SVMClassifier]:
+    """Train networks, and fit an SVM to the features of those of each job and, for images, HOG.
+
+    `Options.side_by_side` networks are trained at a time; the results are the same.
 
     Parameters
     ----------
-    view, labelled, options
-        See `methods.method`.
+    view : View
+        The images.
+    jobs : sequence of NetworkJob
+        The choices of labelled images.
     steps : int
         See `plan_joint`.
-    make_objective : callable
-        Creates the objective.
     n_networks : int
-        Number of networks, which differ by their seeds.
+        Number of networks per job, which differ by their seeds.
     """
-    trained = [
-        _train(view, labelled, _part(options, number, n_networks), steps, make_objective)
-        for number in range(n_networks)
+    whole = [(job, number) for job in jobs for number in range(n_networks)]
+    at_a_time = jobs[0].options.side_by_side
+    trained: list[tuple[ClassifierNetwork, tuple[float, ...]]] = []
+    for start in range(0, len(whole), at_a_time):
+        trainers, trainings = [], []
+        for job, number in whole[start : start + at_a_time]:
+            own = job._replace(options=_part(job.options, number, n_networks))
+            trainers.append(_trainer(view, own, steps))
+            trainings.append(trainers[-1].training(own.options.advance))
+        with view.stopwatch.phase("fit"):
+            curves = train_side_by_side(trainings, view.device)
+        trained += [(trainer.average, curve) for trainer, curve in zip(trainers, curves, strict=True)]
+    return [
+        _classifier(view, job, trained[n_networks * number : n_networks * (number + 1)])
+        for number, job in enumerate(jobs)
     ]
-    own: list[Encoder] = [NetworkFeatures(trainer.average, view.mirror) for trainer, _ in trained]
+
+
+def _classifier(
+    view: View, job: NetworkJob, trained: Sequence[tuple[ClassifierNetwork, tuple[float, ...]]]
+) -> SVMClassifier:
+    """Fit an SVM to the features of trained networks and, for images, HOG."""
+    labelled = job.labelled
+    own: list[Encoder] = [NetworkFeatures(network, view.mirror) for network, _ in trained]
     if view.is_pictures:
         own.append(HOG(view.image_shape).to(view.device))
     encoder = fit_sum(own, [view.rows(part, labelled.rows) for part in own]) if len(own) > 1 else own[0]
     curve = tuple(float(mean) for mean in np.mean([curve for _, curve in trained], axis=0))
-    return fit_on(encoder, view, labelled, options, curve)
+    return fit_on(encoder, view, labelled, job.options, curve)
 
 
 def _part(options: Options, number: int, of: int) -> Options:
@@ -141,20 +170,17 @@ def _part(options: Options, number: int, of: int) -> Options:
     return replace(options, seed=(options.seed + number) % 2**32, advance=advance)
 
 
-def _train(
-    view: View, labelled: Labelled, options: Options, steps: int, make_objective: MakeObjective
-) -> tuple[JointTrainer[ClassifierNetwork], tuple[float, ...]]:
-    """Train one network; return its trainer and the learning curve."""
+def _trainer(view: View, job: NetworkJob, steps: int) -> JointTrainer[ClassifierNetwork]:
+    """Return the trainer of one network."""
+    labelled, options = job.labelled, job.options
     network = build(
         lambda: ClassifierNetwork(view.image_shape, labelled.n_classes), view.device, options.seed
     )
-    objective = make_objective(torch.Generator(view.device).manual_seed(options.seed))
+    objective = job.make_objective(torch.Generator(view.device).manual_seed(options.seed))
     plan = plan_joint(
         *(steps, len(view), labelled.per_class, view.precision, LEARNING_RATE, WEIGHT_DECAY), muon=True
     )
-    trainer = JointTrainer(
+    return JointTrainer(
         *(network, objective, view.images, labelled.rows, labelled.classes),
         *(as_asked(plan, options), options.seed),
     )
-    with view.stopwatch.phase("fit"):
-        return trainer, trainer.fit(options.advance)

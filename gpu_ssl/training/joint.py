@@ -19,6 +19,7 @@ from gpu_ssl.runtime.progress import Advance
 from gpu_ssl.training.muon import all_rates
 from gpu_ssl.training.optimizers import BETA2, Network, make_optimizer, make_schedule
 from gpu_ssl.training.replay import Replay
+from gpu_ssl.training.side_by_side import Training, complete
 
 logger = logging.getLogger(__name__)
 
@@ -169,6 +170,13 @@ class JointTrainer(Generic[Network]):
     def fit(self, advance: Advance) -> tuple[float, ...]:
         """Perform all steps, advancing by 1 in total, and return the mean loss of each `CURVE_STEPS` of them.
 
+        See `training`.
+        """
+        return complete(self.training(advance))
+
+    def training(self, advance: Advance) -> Training[tuple[float, ...]]:
+        """Return what `fit` does as a training that can be interleaved with others.
+
         Raises
         ------
         TrainingError
@@ -182,6 +190,7 @@ class JointTrainer(Generic[Network]):
             total = torch.zeros((), device=self.images.device)
             for number in numbers:
                 total += self.step(number)
+                yield
                 if number + 1 == TIMED:
                     total.item()  # waits for a GPU
                     seconds = (time.perf_counter() - start) / TIMED * self.plan.steps
