@@ -121,6 +121,9 @@ def command(
       torchrun --nproc-per-node=4 -m gpu_ssl fit many.npy --labels labels.csv --output model
       gpu-ssl predict model photos > answers.csv
     """
+    from gpu_ssl.runtime import cuda_context
+
+    cuda_context.begin_context(options["device"])
     from gpu_ssl.cli.display import make_progress
     from gpu_ssl.data.own import load_own, require_classes
     from gpu_ssl.encoders.pretrained import require_weights

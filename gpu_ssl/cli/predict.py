@@ -97,6 +97,9 @@ def command(
       gpu-ssl predict model photos --min-confidence 0.8 --unknown-above 1 > answers.csv
       find . -name '*.jpg' | gpu-ssl predict model - --format jsonl
     """
+    from gpu_ssl.runtime import cuda_context
+
+    cuda_context.begin_context(device)
     from gpu_ssl.cli.display import make_progress
     from gpu_ssl.fitted.storage import load
     from gpu_ssl.runtime.device import memory_errors

@@ -145,6 +145,10 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     if options["resume"] is not None:
         _refuse_settings(ctx)
     config = None if options["resume"] is not None else make_config(options)
+    from gpu_ssl.runtime import cuda_context
+
+    if config is not None:
+        cuda_context.begin_context(config.device)
     from gpu_ssl.runtime.ranks import join_ranks
 
     ranks = join_ranks()

@@ -155,8 +155,10 @@ def test_images_of_any_size_are_resized(
         expected.append(decode(tmp_path / f"{number}.png", (3, 9, 13), RESIZED).pixels)
     ours = tiny.model.predict(np.stack(expected))
     classes, probabilities, _ = run.run(None, {"images": np.stack(given)})
-    assert np.array_equal(classes, ours.classes)
     np.testing.assert_allclose(probabilities, ours.probabilities, atol=0.01)  # one grey level here and there
+    sure = ours.probabilities.max(axis=1) > 0.51
+    assert sure.sum() >= 4
+    assert np.array_equal(classes[sure], ours.classes[sure])
 
 
 @pytest.mark.parametrize("pixels", [None, PixelScale(sample_shape=(4,), low=(0.0,), high=(1.0,))])
