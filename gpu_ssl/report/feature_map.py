@@ -1,6 +1,7 @@
-"""Features of images in two dimensions, by UMAP if it is installed, else principal components."""
+"""Features of images in two dimensions, by UMAP of cuML or umap-learn, else principal components."""
 
-import warnings
+import importlib
+import logging
 from importlib.util import find_spec
 
 import numpy as np
@@ -8,6 +9,9 @@ from numpy.typing import NDArray
 
 from gpu_ssl.report.data_address import address_of, picture_of, sheet_of
 from gpu_ssl.report.details import FeatureMap
+from gpu_ssl.runtime.state import reason_of
+
+logger = logging.getLogger(__name__)
 
 POINTS = 1000
 """Maximum number of images on a map."""
@@ -15,12 +19,20 @@ POINTS = 1000
 TILE = 28
 """Maximum side length in pixels of the image of a point."""
 
+NEIGHBOURS = 15
+"""Neighbours that UMAP looks at; it needs more images than that."""
+
+COMPONENTS = "the first two principal components"
+
 COLUMNS = 40
 """Images in a row of the sheet."""
 
 
 def make_map(
-    features: NDArray[np.float32], images: NDArray[np.uint8], classes: NDArray[np.int64]
+    features: NDArray[np.float32],
+    images: NDArray[np.uint8],
+    classes: NDArray[np.int64],
+    device: str = "cpu",
 ) -> FeatureMap:
     """Return the map of some images.
 
@@ -32,9 +44,11 @@ def make_map(
         The images.
     classes : ndarray of shape (n,), int64
         Their classes.
+    device : str
+        Device of the run: only on a GPU may cuML be used.
     """
     n = min(POINTS, len(features))
-    points, how = _flattened(features[:n])
+    points, how = _projected(features[:n], device)
     low, span = points.min(axis=0), np.maximum(np.ptp(points, axis=0), 1e-12)
     pictures = [picture_of(image, TILE) for image in images[:n]]
     return FeatureMap(
@@ -47,16 +61,24 @@ def make_map(
     )
 
 
-def _flattened(features: NDArray[np.float32]) -> tuple[NDArray[np.float64], str]:
+def _projected(features: NDArray[np.float32], device: str) -> tuple[NDArray[np.float64], str]:
     """Return points (n, 2), and the name of the projection."""
-    if find_spec("umap") is not None and len(features) > 15:  # UMAP's number of neighbours
-        import umap
+    module = _module_of_umap(device) if len(features) > NEIGHBOURS else None
+    if module is None:
+        return principal_components(features), COMPONENTS
+    try:
+        umap = importlib.import_module(module)
+        return np.asarray(umap.project(features), np.float64), umap.NAME
+    except Exception as error:
+        # A map is worth no run: whatever libraries that are rarely used raise, the page says it.
+        logger.info("", exc_info=True)
+        return principal_components(features), f"{COMPONENTS}, as UMAP failed ({reason_of(error)})"
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found = umap.UMAP(random_state=0).fit_transform(features)
-        return np.asarray(found, np.float64), "UMAP"
-    return principal_components(features), "the first two principal components"
+
+def _module_of_umap(device: str) -> str | None:
+    if device.startswith("cuda") and find_spec("cuml") is not None:
+        return "gpu_ssl.report._cuml"
+    return "gpu_ssl.report._umap" if find_spec("umap") is not None else None
 
 
 def principal_components(features: NDArray[np.float32]) -> NDArray[np.float64]:

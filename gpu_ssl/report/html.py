@@ -10,6 +10,7 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from gpu_ssl.report.shapes import Drawing, to_svg
 from gpu_ssl.runtime.files import write_text
 
 PAGE: Final = "report.html"
@@ -72,6 +73,16 @@ def write_page(path: Path, template: str, context: dict[str, Any]) -> None:
         If it cannot be written.
     """
     write_text(path, render_page(template, context))
+
+
+def chart_figure(title: str, drawings: Sequence[Drawing]) -> dict[str, Any]:
+    """Return a chart for the templates: a title, and drawings, side by side where there is room."""
+    alone = len(drawings) == 1
+    names = [title] if alone else [f"{title}, {i} of {len(drawings)}" for i in range(1, len(drawings) + 1)]
+    return {
+        "title": title,
+        "parts": [to_svg(drawing, name) for drawing, name in zip(drawings, names, strict=True)],
+    }
 
 
 def _hash(text: str) -> str:

@@ -10,11 +10,10 @@ from gpu_ssl.fitted.records import ModelRecord
 from gpu_ssl.report.card import encoder_of, expectation, notes, warning
 from gpu_ssl.report.command import command_of_fit
 from gpu_ssl.report.details import ModelDetails
-from gpu_ssl.report.html import confusion_table, worst_confusions, write_page
+from gpu_ssl.report.html import chart_figure, confusion_table, worst_confusions, write_page
 from gpu_ssl.report.plots import training_curves
 from gpu_ssl.report.reliability import reliability_diagram
 from gpu_ssl.report.run_page import MOST_CLASSES, environment_rows, settings_rows
-from gpu_ssl.report.shapes import to_svg
 
 FOUND = "data.json"
 """File in a model's folder: findings about images and labels, as printed by ``gpu-ssl check --json``."""
@@ -69,7 +68,7 @@ def _context(record: ModelRecord, details: ModelDetails, found: dict[str, Any]) 
 def _charts(record: ModelRecord) -> list[dict[str, Any]]:
     drawn = []
     if record.estimate is not None:
-        drawn.append(("Confidence against accuracy", reliability_diagram(record.estimate)))
+        drawn.append(("Confidence against accuracy", [reliability_diagram(record.estimate)]))
     if record.training is not None:
         drawn.append(("Loss of the VAE", training_curves(record.training)))
-    return [{"title": title, "svg": to_svg(drawing, title)} for title, drawing in drawn]
+    return [chart_figure(title, drawings) for title, drawings in drawn]

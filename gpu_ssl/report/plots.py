@@ -71,18 +71,18 @@ def _methods(report: Report) -> list[str]:
     return list(dict.fromkeys(result.method for result in report.results))
 
 
-def training_curves(training: TrainingRecord) -> Drawing:
+def training_curves(training: TrainingRecord) -> list[Drawing]:
     """Plot the training loss against the step, and both of its terms against the epoch."""
     whole = Series(training.loss_by_step(), colour=COLOURS[0])
     drawings = [chart(Axis("step"), Axis("nats per image"), [whole], "loss", 320, 260)]
     for name, title in (("reconstruction", "reconstruction loss"), ("kl", "KL divergence")):
         values = [(losses.epoch, getattr(losses, name)) for losses in training.history]
         own = Series(values, colour=COLOURS[0], dots=True)
-        drawings.append(chart(Axis("epoch"), Axis(""), [own], title, 280, 260))
-    return side_by_side(drawings)
+        drawings.append(chart(Axis("epoch"), Axis(""), [own], title, 320, 260))
+    return drawings
 
 
-def learning_curves(report: Report) -> Drawing:
+def learning_curves(report: Report) -> list[Drawing]:
     """Plot the loss of each method's networks at the largest number of labels, one line per split."""
     count = max(result.labels for result in report.results)
     drawings = []
@@ -96,7 +96,7 @@ def learning_curves(report: Report) -> Drawing:
         ]
         y = Axis(f"mean loss of {CURVE_STEPS} steps")
         drawings.append(chart(Axis("step"), y, lines, f"{result.method}, {count:,} labels", 340, 280))
-    return side_by_side(drawings)
+    return drawings
 
 
 def image_rows(rows: list[NDArray[np.float32]]) -> "Image":
@@ -151,9 +151,9 @@ def write_plots(outcome: "Outcome", folder: Path) -> None:
         "feature-map": feature_map(outcome),
     }
     if report.training is not None:
-        drawings["training"] = training_curves(report.training)
+        drawings["training"] = side_by_side(training_curves(report.training))
     if any(result.curves for result in report.results):
-        drawings["learning-curves"] = learning_curves(report)
+        drawings["learning-curves"] = side_by_side(learning_curves(report))
     for name, drawing in drawings.items():
         with atomic_path(folder / f"{name}.png") as temporary:
             temporary.write_bytes(to_png(drawing))

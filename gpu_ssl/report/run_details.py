@@ -24,7 +24,12 @@ def details_of_run(outcome: Outcome) -> RunDetails:
         confusions=tuple(_confusions(outcome)),
         mistakes=tuple(_mistakes(outcome)),
         exhibits=tuple(map(_shown, outcome.exhibits)),
-        map=make_map(outcome.test_features, outcome.test.images, outcome.test.labels),
+        map=make_map(
+            outcome.test_features,
+            outcome.test.images,
+            outcome.test.labels,
+            outcome.report.device.used,
+        ),
     )
 
 

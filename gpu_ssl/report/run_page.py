@@ -8,9 +8,8 @@ from gpu_ssl.records import Report, Result
 from gpu_ssl.report import plots
 from gpu_ssl.report.command import command_of_run
 from gpu_ssl.report.details import FeatureMap, RunDetails
-from gpu_ssl.report.html import class_figures, confusion_table, worst_confusions, write_page
-from gpu_ssl.report.shapes import to_svg
-from gpu_ssl.report.table import accuracy_cell
+from gpu_ssl.report.html import chart_figure, class_figures, confusion_table, worst_confusions, write_page
+from gpu_ssl.report.table import FEWEST, accuracy_cell, with_intervals
 
 MOST_CLASSES = 20
 """Classes up to which a confusion matrix is shown as a table."""
@@ -38,6 +37,8 @@ def _context(report: Report, details: RunDetails) -> dict[str, Any]:
         "sentences": _sentences(report),
         "table": _table(report),
         "differences": report.differences,
+        "enough": with_intervals(report),
+        "fewest": FEWEST,
         "title_of": catalog.title,
         "charts": _charts(report),
         "confusions": [
@@ -112,14 +113,14 @@ def mean(result: Result) -> float:
 
 def _charts(report: Report) -> list[dict[str, Any]]:
     drawn = [
-        ("Accuracy against labels", plots.accuracy_against_labels(report)),
-        ("Accuracy against seconds", plots.accuracy_against_seconds(report)),
+        ("Accuracy against labels", [plots.accuracy_against_labels(report)]),
+        ("Accuracy against seconds", [plots.accuracy_against_seconds(report)]),
     ]
     if report.training is not None:
         drawn.append(("Loss of the VAE", plots.training_curves(report.training)))
     if any(own.curves for own in report.results):
         drawn.append(("Loss of the methods' networks", plots.learning_curves(report)))
-    return [{"title": title, "svg": to_svg(drawing, title)} for title, drawing in drawn]
+    return [chart_figure(title, drawings) for title, drawings in drawn]
 
 
 def map_context(drawn: FeatureMap) -> dict[str, Any]:

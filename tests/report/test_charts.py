@@ -58,7 +58,9 @@ def test_charts_of_a_run_say_what_its_report_says() -> None:
     assert {"100", "60,000", "labelled images", "SVM on raw pixels", "somebody"} <= set(words)
     assert "60,000" in words_of(accuracy_against_seconds(REPORT))
     assert REPORT.training is not None
-    assert {"step", "reconstruction loss", "KL divergence"} <= set(words_of(training_curves(REPORT.training)))
+    assert {"step", "reconstruction loss", "KL divergence"} <= set(
+        words_of(side_by_side(training_curves(REPORT.training)))
+    )
 
 
 def test_an_svg_holds_every_shape_and_nothing_that_a_page_forbids() -> None:

@@ -2,10 +2,7 @@
 
 import shlex
 import shutil
-import sys
-import types
 from html.parser import HTMLParser
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import click
@@ -19,7 +16,7 @@ from gpu_ssl.cli.run import command as run_command
 from gpu_ssl.cli.run import make_config
 from gpu_ssl.config import FitConfig, ModelConfig, RunConfig, SVMConfig, TrainConfig
 from gpu_ssl.errors import StorageError, UsageError
-from gpu_ssl.records import EpochLosses
+from gpu_ssl.records import Difference, EpochLosses
 from gpu_ssl.report.command import command_of_fit, command_of_run
 from gpu_ssl.report.comparison import write_comparison
 from gpu_ssl.report.data_address import address_of, picture_of, sheet_of
@@ -42,7 +39,7 @@ from gpu_ssl.report.writing import REPORT_KIND, read_report
 from gpu_ssl.runtime import state
 from tests.browser import faults, started
 from tests.conftest import RunCli
-from tests.report.test_report import REPORT
+from tests.report.test_report import REPORT, result
 
 SCRIPT = "<script>alert(1)</script>"
 CLASSES = (SCRIPT, '"><img src=x onerror=alert(1)>')
@@ -121,8 +118,8 @@ def test_a_page_stays_small(channels: int, tmp_path: Path) -> None:
 
 def test_a_page_says_what_the_report_says(page: Path) -> None:
     text = page.read_text()
-    for result in REPORT.results:
-        assert f"{100 * result.accuracy_mean:.2f}" in text
+    for own in REPORT.results:
+        assert f"{100 * own.accuracy_mean:.2f}" in text
     assert "60,000 training images" in text
     assert "read once" in text
 
@@ -157,7 +154,7 @@ def test_the_loss_is_drawn_by_step() -> None:
     curve = tuple(float(value) for value in range(20, 0, -1))
     losses = EpochLosses(epoch=1, reconstruction=10.0, kl=1.0, seconds=1.0, curve=curve)
     training = REPORT.training.model_copy(update={"steps": 40, "epochs": 1, "history": (losses,)})
-    lines = [shape for shape in training_curves(training).shapes if isinstance(shape, Line)]
+    lines = [shape for shape in training_curves(training)[0].shapes if isinstance(shape, Line)]
     (drawn,) = [line for line in lines if len(line.points) == len(curve)]
     x, y = np.array(drawn.points).T
     assert np.allclose(np.diff(x), np.diff(x)[0])
@@ -267,20 +264,19 @@ def test_the_command_writes_pages_anew_and_compares(run_cli: RunCli, tmp_path: P
         assert len(done.stderr.splitlines()) == 1
 
 
-def test_umap_makes_the_map_where_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = types.ModuleType("umap")
-
-    class UMAP:
-        def __init__(self, random_state: int) -> None:
-            assert random_state == 0
-
-        def fit_transform(self, features: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-            return features[:, :2]
-
-    made.UMAP = UMAP  # type: ignore[attr-defined]
-    made.__spec__ = ModuleSpec("umap", None)
-    monkeypatch.setitem(sys.modules, "umap", made)
-    images = np.zeros((20, 1, 8, 8), np.uint8)
-    found = make_map(np.eye(20, 4, dtype=np.float32), images, np.zeros(20, np.int64))
-    assert found.how == "UMAP"
-    assert found.points[0] == (1.0, 0.0)
+def test_an_interval_takes_three_splits(tmp_path: Path) -> None:
+    two = Difference(method="graph", against="m1", labels=100, mean=0.01, low=-0.02, high=0.04)
+    three = two.model_copy(update={"labels": 600})
+    results = (
+        result("m1", 100, 0.7, 0.71),
+        result("m1", 600, 0.7, 0.71, 0.72),
+        result("graph", 100, 0.7, 0.73),
+        result("graph", 600, 0.7, 0.73, 0.72),
+    )
+    report = REPORT.model_copy(update={"results": results, "differences": (two, three)})
+    path = tmp_path / "report.html"
+    write_run_page(path, report, RunDetails())
+    assert path.read_text().count("-2.00 to +4.00") == 1
+    assert "An interval takes 3 splits." in path.read_text()
+    write_run_page(path, report.model_copy(update={"differences": (three,)}), RunDetails())
+    assert "An interval takes" not in path.read_text()
