@@ -22,7 +22,6 @@ from gpu_ssl.estimators.images import ImageShape, PixelFormat, learning_settings
 from gpu_ssl.estimators.labels import is_labelled
 from gpu_ssl.fitted import storage
 from gpu_ssl.fitted.fitting import fit
-from gpu_ssl.report.card import write_card
 from gpu_ssl.runtime.files import alone_in
 from gpu_ssl.runtime.progress import SILENT
 
@@ -194,7 +193,9 @@ class SemiSupervisedClassifier(
         return self._predicted(X, "ood_scores")
 
     def save(self, folder: Path | str) -> None:
-        """Save the model for `gpu_ssl.load` and ``gpu-ssl predict``.
+        """Save the model for `gpu_ssl.load` and ``gpu-ssl predict``, with its card and page.
+
+        The page, ``report.html``, has no images of X: the model does not keep them.
 
         Raises
         ------
@@ -203,6 +204,8 @@ class SemiSupervisedClassifier(
         StorageError
             If a file cannot be written.
         """
+        from gpu_ssl.report.model_folder import write_without_images
+
         check_is_fitted(self)
         place = _folder_of(folder)
         labels = tuple(self.classes_.tolist())
@@ -211,8 +214,7 @@ class SemiSupervisedClassifier(
         with alone_in(place):
             if (place / storage.MODEL).exists():
                 raise UsageError(f"{folder} holds a model already; give another folder, or delete it")
-            write_card(place, record, self.suspects_)
-            storage.save(place, self.model_, record)
+            write_without_images(place, self.model_, record, self.suspects_)
 
     @classmethod
     def load(cls, folder: Path | str, device: str = "auto") -> Self:

@@ -1,15 +1,18 @@
 """The folder of a model, as written by ``gpu-ssl fit``; the model itself is written last."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gpu_ssl.data.own import OwnImages
 from gpu_ssl.errors import UsageError
 from gpu_ssl.fitted.fitting import Fit
+from gpu_ssl.fitted.model import FittedModel
+from gpu_ssl.fitted.records import ModelRecord, SuspectLabel
 from gpu_ssl.fitted.storage import MODEL, save
 from gpu_ssl.report.card import CARD, FILES, TITLE, write_card
-from gpu_ssl.report.details import DETAILS, OF_MODEL, write_details
+from gpu_ssl.report.details import DETAILS, OF_MODEL, ModelDetails, write_details
 from gpu_ssl.report.html import PAGE
 from gpu_ssl.report.model_details import details_of_model
 from gpu_ssl.report.model_page import FOUND, write_model_page
@@ -36,11 +39,40 @@ def write_model(folder: Path, fitted: Fit, images: OwnImages, found: dict[str, A
         If a file cannot be written; without ``model.json``, which is written last, there is no model.
     """
     write_text(folder / FOUND, json.dumps(found, indent=1))
-    write_card(folder, fitted.record, fitted.suspects)
     details = details_of_model(fitted, images)
     write_details(folder, OF_MODEL, details)
-    write_model_page(folder / PAGE, fitted.record, details, folder)
-    save(folder, fitted.model, fitted.record)
+    _write(folder, fitted.model, fitted.record, fitted.suspects, details)
+
+
+def write_without_images(
+    folder: Path, model: FittedModel, record: ModelRecord, suspects: Sequence[SuspectLabel]
+) -> None:
+    """Write a model, its card, and a page without images to `folder`; see `write_model`.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    model : FittedModel
+        The model.
+    record : ModelRecord
+        Its record.
+    suspects : sequence of SuspectLabel
+        Labels that look wrong.
+    """
+    _write(folder, model, record, suspects, ModelDetails())
+
+
+def _write(
+    folder: Path,
+    model: FittedModel,
+    record: ModelRecord,
+    suspects: Sequence[SuspectLabel],
+    details: ModelDetails,
+) -> None:
+    write_card(folder, record, suspects)
+    write_model_page(folder / PAGE, record, details, folder)
+    save(folder, model, record)
 
 
 def check_folder(folder: Path, data: Path, setting: str = "output") -> None:

@@ -166,6 +166,11 @@ def test_a_model_of_the_program_is_loaded_and_the_program_reads_one_of_ours(
     labels = [json.loads(line)["label"] for line in done.stdout.splitlines()]
     assert labels == ours.predict(digits.train.images[:300, 0]).astype(str).tolist()
     assert (tmp_path / "ours" / "README.md").is_file()
+    page = tmp_path / "ours" / "report.html"
+    assert "A classifier of images into" in (written := page.read_text())
+    page.unlink()
+    assert run_program(tmp_path, "report", "ours").returncode == 0
+    assert page.read_text() == written
 
 
 def test_a_model_is_not_overwritten_and_nothing_is_no_model(digits: Dataset, tmp_path: Path) -> None:
