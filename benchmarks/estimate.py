@@ -1,9 +1,9 @@
-"""Can the estimate of ``gpu-ssl fit`` be believed? Near copies, bursts with labels of a coin, wrong labels.
+"""Can the estimate of ``gpu-ssl fit`` be believed? Near duplicates, bursts with random labels, wrong labels.
 
     python -m benchmarks.estimate
     python -m benchmarks.estimate --data-set mnist --data-dir FOLDER    # another data set beside the others
 
-Counts what is called a near copy among ordinary images; asks how often the interval holds one half where
+Counts what is called a near duplicate among ordinary images; asks how often the interval holds one half where
 frames of a burst share the label that a coin gave them, with frames kept in one fold and without; and plants
 wrong labels. Encoders are those that ``fit`` makes; no test image is used. Prints tables and writes
 ``benchmarks/results/estimate.json``.
@@ -68,7 +68,7 @@ def grouped(view: View, rows: NDArray[np.int64]) -> Groups:
 
 
 def ordinary(view: View, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Count the near copies among images of which none is meant to be one."""
+    """Count the near duplicates among images of which none is meant to be one."""
     found = []
     for n in (n for n in LABELS if n <= len(view)):
         rows = np.sort(rng.choice(len(view), n, replace=False))

@@ -42,7 +42,7 @@ class Estimate(Record):
     """What to expect of a model: labelled images are judged by models that did not see their labels.
 
     `of` images were judged: all by cross-validation; of a method that trains networks a third, held out once.
-    Images of one group (near copies, and what the user says) are not on both sides of a fold; only where
+    Images of one group (near duplicates, and what the user says) are not on both sides of a fold; only where
     `copies_apart` they are, since nothing could be judged otherwise. `low` and `high` bound the accuracy with
     95 % confidence: Wilson's interval for `independent` judgements, a group counting as one.
     `calibration_error` is the expected calibration error of the probabilities, `bins` their reliability.
@@ -118,8 +118,8 @@ class ModelRecord(Record):
     are what `methods.saving.describe_classifier` returns; `calibration` and `ood` hold the numbers of
     `fitted.calibration.Calibration` and `fitted.ood.OODScore`, and `ood_encoder` describes the encoder of
     the latter: the name of a part of `encoder`, or one of its own. `estimate` is None where fewer than two
-    classes could be judged. `near_copies` is the number of labelled images that nearly equal another one,
-    `suspects` that of labels that look wrong; see `fitted.estimate`. `pixels` is for models of arrays.
+    classes could be judged. `near_copies` is the number of labelled images that are near duplicates of another one (the name of the key
+    is from earlier versions), `suspects` that of labels that look wrong; see `fitted.estimate`. `pixels` is for models of arrays.
     """
 
     kind: Literal["gpu-ssl model"] = KIND

@@ -33,7 +33,7 @@ LISTED = 5
 """Maximum number of classes named in a line."""
 
 MANY_COPIES = 0.2
-"""Share of near copies among labelled images from which there may be undetected ones."""
+"""Share of near duplicates among labelled images from which there may be undetected ones."""
 
 SUSPECTS = "suspect-labels.csv"
 """File next to a model: labels that look wrong."""
@@ -84,7 +84,7 @@ def _why_not_known(record: ModelRecord) -> str:
     if single:
         return f"class {single[0]!r} has a single labelled image, so none can be held out"
     return (
-        "all labelled images of a class are near copies of each other or of one group, so none can be "
+        "all labelled images of a class are near duplicates of each other or of one group, so none can be "
         "held out"
     )
 
@@ -123,7 +123,7 @@ def notes(record: ModelRecord, folder: Path = Path()) -> list[str]:
                 "name the scenes in a column `group` of the label file"
             )
         lines.append(
-            f"{record.near_copies} of {labelled} labelled images are near copies of another; they {where}"
+            f"{record.near_copies} of {labelled} labelled images are near duplicates of another; they {where}"
         )
     return lines
 

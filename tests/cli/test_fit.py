@@ -38,7 +38,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Path:
     command = ("fit", "train", "--labels", "labels.csv", "--output", "model", "--no-mirror")
     done = program(root, *command)
     assert done.returncode == 0, done.stderr
-    assert all("look" in line or "near copies" in line for line in done.stderr.splitlines())
+    assert all("look" in line or "near duplicates" in line for line in done.stderr.splitlines())
     (root / "said").write_text(done.stdout)
     return root
 

@@ -1,4 +1,4 @@
-"""What ``gpu-ssl fit`` says of the labels: wrong ones, near copies, and classes that cannot be judged."""
+"""What ``gpu-ssl fit`` says of the labels: wrong ones, near duplicates, and classes that cannot be judged."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ N, COPIES, WRONG = 200, 20, 8
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> subprocess.CompletedProcess[str]:
-    """A fit to digits with labels for 200, of which some are wrong, for near copies of some, and one 9."""
+    """A fit to digits with 200 labels, some of them wrong, more for near duplicates of some, and one 9."""
     root = tmp_path_factory.mktemp("estimate")
     images, labels = digits.train.images, digits.train.labels
     few = np.flatnonzero(labels < 9)[:N]
@@ -45,7 +45,7 @@ def test_each_kind_is_one_line(done: subprocess.CompletedProcess[str]) -> None:
     assert (
         "gpu-ssl: class 9 has a single label and is not judged; the accuracy is that of the others" in lines
     )
-    near = next(line for line in lines if "labelled images are near copies" in line)
+    near = next(line for line in lines if "labelled images are near duplicates" in line)
     assert near.startswith(f"gpu-ssl: {record['near_copies']} of {N + COPIES + 1} labelled images are near")
     assert 2 * COPIES <= record["near_copies"] < 3 * COPIES
 

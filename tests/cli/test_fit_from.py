@@ -37,7 +37,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Path:
 def assert_fitted(done: subprocess.CompletedProcess[str]) -> None:
     assert done.returncode == 0, done.stderr
     # Of two epochs some methods are no better than raw pixels.
-    usual = ("warning: an SVM on the raw", "fewer than 5 labels", "wrong: see", "near copies")
+    usual = ("warning: an SVM on the raw", "fewer than 5 labels", "wrong: see", "near duplicates")
     assert all(any(words in line for words in usual) for line in done.stderr.splitlines())
 
 

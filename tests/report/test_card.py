@@ -179,7 +179,7 @@ def test_what_else_there_is_to_know_is_a_line_a_kind(tmp_path: Path) -> None:
     assert notes(told, Path("model")) == [
         "12 labels look wrong: see model/suspect-labels.csv",
         "class cat has a single label and is not judged; the accuracy is that of the others",
-        "80 of 200 labelled images are near copies of another; they stay in one fold, and count as one; "
+        "80 of 200 labelled images are near duplicates of another; they stay in one fold, and count as one; "
         "frames of one scene that differ more may have come apart, and the accuracy be too high: name the "
         "scenes in a column `group` of the label file",
     ]
