@@ -59,7 +59,7 @@ def test_the_conda_recipe_and_pyproject_ask_for_the_same_versions() -> None:
 
 
 def test_releases_in_the_changelog_have_dates() -> None:
-    """The topmost section is what the next release will contain; RELEASING.md gives it a version and a date."""
+    """The topmost section is what the next release will contain; RELEASING.md dates it."""
     text = (ROOT / "CHANGELOG.md").read_text()
     headings = re.findall(r"^## \[(.+?)\](?: - (\d{4}-\d{2}-\d{2}))?$", text, re.MULTILINE)
     assert headings[0] == ("Unreleased", "")
