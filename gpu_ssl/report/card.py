@@ -264,7 +264,7 @@ def _beside(estimate: Estimate | None) -> str:
     if estimate is None or estimate.raw_pixels is None:
         return ""
     said = f" An SVM on the raw pixels reaches {estimate.raw_pixels:.1%} on the same images."
-    return said if (problem := warning(estimate)) is None else f"{said} Beware: {problem}."
+    return said if (problem := warning(estimate)) is None else f"{said} Warning: {problem}."
 
 
 def contact_sheet(images: NDArray[np.uint8], captions: Sequence[str], columns: int = 10) -> "Figure":

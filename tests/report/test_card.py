@@ -154,7 +154,7 @@ def test_what_is_useless_is_told(tmp_path: Path) -> None:
     useless = changed(most_frequent=0.9)
     assert "do not use this model" in (warning(useless) or "")
     write_card(tmp_path, RECORD.model_copy(update={"estimate": useless}))
-    assert re.search(r"Beware: .*do not use", (tmp_path / "README.md").read_text())
+    assert re.search(r"Warning: .*do not use", (tmp_path / "README.md").read_text())
 
 
 def test_labels_that_look_wrong_are_a_table_in_which_paths_are_as_they_were(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-// A point of the map shows its picture under the pointer. Everything lies in the file: nothing is asked for.
+// A point of the map shows its image under the pointer. The file contains everything: there are no requests.
 const map = document.getElementById("map");
 if (map) {
   const bubble = document.getElementById("bubble"), sheet = document.getElementById("sheet");
@@ -25,5 +25,5 @@ if (map) {
   map.addEventListener("pointerdown", show);
   map.addEventListener("pointerleave", () => { bubble.hidden = true; });
 }
-// What is folded is printed, too.
+// Folded sections are printed as well.
 addEventListener("beforeprint", () => { for (const own of document.querySelectorAll("details")) own.open = true; });
