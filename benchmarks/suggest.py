@@ -25,7 +25,7 @@ from gpu_ssl.data.splits import labelled_indices
 from gpu_ssl.encoders import vae
 from gpu_ssl.encoders.fitting import Training, TrainingImages
 from gpu_ssl.fitted.estimate import judge
-from gpu_ssl.fitted.suggestion import POOL, margins_of, spread
+from gpu_ssl.fitted.suggestion import POOL, confidence_margins, spread
 from gpu_ssl.methods.method import Labelled, Options, fit_method
 from gpu_ssl.methods.view import View
 from gpu_ssl.runtime.device import resolve_device
@@ -96,7 +96,7 @@ class Trial:
             decisions = classifier.decisions(others).astype(np.float64)
             probabilities = calibration.probabilities(decisions, classifier.n_classes, classifier.pairwise)
             latents = others.features(self.encoder).cpu().numpy()
-            rows = np.sort(np.append(rows, rest[choose(margins_of(probabilities), latents, seed)]))
+            rows = np.sort(np.append(rows, rest[choose(confidence_margins(probabilities), latents, seed)]))
 
 
 @click.command()

@@ -32,7 +32,7 @@ from gpu_ssl.cli.paths import GivenPath
 from gpu_ssl.cli.ranks import one_tells
 from gpu_ssl.cli.run_folder import claim
 from gpu_ssl.cli.tracking import TRACK, tracking
-from gpu_ssl.cli.wording import option_name
+from gpu_ssl.report.command import option_name
 from gpu_ssl.config import DataConfig, RunConfig, SVMConfig, parse_label_counts
 from gpu_ssl.errors import GpuSslError, InterruptError, RankError, UsageError
 

@@ -8,40 +8,34 @@ import re
 from typing import Final
 
 from gpu_ssl.config import DataConfig, FitConfig, ModelConfig, RunConfig, SVMConfig, TrainConfig
+from gpu_ssl.report.command import option_name
 
-OPTIONS: Final = {
-    "methods": "--method",
-    "C": "--svm-c",
-    "gamma": "--svm-gamma",
-    "svm_backend": "--svm",
-    "svm": "--svm",
-    "from": "--from",
-    "host": "--host",
-    "jobs": "--jobs",
-    "port": "--port",
-    "cache_dir": "--cache-dir",
-    "folders_too": "--folders-too",
-    "label_column": "--label-column",
-    "labels": "--labels",
-    "large_images": "--large-images",
-    "output": "--output",
-    "pages": "--pages",
-    "path_column": "--path-column",
-    "resume": "--resume",
-    "track": "--track",
-    "cluster": "--cluster",
-}
-"""Options whose names differ from that of their setting, or that have none."""
+OTHERS: Final = frozenset(
+    [
+        "svm",
+        "from",
+        "host",
+        "jobs",
+        "port",
+        "cache_dir",
+        "folders_too",
+        "label_column",
+        "labels",
+        "large_images",
+        "output",
+        "pages",
+        "path_column",
+        "resume",
+        "track",
+        "cluster",
+    ]
+)
+"""Settings of commands that no configuration contains."""
 
-_SETTINGS = set(OPTIONS).union(
+_SETTINGS = OTHERS.union(
     *(c.model_fields for c in (DataConfig, FitConfig, ModelConfig, RunConfig, SVMConfig, TrainConfig))
 )
 _MENTIONED = re.compile(r"`(\w+)(?:=([^`]*))?`")
-
-
-def option_name(setting: str) -> str:
-    """Return the option of the command line for a setting."""
-    return OPTIONS.get(setting, f"--{setting.replace('_', '-')}")
 
 
 def as_options(message: str) -> str:

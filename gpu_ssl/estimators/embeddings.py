@@ -54,7 +54,7 @@ def take_embeddings(estimator: Any, X: Any, *, reset: bool) -> NDArray[np.float3
     return to_numpy(images) if images.device.type == "cpu" else images
 
 
-def on_host(images: NDArray[Any] | Tensor) -> Any:
+def rows_on_host(images: NDArray[Any] | Tensor) -> Any:
     """Return an array with NumPy's row indexing; rows of a tensor are copied to the host on access."""
     return OnHost(images) if isinstance(images, Tensor) else images
 

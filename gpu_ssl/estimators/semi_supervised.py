@@ -17,7 +17,7 @@ from gpu_ssl.data.positions import Positions
 from gpu_ssl.encoders import given
 from gpu_ssl.encoders.encoder import BLOCK
 from gpu_ssl.errors import UsageError
-from gpu_ssl.estimators.embeddings import labels_on_host, on_host, take_embeddings
+from gpu_ssl.estimators.embeddings import labels_on_host, rows_on_host, take_embeddings
 from gpu_ssl.estimators.images import ImageShape, PixelFormat, learning_settings
 from gpu_ssl.estimators.labels import is_labelled
 from gpu_ssl.fitted import storage
@@ -147,7 +147,7 @@ class SemiSupervisedClassifier(
             found = "1 class" if len(self.classes_) else "no class"
             raise UsageError(f"the labels in y contain {found}; a classifier needs at least 2 classes")
         if are_embeddings:
-            self.pixels_, images = PixelFormat.of_embeddings(X.shape[3]), on_host(X)
+            self.pixels_, images = PixelFormat.of_embeddings(X.shape[3]), rows_on_host(X)
         else:
             self.pixels_ = PixelFormat.of(X, self.image_shape)
             images = self.pixels_.to_images(X)

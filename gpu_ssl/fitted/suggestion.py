@@ -150,7 +150,7 @@ def spread(features: NDArray[np.float32], n: int, seed: int) -> NDArray[np.int64
     return np.array(chosen)
 
 
-def margins_of(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+def confidence_margins(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the difference between the two largest probabilities of each row, (n,)."""
     two: NDArray[np.float64] = np.partition(probabilities, -2, axis=1)[:, -2:]
     return two[:, 1] - two[:, 0]
@@ -159,7 +159,7 @@ def margins_of(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
 def _candidates(model: Answering, block: Block) -> Candidates:
     answers = model.answer(block)
     keys = [image_key(image) for image in block.images]
-    return Candidates(block.names, keys, block.images, answers, margins_of(answers.probabilities))
+    return Candidates(block.names, keys, block.images, answers, confidence_margins(answers.probabilities))
 
 
 def _joined(first: Candidates, second: Candidates) -> Candidates:

@@ -1,4 +1,4 @@
-"""The command line that repeats a run or a fit, made of its recorded settings."""
+"""Options of settings, and the command line that repeats a run or a fit with its recorded settings."""
 
 import shlex
 from collections.abc import Mapping
@@ -12,10 +12,15 @@ NAMES: Final = {
     "gamma": "--svm-gamma",
     "svm_backend": "--svm",
 }
-"""Options whose name is not that of their setting."""
+"""Options whose names differ from that of their setting."""
 
 NOT_OPTIONS: Final = frozenset({"weight_decay"})
-"""Settings that the command line has no option for."""
+"""Settings without an option on the command line."""
+
+
+def option_name(setting: str) -> str:
+    """Return the option of the command line for a setting."""
+    return NAMES.get(setting, f"--{setting.replace('_', '-')}")
 
 
 def command_of_run(settings: Mapping[str, Any]) -> str:
@@ -24,13 +29,13 @@ def command_of_run(settings: Mapping[str, Any]) -> str:
     Parameters
     ----------
     settings : mapping
-        What its report or `config.json` holds.
+        Settings in its report or `config.json`.
     """
     return _command("gpu-ssl run", settings, RunConfig())
 
 
 def command_of_fit(config: FitConfig) -> str:
-    """Return the command that repeats a fit, but for the places of images and labels."""
+    """Return the command that repeats a fit, without the paths of images and labels."""
     return _command(
         "gpu-ssl fit IMAGES --labels LABELS --output MODEL", config.model_dump(mode="json"), FitConfig()
     )
@@ -45,7 +50,7 @@ def _command(start: str, settings: Mapping[str, Any], usual: RunConfig | FitConf
     for name, value in given.items():
         if name in NOT_OPTIONS or value is None or value == expected.get(name):
             continue
-        option = NAMES.get(name, f"--{name.replace('_', '-')}")
+        option = option_name(name)
         if isinstance(value, bool):
             words.append(option if value else option.replace("--", "--no-", 1))
         else:
@@ -63,7 +68,7 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_network(name: Any) -> dict[str, Any]:
-    """Return what a network of the VAE brings with it."""
+    """Return the defaults of a network of the VAE."""
     from gpu_ssl import catalog
 
     spec = next((own for own in catalog.NETWORKS if own.name == name), None)

@@ -11,7 +11,8 @@ import pytest
 
 import gpu_ssl
 from gpu_ssl.cli import COMMANDS
-from gpu_ssl.cli.wording import as_options, option_name
+from gpu_ssl.cli.wording import as_options
+from gpu_ssl.report.command import option_name
 
 PACKAGE = Path(gpu_ssl.__file__).parent
 NO_ERRORS = {"report/card.py"}

@@ -16,9 +16,6 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 from gpu_ssl import catalog
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.encoders import encoder as encoder_module
-from gpu_ssl.encoders import network as network_module
-from gpu_ssl.encoders import pretrained as pretrained_module
-from gpu_ssl.encoders import vae as vae_module
 from gpu_ssl.encoders.encoder import Encoder, encode
 from gpu_ssl.encoders.fitting import Training, TrainingImages, fit_encoders
 from gpu_ssl.encoders.network import NetworkFeatures
@@ -209,9 +206,6 @@ def test_an_encoder_runs_on_the_meta_device(
 @pytest.fixture
 def on_fake_cuda() -> Iterator[None]:
     with (
-        patch.object(vae_module, "autocast", fake_cuda.autocast),
-        patch.object(network_module, "autocast", fake_cuda.autocast),
-        patch.object(pretrained_module, "autocast", fake_cuda.autocast),
         patch.object(device_module, "free_bytes", lambda device: 2**34),
         fake_cuda.fake_cuda(),
     ):

@@ -6,7 +6,7 @@ from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.data.own import image_key
 from gpu_ssl.data.stream import Block
 from gpu_ssl.fitted.fitting import Fit
-from gpu_ssl.fitted.suggestion import POOL, margins_of, spread, suggest
+from gpu_ssl.fitted.suggestion import POOL, confidence_margins, spread, suggest
 
 
 def blocks(images: np.ndarray, size: int) -> list[Block]:
@@ -21,7 +21,7 @@ def test_they_are_of_the_least_sure_and_in_that_order(fitted: Fit, digits: Datas
     images = digits.test.images
     chosen = suggest(fitted.model, blocks(images, 100), 5, set())
     assert chosen is not None
-    margins = margins_of(fitted.model.predict(images).probabilities)
+    margins = confidence_margins(fitted.model.predict(images).probabilities)
     assert sorted(chosen.margins) == chosen.margins.tolist()
     assert chosen.margins.max() <= np.sort(margins)[5 * POOL + 5]
     for name, image in zip(chosen.names, chosen.images, strict=True):
@@ -62,5 +62,5 @@ def test_they_are_spread_over_the_space_of_features() -> None:
 
 
 def test_margins_are_between_the_two_most_likely() -> None:
-    found = margins_of(np.array([[0.2, 0.5, 0.3], [0.0, 1.0, 0.0]]))
+    found = confidence_margins(np.array([[0.2, 0.5, 0.3], [0.0, 1.0, 0.0]]))
     np.testing.assert_allclose(found, [0.2, 1.0])

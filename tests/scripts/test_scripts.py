@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -79,13 +78,6 @@ def test_the_contract_has_an_environment_of_its_own(sandbox: Sandbox) -> None:
     assert install.startswith("contract python")
     assert install.endswith("[dev,gpu]")
     assert sandbox.log.read_text().splitlines()[-1].endswith("pytest tests/contract -k dlpack")
-
-
-def test_a_second_start_is_quick(sandbox: Sandbox) -> None:
-    sandbox.run("run")
-    start = time.perf_counter()
-    sandbox.run("run")
-    assert time.perf_counter() - start < 3
 
 
 def test_a_changed_pyproject_is_installed(sandbox: Sandbox) -> None:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -16,25 +17,25 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 @contextmanager
 def fake_cuda() -> Iterator[None]:
-    """Let ``cuda`` be a device of fake tensors; tensors made before are taken as fake ones."""
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    """Make ``cuda`` a device of fake tensors, with autocast; existing tensors are taken as fake ones."""
+    with patch.object(torch, "autocast", autocast), FakeTensorMode(allow_non_fake_inputs=True):
         yield
 
 
 @contextmanager
-def autocast(device: torch.device, precision: torch.dtype) -> Iterator[None]:
-    """Stands for torch.autocast, which switches itself off where there is no GPU."""
-    enabled, dtype = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
-    torch.set_autocast_dtype(device.type, precision)
-    torch.set_autocast_enabled(device.type, True)
+def autocast(device_type: str, dtype: torch.dtype) -> Iterator[None]:
+    """Replaces torch.autocast, which is disabled without a GPU."""
+    before = torch.is_autocast_enabled(device_type), torch.get_autocast_dtype(device_type)
+    torch.set_autocast_dtype(device_type, dtype)
+    torch.set_autocast_enabled(device_type, True)
     torch.autocast_increment_nesting()
     try:
         yield
     finally:
         if torch.autocast_decrement_nesting() == 0:
             torch.clear_autocast_cache()
-        torch.set_autocast_enabled(device.type, enabled)
-        torch.set_autocast_dtype(device.type, dtype)
+        torch.set_autocast_enabled(device_type, before[0])
+        torch.set_autocast_dtype(device_type, before[1])
 
 
 def backward(loss: Tensor) -> None:

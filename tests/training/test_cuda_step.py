@@ -13,13 +13,11 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from gpu_ssl.config import ModelConfig
-from gpu_ssl.encoders import vae as vae_encoder
 from gpu_ssl.encoders.vae import VAEEncoder
 from gpu_ssl.networks.classifier import ClassifierNetwork
 from gpu_ssl.networks.m2 import M2, M2Spec
 from gpu_ssl.networks.vae import VAE, Posterior
 from gpu_ssl.runtime import device as device_module
-from gpu_ssl.training import joint as joint_module
 from gpu_ssl.training import vae as vae_module
 from gpu_ssl.training.batches import Batch, Resident
 from gpu_ssl.training.consistency import ConsistencyObjective, PseudoLabels, SupervisedObjective
@@ -48,8 +46,6 @@ PLAN = Plan(
 @pytest.fixture(autouse=True)
 def on_fake_cuda() -> Iterator[None]:
     with (
-        patch.object(vae_module, "autocast", fake_cuda.autocast),
-        patch.object(joint_module, "autocast", fake_cuda.autocast),
         patch.object(torch.autograd, "backward", fake_cuda.backward),
         patch.object(device_module, "free_bytes", lambda device: 2**34),
         fake_cuda.fake_cuda(),
@@ -238,17 +234,9 @@ def test_in_float32_no_convolution_rounds_to_tf32(precision: torch.dtype) -> Non
     encoder.vae.trunk.register_forward_hook(note)
     encoder.vae.decoder.register_forward_hook(note)
     images = torch.zeros(4, *SHAPE, dtype=torch.uint8, device=CUDA)
-    with patch.object(vae_encoder, "autocast", autocast_of(precision)):
-        features = encoder(images)
-        encoder.decode(features)
+    features = encoder(images)
+    encoder.decode(features)
     assert seen == ["ieee" if precision == torch.float32 else "tf32", "ieee"]
-
-
-def autocast_of(precision: torch.dtype) -> Callable[..., Any]:
-    """Stand for what switches itself off without a GPU; float32 is as it is."""
-    return lambda device, own: (device_module.autocast if own == torch.float32 else fake_cuda.autocast)(
-        device, own
-    )
 
 
 PLANTS = {
