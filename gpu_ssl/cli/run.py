@@ -32,9 +32,9 @@ from gpu_ssl.cli.paths import GivenPath
 from gpu_ssl.cli.ranks import one_tells
 from gpu_ssl.cli.run_folder import claim
 from gpu_ssl.cli.tracking import TRACK, tracking
-from gpu_ssl.report.command import option_name
 from gpu_ssl.config import DataConfig, RunConfig, SVMConfig, parse_label_counts
 from gpu_ssl.errors import GpuSslError, InterruptError, RankError, UsageError
+from gpu_ssl.report.command import option_name
 
 if TYPE_CHECKING:
     from gpu_ssl.records import Report
