@@ -1,1 +1,1 @@
-"""Benchmarks: who does the same work faster, measured side by side in one run."""
+"""Benchmarks: the same work by several implementations, measured in one run."""

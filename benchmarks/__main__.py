@@ -1,11 +1,11 @@
-"""All benchmarks of speed in one run: ours beside its peers, phases at growing sizes, and the roofline.
+"""All speed benchmarks in one run: ours and its peers, phases at growing sizes, and the roofline.
 
     pip install -r benchmarks/requirements-peers.txt
     python -m benchmarks
 
 takes about 35 minutes on two cores; leave the machine idle. It writes every raw value to
 ``benchmarks/results/<machine>.json``, case by case, and prints the table that the README shows. ``--only``
-measures a case anew, and leaves the others as they are.
+measures a case again, and keeps the records of the others.
 """
 
 import json
@@ -33,11 +33,11 @@ CASES = {
     "phases": ("gpu_ssl", "bench", "--images", "10000,100000,1000000", "--labels", "100,1000,3000,60000"),
     "elbo": ("benchmarks.elbo",),
 }
-"""What runs, in this order; all take --repeats and --output."""
+"""The cases, in order; all accept --repeats and --output."""
 
 
 def run_case(name: str, repeats: int, device: str, folder: Path) -> dict[str, Any]:
-    """Run a case, showing what it prints, and return its record."""
+    """Run a case with its output, and return its record."""
     path = folder / f"{name}.json"
     arguments = [part.format(device=device) for part in CASES[name]]
     click.echo(f"== {name}: python -m {' '.join(arguments)}", err=True)
@@ -48,7 +48,7 @@ def run_case(name: str, repeats: int, device: str, folder: Path) -> dict[str, An
 
 
 def growth(phases: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Return what an image costs among the most images, beside what it costs among the fewest."""
+    """Return the cost per image for the largest size relative to the smallest."""
     found = {}
     for phase in ("encode", "score"):
         for device in ("cpu", "cuda"):
@@ -65,7 +65,7 @@ def growth(phases: dict[str, Any]) -> dict[str, dict[str, float]]:
 
 
 def _peak_growth(few: dict[str, Any], many: dict[str, Any]) -> float:
-    """Return by how much the peak of resident memory grows with an image; nan where it was not told."""
+    """Return the growth of peak resident memory per image; nan if it was not recorded."""
     peaks = [m["peak_bytes"] for m in (few, many)]
     if any(None in values for values in peaks):
         return math.nan

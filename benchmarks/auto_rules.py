@@ -1,12 +1,12 @@
-"""Which method should ``auto`` take? Candidates on held-out training images, and what rules of choice reach.
+"""Which method should ``auto`` choose? Accuracies of candidates and of rules on held-out training images.
 
     python -m benchmarks.auto_rules --dataset digits
     python -m benchmarks.auto_rules --dataset fashion-mnist --labels 50,100,200,400,600,1000,3000 --splits 6
 
 A sixth of the training images, 10,000 at most, is held out: no test image is touched. For each number of
 labels and split the candidates of `methods.auto` are cross-validated on the labelled images, as it does, and
-scored on the images held out. Prints mean accuracies of the candidates, of taking the one that
-cross-validation puts first, of the rule of `auto`, and of knowing the best of each split.
+scored on the held-out images. Prints mean accuracies of the candidates, of the one that cross-validation
+puts first, of the rule of `auto`, and of the best of each split.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ from gpu_ssl.svm.backend import resolve_backend
 
 SEED = 7
 HELD_OUT, MOST = 6, 10_000
-"""One in so many training images is held out, and no more than so many."""
+"""Fraction of the training images that is held out, and its maximum number."""
 
 
 def accuracies(

@@ -60,7 +60,7 @@ class Solver:
 
 
 def solvers(device: str) -> dict[str, Solver]:
-    """Return who takes part."""
+    """Return the contenders."""
     choice = resolve_device(device)
     place, cpu = torch.device(choice.used), torch.device("cpu")
     host, _ = resolve_backend("sklearn", resolve_device("cpu"))
@@ -75,7 +75,7 @@ def solvers(device: str) -> dict[str, Solver]:
 def measure(
     n: int, splits: int, repeats: int, taking_part: dict[str, Solver], latents: Latents
 ) -> dict[str, Any]:
-    """Fit all splits of `n` labels by everyone in turn, `repeats` times; the first of each warms it up."""
+    """Fit all splits of `n` labels by all contenders in turn, `repeats` times after a warm-up."""
     train, test, labels = latents
     chosen = [labelled_indices(labels, n, seed=0, split=split) for split in range(splits)]
     points = [np.ascontiguousarray(train[rows]) for rows in chosen]
@@ -113,7 +113,7 @@ def measure(
 
 
 def render(case: dict[str, Any]) -> str:
-    """Return a line for everyone: median seconds for all splits, iterations, least agreement."""
+    """Return a line per contender: median seconds for all splits, iterations, least agreement."""
     return "\n".join(
         f"{case['labels']:>6} x {case['splits']}  {name:<18} {statistics.median(r['seconds']):>8.4f} s"
         f"  {r.get('median_iterations', float('nan')):>6.0f} {r.get('most_iterations', 0):>6}"
@@ -129,7 +129,7 @@ def render(case: dict[str, Any]) -> str:
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), help="Where the record goes.")
 def main(labels: str, splits: int, repeats: int, device: str, output: Path | None) -> None:
-    """Fit everyone in turn, print the lines and write the record; exit with 1 where predictions differ."""
+    """Fit all contenders in turn, print the lines and write the record; exit with 1 if predictions differ."""
     taking_part = solvers(device)
     latents = make_latents(torch.device("cuda:0" if device == "cuda" else "cpu"))
     cases = []

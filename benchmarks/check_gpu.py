@@ -1,14 +1,14 @@
-"""Everything that only a machine with a GPU can tell, in one JSON file to commit.
+"""All checks and measurements that need a GPU, in one JSON file to commit.
 
-Each step is a process of its own with a limit of its own, and is written down as soon as it ends; one that
-fails or takes too long is recorded, and the rest still runs. The plan of 8 minutes starts with the most
+Each step is a process with its own time limit, and is recorded as soon as it ends; one that fails or takes
+too long is recorded, and the rest still runs. The plan of 8 minutes starts with the most
 informative steps; that of 30 adds the contract tests, a comparison of CPU and GPU, and the cases of
 ``python -m benchmarks``.
-No step fetches anything: data sets must lie in the cache or in ``--data-dir``.
+No step downloads anything: data sets must be in the cache or in ``--data-dir``.
 
     scripts/check-gpu                                     30 minutes
     scripts/check-gpu --minutes 8 --output gpu.json
-    scripts/check-gpu --only cells --only replay          these anew; the others stay as they are
+    scripts/check-gpu --only cells --only replay          repeat these; the others are kept
 """
 
 import json
@@ -108,7 +108,7 @@ STEPS: tuple[Step, ...] = (
     ),
 )
 CASES = ("cells", "svm", "recipe", "roofline", "phases", "elbo")
-"""Steps whose records lie under ``cases``, as in the records of ``python -m benchmarks``."""
+"""Steps whose records are under ``cases``, as in the records of ``python -m benchmarks``."""
 
 
 def run_step(command: list[str], limit: float) -> tuple[int | None, str, str]:
@@ -125,7 +125,7 @@ def run_step(command: list[str], limit: float) -> tuple[int | None, str, str]:
         try:
             out, err = process.communicate(timeout=limit)
         except BaseException as error:
-            # Whatever it has started itself ends with it.
+            # Its child processes end with it.
             os.killpg(process.pid, signal.SIGKILL)
             out, err = process.communicate()
             if not isinstance(error, subprocess.TimeoutExpired):
@@ -137,7 +137,7 @@ def run_step(command: list[str], limit: float) -> tuple[int | None, str, str]:
 def outcome_of(
     step: Step, code: int | None, seconds: float, printed: tuple[str, str], file: Path
 ) -> dict[str, Any]:
-    """Return what a step came to, as it is recorded."""
+    """Return the record of a step."""
     out, err = printed
     outcome: dict[str, Any] = {"ok": code == 0, "seconds": round(seconds, 3), "exit_code": code}
     if code is None:
@@ -161,7 +161,7 @@ def outcome_of(
 
 
 def _judged(name: str, record: dict[str, Any]) -> dict[str, Any]:
-    """Return what of a record says that a step is not good, and why."""
+    """Return why a step failed according to its record, or an empty text."""
     if name == "doctor":
         return {} if record["works"] else {"ok": False}
     if name == "svm":
@@ -176,7 +176,7 @@ def _judged(name: str, record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _test_counts(file: Path) -> dict[str, Any]:
-    """Return how many tests ended how; none at all is not good."""
+    """Return the numbers of test outcomes; no test at all is a failure."""
     suite = next(ElementTree.parse(file).getroot().iter("testsuite"))
     counts = {key: int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped")}
     failed = {
@@ -218,7 +218,7 @@ def commit() -> str:
 def run_steps(
     steps: list[Step], device: str, data: tuple[str, ...], minutes: float, folder: Path
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the name and the outcome of each step; what there is no time left for is said to be so."""
+    """Yield the name and the outcome of each step, also of steps without time left."""
     end = time.monotonic() + 60 * minutes
     for step in steps:
         left = end - time.monotonic()
@@ -258,7 +258,7 @@ def main(
     output: Path | None,
     rehearse: bool,
 ) -> None:
-    """Run every check that needs a GPU and write what came out; exit with 1 where one failed."""
+    """Run all checks that need a GPU and write the results; exit with 1 if one failed."""
     from gpu_ssl.runtime.device import cuda_problem
     from gpu_ssl.runtime.environment import describe_environment
     from gpu_ssl.runtime.files import write_text
@@ -272,7 +272,7 @@ def main(
     earlier = json.loads(output.read_text(encoding="utf-8")) if only and output.is_file() else {}
     about = {"taken": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit()}
     record = earlier | {"schema": 3, "what": "scripts/check-gpu", **about, "environment": environment}
-    # What was timed lies under the same names as in the records of python -m benchmarks.
+    # Timings have the same names as in the records of python -m benchmarks.
     cases = record.setdefault("cases", {})
     steps = [step for step in STEPS if (step.name in only if only else step.short or minutes == "30")]
     data = ("--dataset", dataset, *(("--data-dir", data_dir) if data_dir else ()))

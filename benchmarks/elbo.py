@@ -3,13 +3,12 @@
 The network is that of Kingma et al. 2014 (784-600-600-50 and back, softplus, Bernoulli likelihood) on
 Fashion-MNIST. pythae's trainer and Pyro's SVI train it for 10 epochs as their users do: float32, batches of
 128, Adam at 1e-3. Ours trains it for as few epochs as lead to their ELBO, as `gpu-ssl run --network mlp
---epochs 5` does. Each trains in a fresh process, in turn; the training alone is timed.
+--epochs 5` does. Each trains in a fresh process, in turn; only training is timed.
 
     python -m benchmarks.elbo
 
-prints what each reached, and writes raw values and environment with ``--output``. Who is not installed (``pip
-install -r benchmarks/requirements-peers.txt``) is "not measured".
-"""
+prints the results, and writes raw values and environment with ``--output``. A peer that is not installed
+(``pip install -r benchmarks/requirements-peers.txt``) is "not measured"."""
 
 import json
 import statistics
@@ -38,11 +37,11 @@ from gpu_ssl.training.vae import Trainer, build_vae
 SHAPE = (1, 28, 28)
 LATENT_DIM = 50
 EPOCHS, BATCH, LEARNING_RATE = 10, 128, 1e-3
-"""Of the peers."""
+"""Number of epochs of the peers."""
 
 OUR_EPOCHS = 5
 SHARE = 1 / 4
-"""Of the time of each peer that ours may take."""
+"""Maximum time of ours as a fraction of each peer's."""
 
 Parts = tuple[Callable[[Tensor], tuple[Tensor, Tensor]], Callable[[Tensor], Tensor]]
 """Images to means and log-variances; latents to logits."""
@@ -169,7 +168,7 @@ def train_ours(data: Dataset, epochs: int) -> tuple[float, Parts]:
 
 @torch.no_grad()
 def elbo_of(parts: Parts, images: Tensor) -> float:
-    """Return the mean ELBO of images with values from 0 to 1, in nats, from one draw of each latent."""
+    """Return the mean ELBO of images with values from 0 to 1, in nats, from one sample per latent."""
     encode, decode = parts
     posterior = Posterior(*encode(images))
     latents = sample(posterior, torch.Generator().manual_seed(0))
@@ -177,7 +176,7 @@ def elbo_of(parts: Parts, images: Tensor) -> float:
 
 
 NAMES = {"pythae": "pythae", "Pyro": "pyro", "gpu-ssl": "gpu_ssl"}
-"""Who takes part, and the module that it takes."""
+"""The contenders, and the modules that they need."""
 
 
 def run_one(name: str, epochs: int) -> dict[str, float]:
@@ -195,7 +194,7 @@ def run_one(name: str, epochs: int) -> dict[str, float]:
 
 
 def measure(repeats: int, epochs: int) -> dict[str, list[dict[str, float]]]:
-    """Let everyone who is installed train in turn, each in a fresh process."""
+    """Train with all installed contenders in turn, each in a fresh process."""
     found: dict[str, list[dict[str, float]]] = {
         name: [] for name, module in NAMES.items() if find_spec(module)
     }
@@ -209,7 +208,7 @@ def measure(repeats: int, epochs: int) -> dict[str, list[dict[str, float]]]:
 
 
 def summarize(found: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
-    """Return how each peer's time and ELBO compare with ours (medians), and whether both are as wanted."""
+    """Return how each peer's time and ELBO compare with ours (medians), and whether targets are met."""
     ours = found["gpu-ssl"]
     elbo = statistics.median(r["test_elbo"] for r in ours)
     peers: dict[str, Any] = {}

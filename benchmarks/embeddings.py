@@ -1,13 +1,12 @@
-"""A million embeddings from disk: a fit with 1000 labels and a prediction of all, beside scikit-learn's SVM.
+"""A million embeddings from disk: a fit with 1000 labels and a prediction of all, also by scikit-learn's SVM.
 
     python -m benchmarks.embeddings
 
 makes a file of 1,000,000 x 384 float32 (1.5 GB) in a temporary folder: a direction for each of ten classes,
-and noise. It measures ``gpu-ssl fit`` and ``gpu-ssl predict`` on it, in processes of their own whose private
-memory is watched, and scikit-learn's SVC with the same C and gamma on the same rows, in the usual lines of
-code. Private memory is that of a process alone; pages of the file that are mapped come and go as the system
-likes. It also measures both with a tenth of the rows: private memory is to be nearly the same.
-"""
+and noise. It measures time and private memory of ``gpu-ssl fit`` and ``gpu-ssl predict`` on it in separate
+processes, and of scikit-learn's SVC with the same C and gamma on the same rows. Private memory excludes
+mapped pages of the file, which the system manages. It also measures both with a tenth of the rows: private
+memory should be nearly the same."""
 
 import csv
 import json
@@ -75,7 +74,7 @@ def make(folder: Path, n: int) -> np.ndarray[Any, Any]:
 def watched(command: list[str], folder: Path) -> tuple[float, int, str]:
     """Run a command in a folder; return its seconds, its peak of private memory in bytes, and its output.
 
-    The kernel keeps the peak of all resident memory only, so private memory (RssAnon) is asked for anew.
+    The kernel keeps the peak of all resident memory only, so private memory (RssAnon) is polled.
     """
     env = os.environ | {"GPU_SSL_CACHE_DIR": str(folder / "cache")}
     start, peak = time.perf_counter(), 0
@@ -93,7 +92,7 @@ def watched(command: list[str], folder: Path) -> tuple[float, int, str]:
 
 
 def measure(folder: Path, n: int, method: str, *, with_sklearn: bool) -> dict[str, Any]:
-    """Measure all that is to be measured of `n` rows."""
+    """Measure everything with `n` rows."""
     classes = make(folder, n)
     program = [sys.executable, "-m", "gpu_ssl"]
     fit = [*program, "fit", "z.npy", "--labels", "labels.csv", "--method", method, "--output", "model", "-q"]

@@ -1,7 +1,7 @@
-"""Can the estimate of ``gpu-ssl fit`` be believed? Near duplicates, bursts with random labels, wrong labels.
+"""Is the estimate of ``gpu-ssl fit`` reliable? Near duplicates, bursts with random labels, wrong labels.
 
     python -m benchmarks.estimate
-    python -m benchmarks.estimate --data-set mnist --data-dir FOLDER    # another data set beside the others
+    python -m benchmarks.estimate --data-set mnist --data-dir FOLDER    # another data set in addition
 
 Counts what is called a near duplicate among ordinary images; asks how often the interval holds one half where
 frames of a burst share the label that a coin gave them, with frames kept in one fold and without; and plants
@@ -118,7 +118,7 @@ def bursts(
 
 
 def coins(view: View, method: str, seeds: int) -> dict[str, Any]:
-    """Ask how often the interval holds one half, the truth where each burst has the label of a coin."""
+    """Count how often the interval contains 1/2, the truth if each burst has a random label."""
     rows = np.arange(len(view))
     groups = grouped(view, rows).of_images
     same = groups[:, None] == groups

@@ -1,13 +1,13 @@
-"""What of the training and the encoding a card changes, each measured by a short program of its own.
+"""Effects of a GPU on training and encoding, each measured by a short program.
 
     python -m benchmarks.gpu_probes facts      what the card is, and seconds of imports and of CUDA's context
-    python -m benchmarks.gpu_probes replay     a step as a CUDA graph, beside a step launched piece by piece
+    python -m benchmarks.gpu_probes replay     a step as a CUDA graph, compared with single kernel launches
     python -m benchmarks.gpu_probes streams    1, 2, 4, 8 trainers, each with its graph, replayed in turn
-    python -m benchmarks.gpu_probes cell       bytes that one cell brings to the host, and waits for the GPU
+    python -m benchmarks.gpu_probes cell       bytes that one cell copies to the host, and synchronizations
     python -m benchmarks.gpu_probes sizes      encoding by block, steps by batch, float32 and TF32
 
-Images are random: what is measured does not depend on what they show. Nothing is fetched. With ``--device
-cpu`` everything runs as well, on less, so that it can be tried where there is no card.
+Images are random, since timings do not depend on their content. Nothing is downloaded. With ``--device cpu``
+everything also runs, on smaller sizes, for tests without a GPU.
 """
 
 import json
@@ -93,7 +93,7 @@ def consistency_step(images: Tensor, seed: int = 0) -> tuple[JointTrainer[Any], 
 
 
 def facts(device: torch.device, few: bool) -> dict[str, Any]:
-    """Say what this is, and what it costs to begin."""
+    """Report hardware and start-up times."""
     imports = {}
     for name in IMPORTS:
         code = f"import time; t = time.perf_counter(); import {name}; print(time.perf_counter() - t)"
@@ -120,7 +120,7 @@ def facts(device: torch.device, few: bool) -> dict[str, Any]:
 
 
 def replay(device: torch.device, few: bool) -> dict[str, Any]:
-    """Time a step as a graph beside one that is launched piece by piece."""
+    """Time a step as a graph, and with single kernel launches."""
     images, times = random_images(320 if few else 60_000, device), 2 if few else 100
     found: dict[str, Any] = {}
     made: dict[str, Callable[[Tensor], tuple[Any, Callable[[], Any]]]] = {
@@ -138,7 +138,7 @@ def replay(device: torch.device, few: bool) -> dict[str, Any]:
 
 
 def streams(device: torch.device, few: bool) -> dict[str, Any]:
-    """Time a step of each of several trainers that are replayed in turn, each on a stream of its own."""
+    """Time a step of each of several trainers that are replayed in turn, each on its own stream."""
     images, found = random_images(320 if few else 60_000, device), {}
     for k in (1, 2) if few else (1, 2, 4, 8):
         steps = [consistency_step(images, seed)[1] for seed in range(k)]
@@ -156,7 +156,7 @@ def streams(device: torch.device, few: bool) -> dict[str, Any]:
 
 
 def cell(device: torch.device, few: bool) -> dict[str, Any]:
-    """Count what a fit and a prediction bring to the host, and how often they wait for the GPU."""
+    """Count bytes that a fit and a prediction copy to the host, and their synchronizations."""
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(10), 10 if few else 300)
     points = torch.from_numpy(rng.normal(size=(len(labels), 64)).astype(np.float32) + labels[:, None] / 5)

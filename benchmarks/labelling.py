@@ -3,10 +3,10 @@
     python -m benchmarks.labelling
 
 Writes 5,000 training images of Fashion-MNIST as PNG files and labels 24 at a time, as the page shows them,
-until 90 % of the folder are named right: the labelled ones, and what the model says of the others. Beside it
-the same with pictures at random. Prints the labels that each took, the accuracies on the way, and the
-seconds of computing, and writes ``benchmarks/results/labelling.json``. The labels of other pictures are read
-to score only; no test image is read.
+until 90 % of the folder are correct: the labelled images, and the model's predictions of the others. The same
+with random images for comparison. Prints the number of labels, the accuracies after each page and the compute
+time, and writes ``benchmarks/results/labelling.json``. Labels of other images are read only to score; no test
+image is read.
 """
 
 import json
@@ -30,11 +30,11 @@ from gpu_ssl.runtime.environment import describe_environment
 RESULT = Path(__file__).parent / "results" / "labelling.json"
 PICTURES, AT_ONCE, WANTED = 5_000, 24, 0.9
 MOST = 3_000
-"""Labels after which a session is given up."""
+"""Maximum number of labels of a session."""
 
 
 def write_folder(folder: Path, seed: int) -> list[str]:
-    """Write the pictures, and return their classes in the order of their names."""
+    """Write the images, and return their classes in the order of their names."""
     train = load_dataset(DataConfig()).train
     rows = np.random.default_rng(seed).permutation(len(train))[:PICTURES]
     for i, row in enumerate(rows):
@@ -48,7 +48,7 @@ def nothing(fitted: Fit, images: OwnImages) -> Path:
 
 
 def wait(session: Session, labels: int) -> None:
-    """Wait until a model of all labels has suggested what comes next."""
+    """Wait until a model of all labels has suggested the next images."""
     status = session.learner.status
     while status.labels != labels or status.working or status.training:
         if status.problem:
@@ -57,7 +57,7 @@ def wait(session: Session, labels: int) -> None:
 
 
 def hold(folder: Path, truth: list[str], by_page: bool, seed: int) -> dict[str, Any]:
-    """Hold a session, and return the labels and what was right after each page."""
+    """Run a session, and return the number of labels and the accuracy after each page."""
     started, computing = time.monotonic(), time.process_time()
     images = with_labels(load_own(folder), {})
     order: list[int] = np.random.default_rng(seed).permutation(len(images)).tolist()
@@ -93,7 +93,7 @@ def hold(folder: Path, truth: list[str], by_page: bool, seed: int) -> dict[str, 
 
 
 def share_right(session: Session, said: dict[int, str], truth: list[str]) -> float:
-    """Return the share of all pictures that is named right: by the oracle, or by the model."""
+    """Return the share of all images that is correct, by the oracle or by the model."""
     others: NDArray[np.int64] = np.setdiff1d(np.arange(len(truth)), list(said))
     guesses = session.learner.guesses(others)
     hits = sum(int(guess == truth[row]) for (guess, _), row in zip(guesses, others.tolist(), strict=True))
@@ -104,7 +104,7 @@ def share_right(session: Session, said: dict[int, str], truth: list[str]) -> flo
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), default=RESULT)
 def main(seeds: int, output: Path) -> None:
-    """Hold sessions, print and write what they took."""
+    """Run sessions, print and write the results."""
     record: dict[str, Any] = {"environment": describe_environment(), "sessions": {"page": [], "random": []}}
     for seed in range(seeds):
         with tempfile.TemporaryDirectory() as place:

@@ -1,10 +1,10 @@
-"""What many classes are named by, and how good the probabilities are: docs/experiments/many-classes.md.
+"""Votes, scores and probabilities with many classes: docs/experiments/many-classes.md.
 
     python -m benchmarks.many_classes [--dataset mnist --data-dir DIR]
 
-Two or three pictures of ten classes side by side, at half their resolution, are pictures of 100 or 1000
-classes. SVMs (C = 5) on their 64 principal components learn from a few of each; halves of the training images
-make the pictures to learn from and those that judge. No test image is read.
+Two or three images of ten classes side by side, at half their resolution, form images of 100 or 1000 classes.
+SVMs (C = 5) on their 64 principal components are fitted to a few of each; the images to fit and to score are
+built from separate halves of the training images. No test image is read.
 """
 
 from pathlib import Path
@@ -44,7 +44,7 @@ def compose(train: ImageSet, side_by_side: int, classes: Classes, half: int, see
 
 
 def all_pairs(model: OneVsOneModel, points: Numbers) -> tuple[Classes, dict[str, Numbers]]:
-    """Return the winners of the votes of all pairs, and scores of classes by what all pairs say."""
+    """Return the winners of the votes of all pairs, and class scores from the decisions of all pairs."""
     margins, k = model.margin_rule(), model.n_classes
 
     def rule(values: Numbers) -> Numbers:
@@ -58,7 +58,7 @@ def all_pairs(model: OneVsOneModel, points: Numbers) -> tuple[Classes, dict[str,
 
 
 def least_squares(points: Numbers, classes: Classes, new: Numbers, model: OneVsOneModel) -> Classes:
-    """Return what one-vs-rest by regularized least squares says, with the kernel and C of `model`."""
+    """Return the decisions of one-vs-rest by regularized least squares, with the kernel and C of `model`."""
     kernel = model.kernel.against(points.astype(np.float64))
     matrix = kernel(points.astype(np.float64)) + np.eye(len(points)) / SVMConfig().C
     targets = np.eye(model.n_classes)[classes]

@@ -1,12 +1,11 @@
-"""What the unlabelled images are worth: every method on the same splits, with times and differences.
+"""The gain of unlabelled images: every method on the same splits, with times and differences.
 
-    python -m benchmarks.methods                      # all cases: some three hours on 2 cores
+    python -m benchmarks.methods                      # all cases: about three hours on 2 cores
     python -m benchmarks.methods --case fashion-mnist
 
 Each case is one ``gpu-ssl run``, whose folder is kept under ``runs/benchmarks``, so that an interrupted
-benchmark goes on where it was. Prints the tables, says whether the accuracies that the project wants are
-there, and writes ``benchmarks/results/methods.json`` (a case that is not run keeps its record).
-"""
+benchmark is resumed. Prints the tables and whether the target accuracies are reached, and writes
+``benchmarks/results/methods.json`` (a case that is not run keeps its record)."""
 
 import json
 import subprocess
@@ -55,11 +54,11 @@ WANTED: dict[str, dict[str, dict[int, float]]] = {
         "consistency": {100: 81.0, 600: 85.5, 1000: 87.0, 3000: 89.7},
     },
 }
-"""Mean accuracies in % that the project set itself before it measured."""
+"""Target mean accuracies in %, set before the measurement."""
 
 
 def run_case(name: str, folder: Path, jobs: int | None = None) -> Report:
-    """Run a case, or go on with it where its folder exists, and return its report."""
+    """Run a case, or resume it if its folder exists, and return its report."""
     options = ("--resume", str(folder)) if folder.exists() else (*CASES[name], "--output", str(folder))
     options += () if jobs is None else ("--jobs", str(jobs))
     command = [sys.executable, "-m", "gpu_ssl", "run", *options, "--json"]
@@ -71,7 +70,7 @@ def run_case(name: str, folder: Path, jobs: int | None = None) -> Report:
 
 
 def shortfalls(name: str, report: Report) -> list[str]:
-    """Return a line for each accuracy of a case that is below what is wanted."""
+    """Return a line for each accuracy of a case below its target."""
     means = {(r.method, r.labels): 100 * r.accuracy_mean for r in report.results}
     return [
         f"{name}: {method} at {labels} labels reaches {means[method, labels]:.2f} %, wanted are {wanted} %"
@@ -82,10 +81,10 @@ def shortfalls(name: str, report: Report) -> list[str]:
 
 
 def write(name: str, report: Report, path: Path) -> None:
-    """Put the report of a case into the record at `path`, beside those of other cases."""
+    """Add the report of a case to the record at `path`."""
     cases: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     kept = report.model_dump(mode="json", by_alias=True)
-    # Where somebody's data lie is nobody else's matter.
+    # Paths of data are private.
     kept["config"].get("data", {}).pop("data_dir", None)
     cases[name] = kept
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
-"""``gpu-ssl fit`` and ``predict`` on Fashion-MNIST as 70,000 PNG files, of which 1000 carry a label.
+"""``gpu-ssl fit`` and ``predict`` on Fashion-MNIST as 70,000 PNG files, of which 1000 are labelled.
 
     python -m benchmarks.own_images
     python -m benchmarks.own_images --effort best    # trains networks: minutes on a CPU
 
-Writes the files, runs the two commands as a user would, and compares with what is wanted: an accuracy of at
+Writes the files, runs the two commands as a user would, and compares with targets: an accuracy of at
 least 86.8 % (``--effort best``: 87.4 %), an expected calibration error of at most 0.03, an AUROC of at least
 0.95 against digits resized to 28 x 28, at least 5,000 images decoded a second, memory that does not grow with
 the number of images and, but for ``best``, a ``fit`` of at most 40 s. Prints the figures and writes
@@ -50,7 +50,7 @@ Row = dict[str, str]
 def gpu_ssl(folder: Path, *arguments: str, stdin: str = "") -> str:
     """Run the program in `folder` and return what it prints."""
     command = [sys.executable, "-m", "gpu_ssl", *arguments]
-    # What an earlier run has decoded or learned is not to be found.
+    # Caches of earlier runs must not be used.
     env = os.environ | {"GPU_SSL_CACHE_DIR": str(folder / "cache")}
     done = subprocess.run(
         command, cwd=folder, env=env, input=stdin, stdout=subprocess.PIPE, text=True, check=True
@@ -68,13 +68,13 @@ def save_images(images: NDArray[np.uint8], folder: Path, prefix: str) -> list[st
 
 
 def predicted(root: Path, paths: list[str]) -> list[Row]:
-    """Ask the model about `paths`."""
+    """Predict `paths` with the model."""
     text = gpu_ssl(root, "predict", "model", "-", stdin="".join(f"{path}\n" for path in paths))
     return list(csv.DictReader(text.splitlines()))
 
 
 def peak_of(root: Path, paths: list[str]) -> int:
-    """Return the peak memory in bytes of a process that asks the model about `paths`."""
+    """Return the peak memory in bytes of a process that predicts `paths`."""
     code = (
         "from gpu_ssl.cli import main; "
         "main(['predict', 'model', '-', '--output', 'answers.csv'], standalone_mode=False); "
@@ -132,7 +132,7 @@ def measure(root: Path, effort: str) -> dict[str, Any]:
 
 
 def shortfalls(figures: dict[str, Any]) -> list[str]:
-    """Return what is not as it is wanted."""
+    """Return the missed targets."""
     few, many = (figures["predict_peak_bytes"][str(n)] for n in (FEW, MANY))
     effort = figures["effort"]
     least, most = LEAST_ACCURACY[effort], MOST_SECONDS.get(effort, math.inf)

@@ -1,11 +1,11 @@
-"""Table 1 of Kingma et al. 2014 on MNIST: their M1, M2 and M1+M2 as published, and our methods beside them.
+"""Table 1 of Kingma et al. 2014 on MNIST: their M1, M2 and M1+M2 as published, and our methods.
 
     python -m benchmarks.paper --data-dir DIR                    # all of it: hours on 2 cores
     python -m benchmarks.paper --row m1m2 --labels 100           # one row, one column
 
 A cell is one method with one choice of labelled images. Each finished cell is a file under ``runs/paper``:
-an interrupted benchmark goes on where it was, and what was not asked for stays "not measured". Prints the
-table, says where an error is above what the project wants, and writes ``benchmarks/results/paper.json``.
+an interrupted benchmark is resumed, and cells that were not requested stay "not measured". Prints the table
+and the errors above their targets, and writes ``benchmarks/results/paper.json``.
 """
 
 import json
@@ -48,7 +48,7 @@ FOLDER = ROOT / "runs" / "paper"
 
 @dataclass(frozen=True)
 class Row:
-    """A method of the table, and the row of the paper that it stands beside, if any."""
+    """A method of the table, and the corresponding row of the paper, if any."""
 
     title: str
     method: str
@@ -73,7 +73,7 @@ WANTED: dict[str, dict[int, float]] = {
     "m1m2": {100: 3.8, 600: 2.9, 1000: 2.7, 3000: 2.5},
     "m2": {100: 13.0, 600: 5.5},
 }
-"""Mean errors in % that the project set itself before it measured."""
+"""Target mean errors in %, set before the measurement."""
 
 
 class Bench:
@@ -123,14 +123,14 @@ class Bench:
         return self.folder / "cells" / f"{name}-{cell.labels}-labels-split-{cell.split}{seed}.json"
 
     def origin(self, row: Row) -> dict[str, Any]:
-        """Return what decides the outcome of a row's cells."""
+        """Return what determines the results of a row's cells."""
         settings = self.config_of(row).model_dump(
             mode="json", exclude={"data": {"data_dir"}, "labels": True, "splits": True, "baselines": True}
         )
         return {"gpu_ssl": release(), "torch": torch.__version__, "config": settings}
 
     def known(self, name: str, cell: Cell) -> dict[str, Any] | None:
-        """Return what was measured in a cell with these settings, if it was."""
+        """Return the stored result of a cell with these settings, or None."""
         path = self.path(name, cell)
         if not path.is_file():
             return None
@@ -214,7 +214,7 @@ def _cell(cells: list[dict[str, Any]]) -> str:
 
 
 def shortfalls(record: dict[str, Any]) -> Iterator[str]:
-    """Give a line for each mean error above what is wanted."""
+    """Yield a line for each mean error above its target."""
     for name, wanted in WANTED.items():
         for count, most in wanted.items():
             if cells := record["rows"].get(name, {}).get(str(count)):
@@ -250,7 +250,7 @@ def main(
     folder: Path,
     output: Path,
 ) -> None:
-    """Measure the cells that are asked for, print the table of all that are known, and write the record."""
+    """Measure the requested cells, print the table of all known ones, and write the record."""
     data = DataConfig.of(dataset=dataset, data_dir=data_dir)
     bench = Bench(RunConfig.of(data=data, methods=("cnn",), steps=steps, seed=seed), folder)
     counts = labels or STANDARD_LABEL_COUNTS

@@ -1,11 +1,11 @@
-"""How fast photographs pass a pretrained network, beside what the network alone could do.
+"""Throughput of photographs through a pretrained network, compared with the network only.
 
     python -m benchmarks.photograph_rate
     python -m benchmarks.photograph_rate --images 1000
 
-Photographs of 500 x 400 pixels are cut from two that scikit-learn ships, each with noise of its own, and
-written as JPEG. Encoding them, with the decoding beside it, is timed between two timings of the network on a
-batch of images that lies in memory. Then `gpu-ssl fit --encoder pretrained` is run twice, the second time
+Photographs of 500 x 400 pixels are cut from two that scikit-learn ships, each with different noise, and
+written as JPEG. Encoding them, including decoding, is timed between two timings of the network on a batch of
+images in memory. Then `gpu-ssl fit --encoder pretrained` is run twice, the second time
 with its features kept. Prints the figures, and writes ``benchmarks/results/photograph_rate.json``.
 """
 
@@ -39,7 +39,7 @@ RESULTS = Path(__file__).parent / "results" / "photograph_rate.json"
 SIZE = 500, 400
 LABELS = 80
 BATCHES = 20
-"""Of the network alone, after a first."""
+"""Number of timed passes of the network, after a warm-up."""
 
 
 def make(folder: Path, n: int) -> None:
@@ -61,7 +61,7 @@ def make(folder: Path, n: int) -> None:
 
 
 def rate_alone(encoder: Encoder, device: torch.device) -> float:
-    """Return images a second of the network on images that lie on the device."""
+    """Return images per second of the network on images on the device."""
     images = torch.randint(0, 256, (BATCH, *encoder.image_shape), dtype=torch.uint8, device=device)
     with torch.no_grad():
         encoder(images).cpu()
@@ -72,12 +72,12 @@ def rate_alone(encoder: Encoder, device: torch.device) -> float:
 
 
 def measure(folder: Path, n: int, name: str) -> dict[str, Any]:
-    """Measure all that is to be measured of `n` photographs."""
+    """Measure everything with `n` photographs."""
     make(folder, n)
     device = torch.device(resolve_device("auto").used)
     images = load_own(folder / "photographs", [folder / "labels.csv"])
     training = Training(LearningConfig(), folder / "checkpoint.json", variant=name.partition(":")[2])
-    # Without a hash features are not kept.
+    # Without a hash features are not cached.
     to_learn = TrainingImages(images.images, device, True, "", originals=images.originals)
     encoder = pretrained.fit(to_learn, training).to(device).eval()
     before = rate_alone(encoder, device)

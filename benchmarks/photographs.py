@@ -1,14 +1,13 @@
-"""Colour pictures of eight kinds, few of them with a label: what a pretrained network adds.
+"""Colour pictures of eight kinds, few of them labelled: the gain of a pretrained network.
 
     python -m benchmarks.photographs
     python -m benchmarks.photographs --labels 10 --splits 3
 
 The pictures are drawings of Debian's package openclipart-png, which is fetched into the cache where it is not
 installed: at most 100 of each kind, those of more than 20 million pixels left out. For each number of labels
-a class and each split all methods get the same labelled images, and name all others. Prints accuracies as
-mean and standard deviation over the splits, with the seconds that a method takes for a split once the
-encoders are fitted, and writes ``benchmarks/results/photographs.json``.
-"""
+per class and each split all methods get the same labelled images, and predict all others. Prints accuracies
+as mean and standard deviation over the splits, with the seconds that a method takes for a split once the
+encoders are fitted, and writes ``benchmarks/results/photographs.json``."""
 
 import json
 import subprocess
@@ -71,7 +70,7 @@ def pictures() -> Path:
 
 
 def chosen(source: Path) -> Iterator[tuple[str, Path]]:
-    """Give the kind and the file of each picture that takes part."""
+    """Yield the kind and the file of each selected picture."""
     for kind in KINDS:
         files = sorted((source / kind).rglob("*.png"))
         order = np.random.default_rng(SEED).permutation(len(files))
@@ -86,7 +85,7 @@ def chosen(source: Path) -> Iterator[tuple[str, Path]]:
 
 @contextmanager
 def sorted_pictures() -> Iterator[OwnImages]:
-    """Lend the pictures in folders named after their kinds."""
+    """Yield a folder with the pictures in subfolders named after their kinds."""
     with tempfile.TemporaryDirectory() as folder:
         for kind, file in chosen(pictures()):
             place = Path(folder) / kind.replace("/", "-")
@@ -96,7 +95,7 @@ def sorted_pictures() -> Iterator[OwnImages]:
 
 
 def methods(pretrained: str) -> dict[str, Options]:
-    """Return what is compared."""
+    """Return the contenders."""
     return {
         "SVM on raw pixels": Options("svm", "pixels"),
         "m1: SVM on VAE latents": Options("m1"),
@@ -152,7 +151,7 @@ def measure(view: View, images: OwnImages, compared: dict[str, Options], per_cla
 
 
 def cell(found: Any) -> str:
-    """Return what the table says of a method and a number of labels."""
+    """Return the table cell of a method and a number of labels."""
     mean, deviation = 100 * np.mean(found["accuracies"]), 100 * np.std(found["accuracies"])
     return f"{mean:5.1f} ± {deviation:3.1f}{found['seconds']:4.1f} s"
 

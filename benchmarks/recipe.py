@@ -1,4 +1,4 @@
-"""The recipe that gpu-ssl starts from, as its users write it, beside ``gpu-ssl run``, in one run.
+"""The recipe that gpu-ssl started from, compared with ``gpu-ssl run``, in one run.
 
 The recipe: an MLP VAE (784-600-600-50, KL weight 1) trained for 20 epochs in float32 with Adam and batches
 of 128 from a DataLoader over PIL images, then scikit-learn's SVC with C = 10 on the latents at 100, 600,
@@ -41,7 +41,7 @@ def recipe(epochs: int) -> dict[str, float]:
     data = load_dataset(DataConfig())
 
     class PILImages(Dataset[Tensor]):
-        """What torchvision's data sets do: a PIL image from an array, then ToTensor."""
+        """Like torchvision's data sets: a PIL image from an array, then ToTensor."""
 
         def __init__(self, images: Any) -> None:
             self.images = images

@@ -1,4 +1,4 @@
-"""How close each phase comes to what this machine can do: counted operations over measured time and peaks.
+"""How close each phase comes to the limits of this machine: counted operations, measured times and peaks.
 
 Floating-point operations are those of matrix products and convolutions, counted by torch while a step
 runs; bytes are what all operations read and write, as if no cache kept anything. The peaks are measured in
@@ -50,7 +50,7 @@ COPIED = 256 * 2**20
 
 @dataclass(frozen=True)
 class Work:
-    """A phase: how to do it once, in how many images, and what that takes."""
+    """A phase: a function that runs it once, its number of images, operations and bytes."""
 
     run: Callable[[], Any]
     images: int
@@ -155,8 +155,8 @@ def name_of(dtype: torch.dtype) -> str:
 def measured_peaks(device: torch.device, repeats: int, dtypes: Iterable[torch.dtype]) -> dict[str, float]:
     """Return the largest rates seen: operations a second by dtype, and bytes a second.
 
-    Only dtypes that are worked in are asked for: where a CPU has no units for bfloat16, a few products
-    of 2048 take minutes.
+    Only the dtypes in use are measured: on a CPU without bfloat16 hardware, a few products of 2048 take
+    minutes.
     """
     peaks = {}
     for dtype in dtypes:

@@ -1,4 +1,4 @@
-"""What images cost by the million: a model from counted operations and bytes, in seconds and in money.
+"""The cost of millions of images: a model from counted operations and bytes, in seconds and in money.
 
     python -m benchmarks.scaling
 
@@ -24,24 +24,24 @@ STREAMING = RESULTS / "streaming.json"
 
 IMAGE_BYTES = 784
 PARAMETER_BYTES = 4 * 572_208
-"""Gradients that ranks exchange in a step: those of the default network for 28 x 28 pixels."""
+"""Bytes of gradients exchanged per step: those of the default network for 28 x 28 pixels."""
 
 KERNELS = 270
-"""Operations of a training step that a GPU would be told of one by one; a test counts them."""
+"""Number of kernel launches of a training step without a CUDA graph; a test counts them."""
 
 RECORDED = 0.9e-3
 """Seconds of a step of one GPU, where it is one CUDA graph, that the host takes whatever the batch: measured
 on an H200 (docs/benchmarks.md). Several ranks wait for one another within a step, which is no graph then."""
 
 EXCHANGES = 7
-"""Times that ranks wait for one another in a step: two a batch norm, and the gradients."""
+"""Number of synchronizations between processes per step: two per batch norm, and the gradients."""
 
 EPOCHS = catalog.network("conv").epochs
 
 
 @dataclass(frozen=True)
 class Costs:
-    """What one image costs, and which share of a machine's roof is reached: counted and measured here."""
+    """The cost of one image (counted), and the share of the roof that is reached (measured)."""
 
     flops: float
     bytes: float
@@ -95,10 +95,9 @@ def parts(
 ) -> dict[str, float]:
     """Return the seconds of each part of a fit of `EPOCHS` epochs and a prediction of all images.
 
-    ``arithmetic`` is what the GPUs work; ``launches`` the time that it takes to tell them, where that is
-    longer than the work; ``exchange`` what ranks wait for one another; ``disk`` reading, where that takes
-    longer than what it is read for; ``hash`` the one pass of rank 0 that tells one data set from another.
-    """
+    ``arithmetic`` is the time of the GPUs' work; ``launches`` that of kernel launches, if longer;
+    ``exchange`` that of communication; ``disk`` that of reading, if longer than the work; ``hash`` that of
+    rank 0's pass that identifies the data set."""
     steps = EPOCHS * n / batch
     work = batch / gpus * seconds_an_image(train, machine)
     told = RECORDED if gpus == 1 else KERNELS * machine.launch
@@ -133,7 +132,7 @@ def span(seconds: float) -> str:
 
 
 def predictions(machine: Machine, costs: tuple[Costs, Costs, Costs]) -> Iterator[str]:
-    """Give the rows of the table of predictions."""
+    """Yield the rows of the table of predictions."""
     yield "| images | GPUs | batch | time | GPU-hours | price | most of it | share |"
     yield "|---|---|---|---|---|---|---|---|"
     for power in (6, 7, 8, 9):
@@ -150,7 +149,7 @@ def predictions(machine: Machine, costs: tuple[Costs, Costs, Costs]) -> Iterator
 
 
 def checks(cases: dict[str, Any], streaming: dict[str, Any], train: Costs, encode: Costs) -> Iterator[str]:
-    """Give the rows of the table that holds the model against what was measured here."""
+    """Yield the rows of the table that compares the model with measurements."""
     roofline = cases["roofline"]
     peaks, dtype = roofline["peaks"], roofline["phases"]["encode"]["dtype"]  # training is in the same
     here = replace(H100, flops=peaks[dtype], bytes=peaks["bytes"], launch=0.0, name="here")

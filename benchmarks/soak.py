@@ -1,12 +1,12 @@
-"""Long work, done again and again: memory stays flat, and what is killed and resumed ends with the same bits.
+"""Soak tests: constant memory over many repetitions, and bitwise identical results after kills.
 
     python -m benchmarks.soak predicts --times 2000
     python -m benchmarks.soak fits --times 200
     python -m benchmarks.soak kills --images 100000 --times 20
 
 The first two work within one process and fail if its memory grows by more than `MOST_GROWTH` after the first
-tenth, in which libraries fill their caches. The last one kills a fit at random moments, goes on with it each
-time, and compares the model with that of a fit that nobody disturbed.
+tenth, in which libraries fill their caches. The last one kills a fit at random moments, resumes it each
+time, and compares the model with that of an undisturbed fit.
 """
 
 import gc
@@ -62,7 +62,7 @@ def words_of_fit(folder: Path, output: str, epochs: int) -> list[str]:
 
 
 def watched(work: Callable[[int], None], times: int) -> None:
-    """Do something many times, and print the memory after each tenth; exit with 1 if it grew."""
+    """Call a function many times, and print the memory after each tenth; exit with 1 if it grew."""
     found = []
     for i in range(times):
         work(i)
@@ -77,13 +77,13 @@ def watched(work: Callable[[int], None], times: int) -> None:
 
 @click.group()
 def soak() -> None:
-    """Do long work again and again."""
+    """Run soak tests."""
 
 
 @soak.command()
 @click.option("--times", default=2000, show_default=True)
 def predicts(times: int) -> None:
-    """Let one process read a model and predict, many times."""
+    """Load a model and predict, many times in one process."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_input(folder, 300)
@@ -99,7 +99,7 @@ def predicts(times: int) -> None:
 @soak.command()
 @click.option("--times", default=200, show_default=True)
 def fits(times: int) -> None:
-    """Let one process fit models, many times."""
+    """Fit models, many times in one process."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_input(folder, 300)
@@ -118,7 +118,7 @@ def fits(times: int) -> None:
 @click.option("--epochs", default=10, show_default=True)
 @click.option("--seed", default=0, show_default=True)
 def kills(images: int, times: int, epochs: int, seed: int) -> None:
-    """Kill a fit at random moments, go on with it, and compare the model with an undisturbed one."""
+    """Kill a fit at random moments, resume it, and compare the model with an undisturbed one."""
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

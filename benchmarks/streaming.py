@@ -1,10 +1,10 @@
-"""Images that are larger than memory: what streaming them costs, and what it takes.
+"""Data larger than memory: the cost of streaming.
 
     python -m benchmarks.streaming
 
 Writes 5,000,000 images of 28 x 28 (Fashion-MNIST, tiled with noise; 3.9 GB), fits a model to them for one
-epoch and predicts them all, as a user would, and tells the peak memory of both. Beside it, on 300,000 of
-them, training and prediction from disk take turns with the same from memory. Writes
+epoch and predicts them all, as a user would, and reports the peak memory of both. With 300,000 of them,
+training and prediction from disk and from memory are compared in turns. Writes
 ``benchmarks/results/streaming.json``; takes about 20 minutes on two cores.
 """
 
@@ -43,7 +43,7 @@ COMPARED = 300_000
 
 PREDICTED = 50_000
 MOST_BYTES, LEAST_RATIO = 2e9, 0.85
-"""What is wanted: peak memory, and throughput as a part of that from memory."""
+"""Targets: peak memory, and throughput as a fraction of that from memory."""
 
 
 def write_images(source: ImageSet, n: int, path: Path) -> None:
@@ -76,7 +76,7 @@ def one_epoch(images: Images) -> float:
 
 
 def predict_all(model: Any, blocks: Any) -> float:
-    """Return the seconds that the answers for all blocks take."""
+    """Return the seconds of predicting all blocks."""
     start = time.perf_counter()
     for images in blocks:
         model.predict(images)
@@ -127,7 +127,7 @@ def compare(path: Path, model_folder: Path, repeats: int) -> dict[str, Any]:
 
 
 def measure(folder: Path, n: int, repeats: int) -> dict[str, Any]:
-    """Write the images, do all, and return the figures."""
+    """Write the images, measure everything, and return the figures."""
     train = load_dataset(DataConfig()).train
     path = folder / "many.npy"
     click.echo(f"writing {n:,} images", err=True)
@@ -169,7 +169,7 @@ def measure(folder: Path, n: int, repeats: int) -> dict[str, Any]:
 
 
 def shortfalls(figures: dict[str, Any]) -> list[str]:
-    """Return what is not as it is wanted."""
+    """Return the missed targets."""
     wanted = {
         f"peak memory of fit below {MOST_BYTES:.0e} bytes": figures["fit"]["peak_bytes"] < MOST_BYTES,
         f"peak memory of predict below {MOST_BYTES:.0e} bytes": figures["predict"]["peak_bytes"] < MOST_BYTES,

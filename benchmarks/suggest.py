@@ -1,11 +1,11 @@
-"""Is it worth asking ``gpu-ssl suggest`` which images to label? Beside random choice, on the same splits.
+"""Does ``gpu-ssl suggest`` choose better images to label than random choice, on the same splits?
 
     python -m benchmarks.suggest
 
 Starts from 100 labels of Fashion-MNIST and adds 50 at a time up to 500, chosen by each strategy; an SVM on
 the latents of one VAE is fitted each time, and scored on the test images at the end. Prints means over 5
 seeds and paired differences from random choice, with 95 % intervals, and writes
-``benchmarks/results/suggest.json``. Fails where the suggestions are not better.
+``benchmarks/results/suggest.json``. Fails if the suggestions are not better.
 """
 
 import json
@@ -38,11 +38,11 @@ RESULT = Path(__file__).parent / "results" / "suggest.json"
 FIRST, STEP, LAST = 100, 50, 500
 
 Choice = Callable[[NDArray[np.float64], NDArray[np.float32], int], NDArray[np.int64]]
-"""Takes margins and latents of the images without a label and a seed; returns which to label."""
+"""Selects images to label from the margins and latents of the unlabelled ones and a seed."""
 
 
 def at_random(margins: NDArray[np.float64], latents: NDArray[np.float32], seed: int) -> NDArray[np.int64]:
-    """Choose any."""
+    """Choose at random."""
     return np.random.default_rng(seed).choice(len(margins), STEP, replace=False)
 
 
@@ -72,12 +72,12 @@ class Trial:
         images = TrainingImages(train.images, device, mirrored, self.dataset.sha256)
         with tempfile.TemporaryDirectory() as folder:
             self.encoder = vae.fit(images, Training(config, Path(folder) / "checkpoint.json"))
-        self.encoder.precision = torch.float32  # As a model's is.
+        self.encoder.precision = torch.float32  # As for a model.
         self.train, self.test = (
             View(part.images, {"vae": self.encoder}, backend, Stopwatch(device), mirrored, torch.float32)
             for part in (train, test)
         )
-        self.train.features(self.encoder)  # Worked out once for all that follows.
+        self.train.features(self.encoder)  # Computed once for all steps.
 
     def accuracies(self, choose: Choice, seed: int) -> list[float]:
         """Return the test accuracy at each number of labels."""

@@ -1,15 +1,14 @@
-"""Our one-vs-one SVM beside scikit-learn's SVC and scikit-learn-intelex, on the same latents, in one run.
+"""Our one-vs-one SVM, scikit-learn's SVC and scikit-learn-intelex on the same latents, in one run.
 
 The points are the latents of Fashion-MNIST from a VAE with the default settings, C = 5, gamma by "scale" from
-the labelled points, the same for all. Each round fits and scores everyone in turn; predictions are compared
-with those of scikit-learn's SVC (float64) on the 10,000 test images.
+the labelled points, the same for all. Each round fits and scores all contenders in turn; predictions are
+compared with those of scikit-learn's SVC (float64) on the 10,000 test images.
 
     python -m benchmarks.svm                    on the CPU
     python -m benchmarks.svm --device cuda      also with cuML on the GPU
 
-prints a table, and writes raw values and environment with ``--output``. Whoever is not installed (``pip
-install -r benchmarks/requirements-peers.txt``) or has no GPU is "not measured".
-"""
+prints a table, and writes raw values and environment with ``--output``. A contender that is not installed
+(``pip install -r benchmarks/requirements-peers.txt``) or has no GPU is "not measured"."""
 
 import importlib
 import json
@@ -49,10 +48,10 @@ Predict = Callable[[Any], NDArray[Any]]
 
 @dataclass(frozen=True)
 class Contender:
-    """Who takes part: `prepare` brings points to where they are used, which is not timed.
+    """A contender: `prepare` moves points to their device, which is not timed.
 
     `fit` takes prepared points, labels and a gamma, and returns the function that predicts prepared points.
-    One that is slow on many points takes part up to `most` labels.
+    A slow one takes part only up to `most` labels.
     """
 
     dtype: type[np.floating[Any]]
@@ -89,7 +88,7 @@ def ours(backend: SVMBackend, device: torch.device, dtype: type[np.floating[Any]
 
 
 def contenders(device: str) -> dict[str, Contender]:
-    """Return who takes part, by name."""
+    """Return the contenders by name."""
     host, _ = resolve_backend("sklearn", resolve_device("cpu"))
     batched, _ = resolve_backend("batched", choice := resolve_device(device))
     cpu = torch.device("cpu")
@@ -138,7 +137,7 @@ def measure(
     taking_part: dict[str, Contender],
     data: tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]],
 ) -> dict[str, Any]:
-    """Fit and score everyone in turn, `repeats` times; the first fit and score of each warms it up."""
+    """Fit and score all contenders in turn, `repeats` times after a warm-up."""
     train, test, labels = data
     taking_part = {name: who for name, who in taking_part.items() if n <= who.most}
     chosen = labelled_indices(labels, n, seed=0, split=0)
@@ -187,7 +186,7 @@ def render(cases: list[dict[str, Any]]) -> str:
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), help="Where the record goes.")
 def main(labels: str, repeats: int, device: str, output: Path | None) -> None:
-    """Time everyone in turn, print the table and write the record."""
+    """Time all contenders in turn, print the table and write the record."""
     taking_part = contenders(device)
     data = make_latents(torch.device("cuda:0" if device == "cuda" else "cpu"))
     cases = []

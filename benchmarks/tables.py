@@ -1,7 +1,7 @@
 """The tables of the documentation, made from the records in ``benchmarks/results``.
 
-    python -m benchmarks.tables            # brings README.md and docs/ up to date
-    python -m benchmarks.tables --check    # fails where a table is not that of its record
+    python -m benchmarks.tables            # updates README.md and docs/
+    python -m benchmarks.tables --check    # fails if a table differs from its record
 
 A comment ``<!-- table: NAME -->`` stands above each table; NAME is a key of `TABLES`.
 """
@@ -123,7 +123,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
 
 
 def up_to_date(text: str) -> str:
-    """Return a page with its tables made anew."""
+    """Return a page with its tables regenerated."""
     return MARKED.sub(lambda found: found[1] + TABLES[found[2]](), text)
 
 
@@ -135,7 +135,7 @@ def pages() -> list[Path]:
 @click.command()
 @click.option("--check", is_flag=True, help="Change nothing; fail where a table is not that of its record.")
 def main(check: bool) -> None:
-    """Make the tables of the documentation anew."""
+    """Regenerate the tables of the documentation."""
     stale = []
     for page in pages():
         text = page.read_text(encoding="utf-8")

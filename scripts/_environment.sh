@@ -1,4 +1,4 @@
-# Sourced by the other scripts: makes .venv and brings it up to date. Prints nothing when there is nothing to do.
+# Sourced by the other scripts: creates and updates .venv. Prints nothing if there is nothing to do.
 # shellcheck shell=bash
 
 ROOT=$(CDPATH="" cd -- "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -31,15 +31,15 @@ has_new_enough_driver() {
     [[ ${version%%.*} =~ ^[0-9]+$ ]] && ((${version%%.*} >= MINIMUM_DRIVER))
 }
 
-# ensure_environment [EXTRA]...: installs gpu-ssl with these extras, and with "gpu" where a driver answers.
+# ensure_environment [EXTRA]...: installs gpu-ssl with these extras, and with "gpu" if there is a driver.
 ensure_environment() {
     local extras=("$@") stamp
     if has_new_enough_driver; then extras+=(gpu); fi
-    # A stamp says that an extra was installed from this pyproject.toml.
+    # A stamp records that an extra was installed from this pyproject.toml.
     stamp=$(cksum <"$ROOT/pyproject.toml" | tr -dc '0-9')
     if is_installed "$stamp" base ${extras[@]+"${extras[@]}"}; then return; fi
     exec 9>"$VENV.lock" || fail "cannot write to $ROOT"
-    if command -v flock >/dev/null; then flock 9; fi # of two scripts started at once, one installs
+    if command -v flock >/dev/null; then flock 9; fi # of two concurrent scripts, one installs
     if ! is_installed "$stamp" base ${extras[@]+"${extras[@]}"}; then
         install_environment "$stamp" ${extras[@]+"${extras[@]}"}
     fi
@@ -59,15 +59,15 @@ install_environment() {
         python=$(find_python) || exit 1
         free=$(df -Pk "$ROOT" | awk 'NR == 2 { print int($4 / 1048576) }')
         ((free >= NEEDED_GIB)) || fail "$ROOT has $free GiB of free disk space; $NEEDED_GIB GiB are needed"
-        echo "Making $VENV with $("$python" --version)" >&2
+        echo "Creating $VENV with $("$python" --version)" >&2
         "$python" -m venv --clear "$VENV" >&2 ||
             fail "cannot make $VENV (on Debian and Ubuntu: apt-get install python3-venv)"
     fi
     target=$ROOT
     if (($#)); then target+="[$(IFS=,; echo "$*")]"; fi
-    echo "Installing gpu-ssl and what it needs (several GB, some minutes)" >&2
+    echo "Installing gpu-ssl and its dependencies (several GB, a few minutes)" >&2
     log=$VENV/install.log
-    # The pip that comes with Python 3.11 (23.2) finds no versions of torch and cuML that go together; 26.3 does.
+    # The pip of Python 3.11 (23.2) finds no compatible versions of torch and cuML; 26.3 does.
     if ! { "$VENV/bin/python" -m pip install --disable-pip-version-check --upgrade pip &&
         "$VENV/bin/python" -m pip install --editable "$target"; } >"$log" 2>&1; then
         fail "pip could not install the packages: $({ grep -i '^error' "$log" || cat "$log"; } | tail -n 1)" \
@@ -76,18 +76,18 @@ install_environment() {
     for extra in base "$@"; do : >"$VENV/.gpu-ssl-$extra-$stamp"; done
 }
 
-# ensure_browser: installs chromium, which the tests of pages drive, where there is none and apt-get can.
+# ensure_browser: installs chromium, used by the tests of pages, if it is missing and apt-get can.
 ensure_browser() {
     local name log=$VENV/browser.log
     for name in chromium chromium-browser google-chrome; do
         if command -v "$name" >/dev/null; then return; fi
     done
     if ! command -v apt-get >/dev/null || [[ $(id -u) != 0 ]]; then
-        echo "No chromium is here and it cannot be installed: tests of pages are skipped" \
+        echo "chromium is missing and cannot be installed: tests of pages are skipped" \
             "(as root, on Debian: apt-get install chromium)" >&2
         return
     fi
-    echo "Installing chromium, which the tests of pages drive" >&2
+    echo "Installing chromium, for the tests of pages" >&2
     if ! { apt-get update && DEBIAN_FRONTEND=noninteractive \
         apt-get install --yes --no-install-recommends chromium; } >"$log" 2>&1; then
         echo "chromium could not be installed (all of it is in $log): tests of pages are skipped" >&2

@@ -1,1 +1,1 @@
-"""A campaign of hostile tries: what is killed, damaged, exchanged, crowded or misused must stay right."""
+"""Fault injection: results must be correct after kills, damage, concurrency and misuse."""

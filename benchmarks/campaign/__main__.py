@@ -1,13 +1,12 @@
-"""What the program stands: killed, damaged, crowded, starved and misused, some thousands of times.
+"""Fault injection: kills, damaged files, concurrent commands, full disks, misuse.
 
     python -m benchmarks.campaign --tries 1500     an hour on two idle cores, or less
     python -m benchmarks.campaign --each 2         what the tests run
 
-Every try works on a copy of a small world, and is told right or wrong by what there must be: the same result
-to the bit as with nothing wrong, or one line of error and an exit code; never a traceback, and nothing left
-behind. Tries follow from the seed, their kind and their number; ``--only KIND --first NUMBER --tries 1`` does
-one again. Killing at any moment depends on the machine, too.
-"""
+Every try works on a copy of a small world. It must give a result bitwise identical to an undisturbed one, or
+one line of error and an exit code; never a traceback, and no leftover files. Tries are determined by the
+seed, their kind and their number; ``--only KIND --first NUMBER --tries 1`` repeats one. Kills at random
+moments also depend on the machine."""
 
 import json
 import random
@@ -23,7 +22,7 @@ from benchmarks.campaign import crowds, flips, kills, limits, misuse
 from benchmarks.campaign.world import World
 
 Try = Callable[[World, random.Random, int], str | None]
-"""Takes the world, the random numbers of this try, and its number; says what is wrong, or None."""
+"""Performs a try, given the world, its random numbers and its number; returns what is wrong, or None."""
 
 KINDS: dict[str, tuple[Try, int, str]] = {
     "kill-at-write": (kills.at_a_write, 6, "killed at each fsync, rename, unlink, mkdir; then given again"),
@@ -52,11 +51,11 @@ KINDS: dict[str, tuple[Try, int, str]] = {
         "what is no image, array or table of labels, or a damaged one",
     ),
 }
-"""Kinds of tries by name: what does one, how many of each round, and in words."""
+"""Kinds of tries by name: function, number per round, and description."""
 
 
 TOLD = 50
-"""Tries after which it is told how many there were."""
+"""Number of tries between progress messages."""
 
 
 @click.command()

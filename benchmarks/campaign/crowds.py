@@ -1,4 +1,4 @@
-"""Several at once on the same files: one wins or all say the same, and nothing is mixed."""
+"""Concurrent commands on the same files: one wins or all agree, and nothing is mixed."""
 
 import random
 import time
@@ -18,7 +18,7 @@ from benchmarks.campaign.world import (
 )
 
 ONE_WINS = {"fit": FIT, "run": RUN}
-"""Commands that have their folder for themselves."""
+"""Commands that lock their folder."""
 
 ALL_WIN = {"predict": PREDICT, "encode": ENCODE, "check": CHECK, "suggest": SUGGEST}
 """Commands that may write the same file."""

@@ -1,4 +1,4 @@
-"""Bits that flip, files that are cut, emptied, exchanged: refused in one line, or no difference."""
+"""Flipped bits and truncated, emptied or swapped files: refused in one line, or no difference."""
 
 import os
 import random
@@ -19,14 +19,14 @@ READ = (
     ("kept pixels", "cache/decoded/*", "fit", FIT, ("cache",)),
     ("kept encoders", "cache/encoders/*", "fit", FIT, ("cache",)),
 )
-"""Kinds of files, where they lie, and the command that reads them, with the finished work that it finds."""
+"""Kinds of files, their place, and the command that reads them, with the finished work it needs."""
 
 WRITTEN_FOR_PEOPLE = (".md", ".png", ".csv")
 """Files in a model's folder that no command reads."""
 
 
 def flip(world: World, rng: random.Random, number: int) -> str | None:
-    """Damage one file, and let the program read it."""
+    """Damage one file, and run the command that reads it."""
     kind, pattern, name, words, made = READ[number % len(READ)]
     with world.copy(None, *made) as folder:
         files = sorted(path for path in folder.glob(pattern) if path.suffix not in WRITTEN_FOR_PEOPLE)
@@ -70,7 +70,7 @@ def _emptied(path: Path, files: list[Path], rng: random.Random) -> None:
 
 
 def _swapped(path: Path, files: list[Path], rng: random.Random) -> None:
-    """Exchange it with another of its kind."""
+    """Swap it with another of its kind."""
     other = rng.choice([own for own in files if own.suffix == path.suffix])
     mine, theirs = path.read_bytes(), other.read_bytes()
     _write(path, theirs)

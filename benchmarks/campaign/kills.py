@@ -1,4 +1,4 @@
-"""Killed at a write or at any moment, and given again: the same result, and nothing left behind."""
+"""Killed at a write or at a random moment, and repeated: the same result, and no leftover files."""
 
 import os
 import random
@@ -29,7 +29,7 @@ KILLED = {
     "encode": (ENCODE, ()),
     "suggest": (SUGGEST, ()),
 }
-"""Commands, and the finished work that they find."""
+"""Commands, and the finished work that they need."""
 
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -62,7 +62,7 @@ def at_any_moment(world: World, rng: random.Random, number: int) -> str | None:
 
 
 def at_a_start(world: World, rng: random.Random, number: int) -> str | None:
-    """Send a signal to a fit in a process of its own, most often while it still imports."""
+    """Send a signal to a fit in a new process, usually during its imports."""
     sent = rng.choice((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     with world.copy() as folder:
         process = subprocess.Popen(
@@ -82,7 +82,7 @@ def at_a_start(world: World, rng: random.Random, number: int) -> str | None:
 
 
 def _again(name: str, words: tuple[str, ...], folder: Path) -> tuple[str, ...]:
-    """Return the words that go on with a command."""
+    """Return the arguments that resume a command."""
     if name == "run" and (folder / "run" / "config.json").exists():
         return RESUME
     if name == "suggest" and (folder / "first.csv").exists():

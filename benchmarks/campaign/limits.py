@@ -1,4 +1,4 @@
-"""Full disks and too little memory: one line, nothing half-written, and the same command goes on."""
+"""Full disks and too little memory: one line, no partly written file, and the same command resumes."""
 
 import os
 import random
@@ -28,7 +28,7 @@ STREAMS = ((2,), (1, 2), (0, 2), (0, 1, 2), (0,))
 
 @contextmanager
 def _disk(root: Path, kilobytes: int) -> Iterator[Path | None]:
-    """Give a file system of a size, or None where none can be mounted."""
+    """Yield a file system of limited size, or None if mounting is not possible."""
     folder = root / f"disk-{os.urandom(4).hex()}"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
@@ -43,7 +43,7 @@ def _disk(root: Path, kilobytes: int) -> Iterator[Path | None]:
 
 
 def full_disk(world: World, rng: random.Random, number: int) -> str | None:
-    """Run a command on a disk that gets full somewhere; then make room, and give it again."""
+    """Run a command on a disk that becomes full; then free space, and repeat it."""
     name, words, made = (
         ("fit", FIT, ()),
         ("run", RUN, ()),
@@ -85,8 +85,8 @@ def _resize(disk: Path, kilobytes: int) -> None:
 def little_memory(world: World, rng: random.Random, number: int) -> str | None:
     """Run a command with a limit of memory.
 
-    Code that oneDNN compiles within torch crashes where its last pages cannot be had (SIGSEGV), which no
-    Python program can prevent. That counts as being killed: the same command must then go on.
+    Code that oneDNN compiles within torch crashes if its last pages are unavailable (SIGSEGV), which a Python
+    program cannot prevent. That counts as a kill: the same command must then resume.
     """
     name, words, made = (
         ("predict", PREDICT, ("model",)),
@@ -118,5 +118,5 @@ def closed_streams(world: World, rng: random.Random, number: int) -> str | None:
         done = run(folder, *words, fault=Fault(closed=closed))
         if (wrong := complaint(done, 0)) is not None:
             return f"{name} without streams {closed}: {wrong}"
-        # Without stdout nothing of what is printed can be compared.
+        # Without stdout there is no output to compare.
         return None if 1 in closed and name == "check" else differs(world, name, folder, done)

@@ -1,4 +1,4 @@
-"""Odd options, hostile names and files that are no images: an exit code, and one line of error at most."""
+"""Odd options, hostile names and files that are not images: an exit code, and at most one line of error."""
 
 import os
 import random
@@ -33,7 +33,7 @@ VALUES = (
     *("ü", "a\nb", "a\x1b[31mb", "[red]x", "x" * 300, "%s%n", "$(id)", "../x", "-q", "--help", "a,b,,c"),
     *("1,2,3", "20", "50,full", "pretrained:", "pretrained:zzz", "vae+", "+", "vae+vae", "1.5", "1_000"),
 )
-"""What an option may be given."""
+"""Odd values of options."""
 
 NAMES = (
     *(
@@ -144,7 +144,7 @@ _FLAGS = {"--json", "--quiet", "--folders-too", "--large-images"}
 
 
 def hostile_names(world: World, rng: random.Random, number: int) -> str | None:
-    """Fit to images whose names, folders and classes are hostile; predict them, and give the answers back."""
+    """Fit to images with hostile names, folders and classes, predict them, and fit to the predictions."""
     with world.copy() as folder:
         images = sorted((folder / "images").glob("*.png"))
         classes = rng.sample(NAMES, 2)
@@ -175,14 +175,14 @@ def _quoted(text: str) -> str:
 
 
 def _card(path: Path, classes: list[str]) -> str | None:
-    """Say whether the table of the card has a row of as many cells for each class."""
+    """Return whether the table of the card has a complete row for each class."""
     rows = [line for line in path.read_text().splitlines() if line.startswith("|")]
     cells = {line.replace("\\|", "").count("|") for line in rows}
     return None if len(cells) == 1 and len(rows) >= 4 else f"the card's table breaks with {classes}: {rows}"
 
 
 def hostile_files(world: World, rng: random.Random, number: int) -> str | None:
-    """Let the program read what is no image, no array, no table of labels, or a damaged one."""
+    """Run the program on invalid or damaged images, arrays and label tables."""
     with world.copy(None, "model") as folder:
         name = rng.choice(
             ("x.npy", "x.npz", "x.parquet", "x.safetensors", "x.png", "x.tif", "x.dcm", "x.heic")

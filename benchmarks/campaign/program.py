@@ -1,4 +1,4 @@
-"""The program in a forked process, with faults: killed at a write, short of memory, without streams."""
+"""The program in a forked process with faults: killed at a write, limited memory, closed streams."""
 
 import multiprocessing
 import os
@@ -35,12 +35,12 @@ SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(PRELOADED)
 
 WRITES = ("fsync", "replace", "rename", "unlink", "remove", "link", "rmdir", "mkdir")
-"""Functions of `os` that change what is on disk for good."""
+"""Functions of `os` that change files permanently."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is done to a process.
+    """Faults of a process.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class Fault:
 
 
 class Done(NamedTuple):
-    """How a process ended, and what it said; `code` is None where it had to be ended."""
+    """Exit code and output of a process; `code` is None if it had to be killed."""
 
     code: int | None
     stdout: str
@@ -79,13 +79,13 @@ class Running:
         self._process, self._streams = process, streams
 
     def send(self, number: int) -> None:
-        """Send a signal, if the process is still there."""
+        """Send a signal, if the process still runs."""
         if self._process.exitcode is None and self._process.pid:
             with suppress(ProcessLookupError):
                 os.kill(self._process.pid, number)
 
     def wait(self, seconds: float = LONGEST) -> Done:
-        """Wait for the end; what takes longer is killed."""
+        """Wait for the end, and kill it after a timeout."""
         self._process.join(seconds)
         late = self._process.exitcode is None
         if late:

@@ -1,4 +1,4 @@
-"""What tries work on: a few images and labels, and what the program makes of them when nothing is wrong."""
+"""The data of tries: a few images and labels, and the undisturbed results."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ CHECK = ("check", "images", "--labels", "labels.csv", "--json")
 
 ERROR = re.compile(r"gpu-ssl: error: .+")
 ESCAPES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""Letters that a terminal obeys."""
+"""Control characters of terminals."""
 
 
 @dataclass
@@ -79,7 +79,7 @@ class World:
 
     @contextmanager
     def copy(self, base: Path | None = None, *made: str, place: Path | None = None) -> Iterator[Path]:
-        """Give a copy of the input, and of finished work, as a folder that goes again."""
+        """Yield a temporary copy of the input, and of finished work."""
         folder = (place or self.root) / f"try-{os.urandom(6).hex()}"
         shutil.copytree(base or self.root / "base", folder, copy_function=shutil.copy2)
         for name in made:
@@ -108,7 +108,7 @@ def _make_input(base: Path) -> None:
 
 
 def model_of(folder: Path, done: Done) -> Any:
-    """Return all of a model but for times, and what was left that should not be."""
+    """Return a model without times, and unexpected files."""
     told = json.loads((folder / "model" / "model.json").read_text())
     for name in ("created", "environment", "sha256"):
         told.pop(name, None)
@@ -118,7 +118,7 @@ def model_of(folder: Path, done: Done) -> Any:
 
 
 def report_of(folder: Path, done: Done) -> Any:
-    """Return all of a report but for times, and what was left that should not be."""
+    """Return a report without times, and unexpected files."""
     told = json.loads((folder / "run" / "report.json").read_text())
     for name in ("started", "environment", "sha256", "timings"):
         told.pop(name, None)
@@ -130,7 +130,7 @@ def report_of(folder: Path, done: Done) -> Any:
 
 
 def files_of(*names: str) -> Any:
-    """Return a function that gives hashes of files, and what was left that should not be."""
+    """Return a function that computes hashes of files, and finds unexpected files."""
 
     def result(folder: Path, done: Done) -> Any:
         found = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
@@ -145,7 +145,7 @@ def said(folder: Path, done: Done) -> Any:
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Return what a finished command leaves nowhere: half-written files, and checkpoints."""
+    """Return files that a finished command must not leave: partly written ones, and checkpoints."""
     found = (path.relative_to(folder) for path in folder.rglob("*"))
     return sorted(str(path) for path in found if path.name.startswith((".", "checkpoint")))
 
@@ -162,7 +162,7 @@ COMMANDS = (
 
 
 def complaint(done: Done, *allowed: int) -> str | None:
-    """Say what is wrong with the end of a process that may exit with one of some codes, or None."""
+    """Return what is wrong with the exit of a process that may have one of several codes, or None."""
     if done.code is None:
         return "it hangs"
     if "Traceback" in done.stderr or "unexpected error" in done.stderr:
@@ -178,7 +178,7 @@ def complaint(done: Done, *allowed: int) -> str | None:
 
 
 def differs(world: World, name: str, folder: Path, done: Done) -> str | None:
-    """Say how the result of a command differs from that with nothing wrong, or None."""
+    """Return how the result of a command differs from the undisturbed one, or None."""
     result = next(result for own, _, result in COMMANDS if own == name)
     found = json.loads(json.dumps(result(folder, done)))
     usual = json.loads(json.dumps(world.usual[name]))
