@@ -3,11 +3,9 @@
     python -m benchmarks.estimate
     python -m benchmarks.estimate --data-set mnist --data-dir FOLDER    # another data set in addition
 
-Counts what is called a near duplicate among ordinary images; asks how often the interval holds one half where
-frames of a burst share the label that a coin gave them, with frames kept in one fold and without; and plants
-wrong labels. Encoders are those that ``fit`` makes; no test image is used. Prints tables and writes
-``benchmarks/results/estimate.json``.
-"""
+Counts near duplicates among ordinary images; measures how often the interval contains 1/2 if frames of a
+burst share a random label, with bursts kept in one fold and without; and inserts wrong labels. Encoders are
+those of ``fit``; no test image is used. Prints tables and writes ``benchmarks/results/estimate.json``."""
 
 import json
 import tempfile

@@ -15,7 +15,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 @contextmanager
 def started() -> Iterator[Browser]:
-    """Start the browser; where there is none, fail in CI, and skip the test elsewhere."""
+    """Start the browser; without one, fail in CI, and skip the test elsewhere."""
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None and os.environ.get("CI"):
         pytest.fail("no chromium is here; scripts/test installs it as root on Debian", pytrace=False)

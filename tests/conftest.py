@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip tests marked gpu where there is no GPU, or fail them where one is required."""
+    """Skip tests marked gpu without a GPU, or fail them if one is required."""
     if item.get_closest_marker("gpu") is None:
         return
     problem = cuda_problem() or _cuml_problem()

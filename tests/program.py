@@ -1,4 +1,4 @@
-"""The program in a process of its own: started as a user does, or forked, which is soon done."""
+"""The program in a separate process: started as by a user, or forked, which is faster."""
 
 import multiprocessing
 import os
@@ -32,7 +32,7 @@ PRELOADED = [
     "gpu_ssl.report.writing",
 ]
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(PRELOADED)  # It passes over what it cannot import; a test tells.
+SERVER.set_forkserver_preload(PRELOADED)  # It skips what it cannot import; a test detects that.
 
 
 def start_program(folder: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
@@ -131,7 +131,7 @@ def _torchrun(
             os.kill(self.proc.pid, death_sig or signal.SIGTERM)
 
     _begin(folder, environment, streams)
-    # The server that forked this process forks the ranks as well; one of its own would import all anew.
+    # The server that forked this process also forks the ranks; another one would import everything again.
     forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]
     api.get_subprocess_handler = Rank
     run.main(arguments)

@@ -79,7 +79,7 @@ def test_the_module_of_a_network_builds_it(spec: NetworkSpec) -> None:
 def test_the_encoders_of_a_method_can_be_asked_for(spec: MethodSpec) -> None:
     for name in filter(None, (spec.encoder, spec.teacher)):
         assert catalog.encoder_parts(name)
-    # What several ranks share is the VAE, and a network of its own is no part of that.
+    # Several processes share only the VAE, not the networks of methods.
     assert not (spec.shared and spec.trains)
 
 
@@ -133,7 +133,7 @@ def test_what_is_no_encoder_is_refused_wherever_it_is_asked_for(name: str, words
 
 
 def test_settings_take_the_names_of_the_catalog() -> None:
-    """They have no list of their own, that could be another."""
+    """They have no separate list that could differ."""
     assert RunConfig(methods=",".join(spec.name for spec in METHODS)).methods == tuple(map(name_of, METHODS))  # type: ignore[arg-type]
     assert FitConfig(method="graph", encoder="pca+hog").encoder == "pca+hog"
     with pytest.raises(UsageError, match="there is no method 'm3'; allowed are m1, hybrid"):

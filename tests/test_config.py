@@ -1,4 +1,4 @@
-"""Settings: what is accepted, what is refused and in which words, and that JSON keeps all of it."""
+"""Settings: valid and invalid values, error messages, and that JSON keeps everything."""
 
 from pathlib import Path
 

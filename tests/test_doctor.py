@@ -1,4 +1,4 @@
-"""The doctor tries things for real, names what is missing, and never falls ill itself."""
+"""The doctor tries each part, names what is missing, and never fails itself."""
 
 from importlib.metadata import entry_points
 

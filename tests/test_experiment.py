@@ -341,9 +341,9 @@ NETWORKS = {"baselines": True, "methods": ("m2", "m1")}
     [
         ({}, ["m1", "hybrid", "raw-svc", "pca-svc", "rank-svc"]),
         ({"baselines": False}, ["m1", "hybrid"]),
-        # A network on the labelled images alone stands beside those that take all, before the SVMs.
+        # A network on labelled images only is listed after those that use all, before the SVMs.
         (NETWORKS, ["m2", "m1", "cnn", "raw-svc", "pca-svc", "rank-svc"]),
-        # A baseline that is asked for is there once, in its place.
+        # A requested baseline is listed once, in its place.
         ({"methods": ("pca-svc", "m1")}, ["pca-svc", "m1", "raw-svc", "rank-svc"]),
         ({"methods": ("cnn",)}, ["cnn", "raw-svc", "pca-svc", "rank-svc"]),
     ],

@@ -77,7 +77,7 @@ def test_a_recorded_step_trains_as_one_that_is_done_piece_by_piece(digits: Datas
         trainer.replay.records = replays
         steps = [
             trainer.step(batch) for _ in range(2) for batch in trainer.batches(trainer.generator)
-        ]  # those of a graph lie in one place
+        ]  # those of a graph have fixed memory
         assert trainer.replay.recorded == replays
         losses.append([float(part) for part in steps[-1]])
         drawn.append(torch.rand(3, generator=trainer.generator, device=trainer.device).tolist())
@@ -314,7 +314,7 @@ def test_fitting_and_predicting_copy_no_points_to_the_host(tmp_path: Path) -> No
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     assert any("kernel" in event.get("cat", "") for event in events), "nothing was recorded"
     to_host = sum(event["args"].get("bytes", 0) for event in events if "DtoH" in event.get("name", ""))
-    # The solver tells the host how far it is; that is little beside 5 MB of points.
+    # The solver copies its convergence to the host; that is little compared with 5 MB of points.
     assert to_host < 0.2 * tensor.numel() * tensor.element_size()
 
 

@@ -49,6 +49,6 @@ def test_judgements_of_a_group_are_worth_one() -> None:
     # Ten of twenty each: fewer than ten by Student's quantile of few groups, many of few each hardly fewer.
     assert 7.5 < independent(np.repeat(np.arange(10), 20)) < 10
     assert 980 < independent(np.repeat(np.arange(1000), 2)) < 1000
-    # One large group among many images alone takes most of their worth.
+    # One large group among many single images reduces the effective sample size most.
     assert independent(np.minimum(np.arange(200), 100)) < 5
     assert independent(np.repeat([0, 1], 20)) < 0.2

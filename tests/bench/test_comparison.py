@@ -1,4 +1,4 @@
-"""Ratios are told with their doubt, and records of different work are not compared."""
+"""Ratios are reported with their uncertainty, and records of different work are not compared."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""scripts/check-gpu tells what failed, keeps to its time, and takes no skipped test for a good one."""
+"""scripts/check-gpu reports failures, respects its time limit, and does not count skipped tests as passed."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def test_a_required_gpu_that_is_not_there_fails_the_tests() -> None:
 
 
 class StandIns:
-    """Lets every step end as told, where the real ones would need a GPU."""
+    """Replaces the steps, which need a GPU, with given outcomes."""
 
     def __init__(
         self,

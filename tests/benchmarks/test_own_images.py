@@ -1,4 +1,4 @@
-"""The benchmarks of own images and suggestions tell when something is not as wanted."""
+"""The benchmarks of own images and suggestions report missed targets."""
 
 import numpy as np
 import pytest

@@ -12,7 +12,7 @@ from benchmarks.paper import Row, render, shortfalls
 
 @pytest.fixture(autouse=True)
 def rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Baselines stand for what takes minutes."""
+    """Baselines replace methods that take minutes."""
     monkeypatch.setattr(
         paper,
         "ROWS",

@@ -1,4 +1,4 @@
-"""``--cache-dir``, and a fit where there is no cache that can be written to."""
+"""``--cache-dir``, and a fit without a writable cache."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""``gpu-ssl check``: what it tells of a folder, on a terminal and as JSON; and that it trains nothing."""
+"""``gpu-ssl check``: its findings on a terminal and as JSON; and that it trains nothing."""
 
 import json
 import subprocess

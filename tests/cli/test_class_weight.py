@@ -1,4 +1,4 @@
-"""``--class-weight`` reaches the SVM of fit and run, and is refused where there is none."""
+"""``--class-weight`` reaches the SVM of fit and run, and is refused without one."""
 
 import json
 from pathlib import Path

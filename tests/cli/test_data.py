@@ -1,4 +1,4 @@
-"""``gpu-ssl data``: what there is, where it lies, and what is wrong with it."""
+"""``gpu-ssl data``: the data sets, where their files are, and errors of these."""
 
 from pathlib import Path
 

@@ -122,7 +122,7 @@ def test_what_is_unsure_or_strange_can_be_named_unknown(home: Path) -> None:
 
 
 def test_answers_can_be_given_back_as_labels(home: Path) -> None:
-    """With any bytes in the names of files, in each format; what is unknown is no label."""
+    """With any bytes in the names of files, in each format; unknown is not a label."""
     folder = home / "back"
     folder.mkdir()
     for i, name in enumerate(

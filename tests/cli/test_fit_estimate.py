@@ -1,4 +1,4 @@
-"""What ``gpu-ssl fit`` says of the labels: wrong ones, near duplicates, and classes that cannot be judged."""
+"""Notes of ``gpu-ssl fit`` on labels: wrong ones, near duplicates, and classes that are not validated."""
 
 import csv
 import json

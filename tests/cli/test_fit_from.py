@@ -53,7 +53,7 @@ def parts(folder: Path) -> dict[str, Encoder]:
 
 @pytest.mark.parametrize("method", ["hybrid", "graph", "auto"])
 def test_encoders_are_taken_over_bit_for_bit_and_labels_are_learned(home: Path, method: str) -> None:
-    """An epoch that is trained again takes another time, so the record tells that none was."""
+    """An epoch that is trained again takes another time, so equal records prove that none was."""
     output = f"second-{method}"
     done = program(home, *FIT, "more.csv", "--output", output, "--from", "first", "--method", method)
     assert_fitted(done)

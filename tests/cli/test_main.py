@@ -1,4 +1,4 @@
-"""The program starts at once, explains itself, and can be told apart by version."""
+"""The program starts quickly, has help texts, and prints its version."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""``--encoder pretrained``: wrong names are one line, and right ones go from pictures to answers."""
+"""``--encoder pretrained``: wrong names are one line of error, right ones work."""
 
 import csv
 import io

@@ -43,7 +43,7 @@ def start(command: list[str], **options: object) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str], seconds: float = 120) -> tuple[str, list[str]]:
-    """Return stdout, and what gpu-ssl says on stderr."""
+    """Return stdout, and the messages of gpu-ssl on stderr."""
     try:
         stdout, stderr = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -54,7 +54,7 @@ def finish(process: subprocess.Popen[str], seconds: float = 120) -> tuple[str, l
 
 
 def done_by_two(folder: Path, *arguments: str) -> tuple[int, str, list[str]]:
-    """Return how two ranks end, stdout, and what gpu-ssl says on stderr."""
+    """Return the exit codes of two processes, stdout, and the messages of gpu-ssl on stderr."""
     done = run_ranks(folder, BOTH, *arguments)
     print(done.stderr)
     return done.returncode, done.stdout, what_is_said(done.stderr)
@@ -313,7 +313,7 @@ def two_hosts() -> Iterator[Callable[[int, list[str]], list[str]]]:
 def test_two_hosts_train_together_and_the_second_needs_no_folder(
     alone: Report, tmp_path: Path, two_hosts: Callable[[int, list[str]], list[str]]
 ) -> None:
-    """Hosts that share nothing but a network: the run's folder lies on the first."""
+    """Hosts that share only a network: the run's folder is on the first."""
     processes = []
     for number, meeting in enumerate(meetings("10.9.0.1", 29500)):
         (tmp_path / str(number)).mkdir()

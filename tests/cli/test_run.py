@@ -1,4 +1,4 @@
-"""``gpu-ssl run`` as a user meets it: the real program in a process of its own."""
+"""``gpu-ssl run`` as a user runs it: the real program in a separate process."""
 
 import json
 import os

@@ -152,7 +152,7 @@ def test_too_little_memory_is_a_memory_error() -> None:
 
 
 def test_cuml_still_uses_scikit_learns_one_vs_one_on_the_host_for_many_classes() -> None:
-    """Why this project has a one-vs-one of its own: when this fails, look whether it still needs it."""
+    """Why this project has its own one-vs-one: when this fails, check whether it is still needed."""
     import cuml.multiclass.multiclass as module
 
     source = inspect.getsource(module)

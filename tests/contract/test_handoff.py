@@ -69,7 +69,7 @@ def stream(name: str, log: list[Any]) -> Any:
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Replace what needs a driver; the list that comes back tells of streams."""
+    """Replace what needs a driver; the returned list records streams."""
     log: list[Any] = []
     default = stream("default", log)
     real = cupy.from_dlpack

@@ -1,4 +1,4 @@
-"""Files of NumPy: every usual layout is read, and what is none of them refused."""
+"""NumPy files: every usual layout is read, and others are refused."""
 
 import io
 import math

@@ -1,4 +1,4 @@
-"""Embeddings of other programs: every kind of file gives the same numbers, and what is wrong is told."""
+"""Embeddings of other programs: every kind of file gives the same values, and errors are reported."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -170,7 +170,7 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
         load_own(tmp_path / "z.safetensors")
     np.savez(tmp_path / "z.npz", z=NUMBERS)
     content = bytearray((tmp_path / "z.npz").read_bytes())
-    content[300] ^= 255  # within the numbers, which their checksum tells
+    content[300] ^= 255  # within the values, which their checksum detects
     (tmp_path / "z.npz").write_bytes(content)
     with pytest.raises(DataError, match="Bad CRC"):
         load_own(tmp_path / "z.npz")
@@ -189,7 +189,7 @@ def test_labels_and_names_may_lie_beside_the_numbers(tmp_path: Path) -> None:
         images = load_own(tmp_path / name)
         assert images.labels.tolist() == [0, 1, -1, 0], name
         assert list(images.names) == (own or ["0", "1", "2", "3"]), name
-    # And a file of paths beside an .npy file names its rows, if it has as many.
+    # And a file of paths next to an .npy file names its rows, if it has as many.
     np.save(tmp_path / "z.npy", few)
     embeddings.names_beside(tmp_path / "z.npy").write_text("\n".join(names) + "\n")
     (tmp_path / "labels.csv").write_text("path,label\nphotos/x/2.png,b\ny/2.png,a\n")

@@ -1,4 +1,4 @@
-"""Which files of a folder are images, and what is told of the others."""
+"""Which files of a folder are images, and what is reported about the others."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which folders name classes: those right below, or those below train/ and val/, and what is told."""
+"""Which folders name classes: those right below, or those below train/ and val/, and what is reported."""
 
 import pytest
 

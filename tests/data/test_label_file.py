@@ -1,4 +1,4 @@
-"""Files of labels: what people and programs write is read, what contradicts itself is told."""
+"""Label files: those of people and programs are read, and contradictions are reported."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Nearly copies are found whatever was done to them, and images of their own are not."""
+"""Near duplicates are found after any modification, and distinct images are not."""
 
 import io
 

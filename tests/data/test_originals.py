@@ -1,4 +1,4 @@
-"""Images decoded anew, at another size: those that could be read, in their order, from wherever they lie."""
+"""Images decoded again at another size: the readable ones, in their order, from every kind of source."""
 
 import io
 import os
@@ -30,7 +30,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def drawn(number: int, side: int = 16) -> Image.Image:
-    """Draw a picture by which it is known."""
+    """Return an image that identifies its number."""
     return Image.new("RGB", (side, side), (number, 255 - number, 7))
 
 
@@ -75,7 +75,7 @@ def test_they_come_in_the_order_of_the_images_without_those_that_were_skipped(fo
     assert set(images.skipped) == {f"{'deep/' if n % 3 == 0 else ''}{n:03d}.png" for n in BROKEN}
     blocks = all_blocks(images)
     assert numbers(blocks) == expected
-    # As many at a time as are decoded at a time, so that who goes on in the middle gets the same blocks.
+    # As many at a time as are decoded at a time, so that resuming in the middle gives the same blocks.
     assert [len(block) for block in blocks] == [decoding.BLOCK, decoding.BLOCK, len(expected) - 2 * 64]
     assert images.images[:, 0, 5, 5].tolist() == expected
 
@@ -118,7 +118,7 @@ def test_they_are_prepared_as_the_small_ones_were(tmp_path: Path) -> None:
     images = load_own(transparent)
     assert images.how.ground == 255
     (block,) = all_blocks(images)
-    assert block[0, 0, 0, 0] == block[0, 0, 19, 19] == 255  # beside the picture, too
+    assert block[0, 0, 0, 0] == block[0, 0, 19, 19] == 255  # next to the image as well
     assert block[0, 0, 10, 7] == 0
 
 

@@ -26,7 +26,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Nine images, each of its own grey, in a folder and two below it."""
+    """Nine images of different grey levels, in a folder and two below it."""
     root = tmp_path / "data"
     for i, name in enumerate(
         ["a.png", "b.png", "cat/1.png", "cat/2.png", "dog/1.png", "dog/old/2.png", "unlabelled/x.png"]

@@ -1,4 +1,4 @@
-"""Decoded images are read from a cache that cannot be written to, too."""
+"""Decoded images are also read from a read-only cache."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Where files come from: the order of places, checksums, real HTTP, and nothing half-written."""
+"""Sources of files: their order, checksums, real HTTP, and no partly written file."""
 
 import functools
 import gzip
@@ -125,7 +125,7 @@ def test_a_damaged_file_is_refused_by_name_wherever_it_lies(  # type: ignore[no-
 
 
 def by_content(spec: DatasetSpec) -> DatasetSpec:
-    """Say what the files of `spec` hold, too."""
+    """Also return the content of the files of `spec`."""
     sums = {name: md5(gzip.decompress(content)) for name, content in CONTENTS.items()}
     return replace(spec, files=tuple(replace(file, content_md5=sums[file.name]) for file in spec.files))
 
@@ -289,7 +289,7 @@ def test_fashion_mnist_comes_from_debian_where_there_is_no_other_way(places: Pat
 
 @pytest.fixture(scope="session")
 def fashion_mnist_files(fashion_mnist: Dataset) -> dict[str, Path]:
-    """Where the real files lie, found before the tests of this module look elsewhere."""
+    """Folder of the real files, found before the tests of this module look elsewhere."""
     return sources.find_files(find_spec(fashion_mnist.name))
 
 

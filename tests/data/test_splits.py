@@ -1,4 +1,4 @@
-"""Which images carry a label: even over the classes, nested, reproducible, and refused when it cannot be."""
+"""The choice of labelled images: even over the classes, nested, reproducible, and refused if impossible."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The documentation is true: its tutorials run as they stand, and its commands and options exist."""
+"""The documentation is correct: its tutorials run, and its commands and options exist."""
 
 import re
 import shlex
@@ -49,7 +49,7 @@ def test_a_tutorial_runs_as_it_stands(page: Path, tmp_path: Path, monkeypatch: p
 
 
 def commands() -> Iterator[tuple[str, str]]:
-    """Give each command line of gpu-ssl in README and documentation, with the file it stands in."""
+    """Yield each command line of gpu-ssl in README and documentation, with its file."""
     for page in [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]:
         for found in COMMAND.finditer(page.read_text("utf-8")):
             yield str(page.relative_to(ROOT)), found[1]

@@ -41,7 +41,7 @@ CONTENT = bytes(range(256)) * 10_000
 
 @pytest.fixture(autouse=True)
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Point the caches of ours and of torch below the test's own folder, and return where weights lie."""
+    """Redirect our cache and torch's to the test's folder, and return the folder of weights."""
     monkeypatch.setenv("GPU_SSL_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     folder = tmp_path / "cache" / "weights"
@@ -50,7 +50,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def photographs(side: int) -> Tensor:
-    """Return four real pictures (4, 3, side, side), standardized roughly."""
+    """Return four real images (4, 3, side, side), roughly standardized."""
     pictures = []
     for photograph in load_sample_images().images:
         picture = Image.fromarray(photograph)
@@ -237,7 +237,7 @@ def old_name(key: str) -> str:
 def test_weights_of_torchvision_give_the_features_of_its_own_network(
     name: str, rename: Any, places: Path
 ) -> None:
-    """Also of those that standardize images once more, mind versions, or have files with old names."""
+    """Also of those that standardize images again, check versions, or have files with old names."""
     torch.manual_seed(0)
     _, expected = published(name, places, rename)
     backbone, why = load_backbone(name, fetch=False)
@@ -438,7 +438,7 @@ def test_a_side_is_a_number_of_pixels(side: str) -> None:
     ["vit_b_16@97", "maxvit_t@96", "vit_tiny_patch16_224@5", "squeezenet1_0", "inception_v3@30"],
 )
 def test_what_a_network_cannot_see_is_one_error(name: str) -> None:
-    """And it is told before any image is decoded."""
+    """And it is reported before any image is decoded."""
     with torch.device("meta"), pytest.raises(UsageError) as told:
         build_backbone(name)
     assert str(told.value).startswith(f"`encoder=pretrained:{name}` cannot be built: ")
@@ -535,7 +535,7 @@ def test_a_file_is_fetched_whole_and_into_its_place(page: str, server: str, plac
     assert path == places / "file.pth"
     assert path.read_bytes() == CONTENT
     assert list(places.iterdir()) == [path]
-    # And from then on is at hand.
+    # And from then on is available.
     assert find_or_fetch("http://nowhere.invalid/", "file.pth", fetch=False) == path
 
 
@@ -672,7 +672,7 @@ def test_weights_that_come_are_loaded(
 
 
 class _At:
-    """Weights of torchvision that lie elsewhere."""
+    """Weights of torchvision in another folder."""
 
     def __init__(self, url: str) -> None:
         self.url = url

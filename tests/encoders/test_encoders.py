@@ -127,7 +127,7 @@ def test_features_are_what_solvers_take_without_a_copy(kind: str, encoder: Encod
     assert features.stride() == (1, 60)
     assert not features.requires_grad
     assert bool(features.isfinite().all())
-    # Every image has features of its own.
+    # Features of different images differ.
     assert len(torch.unique(features, dim=0)) > 50
 
 
@@ -164,7 +164,7 @@ def test_an_encoder_that_is_read_back_gives_the_same_bits(
     assert (read.name, read.image_shape, read.width) == (encoder.name, encoder.image_shape, encoder.width)
     assert not read.training
     assert torch.equal(encode(read, some), encode(encoder, some))
-    # And what is written of it once more is the same.
+    # And writing it again gives the same.
     assert json.dumps(describe_encoder(read)) == json.dumps(describe_encoder(encoder))
     assert {name: value.dtype for name, value in read.state_dict().items()} == {
         name: value.dtype for name, value in encoder.state_dict().items()

@@ -33,7 +33,7 @@ N = 150
 
 @pytest.fixture(autouse=True)
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Point the cache below the test's own folder, and return where features lie."""
+    """Redirect the cache to the test's folder, and return the folder of features."""
     monkeypatch.setenv("GPU_SSL_CACHE_DIR", str(tmp_path / "cache"))
     return tmp_path / "cache" / "features"
 
@@ -129,7 +129,7 @@ def test_a_second_call_computes_nothing(kept: Path) -> None:
 
 
 def test_nothing_that_changes_them_is_left_out_of_the_name(kept: Path) -> None:
-    """Other pixels, weights, size, preparation, precision: each has a file of its own."""
+    """Other pixels, weights, size, preparation, precision: each has its own file."""
     precise, other_name = Counted(), Counted()
     precise.precision = torch.bfloat16
     other_name._settings["backbone"] = "other"
@@ -298,7 +298,7 @@ def test_a_process_that_waited_does_not_overwrite(kept: Path, monkeypatch: pytes
 def test_a_cache_that_cannot_be_written_to_is_told_or_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that was asked for is an error; for the user's own a temporary folder takes its place."""
+    """A requested folder is an error; the user's cache is replaced by a temporary folder."""
     (tmp_path / "file").touch()
     monkeypatch.setenv("GPU_SSL_CACHE_DIR", str(tmp_path / "file"))
     with pytest.raises(UsageError, match="is not writable"):
@@ -351,7 +351,7 @@ def test_a_full_disk_is_told_and_what_fitted_is_kept(kept: Path, monkeypatch: py
 
 
 def test_a_disk_with_no_room_at_all_is_told(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also by the real device for that, whose buffer fails once more as the file is closed."""
+    """Also with the real device for that, whose buffer fails again when the file is closed."""
     kept.mkdir(parents=True)
     monkeypatch.setattr(feature_cache, "_file_name", lambda encoder, images: "x.f32")
     (kept / "x.f32.part").symlink_to("/dev/full")

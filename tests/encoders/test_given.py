@@ -1,4 +1,4 @@
-"""Embeddings of another program as features: they are taken as they are, alone, and by what works on them."""
+"""Embeddings of another program as features: unchanged, not in sums, only with methods that support them."""
 
 from pathlib import Path
 

@@ -21,7 +21,7 @@ def points_of(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def test_features_are_those_of_scikit_learns_transform(digits: Dataset, tmp_path: Path) -> None:
-    """What is saved are the mean and the components alone; nothing of scikit-learn is needed to encode."""
+    """Only the mean and the components are saved; encoding does not need scikit-learn."""
     encoder = fitted(digits.train.images, tmp_path, "pca")["pca"]
     features = encode(encoder, torch.from_numpy(digits.test.images)).numpy()
     theirs = PCA(50, svd_solver="covariance_eigh").fit(points_of(digits.train.images))

@@ -61,7 +61,7 @@ def test_it_fits_images_as_decoding_does(shape: ImageShape, kind: str, tmp_path:
 
 
 def test_sizes_are_those_of_decoding_to_the_pixel(tmp_path: Path) -> None:
-    """White pictures show where they end; a pixel more or less would shift all others."""
+    """White images show where they end; a pixel more or less would shift all others."""
     shape = (3, 43, 64)
     rng = np.random.default_rng(0)
     known = [(74, 37), (86, 101), (86, 103), (148, 74)]  # halves, which products of fractions miss

@@ -17,7 +17,7 @@ PARTS = ("vae", "hog", "pixels")
 
 
 def test_the_features_of_each_part_have_a_mean_norm_of_1(digits: Dataset, tmp_path: Path) -> None:
-    """Over the images it is scaled by, the first ones: of raw features the longest would decide alone."""
+    """Over the images it is scaled by, the first ones: of raw features the longest would dominate."""
     encoders = fitted(digits.train.images, tmp_path, "vae+hog+pixels")
     encoder, sample = encoders["vae+hog+pixels"], torch.from_numpy(digits.train.images[:BLOCK])
     features = encode(encoder, sample)

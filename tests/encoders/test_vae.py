@@ -1,4 +1,4 @@
-"""The VAE as an encoder: the same bits from the same seed, interrupted or not; and what it draws."""
+"""The VAE as an encoder: bitwise identical for a seed, interrupted or not; and its reconstructions."""
 
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,7 +97,7 @@ def test_a_finished_training_is_not_done_again(
 def test_a_checkpoint_of_another_training_is_refused(
     digits: Dataset, tmp_path: Path, change: dict[str, object], differs: str
 ) -> None:
-    """It says what differs, for the user to tell which of both is meant."""
+    """The message says what differs, so that the user can tell which one is meant."""
     short = CONFIG.model_copy(update={"train": TrainConfig(epochs=1, precision="float32")})
     fit(digits, tmp_path, short)
     with pytest.raises(StorageError, match=f"another training: {differs}"):
@@ -155,7 +155,7 @@ def test_a_reconstruction_error_is_the_squared_distance_from_the_target(
         noise = torch.randint_like(images, 256)
         of_noise = encoder.reconstruction_errors(noise, encode(encoder, noise))
     np.testing.assert_allclose(errors, ((drawn - targets) ** 2).flatten(1).sum(1), rtol=1e-4)
-    # It draws what it has learned better than what it has never seen.
+    # It reconstructs images like its training images better than others.
     assert errors.mean() < 0.7 * of_noise.mean()
 
 
@@ -185,7 +185,7 @@ def test_exhibits_are_rows_of_pictures(digits: Dataset, encoder: VAEEncoder) -> 
 
 
 def test_a_warm_up_changes_nothing(digits: Dataset, encoder: VAEEncoder, tmp_path: Path) -> None:
-    """It has a network and generators of its own."""
+    """It has its own network and generators."""
     state = torch.get_rng_state()
     vae.warm_up(CONFIG, images_of(digits))
     assert torch.equal(torch.get_rng_state(), state)

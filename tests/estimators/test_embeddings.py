@@ -1,4 +1,4 @@
-"""Embeddings in Python: arrays of any library, taken where they lie."""
+"""Embeddings in Python: arrays of any library, on their device."""
 
 from pathlib import Path
 from typing import Any

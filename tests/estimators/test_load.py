@@ -87,7 +87,7 @@ def test_colours_come_back_in_the_layout_that_was_fitted(digits: Dataset, tmp_pa
 
 
 def test_rows_of_numbers_are_no_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each column has a scale of its own; no encoder for pictures is asked for."""
+    """Each column has its own scale; no encoder for images is requested."""
     monkeypatch.setattr(network, "FEWEST", 10)
     monkeypatch.setattr(network, "PASSES", 1)
     X, y = load_iris(return_X_y=True)

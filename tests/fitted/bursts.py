@@ -6,7 +6,7 @@ from scipy.ndimage import gaussian_filter
 
 
 def scenes(n: int, rng: np.random.Generator, side: int = 20) -> NDArray[np.float64]:
-    """Smooth grey pictures (n, 1, side, side) that have nothing in common."""
+    """Smooth grey images (n, 1, side, side) that have nothing in common."""
     fields = gaussian_filter(rng.normal(size=(n, 1, side, side)), (0, 0, 2.5, 2.5), mode="wrap")
     return 128 + 45 * fields / fields.std(axis=(2, 3), keepdims=True)
 

@@ -49,7 +49,7 @@ def patches() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="session")
 def fitted(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Fit:
-    """What a user gets who asks for nothing in particular."""
+    """A model with default settings."""
     return fit(own(digits, 300), CONFIG, tmp_path_factory.mktemp("fit") / "checkpoint.json", SILENT)
 
 

@@ -1,4 +1,4 @@
-"""What a model says of its own accuracy: images judged by models that did not see their labels."""
+"""The estimated accuracy of a model: images are judged by models that were not fitted to their labels."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every method makes a model that answers and suggests, and that says the same from disk and as ONNX."""
+"""Models of every method predict and suggest, and predict the same from disk and as ONNX."""
 
 import math
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ N_LABELLED = 60
 
 
 class Case(NamedTuple):
-    """What a user asks for."""
+    """Settings of a user."""
 
     method: str
     encoder: str | None = None
@@ -72,7 +72,7 @@ class FitCase(Protocol):
 
 @pytest.fixture(scope="module")
 def kinds(digits: Dataset, patches: tuple[np.ndarray, np.ndarray]) -> dict[str, tuple[OwnImages, np.ndarray]]:
-    """Images to fit, and others to ask about."""
+    """Images to fit, and others to predict."""
     grey, (colours, classes) = digits.train, patches
     return {
         "digits": (

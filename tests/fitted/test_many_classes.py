@@ -18,7 +18,7 @@ K = COUPLED + 10
 
 
 def pictures(seed: int) -> np.ndarray:
-    """Three noisy pictures of each of K kinds."""
+    """Three noisy images of each of K classes."""
     kinds = np.random.default_rng(0).integers(0, 256, (K, 1, 8, 8))
     noise = np.random.default_rng(seed).normal(0, 40, (3 * K, 1, 8, 8))
     return (np.repeat(kinds, 3, axis=0) + noise).clip(0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""A model fitted to digits: it knows them, and how well; what cannot be fitted is refused."""
+"""A model fitted to digits: accurate, with a correct estimate; invalid data are refused."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Labelled images that tell of each other what they do not tell of new ones are found, and others are not."""
+"""Labelled images that predict each other better than new ones are found, and others are not."""
 
 import numpy as np
 import pytest

@@ -72,7 +72,7 @@ def tiny_run(tiny: Fit, tmp_path_factory: pytest.TempPathFactory) -> onnxruntime
 
 
 def prepared(path: Path, told: dict[str, Any]) -> np.ndarray:
-    """Prepare an image by what the file tells, and nothing else."""
+    """Prepare an image only by the metadata of the file."""
     image = ImageOps.exif_transpose(Image.open(path))
     if image.mode.startswith("I;16"):
         high = 65535 if told["high"] is None else told["high"]

@@ -1,4 +1,4 @@
-"""The score for what a model has never seen: by the distance alone, and with a decoder."""
+"""The out-of-distribution score: by the distance only, and with a decoder."""
 
 from collections.abc import Callable
 

@@ -286,7 +286,7 @@ def test_another_fit_of_the_same_images_computes_nothing(
 def test_a_model_of_a_network_that_is_not_there_is_one_error(
     fit_case: Callable[[tuple[str, str]], Fit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of timm on a machine without timm, say: it tells what to install."""
+    """For instance of timm on a machine without timm: the message says what to install."""
     fitted = fit_case(("svm", NET))
     storage.save(tmp_path, fitted.model, fitted.record)
     monkeypatch.setattr(backbones, "FAMILIES", ("of_torchvision", "of_timm"))
@@ -300,7 +300,7 @@ def test_a_model_of_a_network_that_is_not_there_is_one_error(
 
 @pytest.fixture
 def at_hand(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Let a small network be what is at hand."""
+    """Make a small network the only available one."""
     names = [NET]
     monkeypatch.setattr(pretrained, "usual_at_hand", lambda: tuple(names))
     return names
@@ -326,7 +326,7 @@ def test_auto_tries_it_on_large_pictures_in_colour(
 
 
 class _EnoughError(Exception):
-    """What is asked for is known."""
+    """The request is recorded."""
 
 
 @pytest.fixture
@@ -370,7 +370,7 @@ def test_auto_leaves_it_alone_elsewhere(
 
 
 def as_kind(kind: str, images: OwnImages, folder: Path) -> OwnImages:
-    """Return pictures of which it is not clear that they are photographs."""
+    """Return images that may or may not be photographs."""
     if kind == "grey":
         return load_own(draw(folder / "grey", 42, 0, grey=True))
     if kind == "small":
@@ -390,7 +390,7 @@ def test_the_labelled_images_say_whether_it_is_for_pictures_of_another_kind(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Those that cross-validation names right, on some of them alone, decoded at the network's size."""
+    """Compared by cross-validation on some of them only, decoded at the network's size."""
     images = as_kind(kind, images, tmp_path)
     monkeypatch.setattr(pretrained_candidate, "MOST_LABELS", 30)
     seen: dict[str, tuple[int, ...]] = {}
@@ -447,7 +447,7 @@ def test_auto_asks_for_it_where_images_are_large_and_in_colour(
     assert NET in asked
 
 
-# --- what is told
+# --- messages
 
 
 @pytest.mark.parametrize("case", [CASES[0], CASES[2]], ids="-".join)

@@ -30,7 +30,7 @@ class DenseOnDevice:
 
 
 class DeviceGraphBackend:
-    """Takes arrays of the device alone, and gives such."""
+    """Takes and returns only arrays of the device."""
 
     def index(self, points: Array) -> Callable[[Array, int], Neighbours]:
         search = SklearnGraphBackend().index(to_host(points))

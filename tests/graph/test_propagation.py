@@ -74,7 +74,7 @@ def test_a_new_point_takes_the_value_of_the_point_it_lies_on() -> None:
     points, _ = clouds(30)
     values = np.arange(30.0)[:, None]
     extended = graph_of(points, 2).neighbourhood(points).average(values)
-    # The second neighbour weighs exp(-DECAY) = 0.018 beside 1.
+    # The second neighbour weighs exp(-DECAY) = 0.018, the first 1.
     np.testing.assert_allclose(extended[:, 0], values[:, 0], atol=0.6)
     np.testing.assert_allclose(graph_of(points, 4).neighbourhood(points).average(np.ones((30, 1))), 1)
 

@@ -1,4 +1,4 @@
-"""A session on real pictures of digits."""
+"""A session on real images of digits."""
 
 from collections.abc import Callable
 from pathlib import Path

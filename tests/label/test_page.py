@@ -1,4 +1,4 @@
-"""The page in a real browser: what is said by keys is on disk, through reloads, undo and kill -9."""
+"""The page in a real browser: labels by keys are on disk, through reloads, undo and kill -9."""
 
 import csv
 import re
@@ -52,7 +52,7 @@ def current(page: Page) -> str:
 
 
 class Person:
-    """Says of each picture what it shows, by keys."""
+    """Labels each image correctly, by keys."""
 
     def __init__(self, page: Page, digits: Dataset, folder: Path) -> None:
         self.page, self.folder, self.said = page, folder, dict[str, str]()

@@ -1,4 +1,4 @@
-"""Which pictures a page gets: suggested ones first, none twice, and all in the end."""
+"""The images that a page gets: suggested ones first, none twice, and all in the end."""
 
 from gpu_ssl.label.queue import Queue
 

@@ -1,4 +1,4 @@
-"""The server against strangers, and what a page can ask of it."""
+"""The server: its protection against other pages, and the requests of the page."""
 
 import io
 import os

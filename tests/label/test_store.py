@@ -1,4 +1,4 @@
-"""The file of labels: nothing that was told to be on disk is lost, whoever else writes to it."""
+"""The label file: no confirmed label is lost, whatever other programs write to it."""
 
 import csv
 import multiprocessing

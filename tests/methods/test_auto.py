@@ -1,4 +1,4 @@
-"""The choice of a method, from the labelled images alone."""
+"""The choice of a method, from the labelled images only."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -41,7 +41,7 @@ def view(digits: Dataset, encoders: dict[str, Encoder]) -> View:
 
 @pytest.fixture
 def judge(monkeypatch: pytest.MonkeyPatch) -> Callable[[Right], list[tuple[str, int]]]:
-    """Let each method name certain labelled images right; return what is asked for."""
+    """Make each method correct on certain labelled images; return the list of requests."""
 
     def stand_in(right: Right) -> list[tuple[str, int]]:
         asked: list[tuple[str, int]] = []
@@ -101,7 +101,7 @@ def test_with_few_labels_the_graph_is_taken_unless_another_is_clearly_ahead(
 
 
 MORE = 5 * auto.FEW
-"""Labelled images of five classes from which the graph is no favourite any more."""
+"""Number of labelled images of five classes from which the graph is not the favourite."""
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_with_more_labels_the_same_holds_for_the_better_svm(
     judge({"m1": first(m1, MORE), "hybrid": first(hybrid, MORE), "graph": first(graph, MORE)})
     rows = np.arange(MORE)
     assert choose(view, Labelled(rows, rows % 5), OPTIONS)[1].method == chosen
-    # On an encoder that is asked for there is one SVM.
+    # On a requested encoder there is one SVM.
     judge({"svm": first(60, MORE), "graph": first(61, MORE)})
     asked = replace(OPTIONS, encoder="pca")
     assert choose(view, Labelled(rows, rows % 5), asked)[1].method == "svm"
@@ -235,7 +235,7 @@ def test_rows_of_numbers_leave_out_what_is_for_pictures(
     _, why = choose(view, LABELLED, OPTIONS)
     assert {method for method, _ in asked} == {"m1", "graph"}
     assert (why.method, list(why.shares)) == ("m1", ["m1", "graph"])
-    # An encoder that is asked for, and is no HOG, is as good for an SVM as for a graph.
+    # A requested encoder other than HOG is as good for an SVM as for a graph.
     options, why = choose(view, LABELLED, replace(OPTIONS, encoder="pca"))
     assert (options.method, list(why.shares)) == ("svm", ["svm", "graph"])
 
@@ -252,7 +252,7 @@ def test_an_encoder_that_cannot_be_is_refused(digits: Dataset, tmp_path: Path) -
 def test_shares_are_those_of_cross_validation_on_real_images(
     digits: Dataset, view: View, asked: dict[str, str]
 ) -> None:
-    """And the classifier is the one that the method chosen fits alone."""
+    """And the classifier is the one that the chosen method fits directly."""
     labelled = choose_labelled(digits, 100)
     options = Options("auto", **asked)
     _, chosen = resolve(view, labelled, options)

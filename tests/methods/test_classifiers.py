@@ -328,6 +328,6 @@ def test_other_methods_have_no_pictures(classifiers: dict[str, Classifier], test
 
 
 def test_the_networks_differ_in_what_they_minimize_alone() -> None:
-    """`cnn` tells what the unlabelled images are worth: the same network, and as many steps."""
+    """`cnn` measures the gain of unlabelled images: the same network, and as many steps."""
     assert consistency.STEPS == cnn.STEPS
     assert consistency.load is cnn.load

@@ -1,4 +1,4 @@
-"""Every split gets its classifier from its own labelled images alone; finished cells are not done again."""
+"""Every split gets its classifier only from its own labelled images; finished cells are not repeated."""
 
 import json
 from collections.abc import Callable
@@ -49,7 +49,7 @@ def forget(cell: Cell, classifier: Classifier) -> None:
 
 @pytest.fixture
 def predict(digits: Dataset, encoders: dict[str, Encoder], tmp_path: Path) -> Callable[..., Predictions]:
-    """Predict the digits by an SVM on pixels, unless told otherwise."""
+    """Predict the digits by an SVM on pixels by default."""
 
     def predict(
         counts: tuple[int, ...] = (20, 100),
@@ -148,7 +148,7 @@ def test_a_classifier_is_kept_with_its_cell_when_it_was_fitted(
 
 
 class Counts:
-    """Fits in no time: predicts the smallest labelled row, and tells what it was asked."""
+    """Fits at once: predicts the smallest labelled row, and records requests."""
 
     def __init__(self, fails_at: int = 100) -> None:
         self.asked: list[Options] = []

@@ -16,7 +16,7 @@ ON_PIXELS = Options("svm", encoder="pixels")
 
 
 def test_images_of_a_group_are_not_judged_by_each_other(digits: Dataset, tmp_path: Path) -> None:
-    """Pairs of the same image with labels of a coin: by its copy an image is always named right."""
+    """Pairs of the same image with random labels: by its copy an image is always classified correctly."""
     rows = np.random.default_rng(0).permutation(len(digits.train))[:100]
     pixels = digits.train.images[np.repeat(rows, 2)]
     encoders = fitted(pixels, tmp_path, "pixels").values()

@@ -138,7 +138,7 @@ def test_only_predictions_come_to_the_host(
         learned = [classifier.model.support_vectors, classifier.model.duals]
     else:
         assert isinstance(classifier, GraphClassifier)
-        # Conjugate gradients ask once an iteration whether they are done; votes never ask.
+        # Conjugate gradients check convergence once per iteration; votes need no value.
         assert set(asked) == {"__bool__"}
         assert 1 < fitting == len(asked) < 100
         assert backend.came == [(N_TEST,), (N_TEST, 10)]

@@ -66,7 +66,7 @@ def test_weights_sum_to_the_same_for_every_class() -> None:
 
 @pytest.fixture(scope="module")
 def species() -> tuple[View, View, Labelled]:
-    """Views of noisy pictures of more classes than are coupled: four labelled ones of each, and others."""
+    """Views of noisy images of more classes than are coupled: four labelled ones of each, and others."""
     rng = np.random.default_rng(0)
     kinds = rng.integers(0, 256, (K, *SHAPE))
     classes = np.repeat(np.arange(K), 4)

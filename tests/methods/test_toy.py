@@ -65,7 +65,7 @@ def test_a_run_has_the_toys_beside_the_others(tmp_path: Path, digits: Dataset) -
     assert f"{100 * results['means', 200]:.2f} ±" in printed
     assert "means " in printed.partition("Seconds a split")[2]
     write_plots(outcome, tmp_path / "plots")
-    # What lies on disk is what predicted.
+    # The saved classifier is the one that predicted.
     classifier = load_classifier(tmp_path / "classifiers" / "means-200-labels.json", SklearnBackend(), CPU)
     assert isinstance(classifier, NearestMean)
     assert classifier.encoder.name == "profiles+hog"
@@ -73,7 +73,7 @@ def test_a_run_has_the_toys_beside_the_others(tmp_path: Path, digits: Dataset) -
     with torch.no_grad():
         decisions = classifier.module()(classifier.encoder(images))
     assert np.array_equal(decisions.argmax(1), outcome.predictions["means"][200][0].classes)
-    # The encoder that learned something is written once more by itself.
+    # The trained encoder is also written by itself.
     assert (tmp_path / "profiles.json").is_file()
 
 

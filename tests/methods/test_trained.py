@@ -110,7 +110,7 @@ def less_the_mean(pictures: torch.Tensor) -> torch.Tensor:
 def test_m2_draws_each_class_and_lies_on_disk(
     outcome: experiment.Outcome, folder: Path, digits: Dataset, method: str
 ) -> None:
-    """What is its own of a class, is its own in the pictures that are drawn of it."""
+    """Generated images of a class differ from the others as its real images do."""
     classifier = read(folder, method)
     with torch.no_grad():
         rows = classifier._by_class(torch.zeros(1, m2.LATENT_DIM))

@@ -1,4 +1,4 @@
-"""Cross-validation: every label is judged by a model that did not see it, in folds that hold every class."""
+"""Cross-validation: every label is judged by a model not fitted to it, in folds with every class."""
 
 from pathlib import Path
 
@@ -84,7 +84,7 @@ def test_judgements_are_those_of_models_on_the_other_folds(digits: Dataset, pixe
 def test_a_label_never_counts_for_its_own_judgement(
     digits: Dataset, pixels: Encoder, options: Options
 ) -> None:
-    """With the labels of a fold spoiled, what is said of this fold is the same."""
+    """With the labels of a fold spoiled, its predictions are the same."""
     labelled = choose(digits, 100)
     view = view_of(digits.train.images, [pixels])
     folds = folds_of(labelled, options)

@@ -1,4 +1,4 @@
-"""A view works out what it is asked for once, and hands the same features to every method."""
+"""A view computes features once, and returns the same to every method."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,7 +100,7 @@ def test_some_rows_cost_no_more_than_these(
 def test_remembered_rows_are_worked_out_once(
     view: View, digits: Dataset, pixels: CountedPixels, hog: CountedHOG, both: Sum
 ) -> None:
-    """As cross-validation asks for them again and again, in other parts."""
+    """As cross-validation needs them repeatedly, in other parts."""
     known = np.arange(0, 1000, 10)
     view.remember(known)
     assert pixels.encoded == 0
@@ -111,7 +111,7 @@ def test_remembered_rows_are_worked_out_once(
     view.remember(known.copy())
     view.rows(both, known)
     assert pixels.encoded == hog.encoded == 100, "the same rows are still known"
-    # Rows that are not among them are worked out, and not taken for others.
+    # Rows that are not among them are computed, and not confused with others.
     assert torch.equal(
         view.rows(pixels, np.array([5, 10])),
         encode(Pixels(SHAPE), torch.from_numpy(digits.train.images[[5, 10]])),
@@ -148,7 +148,7 @@ def test_a_subset_has_the_features_of_the_whole(
     assert torch.equal(some.features(pixels), view.features(pixels)[rows])
     assert (pixels.encoded, hog.encoded) == encoded, "what is known of them is taken over"
     assert some.stopwatch is view.stopwatch
-    # Of what is not known yet the subset works out its own rows alone.
+    # The subset computes only its own rows of new features.
     fresh = view_of(digits.train.images, [pixels, hog, both]).subset(rows)
     assert torch.equal(fresh.features(both), expected)
     assert pixels.encoded == encoded[0] + 5

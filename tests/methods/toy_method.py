@@ -69,5 +69,5 @@ def fit(view: View, labelled: Labelled, options: Options) -> NearestMean:
 
 
 def load(saved: Saved) -> NearestMean:
-    """Make the classifier anew."""
+    """Rebuild the classifier."""
     return NearestMean(saved.settings["method"], saved.encoder, saved.tensors["means"].to(saved.device))

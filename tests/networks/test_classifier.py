@@ -1,4 +1,4 @@
-"""The classifier's network: images of any shape, and features that its head alone makes classes of."""
+"""The classifier's network: images of any shape, and features that only its head maps to classes."""
 
 import pytest
 import torch

@@ -160,7 +160,7 @@ def test_what_is_useless_is_told(tmp_path: Path) -> None:
 def test_labels_that_look_wrong_are_a_table_in_which_paths_are_as_they_were(tmp_path: Path) -> None:
     write_card(tmp_path, RECORD)
     assert (tmp_path / SUSPECTS).read_text() == "path,label,suggested,confidence\n"
-    name = "a,b \udce9.png"  # A name that is no UTF-8.
+    name = "a,b \udce9.png"  # A name that is not UTF-8.
     write_card(tmp_path, RECORD, [SuspectLabel(name, "cat", "dog", 0.98765)])
     with (tmp_path / SUSPECTS).open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         assert list(csv.reader(file))[1] == [name, "cat", "dog", "0.9877"]

@@ -1,4 +1,4 @@
-"""What a user sees of a report: cells, the best in bold, the figures of others told apart."""
+"""The printed report: cells, the best in bold, and published figures marked."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The cache: where it is, what takes its place where it cannot be written to, and what is deleted."""
+"""The cache: its folder, its replacement if that is not writable, and what is deleted."""
 
 import logging
 import os
@@ -71,7 +71,7 @@ def test_a_temporary_one_takes_its_place_with_one_line(
     (record,) = caplog.records
     assert str(no_home) in record.getMessage()
     assert cache.VARIABLE in record.getMessage()
-    # What the user's cache holds is still read.
+    # The user's cache is still read.
     assert cache_folders("decoded") == [no_home / ".cache" / "gpu-ssl" / "decoded", folder]
     cache.delete_temporary()
     assert list(temporary.iterdir()) == []

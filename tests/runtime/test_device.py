@@ -1,4 +1,4 @@
-"""One decision about the device: auto may fall back and says why, an explicit device never does."""
+"""The choice of the device: auto may fall back and reports why, an explicit device never does."""
 
 from contextlib import suppress
 

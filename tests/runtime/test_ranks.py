@@ -1,4 +1,4 @@
-"""Ranks that exchange tensors over gloo: sums, shards, batch norm; and the one that is alone."""
+"""Processes that exchange tensors over gloo: sums, shards, batch norm; and a single process."""
 
 import subprocess
 import sys

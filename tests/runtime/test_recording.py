@@ -1,4 +1,4 @@
-"""Graphs lie on streams of their own; what cannot be recorded is told, and leaves everything as it was."""
+"""Graphs use their own streams; a failed recording is reported, and changes nothing."""
 
 import gc
 import logging

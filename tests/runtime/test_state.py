@@ -40,7 +40,7 @@ def refused(path: Path, match: str) -> None:
 
 
 def attempt(path: Path) -> tuple[str, Any]:
-    """Return what a refusal says, or "" and what was read."""
+    """Return the message of a refusal, or "" and what was read."""
     try:
         return "", state.load(path, KIND)
     except StorageError as error:
@@ -201,7 +201,7 @@ def test_what_was_signed_again_must_be_whole(
 
 
 def test_a_state_under_another_name_is_refused(tmp_path: Path) -> None:
-    """Two states cannot be exchanged by renaming their files."""
+    """States cannot be swapped by renaming their files."""
     save(tmp_path / "x.json")
     (tensors,) = tmp_path.glob("*.safetensors")
     tensors.rename(tmp_path / tensors.name.replace("x-", "y-"))

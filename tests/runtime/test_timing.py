@@ -54,6 +54,6 @@ def test_the_start_of_a_run_is_a_phase_and_a_part_of_the_total() -> None:
     begun = before.begun(3.5)
     assert (begun.startup, begun.total, begun.load) == (3.5, 7.5, 1.0)
     assert next(iter(begun.model_dump())) == "startup"
-    # Reports of before tell nothing of it, and are read all the same.
+    # Older reports do not contain it, and are still read.
     old = before.model_dump(exclude={"startup"})
     assert Timings.model_validate(old) == before

@@ -1,4 +1,4 @@
-"""The convolution with a gradient of its own is torch's convolution, forward and backward."""
+"""The convolution with its own gradient equals torch's convolution, forward and backward."""
 
 import pytest
 import torch

@@ -280,7 +280,7 @@ class TestCloudSetup:
 
 
 def test_the_job_of_the_cloud_goes_on_where_it_was_stopped(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Begun three times: stopped in the run, then in the benchmark, then left alone."""
+    """Started three times: stopped in the run, then in the benchmark, then not at all."""
     runs = tmp_path / "runs"
     (runs / "table").mkdir(parents=True)
     finishes = f'echo "$*" >> {sandbox.log}; case $1 in run) : > {runs}/table/report.json;; esac'

@@ -30,11 +30,11 @@ def to_host(array: Array) -> NDArray[Any]:
 
 @contextmanager
 def numbers_refused() -> Iterator[None]:
-    """Let an array on the device raise where Python asks for its value."""
+    """Make an array on the device raise if Python needs its value."""
 
     def refuse(array: Array) -> None:
         if array.device == DEVICE:
-            raise RuntimeError("a value of the device was asked for")
+            raise RuntimeError("a value on the device was requested")
         raise NotImplementedError("the tests make no numbers of arrays on the CPU device")
 
     names = ("__float__", "__int__", "__bool__", "__complex__")
@@ -43,7 +43,7 @@ def numbers_refused() -> Iterator[None]:
 
 
 class DeviceBackend(SklearnBackend):
-    """Stands for cuML: takes the points from the device, and gives solutions that lie there."""
+    """Replaces cuML: takes points on the device, and returns solutions there."""
 
     def from_host(self, array: NDArray[Any]) -> Array:
         return to_device(array)

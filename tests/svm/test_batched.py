@@ -1,4 +1,4 @@
-"""The batched solver solves what LIBSVM solves, in as many iterations, and asks the device little."""
+"""The batched solver agrees with LIBSVM, in as many iterations, and rarely synchronizes."""
 
 import math
 from typing import Any

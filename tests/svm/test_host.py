@@ -1,4 +1,4 @@
-"""Few points are fitted without scikit-learn: to the same solutions, and each as if it were alone."""
+"""Few points are fitted without scikit-learn: to the same solutions, independent of each other."""
 
 import numpy as np
 import pytest

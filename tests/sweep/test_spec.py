@@ -1,4 +1,4 @@
-"""A TOML file becomes cells, and what cannot be is told in one line."""
+"""A TOML file becomes cells, and invalid ones are refused in one line."""
 
 from pathlib import Path
 

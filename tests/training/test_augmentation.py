@@ -1,4 +1,4 @@
-"""Views move, stretch, mirror and expose each image on its own; the canonical picture undoes exposure."""
+"""Augmentation acts on each image independently; canonical images do not depend on exposure."""
 
 import math
 from collections.abc import Callable
@@ -171,7 +171,7 @@ def test_a_weak_view_mirrors_half_of_the_images_only_if_asked_to() -> None:
 def test_a_strong_view_erases_rectangles_of_every_size_up_to_the_limit() -> None:
     white = torch.ones(3000, 1, 60, 60)
     views = strong_view(white, False, seeded())
-    # The corners turn out of the picture; its middle is black only where it was erased.
+    # The corners rotate out of the image; its middle is black only where it was erased.
     erased = (views[..., 20:40, 20:40] == 0).float()
     rows = erased.amax((1, 3)).sum(1)
     assert rows.max() >= 0.9 * ERASED * 60

@@ -35,7 +35,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def rows_of(n: int) -> np.ndarray:
-    """Images of 1 x 4 bytes that hold their row."""
+    """Images of 1 x 4 bytes that encode their row."""
     return np.arange(n, dtype="<u4").view(np.uint8).reshape(n, 1, 1, 4)
 
 
@@ -57,7 +57,7 @@ def test_chunks_hold_every_row_once_and_all_but_the_last_are_full(n: int, length
 
 
 def test_a_chunk_comes_from_everywhere() -> None:
-    """Of images sorted by class, a chunk must not hold a single one."""
+    """With images sorted by class, a chunk must not have a single class."""
     first = chunks_of(1_000_000, 100_000, seeded(), CPU)[0]
     tenths = np.bincount([start // 100_000 for start, _ in first], minlength=10)
     assert len(first) >= batches.RUNS

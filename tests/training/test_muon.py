@@ -217,7 +217,7 @@ def test_a_graph_records_the_whole_step(monkeypatch: pytest.MonkeyPatch) -> None
         before = [parameter.detach().clone() for parameter in network.parameters()]
         optimizer.step()
         for own, parameter in zip(before, network.parameters(), strict=True):
-            # A stand-in records on whatever is in memory.
+            # The stand-in records with the existing tensors.
             assert torch.equal(own.nan_to_num(), parameter.nan_to_num()), "the host has nothing left to do"
     assert steps == [float, Tensor]
     assert replay.recorded

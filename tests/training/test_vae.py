@@ -248,7 +248,7 @@ def test_a_rank_without_an_image_of_a_batch_has_losses_and_gradients_of_zero(
     vae = build_vae(ModelConfig(network=network), shape, CPU, 0)
     for module in vae.modules():
         if "BatchNorm" in type(module).__name__:
-            module.eval()  # that of several ranks has a test of its own
+            module.eval()  # that of several processes has its own test
     nothing = torch.zeros(0, *shape, dtype=torch.uint8)
     share = Share(torch.Generator().manual_seed(0), 4, torch.zeros(0, dtype=torch.int64))
     images = random_view(nothing.float(), True, share)
