@@ -78,9 +78,11 @@ def independent(groups: NDArray[np.int64]) -> float:
     groups : ndarray of shape (n,), int64
         Group of each trial.
     """
-    from scipy.special import stdtrit
-
     sizes = np.bincount(groups).astype(np.float64)
     sizes = sizes[sizes > 0]
+    if len(sizes) == len(groups):
+        return float(len(groups))
+    from scipy.special import stdtrit  # The import takes time, and most labels have no groups.
+
     by_image, by_group = stdtrit([max(len(groups) - 1, 1), max(len(sizes) - 1, 1)], (1 + CONFIDENCE) / 2)
     return float(sizes.sum() ** 2 / np.square(sizes).sum() * (by_image / by_group) ** 2)
