@@ -27,7 +27,7 @@ from gpu_ssl.networks.classifier import ClassifierNetwork
 from gpu_ssl.networks.m2 import M2, M2Spec
 from gpu_ssl.runtime import interop
 from gpu_ssl.runtime.device import resolve_device
-from gpu_ssl.runtime.progress import Silent
+from gpu_ssl.runtime.progress import SILENT, Silent
 from gpu_ssl.svm import smo
 from gpu_ssl.svm._batched import BatchedBackend
 from gpu_ssl.svm._sklearn import SklearnBackend
@@ -42,6 +42,7 @@ from gpu_ssl.training.joint import JointPlan, JointTrainer
 from gpu_ssl.training.m2_objectives import ImageSource, ModernObjective
 from gpu_ssl.training.optimizers import build
 from gpu_ssl.training.plan import plan_vae
+from gpu_ssl.training.side_by_side import train_side_by_side
 from gpu_ssl.training.vae import Trainer, build_vae
 from tests.svm import clouds
 
@@ -125,6 +126,21 @@ def test_a_recorded_step_on_labelled_and_unlabelled_images_trains_as_any(
     torch.testing.assert_close(recorded[:5], stepwise[:5], rtol=2e-2, atol=0)
     torch.testing.assert_close(recorded[-20:].mean(), stepwise[-20:].mean(), rtol=5e-2, atol=0)
     assert torch.nn.functional.cosine_similarity(*averages, dim=0) > 0.99
+
+
+def test_networks_side_by_side_train_as_one_after_the_other(digits: Dataset) -> None:
+    """Each with its graph, on a stream of its own."""
+    with SILENT.task("", 1) as advance:
+        alone = [make_joint_trainer(digits, "consistency") for _ in range(3)]
+        expected = [trainer.fit(advance) for trainer in alone]
+        together = [make_joint_trainer(digits, "consistency") for _ in range(3)]
+        trainings = [trainer.training(advance) for trainer in together]
+        found = train_side_by_side(trainings, torch.device("cuda", 0))
+    assert all(trainer.replay.recorded for trainer in together)
+    np.testing.assert_allclose(found, expected, rtol=5e-2)
+    for one, other in zip(alone, together, strict=True):
+        averages = [torch.cat([p.flatten() for p in each.average.parameters()]) for each in (one, other)]
+        assert torch.nn.functional.cosine_similarity(*averages, dim=0) > 0.99
 
 
 def test_images_that_stream_to_the_gpu_train_to_the_bits_of_those_that_stay(
