@@ -33,7 +33,7 @@ def test_the_table_tells_points_and_their_interval() -> None:
     differences = paired_differences(RESULTS, ("m1", "graph"))
     report = REPORT.model_copy(update={"results": RESULTS, "differences": differences})
     text = text_of(difference_table(report))
-    assert "points more than M1" in text
+    assert "gain over M1" in text
     assert "+2.33 ± 1.43" in text
 
 

@@ -1,4 +1,4 @@
-"""``gpu-ssl check``: what ``gpu-ssl fit`` would find in images and labels; nothing is trained."""
+"""``gpu-ssl check``: findings about images and labels; nothing is trained."""
 
 import json
 from pathlib import Path
@@ -57,7 +57,7 @@ def command(data: Path, label_files: tuple[Path, ...], as_json: bool, quiet: boo
     from gpu_ssl.config import FitConfig
     from gpu_ssl.data.own import load_own
 
-    FitConfig.of(image_size=options["image_size"])  # refuses one that cannot be
+    FitConfig.of(image_size=options["image_size"])  # refuses an invalid size
     images = load_own(data, label_files, take_reading(options), make_progress(quiet))
     tell_problems(images.problems, with_names=True)
     if as_json:

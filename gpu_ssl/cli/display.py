@@ -1,4 +1,4 @@
-"""What the commands show on a terminal: progress on stderr, results on stdout."""
+"""Terminal output of the commands: progress on stderr, results on stdout."""
 
 import sys
 from collections.abc import Iterator
@@ -11,18 +11,18 @@ from rich.progress import Progress as Bars
 from gpu_ssl.runtime.progress import Advance, Progress, Silent
 
 PIPE_WIDTH = 120
-"""Columns of a table that goes to a pipe or file, where there is no terminal to ask."""
+"""Width of a table written to a pipe or file."""
 
 
 class TerminalProgress:
-    """Progress bars on stderr, gone when their task is done."""
+    """Progress bars on stderr, removed when their task is finished."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
 
     @contextmanager
     def task(self, description: str, total: int, done: int = 0) -> Iterator[Advance]:
-        """Show a bar for as long as the block runs."""
+        """Show a bar during the block."""
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -37,17 +37,17 @@ class TerminalProgress:
 
 
 def make_progress(quiet: bool) -> Progress:
-    """Return progress bars where stderr is a terminal and `quiet` is not asked for, else nothing."""
+    """Return progress bars if stderr is a terminal and `quiet` is false, else a silent display."""
     return TerminalProgress() if sys.stderr.isatty() and not quiet else Silent()
 
 
 class _ResultConsole(Console):
-    """Leaves it to the program what a closed pipe means; rich would exit with 1."""
+    """Lets the program handle a closed pipe; rich would exit with 1."""
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
 
 
 def make_console() -> Console:
-    """Return the console for results: stdout, without colours or line breaks of its own in a pipe."""
+    """Return the console for results: stdout, without colours or line wrapping in a pipe."""
     return _ResultConsole(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)

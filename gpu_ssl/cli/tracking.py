@@ -1,4 +1,4 @@
-"""The option ``--track``, and the trackers that it begins."""
+"""The option ``--track``, and its trackers."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -29,12 +29,12 @@ TRACK = click.option(
 
 
 def tracking(names: Sequence[str], folder: Path) -> "AbstractContextManager[Trackers]":
-    """Begin a run, named as its folder, with each of the trackers, and end it with the block.
+    """Start a run, named like its folder, with each tracker, and end it with the block.
 
     Raises
     ------
     UsageError
-        If one is not installed or cannot begin.
+        If one is not installed or fails to start.
     """
     from gpu_ssl.tracking.tracker import TrackedRun
     from gpu_ssl.tracking.trackers import tracked
@@ -56,14 +56,14 @@ def send_sweep(trackers: "Trackers", settings: "SweepSpec", record: "SweepRecord
 
 
 def send_cells(names: Sequence[str], reports: "Mapping[Path, Report]", group: str) -> None:
-    """Send the finished cells of a sweep, each as a run of its own.
+    """Send the finished cells of a sweep, each as a separate run.
 
     Parameters
     ----------
     names : sequence of str
         The trackers.
     reports : mapping of Path to Report
-        By the folders of the cells.
+        Reports by the folders of the cells.
     group : str
         Name of the sweep.
     """

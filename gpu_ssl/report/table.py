@@ -1,4 +1,4 @@
-"""The report as tables for a terminal."""
+"""A report as tables for a terminal."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -11,20 +11,20 @@ from gpu_ssl.records import Difference, Report, Result
 from gpu_ssl.report.terminal import BAD, FAINT, GOOD, Shown, new_table
 
 FEWEST = 3
-"""Splits that an interval is made of."""
+"""Minimum number of splits for an interval."""
 
 LEAST = 20
-"""Columns of a terminal that the names of methods take at least beside figures."""
+"""Minimum width in columns of the names of methods."""
 
 
 def accuracy_cell(result: Result) -> str:
-    """Return mean ± standard deviation in percent, or the mean alone where there is one split."""
+    """Return mean ± standard deviation in percent, or only the mean for a single split."""
     mean = f"{100 * result.accuracy_mean:.2f}"
     return mean if result.accuracy_std is None else f"{mean} ± {100 * result.accuracy_std:.2f}"
 
 
 def accuracy_table(report: Report) -> Shown:
-    """Return one row a method and one column a number of labels; the best of each column in bold."""
+    """Return one row per method and one column per number of labels; the best of each column in bold."""
     counts = list(dict.fromkeys(result.labels for result in report.results))
     best = {n: max(r.accuracy_mean for r in report.results if r.labels == n) for n in counts}
     splits = max(result.splits for result in report.results)
@@ -52,14 +52,14 @@ def accuracy_table(report: Report) -> Shown:
 
 
 def difference_table(report: Report) -> Shown:
-    """Return how much each method is better than the first, in points, with the interval.
+    """Return the gain of each method over the first, in percentage points, with the interval.
 
-    Those whose interval leaves out 0 are in the colour of good or bad.
+    Gains are green and losses red if the interval excludes 0.
     """
     differences = report.differences
     counts = list(dict.fromkeys(difference.labels for difference in differences))
     enough = with_intervals(report)
-    told = "and its 95 % interval over choices of labels" if enough else f"an interval takes {FEWEST} splits"
+    told = "and its 95 % interval over choices of labels" if enough else f"an interval needs {FEWEST} splits"
     rows = {
         catalog.title(method): {
             d.labels: _difference_cell(d, d.labels in enough) for d in differences if d.method == method
@@ -69,15 +69,15 @@ def difference_table(report: Report) -> Shown:
     return by_labels(
         rows,
         counts,
-        title=f"points more than {catalog.title(differences[0].against)}",
-        caption=f"mean of the paired differences, {told}",
+        title=f"gain over {catalog.title(differences[0].against)}",
+        caption=f"mean of the paired differences in percentage points, {told}",
     )
 
 
 def with_intervals(report: Report) -> set[int]:
     """Return the numbers of labels with enough splits for an interval of the differences.
 
-    Two differences that happen to be alike would have an interval without width.
+    With two splits, equal differences would have an interval of width 0.
     """
     counts = {result.labels for result in report.results}
     return {n for n in counts if all(r.splits >= FEWEST for r in report.results if r.labels == n)}
@@ -98,7 +98,7 @@ def by_labels(
     title: str = "",
     caption: str = "",
 ) -> Shown:
-    """Return a table with a column for each number of labels; where it is too wide, one below the other.
+    """Return a table with a column for each number of labels; if too wide, with these below each other.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def by_labels(
     counts : sequence of int
         The numbers of labels.
     others : mapping
-        Rows below that others have measured.
+        Published rows below.
     title, caption : str
         See `Shown`.
     """
@@ -133,7 +133,7 @@ def by_labels(
 
 
 def _seconds(report: Report, method: str) -> str:
-    """Return the range over numbers of labels of the mean seconds that a split takes."""
+    """Return the range over numbers of labels of the mean seconds per split."""
     means = [sum(r.seconds) / len(r.seconds) for r in report.results if r.method == method]
     low, high = (
         f"{seconds:.2g}" if seconds < 10 else f"{seconds:.0f}" for seconds in (min(means), max(means))
@@ -142,11 +142,11 @@ def _seconds(report: Report, method: str) -> str:
 
 
 def split_line(report: Report) -> str:
-    """Return the seconds that a split takes each method, in one line."""
+    """Return the seconds per split of each method, in one line."""
     methods = dict.fromkeys(result.method for result in report.results)
     at_a_time = f" ({report.jobs} at a time)" if report.jobs > 1 else ""
     seconds = ", ".join(f"{method} {_seconds(report, method)}" for method in methods)
-    return f"Seconds a split{at_a_time}: {seconds}"
+    return f"Seconds per split{at_a_time}: {seconds}"
 
 
 def timing_line(report: Report) -> str:
@@ -158,12 +158,12 @@ def timing_line(report: Report) -> str:
 
 
 def render(report: Report) -> RenderableType:
-    """Return all that the console shows of a finished run."""
+    """Return the console output of a finished run."""
     choices = (("device", report.device), ("svm", report.svm))
     lines = [f"{name}: {choice.used} ({choice.reason})" for name, choice in choices]
     for result in report.results:
         title = f"{result.method}, {result.labels:,} labels"
         lines += [f"{title}, split {i}: {reason}" for i, reason in enumerate(result.reasons, start=1)]
     tables = [accuracy_table(report)] + ([difference_table(report)] if report.differences else [])
-    # As text: what stands in brackets in a reason is no markup.
+    # As text: brackets in a reason are not markup.
     return Group(*tables, *map(Text, (*lines, split_line(report), timing_line(report))))

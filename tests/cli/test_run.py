@@ -27,7 +27,7 @@ def test_a_run_prints_the_table_and_fills_its_folder(run_cli: RunCli, tmp_path: 
             "raw pixels",
             "principal components",
         ),
-        *("ranks", "20 labels", "±", "points more than M1", "Seconds a split: m1"),
+        *("ranks", "20 labels", "±", "gain over M1", "Seconds per split: m1"),
     ):
         assert words in done.stdout
     folder = tmp_path / "out"

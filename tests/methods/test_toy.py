@@ -63,7 +63,7 @@ def test_a_run_has_the_toys_beside_the_others(tmp_path: Path, digits: Dataset) -
     printed = console.export_text()
     assert "toy: nearest mean" in printed
     assert f"{100 * results['means', 200]:.2f} ±" in printed
-    assert "means " in printed.partition("Seconds a split")[2]
+    assert "means " in printed.partition("Seconds per split")[2]
     write_plots(outcome, tmp_path / "plots")
     # The saved classifier is the one that predicted.
     classifier = load_classifier(tmp_path / "classifiers" / "means-200-labels.json", SklearnBackend(), CPU)

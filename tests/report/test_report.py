@@ -155,5 +155,5 @@ def test_a_claim_is_undone_only_where_nothing_was_added(tmp_path: Path) -> None:
 
 
 def test_seconds_say_how_many_splits_shared_the_cores() -> None:
-    assert split_line(REPORT).startswith("Seconds a split: ")
-    assert split_line(REPORT.model_copy(update={"jobs": 2})).startswith("Seconds a split (2 at a time): ")
+    assert split_line(REPORT).startswith("Seconds per split: ")
+    assert split_line(REPORT.model_copy(update={"jobs": 2})).startswith("Seconds per split (2 at a time): ")
