@@ -74,10 +74,12 @@ def reached_memory_limit() -> bool:
         import resource
 
         limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-    except (ImportError, OSError, ValueError):
+        status = Path("/proc/self/status").read_bytes()  # as text it would need the import of a codec
+        peak = int(status.split(b"VmPeak:")[1].split()[0]) << 10
+    except (MemoryError, SystemError):
+        return True
+    except (ImportError, OSError, ValueError, IndexError):
         return False
-    peak = next((int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmPeak:")), 0)
     return limit != resource.RLIM_INFINITY and peak + SPARE_MEMORY > limit
 
 
