@@ -11,8 +11,13 @@ from gpu_ssl.tracking.tracker import PROJECT, TrackedRun, Value
 MOST_METRICS, MOST_PARAMS = 1000, 100
 """What MLflow takes in one request."""
 
-USUAL: Final = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_LOGGING_LEVEL": "WARNING"}
-"""Variables that MLflow reads, where they are not set: its seven retries take minutes if a server is gone."""
+USUAL: Final = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+"""Variables that MLflow reads, where they are not set. Its seven retries take minutes if a server is gone,
+and nobody asked for telemetry."""
 
 
 class MLflowTracker:

@@ -16,6 +16,7 @@ class WandbTracker:
     """A run of Weights & Biases."""
 
     def __init__(self, run: TrackedRun) -> None:
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # to its authors
         import wandb
 
         quiet = wandb.Settings(silent=True, console="off", init_timeout=PATIENCE, finish_timeout=PATIENCE)
