@@ -20,7 +20,7 @@ from gpu_ssl.runtime.arrays import Array
 from gpu_ssl.runtime.device import resolve_device
 from gpu_ssl.runtime.interop import receive
 from gpu_ssl.svm._sklearn import pack_coefficients
-from gpu_ssl.svm.backend import resolve_backend
+from gpu_ssl.svm.backend import resolve_backend, sklearn_backend
 from gpu_ssl.svm.kernels import Kernel, KernelName, scale_gamma
 from gpu_ssl.svm.one_vs_one import fit_one_vs_one
 from gpu_ssl.svm.pairs import Penalty
@@ -164,7 +164,9 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_parameters(self)
         self.device_ = resolve_device(self.device)
         solver = "cuml" if self.solver == "auto" and self.device.startswith("cuda") else self.solver
-        self._backend, self.backend_ = resolve_backend(solver, self.device_)
+        backend, self.backend_ = resolve_backend(solver, self.device_)
+        # scikit-learn is imported here in any case, so it also fits few points.
+        self._backend = sklearn_backend() if self.backend_.used == "sklearn" else backend
         y = column_or_1d(on_host(y), warn=True)
         points, y = self._points(X, y)
         check_classification_targets(y)

@@ -100,7 +100,7 @@ def sklearn_backend(device: str = "cpu") -> SVMBackend:
 
 
 def host_backend() -> SVMBackend:
-    """Make the backend for latents on the CPU: scikit-learn's, but for few points."""
+    """Create the backend for latents on the CPU: scikit-learn's, except for few points."""
     from gpu_ssl.svm._host import HostBackend
 
     return HostBackend()
@@ -151,7 +151,7 @@ def resolve_backend(requested: str, device: Choice, leads: bool = True) -> tuple
             raise DeviceError(
                 f"`svm=cuml` needs a CUDA device, and the device is cpu ({device.reason}); {INSTALL}"
             )
-        return host_backend(), chosen("sklearn", "the latents are on the CPU")
+        return host_backend(), chosen("sklearn", "the latents are on the CPU; few points are fitted in torch")
     try:
         return cuml_backend(device.used), chosen("cuml", f"the latents are on {device.used}")
     except DeviceError as problem:

@@ -21,7 +21,7 @@ def test_on_the_cpu_scikit_learn_fits() -> None:
     assert choice.model_dump() == {
         "requested": "auto",
         "used": "sklearn",
-        "reason": "the latents are on the CPU",
+        "reason": "the latents are on the CPU; few points are fitted in torch",
     }
 
 
