@@ -135,5 +135,5 @@ def test_what_is_no_embedding_is_refused(kind: Any, rows: NDArray[np.float32], y
             SemiSupervisedClassifier(**GIVEN.get_params()).fit(kind(wrong), y)
     for name, value in {"method": "m1", "encoder": "hog"}.items():
         other = SemiSupervisedClassifier(**GIVEN.get_params()).set_params(**{name: value})
-        with pytest.raises(UsageError, match=r"svm, graph, auto|is for pictures"):
+        with pytest.raises(UsageError, match=r"svm, graph, auto|is for images"):
             other.fit(rows, y)
