@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from packaging.version import Version
 from torch import Tensor, nn
 
 from gpu_ssl.data.preparation import STRIP
+from gpu_ssl.errors import DependencyError
 from gpu_ssl.fitted.calibration import most_likely_first
 from gpu_ssl.fitted.model import FittedModel
 from gpu_ssl.fitted.onnx_resize import with_resizing
@@ -18,6 +20,9 @@ from gpu_ssl.runtime.optional import require
 
 INPUT, EMBEDDINGS = "images", "embeddings"
 OUTPUTS = ("class", "probabilities", "ood_score")
+
+OLDEST_TORCH = Version("2.14")
+"""Oldest version whose export was tested; that of 2.9 takes the number of images for a constant."""
 
 
 class ModelGraph(nn.Module):
@@ -162,11 +167,16 @@ def export(model: FittedModel, record: ModelRecord, path: Path) -> None:
     Raises
     ------
     DependencyError
-        If a package that writes ONNX is not installed.
+        If a package that writes ONNX is not installed, or torch is too old.
     StorageError
         If the file cannot be written.
     """
     require("an ONNX file", "onnx", "onnxscript")
+    if Version(torch.__version__) < OLDEST_TORCH:
+        raise DependencyError(
+            f"an ONNX file needs torch {OLDEST_TORCH} or newer, and this is {torch.__version__}; "
+            "do: pip install --upgrade torch torchvision"
+        )
     import onnx
 
     resizes = not record.takes_embeddings and input_shape(record) != record.image_shape

@@ -72,6 +72,8 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     """Return whether `device` has hardware for matrix products in bfloat16."""
     if device.type == "cuda":
         return _has_bfloat16(device)
+    if not hasattr(torch.cpu, "get_capabilities"):  # torch 2.9
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from skimage.feature import hog
 from sklearn.datasets import load_digits, load_sample_images
 from torch import Tensor
-from torch._subclasses import FakeTensorMode
 
 from gpu_ssl.encoders.hog import HOG, cell_side
+from tests.training.fake_cuda import fake_cuda
 
 Shape = tuple[int, int, int]
 
@@ -132,7 +132,7 @@ def test_runs_on_the_meta_device(shape: Shape) -> None:
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 64, 64), (3, 2, 5)])
 def test_runs_on_cuda_without_a_wait(shape: Shape) -> None:
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    with fake_cuda():
         model = HOG(shape).to("cuda")
         features = model(torch.zeros(4, *shape, dtype=torch.uint8, device="cuda"))
     assert (features.shape, features.dtype, features.device.type) == ((4, model.width), torch.float32, "cuda")

@@ -212,6 +212,13 @@ def test_a_missing_package_is_named(tiny: Fit, tmp_path: Path, monkeypatch: pyte
     assert not list(tmp_path.iterdir())
 
 
+def test_an_older_torch_is_refused(tiny: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "__version__", "2.9.1+cpu")
+    with pytest.raises(DependencyError, match=r"needs torch 2\.14 or newer, and this is 2\.9\.1\+cpu"):
+        export(tiny.model, tiny.record, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_place_that_cannot_be_written(tiny: Fit, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot write"):

@@ -201,7 +201,7 @@ def test_features_that_are_no_numbers_stop_the_work(
         return torch.full((len(images), self.width), bad)
 
     monkeypatch.setattr(CountedPixels, "forward", spoiled)
-    with pytest.raises(TrainingError, match=r"encoder pixels gives .* not finite .*precision"):
+    with pytest.raises(TrainingError, match=r"encoder pixels are not finite; .*precision"):
         view.features(pixels)
     with pytest.raises(TrainingError, match="not finite"):
         view.points(pixels, np.array([1]))
@@ -209,7 +209,7 @@ def test_features_that_are_no_numbers_stop_the_work(
 
 def test_an_unknown_encoder_is_named_with_those_there_are(view: View, digits: Dataset) -> None:
     with pytest.raises(
-        UsageError, match=r"no encoder 'vae' for these pictures; there are pixels, hog, pixels\+hog"
+        UsageError, match=r"no encoder 'vae' for these images; there are pixels, hog, pixels\+hog"
     ):
         view.encoder("vae")
     with pytest.raises(UsageError, match="no encoder 'vae'"):

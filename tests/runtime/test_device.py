@@ -103,7 +103,18 @@ def test_a_given_precision_is_kept() -> None:
 def test_auto_takes_bfloat16_where_the_cpu_has_units_for_it(
     monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], expected: torch.dtype
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert resolve_precision("auto", torch.device("cpu")) == expected
+
+
+@pytest.mark.parametrize(("avx512", "amx"), [(False, False), (True, False), (False, True)])
+def test_torch_of_2_9_is_asked_for_each_unit(
+    monkeypatch: pytest.MonkeyPatch, avx512: bool, amx: bool
+) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    expected = torch.bfloat16 if avx512 or amx else torch.float32
     assert resolve_precision("auto", torch.device("cpu")) == expected
 
 
