@@ -1,4 +1,4 @@
-"""The directive ``layers``: a figure of the import contract, drawn from pyproject.toml at build time."""
+"""The directive ``layers``: a figure of the import contract, generated from pyproject.toml at build time."""
 
 import ast
 import html
@@ -31,7 +31,7 @@ def summary(module: str) -> str:
 
 
 def figure() -> str:
-    """Return the layers as SVG: a row a layer, a box a package, whose title tells what it is for."""
+    """Return the layers as SVG: a row per layer, a box per package with its purpose as title."""
     rows = layers()
     height = len(rows) * (ROW + GAP)
     parts = [
