@@ -66,7 +66,14 @@ def _one_line(error: ValidationError) -> str:
     return "; ".join(problems.values())
 
 
-def _device(value: str) -> str:
+def device_name(value: str) -> str:
+    """Return the name of a device unchanged.
+
+    Raises
+    ------
+    ValueError
+        If it is none of ``auto``, ``cpu``, ``cuda`` and ``cuda:N``.
+    """
     if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", value):
         raise ValueError("allowed are auto, cpu, cuda and cuda:N with the number of a device")
     return value
@@ -208,7 +215,7 @@ class LearningConfig(Settings):
     train: TrainConfig = TrainConfig()
     svm: SVMConfig = SVMConfig()
     seed: int = Field(default=0, ge=0, lt=2**32)
-    device: Annotated[str, AfterValidator(_device)] = "auto"
+    device: Annotated[str, AfterValidator(device_name)] = "auto"
     svm_backend: SVMBackendName = "auto"
 
 

@@ -15,6 +15,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gpu_ssl.cli import entry_point
+
 LONGEST = 120.0
 """Seconds after which a try counts as hanging."""
 
@@ -143,6 +145,7 @@ def _run(
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         most = pages * resource.getpagesize() + fault.megabytes * 2**20
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        entry_point(list(words))  # not by runpy, whose own lack of memory Python reports
     if fault.at or fault.counts:
         _watch_writes(fault, os.open(streams / "writes", os.O_WRONLY | os.O_CREAT | os.O_APPEND))
     sys.argv = ["gpu-ssl", *words]

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from gpu_ssl.errors import DeviceError, GpuSslError, lacks_memory
+from gpu_ssl.config import device_name
+from gpu_ssl.errors import DeviceError, GpuSslError, UsageError, lacks_memory
 from gpu_ssl.records import Choice
 
 
@@ -53,9 +54,15 @@ def resolve_device(requested: str) -> Choice:
 
     Raises
     ------
+    UsageError
+        If there is no such kind of device.
     DeviceError
         If an explicitly requested CUDA device is not usable.
     """
+    try:
+        device_name(requested)
+    except ValueError as error:
+        raise UsageError(f"`device={requested}`: {error}") from None
     if requested == "cpu":
         return Choice(requested=requested, used="cpu", reason="requested")
     index = int(requested.partition(":")[2] or 0)

@@ -5,7 +5,7 @@ from contextlib import suppress
 import pytest
 import torch
 
-from gpu_ssl.errors import DeviceError
+from gpu_ssl.errors import DeviceError, UsageError
 from gpu_ssl.runtime import device as module
 from gpu_ssl.runtime.device import (
     MOST_ROWS,
@@ -42,6 +42,12 @@ def test_an_explicit_device_is_refused_with_the_remedy(requested: str) -> None:
         resolve_device(requested)
     assert "`device=cpu`" in str(caught.value)
     assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize("requested", ["", "gpu", "cuda:", "cuda:x", "pretrained:zzz", "cpu:0", "cuda:-1"])
+def test_an_unknown_device_is_wrong_usage(requested: str) -> None:
+    with pytest.raises(UsageError, match="allowed are auto, cpu, cuda and cuda:N"):
+        resolve_device(requested)
 
 
 @pytest.mark.gpu
