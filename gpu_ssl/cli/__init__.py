@@ -13,6 +13,7 @@ import click
 
 from gpu_ssl.cli.messages import line_of
 from gpu_ssl.cli.process import (
+    RESERVE,
     heed_signals,
     ignore_signals,
     prepare_streams,
@@ -113,8 +114,11 @@ def entry_point(arguments: list[str] | None = None) -> None:
     warnings.formatwarning = _one_line
     spare_collector()
     try:
-        require_current_folder()
-        code = main(args=arguments, standalone_mode=False)
+        try:
+            require_current_folder()
+            code = main(args=arguments, standalone_mode=False)
+        finally:
+            RESERVE.clear()
         sys.stdout.flush()
     except GpuSslError as error:
         _fail(str(error), 128 + stopped[0] if stopped else error.exit_code)

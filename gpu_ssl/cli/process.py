@@ -18,6 +18,9 @@ SOON = 0.05
 SPARE_MEMORY = 64 << 20
 """Bytes below its limit of memory at which a process has reached it."""
 
+RESERVE = bytearray(4 << 20)
+"""Memory to give back before an error is reported: without any, CPython cannot even raise SystemExit."""
+
 STOPS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Signals that stop the program as Ctrl-C does; no partly written file remains."""
 

@@ -31,3 +31,15 @@ def test_a_limit_of_memory_that_was_reached_is_recognized(share: float, reached:
 def test_without_a_limit_no_error_is_blamed_on_it() -> None:
     assert resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
     assert not reached_memory_limit()
+
+
+def test_the_reserve_is_freed_before_an_error_is_reported() -> None:
+    """In a process without any memory left CPython raises a SystemError where an error is handled."""
+    code = (
+        "from gpu_ssl import cli\n"
+        "def fails(**_): print(len(cli.RESERVE) > 2**20); raise RuntimeError\n"
+        "cli.main, cli._fail = fails, lambda *_: print(len(cli.RESERVE))\n"
+        "cli.entry_point([])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["True", "0"]
