@@ -27,6 +27,10 @@ LOOK = 32
 LEAST_CURVATURE = 1e-12
 """LIBSVM's tau: replaces the curvature along a pair if it is not positive."""
 
+ROUNDING = 1e-12
+"""Distance from a bound, divided by C, that only rounding leaves: the dual variable is set to the bound. It
+would count as one between bounds, which decide the constant."""
+
 Rows = Callable[[Tensor, Tensor], Tensor]
 """Returns kernel values (B, N), float32, of one point with all points of its problem, from the indices of
 problems (B,) and of the point in each (B,)."""
@@ -64,6 +68,7 @@ class Solver:
     ) -> None:
         self.rows, self.diagonal, self.tol = rows, diagonal.to(torch.float64), tol
         self.hi, self.lo = y.clamp(min=0) * C, y.clamp(max=0) * C
+        self.rounding = ROUNDING * (self.hi - self.lo)
         self.b, self.v = torch.zeros_like(y), y.clone()
         self.problems = torch.arange(len(y), device=y.device)
         self.n_iter = torch.zeros_like(self.problems)
@@ -90,8 +95,10 @@ class Solver:
         room_up, room_down = top - b_first, b_second - bottom
         step = torch.where(self.moves[:, None], torch.minimum(step, torch.minimum(room_up, room_down)), 0.0)
         # A reached bound is stored exactly: a sum that differs from it by rounding could stall.
-        b.scatter_(1, first, torch.where(step == room_up, top, b_first + step))
-        b.scatter_(1, second, torch.where(step == room_down, bottom, b_second - step))
+        at_top = room_up - step <= self.rounding.gather(1, first)
+        at_bottom = room_down - step <= self.rounding.gather(1, second)
+        b.scatter_(1, first, torch.where(at_top, top, b_first + step))
+        b.scatter_(1, second, torch.where(at_bottom, bottom, b_second - step))
         v.addcmul_(step, values, value=-1).addcmul_(step, self.rows(self.problems, second[:, 0]))
         self.n_iter += self.moves
 
@@ -125,7 +132,7 @@ class Solver:
             self.iterate()
 
     def _keep(self, positions: Tensor) -> None:
-        for name in ("diagonal", "hi", "lo", "b", "v", "problems", "n_iter", "moves"):
+        for name in ("diagonal", "hi", "lo", "rounding", "b", "v", "problems", "n_iter", "moves"):
             setattr(self, name, getattr(self, name)[positions])
 
     def _constants(self) -> Tensor:

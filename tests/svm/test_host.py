@@ -1,23 +1,41 @@
 """Few points are fitted without scikit-learn: to the same solutions, independent of each other."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from gpu_ssl.svm import _host
 from gpu_ssl.svm._host import FEW, HostBackend
 from gpu_ssl.svm.kernels import Kernel
+from gpu_ssl.svm.model import OneVsOneModel
 from gpu_ssl.svm.one_vs_one import Task, fit_all
 from gpu_ssl.svm.pairs import Penalty
 from tests.svm import clouds, fit, kernels
+
+
+def have_unique_constants(
+    model: OneVsOneModel, labels: NDArray[np.int64], bounds: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Whether each pair has a support vector with a dual variable between its bounds."""
+    of, most = labels[model.support], bounds[model.support]
+    found = []
+    for a, b in itertools.combinations(range(model.n_classes), 2):
+        alphas = np.concatenate(
+            [model.duals[of == a, b] / most[of == a], model.duals[of == b, a] / most[of == b]]
+        )
+        found.append(bool(((alphas > 1e-6) & (alphas < 1 - 1e-6)).any()))
+    return np.array(found)
 
 
 @settings(max_examples=30)
 @given(
     n=st.integers(4, 60),
     n_classes=st.integers(2, 4),
-    kernel=kernels,
+    kernel=kernels.filter(lambda kernel: kernel.name != "sigmoid"),
     C=st.sampled_from([0.5, 10.0]),
     weighted=st.booleans(),
     seed=st.integers(0, 999),
@@ -25,6 +43,10 @@ from tests.svm import clouds, fit, kernels
 def test_decisions_are_those_of_scikit_learn(
     n: int, n_classes: int, kernel: Kernel, C: float, weighted: bool, seed: int
 ) -> None:
+    """But for constants of pairs without a dual variable between its bounds: an interval of them is optimal.
+
+    A sigmoid kernel need not be positive definite; such a problem may have several solutions.
+    """
     points, labels = clouds(n, n_classes, 3, seed)
     points = points.astype(np.float32)
     weights = np.random.default_rng(seed).uniform(0.5, 2, len(labels)) if weighted else None
@@ -35,9 +57,9 @@ def test_decisions_are_those_of_scikit_learn(
     assert isinstance(found, np.ndarray)
     assert found.dtype == np.float32
     size = 1 + np.abs(expected).max()
-    assert np.mean(np.abs(found - expected) < 0.01 * size) > 0.99
-    sure = np.abs(expected) > 0.01 * size
-    assert (np.sign(found) == np.sign(expected))[sure].all()
+    unique = have_unique_constants(own, labels, C * (np.ones(len(labels)) if weights is None else weights))
+    assert (np.ptp(found - expected, axis=0) < 0.01 * size).all()
+    assert (np.abs(found - expected) < 0.01 * size)[:, unique].all()
 
 
 def test_a_solution_does_not_depend_on_what_is_solved_with_it() -> None:
