@@ -62,7 +62,10 @@ def wilson_interval(share: float, n: float) -> tuple[float, float]:
     square = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) ** 2 / n
     centre = (share + square / 2) / (1 + square)
     reach = math.sqrt(square * (share * (1 - share) + square / 4)) / (1 + square)
-    return max(0.0, centre - reach), min(1.0, centre + reach)
+    # At the ends the sums are exact but for rounding.
+    low = 0.0 if share == 0 else max(0.0, centre - reach)
+    high = 1.0 if share == 1 else min(1.0, centre + reach)
+    return low, high
 
 
 def independent(groups: NDArray[np.int64]) -> float:

@@ -20,7 +20,8 @@ def run_on_terminal(folder: Path, columns: int, *arguments: str, **environment: 
     """Run ``gpu-ssl`` with `arguments` in `folder`, and return what the terminal was sent."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-    own = {**os.environ, "TERM": "xterm-256color", **environment}
+    inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    own = {**inherited, "TERM": "xterm-256color", **environment}
     process = SERVER.Process(target=_on_terminal, args=(folder, arguments, own, os.ttyname(slave)))
     process.start()
     sent: list[bytes] = []

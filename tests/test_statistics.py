@@ -52,3 +52,10 @@ def test_judgements_of_a_group_are_worth_one() -> None:
     # One large group among many single images reduces the effective sample size most.
     assert independent(np.minimum(np.arange(200), 100)) < 5
     assert independent(np.repeat([0, 1], 20)) < 0.2
+
+
+@pytest.mark.parametrize("n", [1, 3.5, 40, 1000, 7919])
+def test_an_interval_contains_its_share_at_the_ends(n: float) -> None:
+    """To the bit: a model that is always right is not worse than another one."""
+    assert wilson_interval(1.0, n)[1] == 1.0
+    assert wilson_interval(0.0, n)[0] == 0.0

@@ -47,7 +47,7 @@ def test_what_encode_writes_is_taken_by_fit_and_answers_as_the_images_do(home: P
     said = (home / "model.said").read_text()
     assert "600 embeddings of width 324; 150 labelled, 10 classes" in said
     assert "raw pixels" not in said
-    assert "It takes embeddings of 324 numbers" in (home / "model" / "README.md").read_text()
+    assert "Inputs are embeddings of 324 numbers" in (home / "model" / "README.md").read_text()
     expected = answers(program(home, "predict", "images", "test").stdout)
     done = program(home, "predict", "model", "test.npy")
     assert (done.returncode, done.stderr) == (0, "")

@@ -254,7 +254,7 @@ def test_images_that_were_labelled_are_told(home: Path) -> None:
         (
             ("fit", "train", "--labels", "labels.csv", "--output", "train/new"),
             2,
-            "whose images it would join",
+            "among its images; name a folder elsewhere",
         ),
         (("predict", "model", "test", "--output", "empty"), 2, "empty is a folder; name a file"),
         (("suggest", "model", "test", "--seed", "-1"), 2, "--seed"),

