@@ -136,7 +136,7 @@ def finish_folder(folder: Path, outcome: Outcome, plots: bool = True) -> None:
     StorageError
         If a file cannot be written.
     """
-    if plots:  # imports matplotlib
+    if plots:  # imports what draws them
         from gpu_ssl.report.details import OF_RUN, write_details
         from gpu_ssl.report.html import PAGE
         from gpu_ssl.report.plots import write_plots

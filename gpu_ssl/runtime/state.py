@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 MOST_JSON = 256 * 2**20
 """Maximum size in bytes of a JSON file. Its depth is limited to 200 by pydantic's parser."""
 
+COPIES = 3
+"""Copies of all tensors that safetensors makes to write them."""
+
 LONGEST_REASON = 300
 """Maximum length of a library's message about a damaged file."""
 
@@ -108,7 +111,10 @@ def save_tensors(path: Path, tensors: "Mapping[str, Tensor]") -> TensorFile:
     """Write tensors next to `path`, to be referenced by the JSON that `save` writes."""
     from safetensors.torch import save as save_safetensors
 
-    content = save_safetensors({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()})
+    on_host = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    # Raises a MemoryError where safetensors, written in Rust, would abort the process.
+    bytearray(COPIES * sum(tensor.nbytes for tensor in on_host.values()))
+    content = save_safetensors(on_host)
     digest = hashlib.sha256(content).hexdigest()
     beside = TensorFile(file=_tensor_name(path, digest), bytes=len(content), sha256=digest)
     if not path.exists():  # Files of a killed process belong to no state.

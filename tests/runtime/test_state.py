@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -214,3 +216,27 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
     refused(tmp_path / "x.json", "not a regular file")
     save(tmp_path / "x.json")
     assert (tmp_path / "x.json").is_file()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of memory are Linux's")
+def test_tensors_that_leave_no_memory_to_write_them_are_a_memory_error(tmp_path: Path) -> None:
+    """safetensors aborts the process."""
+    code = (
+        "import resource, sys, torch\n"
+        "from pathlib import Path\n"
+        "from gpu_ssl.runtime.state import save_tensors\n"
+        "save_tensors(Path('small.json'), {'x': torch.ones(4)})  # imports all that it needs\n"
+        "tensors = {'x': torch.ones(2**24)}\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + int(float(sys.argv[1]) * 2**26), -1))\n"
+        "try:\n"
+        "    save_tensors(Path('large.json'), tensors)\n"
+        "except MemoryError:\n"
+        "    print('MemoryError')\n"
+    )
+    for room in ("0.5", "2.5"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, room], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout) == (0, "MemoryError\n"), done.stderr
+    assert [path.name for path in tmp_path.glob("large*")] == []
