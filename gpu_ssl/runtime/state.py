@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 MOST_JSON = 256 * 2**20
 """Maximum size in bytes of a JSON file. Its depth is limited to 200 by pydantic's parser."""
 
-COPIES = 3
-"""Copies of all tensors that safetensors makes to write them."""
+COPIES, SPARE = 3, 1 << 20
+"""Copies of all tensors that safetensors makes to write them, and bytes that it needs besides."""
 
 LONGEST_REASON = 300
 """Maximum length of a library's message about a damaged file."""
@@ -112,8 +112,7 @@ def save_tensors(path: Path, tensors: "Mapping[str, Tensor]") -> TensorFile:
     from safetensors.torch import save as save_safetensors
 
     on_host = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-    # Raises a MemoryError where safetensors, written in Rust, would abort the process.
-    bytearray(COPIES * sum(tensor.nbytes for tensor in on_host.values()))
+    _require_memory(sum(tensor.nbytes for tensor in on_host.values()))
     content = save_safetensors(on_host)
     digest = hashlib.sha256(content).hexdigest()
     beside = TensorFile(file=_tensor_name(path, digest), bytes=len(content), sha256=digest)
@@ -231,6 +230,11 @@ def _tensor_name(path: Path, digest: str) -> str:
     return f"{path.stem}-{digest[:12]}.safetensors"
 
 
+def _require_memory(n_bytes: int) -> None:
+    """Raise a MemoryError if tensors cannot be copied: safetensors, written in Rust, would abort or panic."""
+    bytearray(COPIES * n_bytes + SPARE)
+
+
 def _load_tensors(path: Path, beside: TensorFile, kind: Kind[Content]) -> "dict[str, Tensor]":
     from safetensors import SafetensorError
     from safetensors.torch import load as load_safetensors
@@ -246,6 +250,7 @@ def _load_tensors(path: Path, beside: TensorFile, kind: Kind[Content]) -> "dict[
         raise StorageError(
             f"{place} is damaged: its SHA-256 is not the one that {path.name} names; {kind.remedy}"
         )
+    _require_memory(len(content))
     try:
         return load_safetensors(content)
     except SafetensorError as error:
