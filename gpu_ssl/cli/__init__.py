@@ -20,7 +20,7 @@ from gpu_ssl.cli.process import (
     reached_memory_limit,
     require_current_folder,
 )
-from gpu_ssl.cli.ranks import TOGETHER, tell_error
+from gpu_ssl.cli.ranks import TOGETHER, print_error
 from gpu_ssl.errors import GpuSslError, UsageError, lacks_memory
 from gpu_ssl.runtime.cache import lend_to_libraries
 from gpu_ssl.runtime.torch_workarounds.collector import spare_collector
@@ -174,5 +174,5 @@ def _fail(message: str, code: int) -> None:
         with contextlib.suppress(KeyboardInterrupt):
             time.sleep(PATIENCE)
     if not (follows() and code == 130):
-        tell_error(message)
+        print_error(message)
     sys.exit(code)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from gpu_ssl.report.terminal import Shown
 
 ROOM = 30
-"""Columns that what was found takes at least beside the other columns; on less, it stands below."""
+"""Minimum width in columns of the findings; on a narrower terminal they are printed below the names."""
 
 
 @click.command()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpu_ssl import catalog
-from gpu_ssl.cli.messages import show, tell, tell_more
+from gpu_ssl.cli.messages import print_item, print_message, show
 from gpu_ssl.cli.options import (
     CACHE_DIR,
     CLASS_WEIGHT,
@@ -184,7 +184,7 @@ def _fit(
         raise InterruptError("interrupted; the same command resumes") from None
     write_model(output, fitted, images, described(images))
     for note in notes(fitted.record, output):
-        tell(note)
+        print_message(note)
     return fitted
 
 
@@ -203,11 +203,11 @@ def tell_skipped(count: int, lines: list[str]) -> None:
         return
     from gpu_ssl.data.problems import counted
 
-    tell(f"{counted(count, 'image')} skipped, as unreadable:")
+    print_message(f"{counted(count, 'image')} skipped, as unreadable:")
     for line in lines[:LISTED]:
-        tell_more(line)
+        print_item(line)
     if count > LISTED:
-        tell_more(f"and {count - LISTED:,} more")
+        print_item(f"and {count - LISTED:,} more")
 
 
 def _tell(fitted: "Fit", output: Path) -> None:
@@ -229,5 +229,5 @@ def _tell(fitted: "Fit", output: Path) -> None:
     if record.estimate is not None and record.estimate.raw_pixels is not None:
         show(f"An SVM on the raw pixels reaches {record.estimate.raw_pixels:.1%} on the same images")
     if (problem := warning(record.estimate)) is not None:
-        tell(f"warning: {problem}")
+        print_message(f"warning: {problem}")
     show(f"Written to {output}; use it with: gpu-ssl predict {output} IMAGES")

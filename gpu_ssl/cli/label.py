@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpu_ssl.cli.messages import show, tell
+from gpu_ssl.cli.messages import print_message, show
 from gpu_ssl.cli.options import CACHE_DIR, DEVICE, QUIET, SEED
 from gpu_ssl.cli.own_options import described, tell_problems
 from gpu_ssl.cli.paths import GivenPath
@@ -137,9 +137,9 @@ def command(
     address = f"http://{shown}:{listening.getsockname()[1]}/?token={token}"
 
     def ready() -> None:
-        tell(f"{len(images):,} images, {len(session.said()):,} of them labelled in {labels}")
+        print_message(f"{len(images):,} images, {len(session.said()):,} of them labelled in {labels}")
         show(address)
-        tell("open this address in a browser; Ctrl-C stops the server and loses no label")
+        print_message("open this address in a browser; Ctrl-C stops the server and loses no label")
         if opens:
             click.launch(address)
 
@@ -148,7 +148,7 @@ def command(
         serve(make_app(session, token, [host]), listening, ready)
     finally:
         session.learner.stop()
-    tell(f"{len(session.said()):,} images are labelled in {labels}")
+    print_message(f"{len(session.said()):,} images are labelled in {labels}")
 
 
 def _check_labels(labels: Path, folder: Path) -> None:

@@ -17,7 +17,7 @@ COLOURS: Final = {"error:": "red", "warning:": "yellow"}
 """Colours of the program's name before such messages on a terminal."""
 
 
-def tell(message: str, *, warns: bool = False) -> None:
+def print_message(message: str, *, warns: bool = False) -> None:
     """Write a message to stderr, as one line with the name of the program; `warns`: in that colour."""
     line = line_of(as_options(message))
     colour = COLOURS["warning:"] if warns else COLOURS.get(line.partition(" ")[0])
@@ -29,7 +29,7 @@ def _shows_colours() -> bool:
     return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def tell_more(line: str) -> None:
+def print_item(line: str) -> None:
     """Write one line of a list to stderr, below a message."""
     click.echo(f"  {line_of(as_options(line))}", err=True)
 

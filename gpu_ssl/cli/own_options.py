@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from gpu_ssl.cli.messages import tell, tell_more
+from gpu_ssl.cli.messages import print_item, print_message
 from gpu_ssl.cli.paths import GivenPath
 from gpu_ssl.cli.wording import as_options
 
@@ -146,9 +146,9 @@ def tell_problems(problems: "Sequence[Problem]", *, with_names: bool = False) ->
     from gpu_ssl.data.problems import NAMED as EXAMPLES
 
     for problem in problems:
-        tell(problem.message, warns=True)
+        print_message(problem.message, warns=True)
         if with_names and len(problem.paths) > EXAMPLES:
             for name in problem.paths[:NAMED]:
-                tell_more(name)
+                print_item(name)
             if len(problem.paths) > NAMED:
-                tell_more(f"and {len(problem.paths) - NAMED:,} more, which --json lists")
+                print_item(f"and {len(problem.paths) - NAMED:,} more, which --json lists")

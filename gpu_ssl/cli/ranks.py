@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gpu_ssl.cli.messages import tell
+from gpu_ssl.cli.messages import print_message
 from gpu_ssl.errors import GpuSslError, InterruptError
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ def one_tells(ranks: "Ranks") -> Iterator[None]:
             raise InterruptError("interrupted") from None
     except GpuSslError as error:
         if ranks.fails_first():
-            tell_error(str(error))
+            print_error(str(error))
         ranks.abandon(error.exit_code)
         raise click.exceptions.Exit(error.exit_code) from None
 
 
-def tell_error(message: str) -> None:
+def print_error(message: str) -> None:
     """Write an error to stderr, as one line."""
-    tell(f"error: {' '.join(message.split())}")
+    print_message(f"error: {' '.join(message.split())}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from gpu_ssl.cli.answer_file import ESCAPE_FORMULAS, check_output, opened
 from gpu_ssl.cli.fit import tell_skipped
-from gpu_ssl.cli.messages import line_of, no_formula, tell
+from gpu_ssl.cli.messages import line_of, no_formula, print_message
 from gpu_ssl.cli.options import DEVICE, QUIET
 from gpu_ssl.cli.own_options import Asked, image_options, open_stream, tell_problems
 from gpu_ssl.cli.paths import GivenPath
@@ -116,7 +116,7 @@ def command(
     if sheet is not None:
         _draw(chosen, sheet)
     if len(chosen.names) < count:
-        tell(f"there are only {counted(len(chosen.names), 'image')} without a label")
+        print_message(f"there are only {counted(len(chosen.names), 'image')} without a label")
 
 
 class Chosen(NamedTuple):

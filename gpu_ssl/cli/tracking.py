@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gpu_ssl import catalog
-from gpu_ssl.cli.messages import tell
+from gpu_ssl.cli.messages import print_message
 from gpu_ssl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def tracking(names: Sequence[str], folder: Path) -> "AbstractContextManager[Trac
     from gpu_ssl.tracking.tracker import TrackedRun
     from gpu_ssl.tracking.trackers import tracked
 
-    return tracked(TrackedRun(folder.absolute().name, folder), names, tell)
+    return tracked(TrackedRun(folder.absolute().name, folder), names, print_message)
 
 
 def send_sweep(trackers: "Trackers", settings: "SweepSpec", record: "SweepRecord", folder: Path) -> None:
@@ -51,7 +51,7 @@ def send_sweep(trackers: "Trackers", settings: "SweepSpec", record: "SweepRecord
         f"accuracy/{row.dataset}/{row.settings}/{row.method}/{row.labels}-labels": row.mean
         for row in record.rows
     }
-    trackers.tell(lambda tracker: tracker.metrics(found))
+    trackers.each(lambda tracker: tracker.metrics(found))
     sending.send_files(trackers, folder, "*.png", "sweep.json")
 
 
@@ -73,12 +73,12 @@ def send_cells(names: Sequence[str], reports: "Mapping[Path, Report]", group: st
 
     for folder, report in reports.items() if names else ():
         try:
-            with tracked(TrackedRun(folder.name, folder, group), names, _nobody) as trackers:
+            with tracked(TrackedRun(folder.name, folder, group), names, _print_nothing) as trackers:
                 send_run(trackers, report, folder)
         except UsageError as error:
-            tell(f"warning: {error}; the cells from {folder.name} on are not sent")
+            print_message(f"warning: {error}; the cells from {folder.name} on are not sent")
             return
 
 
-def _nobody(line: str) -> None:
-    """Tell nobody: a line for each cell says no more than the one of the sweep."""
+def _print_nothing(line: str) -> None:
+    """Print nothing: the line of the sweep is enough."""

@@ -17,7 +17,7 @@ from gpu_ssl.svm.model import margins_of
 BINS = 15
 
 DIFFERENCE, CLOSE, ROUNDS = 1e-3, 1e-4, 50
-"""Of Newton's method: by what numbers differ to find slopes, the step at which it ends, and most steps."""
+"""Newton's method: step of the finite differences, step at which it ends, and maximum number of steps."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,8 @@ def fit_calibration(
 def minimum(loss: Callable[[NDArray[np.float64]], float], n: int) -> NDArray[np.float64]:
     """Return where a smooth loss of `n` numbers is least, by Newton's method from 0 with differences.
 
-    The priors curve a calibration's loss by 1, and no more is assumed of it. SciPy's methods need as many
-    evaluations, and take longer to import.
+    The priors curve a calibration's loss by 1, and no more is assumed of it. Importing `scipy.optimize`, or
+    `torch._dynamo` with the first of `torch.optim`'s optimizers, takes longer than a whole calibration.
     """
     at, size = np.zeros(n), np.eye(n) * DIFFERENCE
     for _ in range(ROUNDS):

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 import numpy as np
 from numpy.typing import NDArray
 
+from gpu_ssl.encoders.pca import principal_components
 from gpu_ssl.report.data_address import address_of, picture_of, sheet_of
 from gpu_ssl.report.details import FeatureMap
 from gpu_ssl.runtime.state import reason_of
@@ -65,14 +66,14 @@ def _projected(features: NDArray[np.float32], device: str) -> tuple[NDArray[np.f
     """Return points (n, 2), and the name of the projection."""
     module = _module_of_umap(device) if len(features) > NEIGHBOURS else None
     if module is None:
-        return principal_components(features), COMPONENTS
+        return two_components(features), COMPONENTS
     try:
         umap = importlib.import_module(module)
         return np.asarray(umap.project(features), np.float64), umap.NAME
     except Exception as error:
         # A map is worth no run: whatever libraries that are rarely used raise, the page says it.
         logger.info("", exc_info=True)
-        return principal_components(features), f"{COMPONENTS}, as UMAP failed ({reason_of(error)})"
+        return two_components(features), f"{COMPONENTS}, as UMAP failed ({reason_of(error)})"
 
 
 def _module_of_umap(device: str) -> str | None:
@@ -81,17 +82,9 @@ def _module_of_umap(device: str) -> str | None:
     return "gpu_ssl.report._umap" if find_spec("umap") is not None else None
 
 
-def principal_components(features: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the first two principal components of features (n, width), (n, 2); 0 where there are fewer."""
-    centred = features.astype(np.float64)
-    centred -= centred.mean(axis=0)
-    # Of the products of columns and those of rows, the smaller matrix has the same eigenvalues.
-    tall = len(centred) > centred.shape[1]
-    values, vectors = np.linalg.eigh(centred.T @ centred if tall else centred @ centred.T)
-    found = centred @ vectors if tall else vectors * np.sqrt(np.maximum(values, 0.0))
+def two_components(features: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the coordinates of features (n, width) along their first two principal components, (n, 2)."""
+    mean, components = principal_components(features, min(2, *features.shape), seed=0)
     points = np.zeros((len(features), 2))
-    largest = found[:, ::-1][:, :2]
-    # The sign of a component is nobody's: the largest value of each is positive.
-    signs = np.sign(np.take_along_axis(largest, np.abs(largest).argmax(axis=0)[None], axis=0))
-    points[:, : largest.shape[1]] = largest * signs
+    points[:, : len(components)] = (features - mean) @ components.T
     return points

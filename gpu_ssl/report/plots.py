@@ -11,7 +11,7 @@ from gpu_ssl.records import CURVE_STEPS, Report, TrainingRecord
 from gpu_ssl.report.charts import COLOURS, Axis, Series, chart
 from gpu_ssl.report.confusion import confusion_figure
 from gpu_ssl.report.data_address import picture_of, sheet_of
-from gpu_ssl.report.feature_map import principal_components
+from gpu_ssl.report.feature_map import two_components
 from gpu_ssl.report.shapes import Drawing, side_by_side, to_png
 from gpu_ssl.runtime.files import atomic_path
 
@@ -124,7 +124,7 @@ def confusion_matrix(outcome: "Outcome") -> Drawing:
 
 def feature_map(outcome: "Outcome") -> Drawing:
     """Plot the first two principal components of the features of test images, coloured by class."""
-    points = principal_components(outcome.test_features[:N_POINTS])
+    points = two_components(outcome.test_features[:N_POINTS])
     labels = outcome.test.labels[:N_POINTS]
     series = []
     for own, name in enumerate(outcome.report.dataset.classes):

@@ -1,4 +1,4 @@
-"""What tables and verdicts look like on a terminal: alike for all commands, readable on a narrow one."""
+"""The common style of tables on a terminal, for all commands; readable on narrow ones."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ BAD: Final = "red"
 FAINT: Final = "dim"
 
 ENDLESS: Final = 10_000
-"""Columns of a terminal on which every table has room."""
+"""Width in columns that is enough for every table."""
 
 
 def new_table() -> Table:
-    """Return a table without lines, which a pipe can take apart and a narrow terminal has room for."""
+    """Return a table without borders, which is easy to parse and needs little width."""
     return Table(box=None)
 
 
@@ -30,11 +30,11 @@ class Shown:
     Parameters
     ----------
     wide : Table
-        The table, if there is room for its words.
+        The table, shown if no word has to be broken.
     tall : renderable
-        What is shown else.
+        The alternative for narrow terminals.
     title, caption : str
-        Lines above and below; none if they are empty.
+        Lines above and below; omitted if empty.
     """
 
     wide: Table

@@ -1,4 +1,4 @@
-"""What trackers are sent of finished work: what its records and folder hold."""
+"""Sends finished runs and models to trackers, from their records and folders."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,12 +18,12 @@ SETTINGS_OF_MODEL: Final = ("gpu_ssl", "config", "environment", "chosen", "n_ima
 
 
 def send_run(trackers: Trackers, report: Report, folder: Path) -> None:
-    """Send the report of a run, and the plots and the page that lie in its folder.
+    """Send the report of a run, with the plots and the page in its folder.
 
     Parameters
     ----------
     trackers : Trackers
-        Begun for the run.
+        Trackers started for the run.
     report : Report
         Its report.
     folder : Path
@@ -39,7 +39,7 @@ def send_run(trackers: Trackers, report: Report, folder: Path) -> None:
         if result.accuracy_std is not None:
             found[f"accuracy_std/{place}"] = result.accuracy_std
         found[f"seconds/{place}"] = sum(result.seconds) / len(result.seconds)
-    trackers.tell(lambda tracker: tracker.metrics(found))
+    trackers.each(lambda tracker: tracker.metrics(found))
     _send_training(trackers, report.training)
     for result in report.results:
         for split, losses in enumerate(result.curves, start=1):
@@ -50,12 +50,12 @@ def send_run(trackers: Trackers, report: Report, folder: Path) -> None:
 
 
 def send_model(trackers: Trackers, record: ModelRecord, folder: Path) -> None:
-    """Send the record of a model, and what people read of it in its folder; not its weights.
+    """Send the record of a model, with its figures, page and card, but not its weights.
 
     Parameters
     ----------
     trackers : Trackers
-        Begun for the model.
+        Trackers started for the model.
     record : ModelRecord
         Its record.
     folder : Path
@@ -74,22 +74,22 @@ def send_model(trackers: Trackers, record: ModelRecord, folder: Path) -> None:
         }
         if estimate.raw_pixels is not None:
             found["accuracy_raw_pixels"] = estimate.raw_pixels
-    trackers.tell(lambda tracker: tracker.metrics(found))
+    trackers.each(lambda tracker: tracker.metrics(found))
     _send_training(trackers, record.training)
     send_files(trackers, folder, "*.png", PAGE, MODEL, CARD)
 
 
 def send_settings(trackers: Trackers, settings: Mapping[str, Any]) -> None:
-    """Send settings, those in groups by the names of both."""
+    """Send settings; nested ones are named by their path."""
     values = _flat(settings)
-    trackers.tell(lambda tracker: tracker.settings(values))
+    trackers.each(lambda tracker: tracker.settings(values))
 
 
 def send_files(trackers: Trackers, folder: Path, *patterns: str) -> None:
-    """Send the files of a folder that match patterns; one that is not there is left out."""
+    """Send the files of a folder that match one of the patterns."""
     for pattern in patterns:
         for path in sorted(folder.glob(pattern)):
-            trackers.tell(lambda tracker, path=path: tracker.file(path))  # type: ignore[misc]
+            trackers.each(lambda tracker, path=path: tracker.file(path))  # type: ignore[misc]
 
 
 def _send_training(trackers: Trackers, training: TrainingRecord | None) -> None:
@@ -103,11 +103,11 @@ def _send_training(trackers: Trackers, training: TrainingRecord | None) -> None:
 
 
 def _send_curve(trackers: Trackers, name: str, axis: str, points: list[tuple[int, float]]) -> None:
-    trackers.tell(lambda tracker: tracker.curve(name, axis, points))
+    trackers.each(lambda tracker: tracker.curve(name, axis, points))
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
-    """Return settings by their full names; what is neither a number nor a word becomes one."""
+    """Return nested settings by their paths; values of other types become strings."""
     values: dict[str, Value] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping):

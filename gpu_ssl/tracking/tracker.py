@@ -1,4 +1,4 @@
-"""What an experiment tracker must do."""
+"""The interface of experiment trackers."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,11 +7,11 @@ from typing import Final, NamedTuple, Protocol
 Value = str | int | float | bool
 
 PROJECT: Final = "gpu-ssl"
-"""Experiment or project that runs go to where the tracker's own environment variables name no other."""
+"""Default experiment or project, unless the tracker's own environment variables name another."""
 
 
 class TrackedRun(NamedTuple):
-    """What a tracker is told as it begins.
+    """The run that a tracker is started for.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ class TrackedRun(NamedTuple):
     folder : Path
         Folder of the run, which may not exist yet.
     group : str
-        What the run belongs to, such as a sweep; may be empty.
+        Name of the group of runs, such as a sweep; may be empty.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Tracker(Protocol):
 
     @property
     def where(self) -> str:
-        """Where a user finds the run."""
+        """Location of the run, for users."""
         ...
 
     def settings(self, values: Mapping[str, Value]) -> None:
@@ -53,5 +53,5 @@ class Tracker(Protocol):
         ...
 
     def close(self, whole: bool) -> None:
-        """End the run; `whole` says whether it did what it was to do."""
+        """End the run; `whole` says whether it was successful."""
         ...

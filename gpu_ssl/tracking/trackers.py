@@ -1,4 +1,4 @@
-"""Several trackers as one: one that cannot begin is an error, one that fails later costs a warning only."""
+"""Several trackers as one: failing to start is an error, failing later only a warning."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +26,7 @@ class Trackers:
     Raises
     ------
     UsageError
-        If one is not installed or cannot begin.
+        If one is not installed or cannot start.
     """
 
     def __init__(self, run: TrackedRun, names: Sequence[str] = ()) -> None:
@@ -41,36 +41,35 @@ class Trackers:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the trackers that began and have not failed."""
+        """Names of the trackers that have started and not failed."""
         return tuple(self._started)
 
-    def tell(self, message: Callable[[Tracker], None]) -> None:
-        """Call each tracker; one that raises is warned of once, and left out from then on."""
+    def each(self, message: Callable[[Tracker], None]) -> None:
+        """Call a function with each tracker; one that raises is logged and dropped."""
         for name, tracker in list(self._started.items()):
             try:
                 message(tracker)
-            except Exception as error:  # of their libraries and servers, whatever it is
+            except Exception as error:  # any error of their libraries and servers
                 del self._started[name]
                 logger.info("", exc_info=True)
                 logger.warning(
-                    "gpu-ssl: warning: %s does not take the run (%s); it goes on without, and its results "
-                    "are in %s",
+                    "gpu-ssl: warning: %s failed (%s); the run continues without it, with results in %s",
                     *(name, reason_of(error), self._run.folder),
                 )
                 with suppress(Exception):
                     tracker.close(False)
 
     def close(self, whole: bool) -> list[str]:
-        """End the run, and return for each tracker its name and where the run is."""
+        """End the run, and return the name of each tracker with the location of the run."""
         places = [(name, f"{name}: {tracker.where}") for name, tracker in self._started.items()]
-        self.tell(lambda tracker: tracker.close(whole))
+        self.each(lambda tracker: tracker.close(whole))
         return [place for name, place in places if name in self._started]
 
 
 def _start(name: str, run: TrackedRun) -> Tracker:
     spec = catalog.tracker(name)
     found = find_spec(spec.package)
-    if found is None or found.origin is None:  # A mere folder of that name is no package.
+    if found is None or found.origin is None:  # A folder of that name is not the package.
         raise UsageError(
             f"`track={name}` needs {spec.package}, which is not installed; do: pip install 'gpu-ssl[{name}]'"
         )
@@ -83,7 +82,7 @@ def _start(name: str, run: TrackedRun) -> Tracker:
 
 @contextmanager
 def tracked(run: TrackedRun, names: Sequence[str], told: Callable[[str], None]) -> Iterator[Trackers]:
-    """Begin a run with each of the trackers `names`, and end it with the block, as failed if that raises.
+    """Start a run with each of the trackers `names`; it ends with the block, as failed if that raises.
 
     Parameters
     ----------
@@ -92,12 +91,12 @@ def tracked(run: TrackedRun, names: Sequence[str], told: Callable[[str], None]) 
     names : sequence of str
         Trackers in the catalog.
     told : callable
-        Takes a line for each tracker that has the run, with where it is.
+        Called with a line for each tracker that has the run, with its location.
 
     Raises
     ------
     UsageError
-        If one is not installed or cannot begin.
+        If one is not installed or cannot start.
     """
     trackers = Trackers(run, names)
     try:

@@ -251,7 +251,7 @@ def test_a_tracker_that_fails_costs_one_warning_and_no_other_tracker(
         shutil.rmtree(tmp_path / "mlruns")
         send_run(trackers, REPORT, tmp_path / "one")
     (warning,) = [record.getMessage() for record in caplog.records if record.name.startswith("gpu_ssl")]
-    assert warning.startswith("gpu-ssl: warning: mlflow does not take the run (")
+    assert warning.startswith("gpu-ssl: warning: mlflow failed (")
     assert str(tmp_path / "one") in warning
     assert trackers.names == ("tensorboard",)
     assert said == [f"sent to tensorboard: {tmp_path / 'one' / 'tensorboard'}"]
