@@ -5,6 +5,7 @@ deleted by the next process that writes the same file: a lock, which the system 
 shows whether the writer still runs.
 """
 
+import errno
 import os
 import re
 import secrets
@@ -23,6 +24,9 @@ except ImportError:  # not Unix
 
 PATIENCE = 20.0
 """Seconds to wait for a pipe."""
+
+ATTEMPTS = 100
+"""How often to create a folder that another process deletes."""
 
 LONGEST_NAME = 255
 """Maximum length in bytes of a file's name on most file systems."""
@@ -142,25 +146,45 @@ def alone_in(folder: Path, needed: int = 0) -> Iterator[None]:
     StorageError
         If it cannot be created or written to, or the disk has too little space.
     """
-    made = not folder.exists()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        held = os.open(folder, os.O_RDONLY)
+        held, made = _locked_folder(folder)
     except OSError as error:
         raise StorageError(f"cannot write to {folder}: {error.strerror}") from error
     try:
+        require_space(folder, needed)
+        yield
+    finally:
+        if made:
+            with suppress(OSError):  # while it is locked, so that nobody writes to it
+                folder.rmdir()
+        os.close(held)
+
+
+def _locked_folder(folder: Path) -> tuple[int, bool]:
+    """Create and lock a folder; return its descriptor, and whether it was created here.
+
+    Another process, which had created it, may delete it at any moment before it is locked here.
+    """
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            made = not folder.exists()
+            folder.mkdir(parents=True, exist_ok=True)
+            held = os.open(folder, os.O_RDONLY)
+        except (FileNotFoundError, FileExistsError):
+            if not left:
+                raise
+            continue
         if not _lock(held):
+            os.close(held)
             raise UsageError(
                 f"`output={folder}` is being written to by another gpu-ssl; wait for it, or name "
                 "another folder"
             )
-        require_space(folder, needed)
-        yield
-    finally:
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(held), folder.stat()):
+                return held, made
         os.close(held)
-        if made:
-            with suppress(OSError):
-                folder.rmdir()
+    raise FileNotFoundError(errno.ENOENT, "it was deleted again and again", str(folder))
 
 
 def require_space(folder: Path, needed: int = 0) -> None:

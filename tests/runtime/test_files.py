@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -137,6 +139,26 @@ def test_a_folder_in_which_nothing_was_written_goes_again(tmp_path: Path) -> Non
     with alone_in(tmp_path / "there"):
         pass
     assert (tmp_path / "there").exists()
+
+
+def test_a_folder_that_comes_and_goes_is_never_two_writers_nor_taken_from_one(tmp_path: Path) -> None:
+    folder, inside = tmp_path / "out", list[int]()
+
+    def write_now_and_then() -> int:
+        entered = 0
+        for _ in range(300):
+            with suppress(UsageError), alone_in(folder):
+                inside.append(1)
+                assert len(inside) == 1
+                (folder / "mine").touch()  # would fail if another had deleted the folder
+                (folder / "mine").unlink()
+                inside.pop()
+                entered += 1
+        return entered
+
+    with ThreadPoolExecutor(8) as pool:
+        written = [pool.submit(write_now_and_then) for _ in range(8)]
+        assert sum(own.result() for own in written)
 
 
 def test_too_little_space_is_told_before_the_work(small_disk: Path) -> None:
