@@ -40,7 +40,10 @@ def compare(first: BenchRecord, second: BenchRecord) -> list[Comparison]:
     different = [name for name in works[0] if works[0][name] != works[1].get(name)]
     if different:
         listed = "; ".join(f"{name} is {works[0][name]} and {works[1].get(name)}" for name in different)
-        raise UsageError(f"the records measure different work: {listed}")
+        raise UsageError(
+            f"the records measure different work: {listed}; "
+            "run bench with the same `dataset`, `images`, `labels` and `seed` for both"
+        )
     return [
         _compared(one, other)
         for one_device, other_device in _pairs(first, second)

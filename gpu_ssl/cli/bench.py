@@ -85,8 +85,8 @@ def command(
 ) -> None:
     """Time every phase, from loading to scoring, at growing sizes, each repeat in a fresh process.
 
-    Each process warms up before it measures; times are taken when the device has finished. The record holds
-    all raw values with the hardware, the versions and the data they belong to.
+    Each process warms up before it measures; the clock stops only after the device has finished. The record
+    holds all raw values with the hardware, the versions and the data they belong to.
 
     \b
       gpu-ssl bench --output here.json

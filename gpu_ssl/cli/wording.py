@@ -15,6 +15,7 @@ OTHERS: Final = frozenset(
         "svm",
         "from",
         "host",
+        "images",
         "jobs",
         "port",
         "cache_dir",

@@ -56,6 +56,15 @@ def test_a_comparison_tells_ratios_and_doubt(run_cli: RunCli, tmp_path: Path) ->
     assert "ratios.png, ratios.svg would be replaced" in again.stderr
 
 
+def test_records_of_other_sizes_are_refused_with_what_to_do(run_cli: RunCli, tmp_path: Path) -> None:
+    write(tmp_path, "a.json", (1.0,), config={"images": [1000]})
+    write(tmp_path, "b.json", (1.0,), config={"images": [500]})
+    done = run_cli("bench", "compare", "a.json", "b.json")
+    assert done.returncode == 2
+    assert "images is [1000] and [500]" in done.stderr
+    assert done.stderr.endswith("with the same --dataset, --images, --labels and --seed for both\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
