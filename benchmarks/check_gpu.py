@@ -1,4 +1,4 @@
-"""All checks and measurements that need a GPU, in one JSON file to commit.
+"""All checks and measurements that need a GPU, in one JSON file.
 
 Each step is a process with its own time limit, and is recorded as soon as it ends; one that fails or takes
 too long is recorded, and the rest still runs. The plan of 8 minutes starts with the most
@@ -9,6 +9,7 @@ No step downloads anything: data sets must be in the cache or in ``--data-dir``.
     scripts/check-gpu                                     30 minutes
     scripts/check-gpu --minutes 8 --output gpu.json
     scripts/check-gpu --only cells --only replay          repeat these; the others are kept
+    scripts/check-gpu --rehearse                          on the CPU, to try it without a GPU
 """
 
 import json
@@ -239,10 +240,21 @@ def run_steps(
         yield step.name, outcome
 
 
+MINUTES = (
+    "Time limit. 8: doctor, GPU tests, runs and the most informative timings; 30: also the contract tests, a "
+    "comparison of CPU and GPU, and longer timings."
+)
+
+
 @click.command()
-@click.option("--minutes", type=click.Choice(["8", "30"]), default="30", show_default=True, help="The plan.")
+@click.option("--minutes", type=click.Choice(["8", "30"]), default="30", show_default=True, help=MINUTES)
 @click.option(
-    "--only", type=click.Choice([step.name for step in STEPS]), multiple=True, help="Run this step alone."
+    "--only",
+    type=click.Choice([step.name for step in STEPS]),
+    multiple=True,
+    help="Run only this step, and keep the record of the others. run_...: gpu-ssl run, in a first process, "
+    "in later ones, with other SVMs, other methods or on the CPU; gpu_tests, contract: pytest; facts, replay, "
+    "streams, cell, sizes: benchmarks.gpu_probes; others: gpu-ssl doctor, and python -m benchmarks.",
 )
 @click.option("--dataset", default="fashion-mnist", show_default=True, help="What runs work on.")
 @click.option("--data-dir", metavar="DIR", help="Folder that holds its files.")
@@ -265,7 +277,7 @@ def main(
 
     problem = None if rehearse else cuda_problem()
     if problem:
-        raise click.ClickException(f"{problem} (see: gpu-ssl doctor --device cuda)")
+        raise click.ClickException(f"{problem} (gpu-ssl doctor --device cuda); --rehearse takes the CPU")
     environment = describe_environment()
     name = "rehearsal" if rehearse else f"gpu-{slug(environment['gpus'][0]['name'])}"
     output = output or RESULTS / f"{name}.json"
@@ -288,7 +300,7 @@ def main(
             write_text(output, json.dumps(record, indent=1) + "\n")
     for step, ok in good.items():
         click.echo(f"{'ok    ' if ok else 'FAILED'} {step}")
-    click.echo(f"Written to {output}; please commit it")
+    click.echo(f"Written to {output}; add it to benchmarks/results in a pull request")
     sys.exit(0 if all(good.values()) else 1)
 
 

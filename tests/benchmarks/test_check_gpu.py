@@ -28,6 +28,7 @@ def test_without_a_gpu_it_says_so_and_writes_nothing(tmp_path: Path) -> None:
     done = run_module(ROOT, "benchmarks.check_gpu", "--output", str(output))
     assert done.returncode == 1
     assert "driver" in done.stderr
+    assert "--rehearse" in done.stderr
     assert not output.exists()
 
 
@@ -114,7 +115,7 @@ def test_the_record_holds_every_step_and_the_exit_code_tells(
     assert record["gpu_tests"]["failed"] == (
         {"tests.test_gpu::test_x": "boom"} if stand_ins.tests_exit else {}
     )
-    assert "please commit it" in done.output
+    assert "add it to benchmarks/results in a pull request" in done.output
     for case in ("recipe", "roofline", "phases", "elbo"):
         assert record["cases"][case] == {"measured": case}
     assert record["svm"]["agreements"] == [stand_ins.agreement]

@@ -229,7 +229,8 @@ class TestCloudSetup:
             done = self.setup(machine)
             assert done.returncode == 0, done.stderr
             assert done.stdout.startswith("== device: cpu\n")
-            assert done.stdout.endswith(f"Ready. Next: {machine.root}/.venv/bin/gpu-ssl run --labels all\n")
+            assert "Ready. Next: ./.gpu-ssl bench --device cpu --output cpu.json\n" in done.stdout
+            assert done.stdout.endswith("./.gpu-ssl run --labels all\n")
         assert machine.log.read_text().splitlines().count("gpu-ssl doctor --device cpu") == 2
         assert len(machine.installs()) == 1
         assert (machine.root / ".gpu-ssl").resolve() == machine.root / ".venv" / "bin" / "gpu-ssl"
@@ -252,20 +253,34 @@ class TestCloudSetup:
         ("conda", "action"),
         [("conda", "env update"), ("mamba", "update --yes"), ("micromamba", "update --yes")],
     )
-    def test_conda_makes_the_environment_where_it_is(self, machine: Sandbox, conda: str, action: str) -> None:
+    def test_conda_makes_the_environment_on_request(self, machine: Sandbox, conda: str, action: str) -> None:
         machine.stand_in(machine.bin / "nvidia-smi", "echo 580.65.06")
         program = machine.root / ".venv" / "bin" / "gpu-ssl"
         answers = (
             f"""case $* in *which*) echo {program};; "env list") echo '  gpu-ssl  /envs/gpu-ssl';; esac"""
         )
         machine.stand_in(machine.bin / conda, f'echo "{conda} $*" >> {machine.log}; {answers}')
-        done = self.setup(machine, gpu=True)
+        done = self.setup(machine, "--conda", gpu=True)
         assert done.returncode == 0, done.stderr
         assert (
             f"{conda} {action} --name gpu-ssl --file environment.yml" in machine.log.read_text().splitlines()
         )
         assert not machine.installs()
-        assert done.stdout.endswith(f"Next: {program} run --labels all\n")
+        assert "Next: ./.gpu-ssl bench --device cuda --output gpu.json\n" in done.stdout
+
+    def test_conda_is_not_used_unless_asked(self, machine: Sandbox) -> None:
+        machine.stand_in(machine.bin / "nvidia-smi", "echo 580.65.06")
+        machine.stand_in(machine.bin / "conda", f'echo "conda $*" >> {machine.log}')
+        assert self.setup(machine, gpu=True).returncode == 0
+        assert machine.installs()[0].endswith("[gpu]")
+        assert "--file environment.yml" not in machine.log.read_text()
+
+    def test_conda_without_a_gpu_or_a_conda_is_one_line(self, machine: Sandbox) -> None:
+        assert_one_line(self.setup(machine, "--conda"), "environment.yml is for a GPU", "leave --conda out")
+        machine.stand_in(machine.bin / "nvidia-smi", "echo 580.65.06")
+        assert_one_line(self.setup(machine, "--conda", gpu=True), "none of micromamba, mamba and conda")
+        assert self.setup(machine, "--conda", "--cpu").returncode == 2
+        assert not machine.installs()
 
     def test_a_doctor_that_finds_something_missing_fails(self, machine: Sandbox) -> None:
         machine.stand_in(machine.root / ".venv" / "bin" / "gpu-ssl", "exit 1")
@@ -276,7 +291,47 @@ class TestCloudSetup:
     def test_another_option_is_wrong_usage(self, machine: Sandbox) -> None:
         done = self.setup(machine, "--gpu")
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-        assert "--cpu" in self.setup(machine, "--help").stdout
+        shown = self.setup(machine, "--help").stdout
+        assert "--cpu" in shown
+        assert "--conda" in shown
+        assert "set -euo" not in shown
+
+
+class TestCheckGpu:
+    """It uses the environment that cloud-setup made."""
+
+    @pytest.fixture
+    def clone(self, sandbox: Sandbox) -> Sandbox:
+        (sandbox.bin / "readlink").symlink_to(shutil.which("readlink") or "/missing")
+        own = sandbox.root.parent / "envs" / "gpu-ssl" / "bin"
+        own.mkdir(parents=True)
+        (sandbox.root / ".gpu-ssl").symlink_to(own / "gpu-ssl")
+        return sandbox
+
+    def test_it_takes_the_python_of_cloud_setup(self, clone: Sandbox) -> None:
+        python = (clone.root / ".gpu-ssl").readlink().parent / "python"
+        clone.stand_in(python, f'echo "conda python $*" >> {clone.log}')
+        assert clone.run("check-gpu", "--minutes", "8").returncode == 0
+        assert clone.log.read_text().splitlines()[-1] == "conda python -m benchmarks.check_gpu --minutes 8"
+        assert not clone.installs()
+
+    def test_the_extra_that_it_needs_is_named(self, clone: Sandbox) -> None:
+        python = (clone.root / ".gpu-ssl").readlink().parent / "python"
+        clone.stand_in(python, "exit 1")
+        clone.stand_in(clone.root / ".venv" / "bin" / "python", "exit 1")
+        done = clone.run("check-gpu")
+        assert_one_line(done, f"{python} -m pip install --editable '.[dev]'")
+        assert not clone.installs()
+
+    def test_the_extra_is_added_to_its_venv(self, clone: Sandbox) -> None:
+        (clone.root / ".gpu-ssl").unlink()
+        venv = clone.root / ".venv" / "bin"
+        (clone.root / ".gpu-ssl").symlink_to(venv / "gpu-ssl")
+        clone.stand_in(venv / "python", f'echo "python $*" >> {clone.log}; [[ $1 != -c ]]')
+        clone.stand_in(clone.bin / "nvidia-smi", "echo 580.65.06")
+        done = clone.run("check-gpu")
+        assert done.returncode == 0, done.stderr
+        assert clone.installs()[0].endswith("[dev,gpu]")
 
 
 def test_the_job_of_the_cloud_goes_on_where_it_was_stopped(sandbox: Sandbox, tmp_path: Path) -> None:
