@@ -252,15 +252,12 @@ MINUTES = (
     "--only",
     type=click.Choice([step.name for step in STEPS]),
     multiple=True,
-    help="Run only this step, and keep the record of the others. run_...: gpu-ssl run, in a first process, "
-    "in later ones, with other SVMs, other methods or on the CPU; gpu_tests, contract: pytest; facts, replay, "
-    "streams, cell, sizes: benchmarks.gpu_probes; others: gpu-ssl doctor, and python -m benchmarks.",
+    help="Run only this step, and keep the record of the others. run_...: gpu-ssl run; gpu_tests, contract: "
+    "pytest; facts, replay, streams, cell, sizes: benchmarks.gpu_probes; others: benchmarks of this name.",
 )
 @click.option("--dataset", default="fashion-mnist", show_default=True, help="What runs work on.")
 @click.option("--data-dir", metavar="DIR", help="Folder that holds its files.")
-@click.option(
-    "--output", type=click.Path(path_type=Path), help="[default: benchmarks/results/gpu-<name>.json]"
-)
+@click.option("--output", type=click.Path(path_type=Path), help="[default: in benchmarks/results]")
 @click.option("--rehearse", is_flag=True, help="Run everything on the CPU, to try it where there is no GPU.")
 def main(
     minutes: str,
