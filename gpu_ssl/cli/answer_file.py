@@ -45,7 +45,7 @@ def choose_format(output: Path | None, asked: str | None) -> str:
     if kind == "parquet":
         if output is None:
             raise UsageError("--format parquet is not for stdout; name a file with --output")
-        require("a Parquet file", "pyarrow")
+        require("a Parquet file", "pyarrow", extra="parquet")
     return kind
 
 

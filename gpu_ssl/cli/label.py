@@ -111,7 +111,7 @@ def command(
     """
     from gpu_ssl.runtime.optional import require
 
-    require("gpu-ssl label", "starlette", "uvicorn")
+    require("gpu-ssl label", "starlette", "uvicorn", extra="label")
     from gpu_ssl.cli.display import make_progress
     from gpu_ssl.label.server import bind, make_app, serve
     from gpu_ssl.label.session import Session

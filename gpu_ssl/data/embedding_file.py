@@ -37,7 +37,7 @@ def check_ending(path: Path) -> None:
     if path.suffix.lower() not in ENDINGS or path.is_dir():
         raise UsageError(f"expected an output file that ends in {' or '.join(ENDINGS)}, got {path}")
     if path.suffix.lower() == ".parquet":
-        require("a Parquet file", "pyarrow")
+        require("a Parquet file", "pyarrow", extra="parquet")
 
 
 @contextmanager

@@ -172,7 +172,7 @@ def _delimiter(text: str) -> str:
 
 
 def _parquet_rows(path: Path) -> list[dict[str, Any]]:
-    require("a Parquet file", "pyarrow")
+    require("a Parquet file", "pyarrow", extra="parquet")
     import pyarrow.parquet
     import pyarrow.types as types
 

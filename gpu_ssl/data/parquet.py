@@ -220,7 +220,7 @@ def _is_binary(kind: Any) -> bool:
 @contextmanager
 def opened(path: Path) -> Iterator["pyarrow.parquet.ParquetFile"]:
     """Open a Parquet file; any failure to read it is raised as a DataError."""
-    require("a Parquet file", "pyarrow")
+    require("a Parquet file", "pyarrow", extra="parquet")
     import pyarrow.parquet
 
     try:

@@ -171,7 +171,7 @@ def export(model: FittedModel, record: ModelRecord, path: Path) -> None:
     StorageError
         If the file cannot be written.
     """
-    require("an ONNX file", "onnx", "onnxscript")
+    require("an ONNX file", "onnx", "onnxscript", extra="onnx")
     if Version(torch.__version__) < OLDEST_TORCH:
         raise DependencyError(
             f"an ONNX file needs torch {OLDEST_TORCH} or newer, and this is {torch.__version__}; "

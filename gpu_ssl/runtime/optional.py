@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from gpu_ssl.errors import DependencyError
 
 
-def require(purpose: str, *packages: str) -> None:
+def require(purpose: str, *packages: str, extra: str | None = None) -> None:
     """Check that packages are installed.
 
     Parameters
@@ -14,6 +14,8 @@ def require(purpose: str, *packages: str) -> None:
         What needs them, for the error message.
     *packages : str
         Names of the packages, the same for pip and for import.
+    extra : str, optional
+        The extra of gpu-ssl that installs them. Without one, the message names the packages.
 
     Raises
     ------
@@ -24,6 +26,8 @@ def require(purpose: str, *packages: str) -> None:
     if missing:
         listed = " and ".join(missing)
         verb = "are" if len(missing) > 1 else "is"
+        # With an editable installation, too, pip then adds the packages of the extra.
+        wanted = " ".join(missing) if extra is None else f"'gpu-ssl[{extra}]'"
         raise DependencyError(
-            f"{purpose} needs {listed}, which {verb} not installed; do: pip install {' '.join(missing)}"
+            f"{purpose} needs {listed}, which {verb} not installed; do: pip install {wanted}"
         )

@@ -43,7 +43,7 @@ def connected(cluster: str, workers: int | None = None) -> Iterator["Client"]:
     DependencyError, DeviceError, UsageError
         If the cluster is not available.
     """
-    require("gpu-ssl sweep", "distributed")
+    require("gpu-ssl sweep", "distributed", extra="sweep")
     # Read on import, here and in the workers; their errors are returned anyway.
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
     from distributed import Client

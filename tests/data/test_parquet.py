@@ -129,7 +129,7 @@ def test_other_tables_are_refused(tmp_path: Path, columns: dict[str, list[object
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = hugging_face(tmp_path / "x.parquet", [0, 1])
     monkeypatch.setattr("gpu_ssl.runtime.optional.find_spec", lambda name: None)
-    with pytest.raises(DependencyError, match="pip install pyarrow"):
+    with pytest.raises(DependencyError, match=r"pip install 'gpu-ssl\[parquet\]'$"):
         load_own(path)
 
 
