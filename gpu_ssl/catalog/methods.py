@@ -48,7 +48,7 @@ METHODS: tuple[MethodSpec, ...] = (
     MethodSpec(
         "m1",
         "M1: SVM on VAE latents",
-        "an SVM on the latents of the VAE (Kingma et al. 2014)",
+        "an SVM on the posterior means of the VAE (Kingma et al. 2014)",
         module="gpu_ssl.methods.svm",
         encoder="vae",
         shared=True,
@@ -56,7 +56,8 @@ METHODS: tuple[MethodSpec, ...] = (
     MethodSpec(
         "hybrid",
         "hybrid: SVM on VAE latents and HOG",
-        "an SVM on the latents and on histograms of oriented gradients (HOG); better than m1, in seconds",
+        "an SVM on the posterior means and on histograms of oriented gradients (HOG); better than m1, in "
+        "seconds",
         module="gpu_ssl.methods.svm",
         encoder="vae+hog",
         shared=True,
@@ -72,8 +73,8 @@ METHODS: tuple[MethodSpec, ...] = (
     ),
     MethodSpec(
         "graph",
-        "graph: label propagation",
-        "label propagation on the graph of nearest neighbours (better with few labels)",
+        "graph: label spreading",
+        "label spreading on the graph of nearest neighbours (better with few labels)",
         module="gpu_ssl.methods.graph",
         encoder="vae",
         free=True,
@@ -93,8 +94,9 @@ METHODS: tuple[MethodSpec, ...] = (
     MethodSpec(
         "auto",
         "auto: chosen by cross-validation",
-        "the best of m1, hybrid and graph by cross-validation on the labelled images; with --effort normal "
-        "consistency, unless the graph's pseudo-labels hurt",
+        "m1, hybrid or graph (with --encoder or a pretrained network: svm or graph on its features), chosen "
+        "by cross-validation on the labelled images; with --effort normal or best consistency instead, "
+        "unless the graph's pseudo-labels hurt it or a pretrained network was chosen",
         module="gpu_ssl.methods.auto",
         encoder="vae+hog",
         teacher="vae",

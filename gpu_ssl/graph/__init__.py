@@ -1,1 +1,1 @@
-"""The graph of nearest neighbours in feature space, and label propagation on it."""
+"""The graph of nearest neighbours in feature space, and label spreading on it."""

@@ -1,4 +1,4 @@
-"""Label propagation on a graph of nearest neighbours.
+"""Label spreading on a graph of nearest neighbours.
 
 The points are features of all training images. It is transductive for these. Test images are not part of the
 graph; they get the weighted average of their nearest neighbours in it.

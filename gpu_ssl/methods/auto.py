@@ -78,7 +78,7 @@ def choose(view: View, labelled: Labelled, options: Options) -> tuple[Options, C
         if lead(name, favourite) > AHEAD and _total(right[name]) > _total(right[best]):
             best = name
     shares = {name: float(correct[checked > 0].mean()) for name, correct in right.items()}
-    reason = _figures(shares, int(np.count_nonzero(checked)))
+    reason = _figures(shares, int(np.count_nonzero(checked)), len(divisions))
     if _is_too_large(view):
         reason = f"{reason}; no graph of more than {MOST_IN_GRAPH:,} images, unless requested"
     chosen = candidates[best]
@@ -111,11 +111,12 @@ def _is_too_large(view: View) -> bool:
     return view.device.type == "cpu" and len(view) > MOST_IN_GRAPH
 
 
-def _figures(shares: dict[str, float], n: int) -> str:
+def _figures(shares: dict[str, float], n: int, times: int) -> str:
     if not shares:
         return "too few labelled images to compare"
+    how = "" if times == 1 else f", mean of {times} divisions"
     figures = ", ".join(f"{name} {share:.1%} correct" for name, share in shares.items())
-    return f"{n} labelled images held out in turn: {figures}"
+    return f"{n} labelled images held out in turn{how}: {figures}"
 
 
 def _total(right: NDArray[np.float64]) -> float:

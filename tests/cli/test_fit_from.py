@@ -202,12 +202,21 @@ def test_a_name_that_there_is_not_is_refused_with_what_is_allowed(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--method", "graph"), ["Method: graph: label propagation"]),
+        (("--method", "graph"), ["Method: graph: label spreading"]),
         (("--method", "svm", "--encoder", "vae+pixels"), ["Method: SVM on the selected encoder"]),
-        ((), ["Method: ", "Chosen by cross-validation: 60 labelled images held out in turn: m1 "]),
+        (
+            (),
+            [
+                "Method: ",
+                "Chosen by cross-validation: 60 labelled images held out in turn, mean of 5 divisions: m1 ",
+            ],
+        ),
         (
             ("--encoder", "hog"),
-            ["Method: ", "Chosen by cross-validation: 60 labelled images held out in turn: svm "],
+            [
+                "Method: ",
+                "Chosen by cross-validation: 60 labelled images held out in turn, mean of 5 divisions: svm ",
+            ],
         ),
     ],
     ids=["graph", "svm", "auto", "auto on hog"],

@@ -81,7 +81,7 @@ def test_an_encoder_and_methods_on_it_are_asked_for(run_cli: RunCli, tmp_path: P
     assert (done.returncode, done.stderr) == (0, "")
     for words in (
         "SVM on the selected encoder",
-        "graph: label propagation",
+        "graph: label spreading",
         "auto: chosen",
         "correct, graph",
     ):

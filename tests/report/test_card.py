@@ -86,7 +86,7 @@ def test_the_card_names_the_method_why_and_what_to_expect(tmp_path: Path) -> Non
 def test_a_method_that_was_asked_for_has_no_reason(tmp_path: Path) -> None:
     write_card(tmp_path, RECORD.model_copy(update={"chosen": ChoiceOfMethod(method="graph")}))
     text = (tmp_path / "README.md").read_text()
-    assert "Method: graph: label propagation." in text
+    assert "Method: graph: label spreading." in text
     assert "Chosen by" not in text
 
 
