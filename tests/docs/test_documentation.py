@@ -10,7 +10,13 @@ from pathlib import Path
 import click
 import pytest
 
-from gpu_ssl.cli import main
+from gpu_ssl.cli import main, predict, suggest
+from gpu_ssl.fitted.records import SuspectLabel
+from gpu_ssl.fitted.storage import MODEL
+from gpu_ssl.report.card import FILES
+from gpu_ssl.report.details import DETAILS
+from gpu_ssl.report.html import PAGE
+from gpu_ssl.report.model_page import FOUND
 from tests.program import run_program
 
 ROOT = Path(__file__).parents[2]
@@ -70,3 +76,21 @@ def test_every_command_of_the_documentation_exists_with_its_options() -> None:
         known = {name for own in command.params for name in (*own.opts, *own.secondary_opts)} | {"--help"}
         given = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
         assert given <= known, f"{page}: gpu-ssl {line}: {', '.join(given - known)}"
+
+
+def test_the_page_of_formats_lists_every_file_and_column() -> None:
+    text = (DOCS / "reference" / "formats.md").read_text("utf-8")
+    files = (*FILES, FOUND, DETAILS, PAGE, MODEL)
+    columns = (*suggest.COLUMNS, *predict.COLUMNS, *SuspectLabel._fields)
+    missing = [name for name in (*files, *columns) if f"`{name}`" not in text]
+    assert not missing
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.name
+)
+def test_links_lead_to_files(page: Path) -> None:
+    """Sphinx warns of no absolute link; those below its root are written {doc}."""
+    for link in re.findall(r"\]\(((?!https?:|#|mailto:)[^)]+)\)", page.read_text("utf-8")):
+        assert not link.startswith("/"), link
+        assert (page.parent / link.partition("#")[0]).exists(), link
