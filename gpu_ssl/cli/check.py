@@ -77,7 +77,7 @@ def _tell(images: "OwnImages") -> None:
 
     found = described(images)
     console = make_console()
-    what = sizes(len(images), images.image_shape, images.are_embeddings)
+    what = sizes(len(images), [images.image_shape], images.are_embeddings)
     line = f"{what}; {found['labelled']:,} labelled, {len(images.class_names)} classes"
     console.print(Text(line), soft_wrap=not console.is_terminal)
     if not images.class_names:

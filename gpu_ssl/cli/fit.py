@@ -216,7 +216,7 @@ def _tell(fitted: "Fit", output: Path) -> None:
 
     record = fitted.record
     labelled = sum(record.n_labelled.values())
-    what = sizes(record.n_images, record.image_shape, record.takes_embeddings)
+    what = sizes(record.n_images, record.encoded_shapes, record.takes_embeddings)
     show(f"{what}; {labelled:,} labelled, {len(record.class_names)} classes")
     if fitted.reused:
         show(f"Reused from an earlier fit to these images: {', '.join(fitted.reused)}")

@@ -1,5 +1,6 @@
 """Summary of a user's images as JSON-compatible data."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,12 +9,17 @@ from gpu_ssl.data.own import UNLABELLED, OwnImages
 from gpu_ssl.data.preparation import ImageShape
 
 
-def sizes(n: int, shape: ImageShape, are_embeddings: bool) -> str:
-    """Return the number and size of images or embeddings as text."""
-    channels, height, width = shape
+def sizes(n: int, shapes: Sequence[ImageShape], are_embeddings: bool) -> str:
+    """Return the number and sizes of images or embeddings as text; an encoder may take several sizes."""
     if are_embeddings:
-        return f"{n:,} embeddings of width {width}"
-    return f"{n:,} images of {width} x {height} pixels, {'grey' if channels == 1 else 'in colour'}"
+        return f"{n:,} embeddings of width {shapes[0][2]}"
+    return f"{n:,} images of {in_pixels(shapes)}"
+
+
+def in_pixels(shapes: Sequence[ImageShape]) -> str:
+    """Return the shapes of images as text, such as ``64 x 64 pixels, grey``."""
+    listed = " and ".join(f"{width} x {height}" for _, height, width in shapes)
+    return f"{listed} pixels, {'grey' if shapes[0][0] == 1 else 'in colour'}"
 
 
 def summarize(images: OwnImages) -> dict[str, Any]:

@@ -50,6 +50,7 @@ class Pretrained(Encoder):
         self._settings = {
             "backbone": backbone.name,
             "why": why,
+            "side": backbone.side,
             "source": backbone.source,
             "licence": backbone.licence,
         }

@@ -73,7 +73,8 @@ def describe_preparation(record: ModelRecord) -> dict[str, Any]:
     """Return a description of the preprocessing, so that the exported file is self-contained.
 
     The numbers are for programs, the steps for people; a test prepares images from them alone. `resizing` is
-    only needed to put images of several sizes into one batch; the graph then leaves them unchanged.
+    only needed to put images of several sizes into one batch: at the largest size that the encoder takes,
+    which the graph then leaves unchanged.
     """
     how = record.preparation
     if record.takes_embeddings:
@@ -92,7 +93,7 @@ def describe_preparation(record: ModelRecord) -> dict[str, Any]:
                 "reshape to image_shape",
             ],
         }
-    channels, height, width = record.image_shape
+    channels, height, width = record.encoded_shapes[0]
     black, white = how.low, how.high
     deep = (
         "0 is black; 65535 is white, or of floats 1, or 255 if a value is larger than 1"

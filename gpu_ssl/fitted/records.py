@@ -1,5 +1,6 @@
 """What is recorded of a model next to its tensors: the content of ``model.json``."""
 
+from math import prod
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -8,7 +9,7 @@ from pydantic import Field
 
 from gpu_ssl import catalog
 from gpu_ssl.config import FitConfig
-from gpu_ssl.data.preparation import AS_IS, Preparation
+from gpu_ssl.data.preparation import AS_IS, ImageShape, Preparation
 from gpu_ssl.records import Record, TrainingRecord
 
 SCHEMA: Literal[4] = 4
@@ -148,6 +149,24 @@ class ModelRecord(Record):
     calibration: dict[str, float]
     ood: dict[str, float | None]
     ood_encoder: str | dict[str, Any]
+
+    @property
+    def encoded_shapes(self) -> tuple[ImageShape, ...]:
+        """Shapes of the images that the encoder takes, the largest first.
+
+        A pretrained network takes images at its own size, to which files are decoded; all else takes them at
+        `image_shape`. In models of earlier versions the size is known only if the network is the whole
+        encoder.
+        """
+        alone = len(self.encoder["parts"]) == 1
+        shapes = set()
+        for part in self.encoder["parts"]:
+            channels, height, width = self.image_shape
+            if part["name"].partition(":")[0] == "pretrained":
+                _, *usual = self.encoder["image_shape"] if alone else self.image_shape
+                height, width = [part["settings"]["side"]] * 2 if "side" in part["settings"] else usual
+            shapes.add((channels, height, width))
+        return tuple(sorted(shapes or {self.image_shape}, key=prod, reverse=True))
 
     @property
     def takes_embeddings(self) -> bool:

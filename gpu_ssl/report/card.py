@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gpu_ssl import catalog
 from gpu_ssl.data.problems import printable
+from gpu_ssl.data.summary import in_pixels
 from gpu_ssl.fitted.records import Estimate, ModelRecord, SuspectLabel
 from gpu_ssl.methods.validation import FOLDS_OF_NETWORKS
 from gpu_ssl.report.confusion import confusion_figure
@@ -225,10 +226,10 @@ Use it: `gpu-ssl predict THIS_FOLDER IMAGES`. All settings and versions are in `
 
 
 def _input(record: ModelRecord) -> str:
-    channels, height, width = record.image_shape
     if record.takes_embeddings:
+        width = record.image_shape[2]
         return f"Inputs are embeddings of {width} numbers, by the same program as those it was fitted to"
-    return f"Images are scaled to {width} x {height} pixels, {'grey' if channels == 1 else 'in colour'}"
+    return f"Images are scaled to {in_pixels(record.encoded_shapes)}"
 
 
 def _table(record: ModelRecord) -> str:

@@ -62,6 +62,7 @@ def _context(record: ModelRecord, details: ModelDetails, found: dict[str, Any]) 
         "settings": settings_rows(record.config.model_dump(mode="json")),
         "environment": environment_rows(record.environment),
         "command": command_of_fit(record.config),
+        "encoded_shapes": ", ".join(" x ".join(map(str, shape)) for shape in record.encoded_shapes),
     }
 
 

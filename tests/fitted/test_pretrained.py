@@ -30,7 +30,7 @@ from gpu_ssl.errors import StorageError
 from gpu_ssl.fitted import fitting, pretrained_candidate, storage
 from gpu_ssl.fitted.fitting import Fit, fit
 from gpu_ssl.fitted.model import Answers, FittedModel
-from gpu_ssl.fitted.onnx_file import ModelGraph, export
+from gpu_ssl.fitted.onnx_file import ModelGraph, describe_preparation, export
 from gpu_ssl.fitted.suggestion import suggest
 from gpu_ssl.methods.method import Labelled, Options
 from gpu_ssl.methods.validation import Judged
@@ -468,6 +468,18 @@ def test_the_record_says_which_network_it_is_and_why(fit_case: Callable[[tuple[s
     assert part["name"] == NET
     assert part["settings"]["backbone"] == "efficientnet_lite0@96"
     assert part["settings"]["why"] == "requested"
+
+
+@pytest.mark.parametrize("case", [CASES[0], CASES[2]], ids="-".join)
+def test_the_record_and_the_onnx_file_state_the_size_of_the_network(
+    case: tuple[str, str], fit_case: Callable[[tuple[str, str]], Fit]
+) -> None:
+    """Files that were scaled to the size of the model first would lose what the network sees."""
+    record = fit_case(case).record
+    assert record.encoded_shapes[0] == (3, 96, 96)
+    assert set(record.encoded_shapes) == {(3, 96, 96), *([] if case == CASES[0] else [record.image_shape])}
+    told = describe_preparation(record)
+    assert (told["width"], told["height"]) == (96, 96)
 
 
 @pytest.mark.parametrize("found", [True, False])

@@ -137,6 +137,29 @@ def test_weights_of_others_are_named_with_their_licence(tmp_path: Path) -> None:
     assert "weights" not in (tmp_path / "README.md").read_text()
 
 
+def test_the_card_states_the_size_that_the_network_takes(tmp_path: Path) -> None:
+    """Files are decoded at its own size, not at that of the model."""
+    network = {"name": "pretrained:net_b", "settings": {"backbone": "net_b", "side": 224}, "averaged": False}
+    of_others = {"source": "b.org", "licence": "MIT"}
+    network["settings"] |= of_others  # type: ignore[operator]
+    vae = {"name": "vae", "settings": {}, "averaged": False}
+    for parts, shape, words in (
+        ([network], [3, 224, 224], "scaled to 224 x 224 pixels, in colour."),
+        ([vae, network], [3, 20, 30], "scaled to 224 x 224 and 30 x 20 pixels, in colour."),
+    ):
+        encoder = {
+            "name": "+".join(str(part["name"]) for part in parts),
+            "image_shape": shape,
+            "parts": parts,
+        }
+        record = RECORD.model_copy(update={"encoder": encoder})
+        write_card(tmp_path, record)
+        assert words in (tmp_path / "README.md").read_text()
+    without = {**network, "settings": {"backbone": "net_b", **of_others}}  # of an earlier version
+    encoder = {"name": "pretrained:net_b", "image_shape": [3, 96, 96], "parts": [without]}
+    assert RECORD.model_copy(update={"encoder": encoder}).encoded_shapes == ((3, 96, 96),)
+
+
 def test_where_a_class_has_one_label_nothing_is_promised(tmp_path: Path) -> None:
     single = RECORD.model_copy(update={"estimate": None, "n_labelled": {"cat": 1, "dog": 9}})
     assert expectation(single).startswith("accuracy not known: class 'cat' has a single labelled image")
