@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from gpu_ssl.cli.messages import line_of
+from gpu_ssl.cli.messages import Worded, line_of
 from gpu_ssl.cli.process import (
     RESERVE,
     heed_signals,
@@ -92,7 +92,9 @@ def main(ctx: click.Context, verbose: bool) -> None:
       gpu-ssl fit FOLDER --labels CSV --output MODEL  your own images
     """
     level = logging.CRITICAL if follows() else logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+    to_stderr = logging.StreamHandler(sys.stderr)
+    to_stderr.setFormatter(Worded("%(message)s"))
+    logging.basicConfig(level=level, handlers=[to_stderr])
     lend_to_libraries()
     if by_torchrun() and ctx.invoked_subcommand not in TOGETHER:
         raise UsageError(

@@ -35,13 +35,19 @@ def choose_format(output: Path | None, asked: str | None) -> str:
     Raises
     ------
     UsageError
-        If `output` is a folder, or Parquet is requested on stdout.
+        If `output` is a folder, its ending is unknown and no format is requested, or Parquet is requested on
+        stdout.
     DependencyError
         If a package that it needs is not installed.
     """
     check_output(output)
-    ending = "" if output is None else output.suffix.lower()
-    kind = asked or next((name for name, endings in FORMATS.items() if ending in endings), "csv")
+    kind = asked or "csv"
+    if asked is None and output is not None and output.suffix:
+        implied = [name for name, endings in FORMATS.items() if output.suffix.lower() in endings]
+        if not implied:
+            known = " or ".join(ending for endings in FORMATS.values() for ending in endings)
+            raise UsageError(f"expected an output file that ends in {known}, got {output}; or give --format")
+        (kind,) = implied
     if kind == "parquet":
         if output is None:
             raise UsageError("--format parquet is not for stdout; name a file with --output")

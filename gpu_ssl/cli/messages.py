@@ -1,5 +1,6 @@
 """Messages on a terminal: one line each, with control characters escaped."""
 
+import logging
 import os
 import sys
 from typing import Final, TextIO
@@ -42,6 +43,14 @@ def show(line: str) -> None:
 def line_of(text: str) -> str:
     """Return a text as one line, with control characters escaped."""
     return printable(" ".join(text.split("\n")))
+
+
+class Worded(logging.Formatter):
+    """Words what the library logs for the command line."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """Return the message with the settings that it names as options."""
+        return as_options(super().formatMessage(record))
 
 
 class OnTerminal:

