@@ -71,14 +71,14 @@ def _tell(images: "OwnImages") -> None:
 
     from gpu_ssl.cli.display import make_console
     from gpu_ssl.data.findings import FEW
-    from gpu_ssl.data.problems import printable
+    from gpu_ssl.data.problems import counted, printable
     from gpu_ssl.data.summary import sizes
     from gpu_ssl.report.terminal import WARN, new_table
 
     found = described(images)
     console = make_console()
     what = sizes(len(images), [images.image_shape], images.are_embeddings)
-    line = f"{what}; {found['labelled']:,} labelled, {len(images.class_names)} classes"
+    line = f"{what}; {found['labelled']:,} labelled, {counted(len(images.class_names), 'class', 'classes')}"
     console.print(Text(line), soft_wrap=not console.is_terminal)
     if not images.class_names:
         return

@@ -211,13 +211,15 @@ def tell_skipped(count: int, lines: list[str]) -> None:
 
 
 def _tell(fitted: "Fit", output: Path) -> None:
+    from gpu_ssl.data.problems import counted
     from gpu_ssl.data.summary import sizes
     from gpu_ssl.report.card import encoder_of, expectation, warning
+    from gpu_ssl.report.html import PAGE
 
     record = fitted.record
     labelled = sum(record.n_labelled.values())
     what = sizes(record.n_images, record.encoded_shapes, record.takes_embeddings)
-    show(f"{what}; {labelled:,} labelled, {len(record.class_names)} classes")
+    show(f"{what}; {labelled:,} labelled, {counted(len(record.class_names), 'class', 'classes')}")
     if fitted.reused:
         show(f"Reused from an earlier fit to these images: {', '.join(fitted.reused)}")
     show(f"Method: {catalog.title(record.chosen.method)}")
@@ -231,3 +233,4 @@ def _tell(fitted: "Fit", output: Path) -> None:
     if (problem := warning(record.estimate)) is not None:
         print_message(f"warning: {problem}")
     show(f"Written to {output}; use it with: gpu-ssl predict {output} IMAGES")
+    show(f"Read {output / PAGE}")

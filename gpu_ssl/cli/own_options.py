@@ -144,10 +144,12 @@ def described(images: "OwnImages") -> dict[str, Any]:
 def tell_problems(problems: "Sequence[Problem]", *, with_names: bool = False) -> None:
     """Print the problems of the images to stderr, one line for each kind, optionally with all names."""
     from gpu_ssl.data.problems import NAMED as EXAMPLES
+    from gpu_ssl.data.problems import printable
 
     for problem in problems:
         print_message(problem.message, warns=True)
-        if with_names and len(problem.paths) > EXAMPLES:
+        told = all(printable(name) in problem.message for name in problem.paths)
+        if with_names and len(problem.paths) > EXAMPLES and not told:
             for name in problem.paths[:NAMED]:
                 print_item(name)
             if len(problem.paths) > NAMED:

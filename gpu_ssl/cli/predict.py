@@ -13,9 +13,11 @@ import numpy as np
 
 from gpu_ssl.cli.answer_file import ESCAPE_FORMULAS, FORMATS, Rows, answer_file, check_output, choose_format
 from gpu_ssl.cli.fit import tell_skipped
+from gpu_ssl.cli.messages import print_message
 from gpu_ssl.cli.options import DEVICE, QUIET
 from gpu_ssl.cli.own_options import Asked, image_options, open_stream
 from gpu_ssl.cli.paths import GivenPath
+from gpu_ssl.data.problems import counted
 from gpu_ssl.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -111,13 +113,13 @@ def command(
     check_output(output, LEAST_ROW * (stream.total or 0))
     wanted = Wanted(record.class_names, min_confidence, unknown_above, probabilities)
     columns = COLUMNS | dict.fromkeys(wanted.probability_columns, float)
-    seen = 0
+    known = Known(record)
     with (
         answer_file(output, kind, columns, escape_formulas) as write,
         make_progress(quiet).task("predict", stream.total or 0) as advance,
     ):
         for names, images, others in stream:
-            seen += _known(images, record)
+            known.look_at(images)
             with memory_errors(fitted.device, "give `device=cpu`"):
                 answers = fitted.predict(images, others)
             write(_rows(names, answers, wanted))
@@ -125,12 +127,8 @@ def command(
         tell_skipped(stream.n_skipped, stream.skipped)
         if not stream.n_read:
             raise DataError(f"no readable image in {data}")
-    if seen:
-        click.echo(
-            f"gpu-ssl: {seen} of these images were labelled when the model was fitted; leave them out to "
-            "measure its accuracy",
-            err=True,
-        )
+    if known.count:
+        print_message(f"{known}; leave them out to measure its accuracy")
 
 
 def refuse_exchanged(command: str, model: Path, data: Path) -> None:
@@ -208,9 +206,36 @@ def second_best(answers: "Answers") -> "NDArray[np.int64]":
     return best
 
 
-def _known(images: "NDArray[Any]", record: "ModelRecord") -> int:
-    """Count the images whose labels the model was fitted to."""
-    from gpu_ssl.data.own import image_key
+class Known:
+    """Counts the images whose labels a model was fitted to, and their copies.
 
-    keys = set(record.labelled_keys)
-    return sum(image_key(image) in keys for image in images)
+    Parameters
+    ----------
+    record : ModelRecord
+        The record of the model.
+    """
+
+    def __init__(self, record: "ModelRecord") -> None:
+        self.count = 0
+        self._keys, self._seen = set(record.labelled_keys), set[str]()
+        self._labelled_once = sum(record.n_labelled.values()) == len(self._keys)
+
+    def look_at(self, images: "NDArray[Any]") -> None:
+        """Count the known ones among some images."""
+        from gpu_ssl.data.own import image_key
+
+        found = [key for key in map(image_key, images) if key in self._keys]
+        self.count += len(found)
+        self._seen.update(found)
+
+    def __str__(self) -> str:
+        labelled = len(self._seen)
+        copies = self.count - labelled
+        when = "labelled when the model was fitted"
+        if copies and not self._labelled_once:  # then it is unknown which of them were labelled
+            return f"{self.count} of these images were {when}, or are copies of such"
+        were = f"{counted(labelled, 'of these images was', 'of these images were')} {when}"
+        if not copies:
+            return were
+        one = "it" if labelled == 1 else "one of them"
+        return f"{were}, and {counted(copies, f'is a copy of {one}', f'are copies of {one}')}"

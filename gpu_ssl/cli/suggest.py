@@ -118,7 +118,10 @@ def command(
     if sheet is not None:
         _draw(chosen, sheet)
     if len(chosen.names) < count:
-        print_message(f"there are only {counted(len(chosen.names), 'image')} without a label")
+        left_out = "labelled images, their copies and copies of each other" if models else "blank images"
+        print_message(
+            f"there are only {counted(len(chosen.names), 'image')} to suggest: {left_out} are left out"
+        )
 
 
 class Chosen(NamedTuple):

@@ -1,8 +1,10 @@
 """Finding the images, embeddings and labels in a user's folder or file, before any image is decoded."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +18,7 @@ from gpu_ssl.data.encoded import EncodedImages, image_files
 from gpu_ssl.data.folder import found_problems
 from gpu_ssl.data.folder_classes import folder_classes
 from gpu_ssl.data.label_file import NO_COLUMNS, Columns
-from gpu_ssl.data.opening import is_image_file
+from gpu_ssl.data.opening import is_image_file, opened
 from gpu_ssl.data.parquet import ParquetImages, holds_parquet
 from gpu_ssl.data.parquet_embeddings import parquet_embeddings
 from gpu_ssl.data.pixel_cache import Decoding, decoded, scaled, surveyed
@@ -25,6 +27,9 @@ from gpu_ssl.data.preparation import AS_IS, ImageShape, Preparation
 from gpu_ssl.data.problems import Problem, examples
 from gpu_ssl.errors import DataError, UsageError
 from gpu_ssl.runtime.progress import SILENT, Progress
+
+TRIED = 20
+"""Maximum number of files that are opened to find a readable one for a message."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,15 @@ class Collection:
     tables: Sequence[str] = ()
     taken_as_none: Mapping[str, int] = field(default_factory=dict)
     encoded: EncodedImages | None = None
+
+    def example(self) -> str:
+        """Return the name of one of the first images that can be read, for messages; else of the first."""
+        sources = () if self.encoded is None else self.encoded.sources()
+        for name, source in islice(zip(self.names, sources, strict=False), TRIED):
+            with suppress(Exception), opened(source) as image:  # damaged files are reported elsewhere
+                image.load()
+                return name
+        return self.names[0]
 
 
 def open_collection(data: Path, reading: Reading = USUAL, progress: Progress = SILENT) -> Collection:

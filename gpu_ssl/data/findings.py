@@ -143,13 +143,13 @@ def of_copies(
                 groups.setdefault(key, []).append(row)
     copies = [group for group in groups.values() if len(group) > 1]
     if copies:
-        yield _of_groups("duplicate", "is a copy of another", "are copies of another", copies, names)
+        yield _of_groups("duplicate", "duplicates", copies, names)
     yield from _contradicting("the same image", copies, names, labels)
     first = np.array(sorted(dict(zip(reversed(keys), rows[::-1].tolist(), strict=True)).values()))
     # Embeddings are not compared: different images may have similar embeddings.
     near = [] if are_embeddings(images) else near_duplicates(images, first, labels)
     if near:
-        yield _of_groups("near-duplicate", "is a near duplicate", "are near duplicates", near, names)
+        yield _of_groups("near-duplicate", "near duplicates", near, names)
     yield from _contradicting("nearly the same image", near, names, labels)
 
 
@@ -166,12 +166,11 @@ def _contradicting(
         yield Problem("conflicting-labels", len(differ), paths, message)
 
 
-def _of_groups(
-    kind: str, one: str, many: str, groups: Sequence[Sequence[int]], names: Sequence[str]
-) -> Problem:
+def _of_groups(kind: str, what: str, groups: Sequence[Sequence[int]], names: Sequence[str]) -> Problem:
     count = sum(len(group) - 1 for group in groups)
+    are_pairs = all(len(group) == 2 for group in groups)
     listed = [" and ".join(names[row] for row in group[:2]) for group in groups]
     paths = tuple(names[row] for group in groups for row in group)
-    return Problem(
-        kind, count, paths, f"{counted(count, f'image {one}', f'images {many}')}: {examples(listed)}"
-    )
+    size = "" if are_pairs else f" ({len(paths):,} images)"
+    total = counted(len(groups), "pair" if are_pairs else "group")
+    return Problem(kind, count, paths, f"{total} of {what}{size}: {examples(listed)}")

@@ -129,6 +129,12 @@ def _read(path: Path, columns: Columns, is_image: Callable[[str], bool], given: 
             given.rows.append((row.where, row.cells[name_column], label, group))
         elif label:
             raise DataError(f"{row.where} has the label {label!r} but no {name_column}")
+    if (
+        not found
+        and table.rows
+        and not any(text_of(row.cells.get(label_column, "")).strip() for row in table.rows)
+    ):
+        raise DataError(f"{path} has no label yet: fill in its column {label_column}")
     if not found:
         raise DataError(f"{path} holds no label; expected a header path,label and one image per row")
 

@@ -1,5 +1,6 @@
 """Matching the rows of label files to images."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from gpu_ssl.data.label_file import GivenLabels
@@ -9,7 +10,7 @@ from gpu_ssl.errors import DataError
 
 
 def match(
-    given: GivenLabels, index: NameIndex, place: Path, example: str
+    given: GivenLabels, index: NameIndex, place: Path, example: Callable[[], str]
 ) -> tuple[list[tuple[str, str]], dict[str, str]]:
     """Return (image name, label) pairs, and the group of each image that has one.
 
@@ -21,8 +22,8 @@ def match(
         Finds images by name.
     place : Path
         Folder or file of the images.
-    example : str
-        Name of an image, for error messages.
+    example : callable
+        Returns the name of an image, for error messages.
 
     Raises
     ------
@@ -54,10 +55,11 @@ def match(
         groups.update({name: group for name in names if group})
     if unknown:
         listed = examples([repr(name) for name in unknown])
+        expected = "paths relative to that folder" if place.is_dir() else "names or positions in that file"
         images = "image that is" if len(unknown) == 1 else "images that are"
         raise DataError(
-            f"`labels` names {len(unknown):,} {images} not in {place}: {listed}; expected paths relative to "
-            f"that folder, or positions in that file, such as {printable(example)!r}"
+            f"`labels` names {len(unknown):,} {images} not in {place}: {listed}; expected {expected}, "
+            f"such as {printable(example())!r}"
         )
     return votes, groups
 

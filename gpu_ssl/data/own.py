@@ -235,7 +235,7 @@ def _labels(
         return False
 
     given = read_labels(label_files, reading.columns, is_image)
-    votes, groups = match(given, index, collection.place, collection.names[0])
+    votes, groups = match(given, index, collection.place, collection.example)
     labels, problems = settle(votes)
     problems = [*given.problems, *problems]
     if collection.by_folders:

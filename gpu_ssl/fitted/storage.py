@@ -76,7 +76,9 @@ def load(folder: Path, device: str = "auto", svm_backend: str = "auto") -> tuple
             f"{folder} holds an unfinished fit; give its gpu-ssl fit command again, and it resumes"
         )
     if not path.is_file():
-        raise UsageError(f"{folder} holds no model; make one with: gpu-ssl fit DATA --output {folder}")
+        is_new = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+        advice = f"; make one with: gpu-ssl fit DATA --output {folder}" if is_new else ""
+        raise UsageError(f"{folder} holds no model{advice}")
     record, tensors = state.load(path, MODEL_KIND)
     choice = resolve_device(device)
     backend, _ = resolve_backend(svm_backend, choice)

@@ -148,9 +148,11 @@ def warning(estimate: Estimate | None) -> str | None:
     if estimate is None:
         return None
     if estimate.low <= estimate.most_frequent:
+        better = estimate.accuracy > estimate.most_frequent
         return (
-            "this is not better than always predicting the class with most labels "
-            f"({estimate.most_frequent:.1%}); do not use this model"
+            f"this is not {'significantly ' if better else ''}better than always predicting the class with "
+            f"most labels ({estimate.accuracy:.1%} against {estimate.most_frequent:.1%}, 95 % interval "
+            f"{estimate.low:.1%} to {estimate.high:.1%}); do not use this model"
         )
     if estimate.raw_pixels is not None and estimate.raw_pixels > estimate.high:
         return (

@@ -73,6 +73,31 @@ def test_a_terminal_sees_a_table(root: Path) -> None:
     assert "no image has a label" in done.stderr
 
 
+def test_duplicates_are_named_once(root: Path) -> None:
+    for name in "67":
+        (root / "photos" / f"{name}.png").write_bytes((root / "photos" / "5.png").read_bytes())
+    done = program(root, "check", "photos")
+    assert "2 groups of duplicates (5 images): 0.png and 1.png, 5.png and 6.png\n" in done.stderr
+    (root / "photos" / "7.png").unlink()
+    done = program(root, "check", "photos")
+    assert "2 pairs of duplicates: 0.png and 1.png, 5.png and 6.png\n" in done.stderr
+    assert "\n  0.png" not in done.stderr
+    (root / "photos" / "6.png").unlink()
+    assert "1 pair of duplicates: 0.png and 1.png\n" in program(root, "check", "photos").stderr
+
+
+def test_one_class_is_one_class(root: Path) -> None:
+    (root / "one.csv").write_text("path,label\n5.png,cat\n")
+    assert "1 labelled, 1 class\n" in program(root, "check", "photos", "--labels", "one.csv").stdout
+
+
+def test_the_example_of_a_path_is_that_of_a_readable_file(root: Path) -> None:
+    (root / "photos" / "00.png").write_bytes(b"no image")
+    (root / "wrong.csv").write_text("path,label\nnone.png,cat\n")
+    told = program(root, "check", "photos", "--labels", "wrong.csv").stderr
+    assert "not in photos: 'none.png'; expected paths relative to that folder, such as '0.png'\n" in told
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

@@ -72,6 +72,7 @@ def test_a_fit_tells_what_to_expect(home: Path) -> None:
     assert "1,347 images of 8 x 8 pixels, grey; 200 labelled, 10 classes" in said
     assert "from 200 labelled images, each held out in turn" in said
     assert "gpu-ssl predict model IMAGES" in said
+    assert said.endswith("Read model/report.html\n")
     names = sorted(path.name for path in (home / "model").iterdir() if path.suffix != ".safetensors")
     assert names == [
         "README.md",
@@ -227,7 +228,37 @@ def test_bad_files_are_skipped_named_and_counted(home: Path) -> None:
 def test_images_that_were_labelled_are_told(home: Path) -> None:
     done = program(home, "predict", "model", "train")
     assert done.returncode == 0
-    assert "of these images were labelled when the model was fitted" in done.stderr
+    assert "200 of these images were labelled when the model was fitted; leave them out" in done.stderr
+    folder = home / "known"
+    folder.mkdir()
+    labelled = next(csv.reader((home / "labels.csv").read_text().splitlines()[1:]))[0]
+    for name in ("one.png", "two.png"):
+        shutil.copy(home / "train" / labelled, folder / name)
+    done = program(home, "predict", "model", "known")
+    assert "1 of these images was labelled when the model was fitted, and 1 is a copy of it;" in done.stderr
+
+
+def test_an_unknown_ending_is_not_written_as_csv(home: Path) -> None:
+    done = program(home, "predict", "model", "test", "--output", "a.xlsx")
+    assert done.returncode == 2
+    assert "ends in .csv or .jsonl or .ndjson or .parquet, got a.xlsx; or give --format" in done.stderr
+    assert program(home, "suggest", "model", "test", "--output", "a.xlsx").returncode == 2
+    assert not (home / "a.xlsx").exists()
+    assert program(home, "predict", "model", "test", "--output", "a.txt", "--format", "csv").returncode == 0
+    assert (home / "a.txt").read_text().startswith("path,label,")
+
+
+def test_what_suggest_leaves_out_is_told(home: Path) -> None:
+    folder = home / "few"
+    folder.mkdir()
+    for name in ("0000.png", "0001.png"):
+        shutil.copy(home / "test" / name, folder / name)
+    shutil.copy(home / "test" / "0001.png", folder / "copy.png")
+    done = program(home, "suggest", "model", "few", "-n", "9")
+    assert done.stdout.count("\n") == 3
+    assert (
+        "there are only 2 images to suggest: labelled images, their copies and copies of each" in done.stderr
+    )
 
 
 @pytest.mark.parametrize(

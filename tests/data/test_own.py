@@ -273,6 +273,7 @@ def test_the_same_image_under_two_labels_is_found(folder: Path) -> None:
     found = kinds(load_own(folder))
     assert found["conflicting-labels"].paths == ("cat/1.png", "dog/copy.png")
     assert found["duplicate"].count == 2
+    assert "of duplicates" in found["duplicate"].message
 
 
 def test_pixels_of_twelve_bits_are_as_bright_as_their_camera_meant(tmp_path: Path) -> None:

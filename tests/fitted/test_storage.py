@@ -138,6 +138,10 @@ def test_damaged_tensors_are_refused(saved: Path, spoil: Callable[[bytes], bytes
 def test_a_folder_without_a_model_is_told_from_an_unfinished_fit(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no model; make one with: gpu-ssl fit"):
         storage.load(tmp_path / "none", "cpu")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").touch()
+    with pytest.raises(UsageError, match=r"photos holds no model$"):  # nor is it the place for one
+        storage.load(tmp_path / "photos", "cpu")
     (tmp_path / storage.UNFINISHED).write_text("{}")
     with pytest.raises(UsageError, match="holds an unfinished fit"):
         storage.load(tmp_path, "cpu")

@@ -174,6 +174,10 @@ def test_what_is_useless_is_told(tmp_path: Path) -> None:
     assert warning(ESTIMATE) is None
     assert warning(changed(raw_pixels=0.92)) is None  # within the interval
     assert "raw pixels is better here (95.0%)" in (warning(changed(raw_pixels=0.95)) or "")
+    near = warning(changed(most_frequent=0.87)) or ""
+    assert "not significantly better than" in near
+    assert "(90.0% against 87.0%, 95 % interval 86.1% to 92.9%)" in near
+    assert "this is not better than" in (warning(changed(most_frequent=0.95)) or "")
     useless = changed(most_frequent=0.9)
     assert "do not use this model" in (warning(useless) or "")
     write_card(tmp_path, RECORD.model_copy(update={"estimate": useless}))
