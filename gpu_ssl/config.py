@@ -62,6 +62,10 @@ def _one_line(error: ValidationError) -> str:
         names = [str(part) for part in detail["loc"] if str(part).isidentifier()]
         name = f"`{names[-1]}`" if names else "settings"
         message = detail["msg"].removeprefix("Value error, ")
+        # The value stands before the message.
+        message = re.sub(
+            rf"^there is no (\w+) {re.escape(repr(detail['input']))};", r"there is no such \1;", message
+        )
         problems[name] = f"{name} {detail['input']!r}: {message}"
     return "; ".join(problems.values())
 

@@ -94,10 +94,10 @@ def _gpu_checks() -> tuple[Check, ...]:
     checks = [
         _driver(),
         Check(
-            name="CUDA of torch",
+            name="CUDA in torch",
             status="failed" if problem else "ok",
             found=problem or f"CUDA {torch.version.cuda}, usable",
-            remedy="see the line of the driver" if problem else None,
+            remedy="fix the driver first (see above)" if problem else None,
         ),
         _gpu(problem),
         *(_version(name) for name in NAMES),

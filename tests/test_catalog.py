@@ -138,7 +138,7 @@ def test_settings_take_the_names_of_the_catalog() -> None:
     assert FitConfig(method="graph", encoder="pca+hog").encoder == "pca+hog"
     with pytest.raises(UsageError, match="there is no method 'm3'; allowed are m1, hybrid"):
         RunConfig.of(methods="m1,m3")
-    with pytest.raises(UsageError, match="there is no method 'm3'"):
+    with pytest.raises(UsageError, match="'m3': there is no such method; allowed are m1, hybrid"):
         FitConfig.of(method="m3")
 
 

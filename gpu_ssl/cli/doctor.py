@@ -79,6 +79,8 @@ def _table(diagnosis: "Diagnosis") -> "Shown":
     wide.add_column("supported", overflow="fold")
     for check in diagnosis.checks:
         status, supported = Text(check.status, styles[check.status]), check.supported or ""
+        if check.status == "failed" and diagnosis.works:  # a part of the GPU, which is not needed
+            status = Text("not available", FAINT)
         wide.add_row(status, *map(Text, (check.name, check.found, supported)))
         lines = [
             Text(check.name, "bold"),

@@ -195,7 +195,7 @@ class Classifier(ABC):
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """Return what `load` needs in addition, as JSON."""
+        """Return what `load` needs in addition, as JSON; the name of the method is added as ``method``."""
 
     @abstractmethod
     def module(self) -> nn.Module:

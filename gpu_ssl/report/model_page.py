@@ -66,10 +66,17 @@ def _context(record: ModelRecord, details: ModelDetails, found: dict[str, Any]) 
     }
 
 
+def _holds_vae(record: ModelRecord) -> bool:
+    """Return whether the model has the VAE that was trained; it may have been a candidate only."""
+    names = [part["name"] for part in record.encoder["parts"]]
+    ood = record.ood_encoder
+    return "vae" in [*names, ood if isinstance(ood, str) else ood["name"]]
+
+
 def _charts(record: ModelRecord) -> list[dict[str, Any]]:
     drawn = []
     if record.estimate is not None:
         drawn.append(("Confidence against accuracy", [reliability_diagram(record.estimate)]))
-    if record.training is not None:
+    if record.training is not None and _holds_vae(record):
         drawn.append(("Loss of the VAE", training_curves(record.training)))
     return [chart_figure(title, drawings) for title, drawings in drawn]

@@ -155,7 +155,7 @@ def _settings(config: Any, prefix: str = "") -> list[tuple[str, str]]:
         rows += (
             _settings(value, f"{prefix}{name}.")
             if isinstance(value, dict)
-            else [(f"{prefix}{name}", "" if value is None else str(value))]
+            else [(f"{prefix}{name}", "default" if value is None else str(value))]
         )
     return rows
 

@@ -59,7 +59,11 @@ def difference_table(report: Report) -> Shown:
     differences = report.differences
     counts = list(dict.fromkeys(difference.labels for difference in differences))
     enough = with_intervals(report)
-    told = "and its 95 % interval over choices of labels" if enough else f"an interval needs {FEWEST} splits"
+    told = (
+        "and its 95 % interval over choices of labels"
+        if enough
+        else f"a confidence interval needs at least {FEWEST} splits"
+    )
     rows = {
         catalog.title(method): {
             d.labels: _difference_cell(d, d.labels in enough) for d in differences if d.method == method

@@ -17,6 +17,8 @@ def test_auto_says_what_it_chooses_and_why(run_cli: RunCli) -> None:
     assert "--device auto chooses cpu: " in done.stdout
     assert "--svm auto chooses sklearn: " in done.stdout
     assert done.stdout.endswith("--device auto works\n")
+    assert "failed" not in done.stdout
+    assert "not available" in done.stdout
     assert done.stderr == ""
 
 
@@ -27,6 +29,8 @@ def test_cuda_exits_with_1_and_names_the_missing_driver(run_cli: RunCli) -> None
     assert "no driver" in done.stdout
     assert "NVIDIA driver: install the NVIDIA driver" in done.stdout
     assert "--device cuda does not work" in done.stdout
+    assert "failed" in done.stdout
+    assert "CUDA in torch: fix the driver first (see above)" in done.stdout
     assert "Traceback" not in done.stderr
 
 

@@ -175,9 +175,9 @@ def assert_one_line(done: subprocess.CompletedProcess[str], code: int, words: st
     [
         (
             ("--method", "zzz"),
-            "--method 'zzz': there is no method 'zzz'; allowed are m1, hybrid, svm, graph, con",
+            "--method 'zzz': there is no such method; allowed are m1, hybrid, svm, graph, con",
         ),
-        (("--encoder", "zzz"), "--encoder 'zzz': there is no encoder 'zzz'; allowed are vae, hog, pixels"),
+        (("--encoder", "zzz"), "--encoder 'zzz': there is no such encoder; allowed are vae, hog, pixels"),
         (("--encoder", "vae+"), "--encoder 'vae+': there is no encoder ''; allowed are vae, hog"),
         (("--encoder", "hog+hog"), "'hog+hog' repeats a part"),
         (("--encoder", "network"), "'network' is internal to methods and cannot be selected"),

@@ -145,8 +145,8 @@ def test_method_and_encoder_are_parameters(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"method": "zzz"}, "`method` 'zzz': there is no method 'zzz'; allowed are m1, hybrid, svm, graph"),
-        ({"encoder": "zzz"}, "`encoder` 'zzz': there is no encoder 'zzz'; allowed are vae, hog, pixels"),
+        ({"method": "zzz"}, "`method` 'zzz': there is no such method; allowed are m1, hybrid, svm, graph"),
+        ({"encoder": "zzz"}, "`encoder` 'zzz': there is no such encoder; allowed are vae, hog, pixels"),
         ({"encoder": "hog+hog"}, "`encoder` 'hog[+]hog': the encoder 'hog[+]hog' repeats a part"),
         ({"encoder": "network"}, "'network' is internal to methods and cannot be selected"),
         ({"encoder": ""}, "`encoder` ''"),

@@ -30,6 +30,7 @@ METHOD = MethodSpec(
     module="tests.methods.toy_method",
     encoder="vae",
     free=True,
+    svm=False,
 )
 ENCODER = EncoderSpec("profiles", "sums of rows and columns", "tests.encoders.toy_encoder")
 

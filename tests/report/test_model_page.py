@@ -49,6 +49,21 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_hostile(tmp_path_factory.mktemp("model"))
 
 
+def test_the_loss_of_a_vae_that_the_model_does_not_hold_is_not_shown(tmp_path: Path) -> None:
+    """`auto` trains one to compare it."""
+    network = {"name": "pretrained:net", "settings": {"backbone": "net", "side": 96}, "averaged": False}
+    network["settings"] |= {"source": "b.org", "licence": "MIT"}  # type: ignore[operator]
+    encoder = {"name": "pretrained:net", "image_shape": [3, 96, 96], "parts": [network]}
+    for changes, shown in (({}, True), ({"encoder": encoder, "ood_encoder": "pretrained:net"}, False)):
+        record = RECORD.model_copy(update={"training": REPORT.training, **changes})
+        write_model_page(tmp_path / "report.html", record, ModelDetails(), tmp_path)
+        assert ("Loss of the VAE" in (tmp_path / "report.html").read_text()) == shown
+    page = Parsed((tmp_path / "report.html").read_text())
+    assert "default" in page.text
+    assert "3 x 96 x 96" in page.text
+    assert "Expected calibration error: 0.020, the mean difference" in page.text
+
+
 def test_hostile_names_are_text(page: Path) -> None:
     parsed = Parsed(page.read_text())
     assert parsed.tags.count("script") == 1

@@ -277,6 +277,6 @@ def test_an_interval_takes_three_splits(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     write_run_page(path, report, RunDetails())
     assert path.read_text().count("-2.00 to +4.00") == 1
-    assert "An interval needs 3 splits." in path.read_text()
+    assert "A confidence interval needs at least 3 splits." in path.read_text()
     write_run_page(path, report.model_copy(update={"differences": (three,)}), RunDetails())
-    assert "An interval needs" not in path.read_text()
+    assert "A confidence interval needs" not in path.read_text()
