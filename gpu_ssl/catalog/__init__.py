@@ -31,6 +31,7 @@ __all__ = [
     "takes_embeddings",
     "title",
     "tracker",
+    "without_pictures",
 ]
 
 
@@ -107,6 +108,11 @@ def encoder_parts(name: str) -> tuple[str, ...]:
             f"the encoder {for_embeddings[0]!r} is for embeddings and cannot be combined with others"
         )
     return parts
+
+
+def without_pictures(name: str) -> str:
+    """Return the name of an encoder without the parts that are only for images; "" if none is left."""
+    return "+".join(part for part in encoder_parts(name) if not encoder(part).pictures)
 
 
 def takes_embeddings(name: str) -> bool:

@@ -76,7 +76,7 @@ METHODS: tuple[MethodSpec, ...] = (
         "graph: label spreading",
         "label spreading on the graph of nearest neighbours (better with few labels)",
         module="gpu_ssl.methods.graph",
-        encoder="vae",
+        encoder="vae+hog",
         free=True,
         shared=True,
         svm=False,

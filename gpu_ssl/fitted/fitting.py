@@ -156,16 +156,9 @@ def _fit_encoders(
     if config.encoder and not method.free:
         raise fixed_encoder(method, config.encoder)
     names = (*encoders_of(method, config.encoder), *networks)
-    parts = dict.fromkeys(part for name in names for part in catalog.encoder_parts(name))
     if images.image_shape[1] == 1:
-        for_pictures = [part for part in parts if catalog.encoder(part).pictures]
-        if for_pictures and not chooses(method):
-            raise UsageError(
-                f"the encoder {for_pictures[0]} is for images, and these are embeddings; take a "
-                "method or an encoder without it, such as `method=m1`"
-            )
-        parts = dict.fromkeys(part for part in parts if part not in for_pictures)
-        names = tuple(name for name in names if set(catalog.encoder_parts(name)) <= set(parts))
+        names = _for_embeddings(names, free=method.free and not config.encoder)
+    parts = dict.fromkeys(part for name in names for part in catalog.encoder_parts(name))
     fitted = [] if base is None else _taken_over(config, images, *base)
     shared = [part for part in parts if catalog.encoder(part).shared]
     known = {encoder.name for encoder in fitted}
@@ -181,6 +174,18 @@ def _fit_encoders(
         if not encoder.own_shape:
             encoder.precision = torch.float32  # See `FittedModel`; the scales in a sum follow from it, too.
     return fit_encoders([*parts, *names], images, training, encoders.values()), reused
+
+
+def _for_embeddings(names: tuple[str, ...], free: bool) -> tuple[str, ...]:
+    """Return encoders for embeddings: those of a method that is free to choose lose what is for images."""
+    supported = tuple(dict.fromkeys(map(catalog.without_pictures, names)))
+    if supported != names and not (free and all(supported)):
+        part = next(p for name in names for p in catalog.encoder_parts(name) if catalog.encoder(p).pictures)
+        raise UsageError(
+            f"the encoder {part} is for images, and these are embeddings; take a "
+            "method or an encoder without it, such as `method=m1`"
+        )
+    return supported
 
 
 def _taken_over(

@@ -6,7 +6,6 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_ssl import catalog
 from gpu_ssl.data.splits import Fold, labelling_order, stratified_folds
 from gpu_ssl.methods.graph import MANY
 from gpu_ssl.methods.method import Chosen, Classifier, Labelled, Options, fit_method
@@ -15,6 +14,9 @@ from gpu_ssl.methods.view import View
 
 QUICK = ("m1", "hybrid", "graph")
 """Methods that take seconds: SVMs, the favourite last, and the graph."""
+
+QUICK_ON_EMBEDDINGS = ("m1", "graph")
+"""The same for embeddings, for which hybrid would be m1."""
 
 QUICK_ON_ENCODER = ("svm", "graph")
 """The same for a requested encoder, and for that of a pretrained network."""
@@ -94,7 +96,9 @@ def choose(view: View, labelled: Labelled, options: Options) -> tuple[Options, C
 
 def _candidates(view: View, options: Options) -> dict[str, Options]:
     """Return the candidates: SVMs and graphs, the favourite of each last."""
-    names = QUICK_ON_ENCODER if options.encoder else tuple(name for name in QUICK if _works(name, view))
+    names: tuple[str, ...] = QUICK if view.is_pictures else QUICK_ON_EMBEDDINGS
+    if options.encoder:
+        names = QUICK_ON_ENCODER
     candidates = {name: dataclasses.replace(options, method=name) for name in names}
     if not options.encoder:
         for encoder in (name for name, own in view.encoders.items() if own.own_shape):
@@ -148,12 +152,6 @@ def _sample(view: View, labelled: Labelled, seed: int) -> tuple[View, Labelled]:
     some = np.random.default_rng(seed).choice(others, min(n_others, len(others)), replace=False)
     rows = np.union1d(chosen.rows, some)
     return view.subset(rows), chosen._replace(rows=np.searchsorted(rows, chosen.rows))
-
-
-def _works(name: str, view: View) -> bool:
-    """Return whether the encoders of a method support images of this kind."""
-    parts = catalog.encoder_parts(catalog.method(name).encoder)
-    return view.is_pictures or not any(catalog.encoder(part).pictures for part in parts)
 
 
 def _divisions(labelled: Labelled, seed: int) -> list[list[Fold]]:

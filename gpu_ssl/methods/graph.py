@@ -1,4 +1,4 @@
-"""Label propagation on the graph of nearest neighbours of all images (Zhou et al. 2004).
+"""Label spreading on the graph of nearest neighbours of all images (Zhou et al. 2004).
 
 Inductive: an image outside the graph gets the mean of its nearest images in it.
 """
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gpu_ssl.encoders.encoder import Encoder
 from gpu_ssl.graph.backend import graph_backend
+from gpu_ssl.graph.projection import Projection
 from gpu_ssl.graph.propagation import NeighbourGraph, class_probabilities, edge_weights
 from gpu_ssl.methods.method import Classifier, Labelled, Options, Saved
 from gpu_ssl.methods.view import View
@@ -78,6 +79,8 @@ class GraphClassifier(Classifier):
     def tensors(self) -> dict[str, Tensor]:
         """See `Classifier.tensors`."""
         arrays = {"points": self.graph.points, "probabilities": self.probabilities}
+        if self.graph.projection is not None:
+            arrays |= self.graph.projection._asdict()
         return {
             name: torch.from_numpy(np.ascontiguousarray(self.backend.to_host(array)))
             for name, array in arrays.items()
@@ -95,11 +98,21 @@ class GraphClassifier(Classifier):
 class _Votes(nn.Module):
     """The log-probabilities that points get from their neighbours."""
 
-    def __init__(self, points: Tensor, probabilities: Tensor, k: int) -> None:
+    def __init__(
+        self,
+        points: Tensor,
+        probabilities: Tensor,
+        k: int,
+        mean: Tensor | None = None,
+        components: Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.points, self.probabilities, self.k = points, probabilities, min(k, len(points))
+        self.projection = None if mean is None else Projection(mean, components)
 
     def forward(self, features: Tensor) -> Tensor:
+        if self.projection is not None:
+            features = self.projection(features)
         squares = features.square().sum(1, keepdim=True) + self.points.square().sum(1)
         squares = (squares - 2 * features @ self.points.T).clamp(min=0)
         nearest, indices = torch.topk(squares, self.k, dim=1, largest=False)
@@ -110,7 +123,7 @@ class _Votes(nn.Module):
 
 
 def fit(view: View, labelled: Labelled, options: Options) -> GraphClassifier:
-    """Propagate labels on the graph of the requested encoder; see `methods.method`."""
+    """Spread labels on the graph of the requested encoder; see `methods.method`."""
     encoder = view.encoder(options.encoder_name)
     with view.stopwatch.phase("fit"):
         probabilities = spread_labels(view, encoder, labelled)
@@ -125,10 +138,16 @@ def load(saved: Saved) -> GraphClassifier:
     KeyError, TypeError, ValueError
         If the parts do not fit together.
     """
-    points, probabilities = (
-        saved.backend.from_host(saved.tensors[name].numpy()) for name in ("points", "probabilities")
-    )
-    if points.ndim != 2 or points.shape[1] != saved.encoder.width or len(probabilities) != len(points):
+    arrays = {name: saved.backend.from_host(tensor.numpy()) for name, tensor in saved.tensors.items()}
+    points, probabilities, width = arrays["points"], arrays["probabilities"], saved.encoder.width
+    projection = None
+    if "components" in arrays:
+        projection = Projection(arrays["mean"], arrays["components"])
+        if projection.mean.shape != (width,) or projection.components.shape[0] != width:
+            raise ValueError(f"components of {projection.components.shape} for {width} features")
+        width = projection.components.shape[1]
+    if points.ndim != 2 or points.shape[1] != width or len(probabilities) != len(points):
         raise ValueError(f"a graph of {points.shape} points with probabilities {probabilities.shape}")
-    graph = NeighbourGraph(points, graph_backend(saved.backend.name), int(saved.settings["k"]))
+    backend = graph_backend(saved.backend.name)
+    graph = NeighbourGraph(points, backend, int(saved.settings["k"]), projection)
     return GraphClassifier(saved.settings["method"], saved.encoder, graph, probabilities, saved.backend)

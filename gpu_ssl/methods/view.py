@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gpu_ssl import catalog
 from gpu_ssl.encoders.encoder import Encoder, ImageShape, block_of, encode
 from gpu_ssl.errors import TrainingError, UsageError
 from gpu_ssl.graph.backend import graph_backend
@@ -92,13 +93,15 @@ class View:
         return self._images
 
     def encoder(self, name: str) -> Encoder:
-        """Return an encoder by name.
+        """Return an encoder by name; for embeddings, of a sum without the parts that are only for images.
 
         Raises
         ------
         UsageError
             If it has not been fitted.
         """
+        if not self.is_pictures:
+            name = catalog.without_pictures(name) or name
         if name not in self.encoders:
             kind = "images" if self.is_pictures else "embeddings"
             there_are = ", ".join(self.encoders) or "none"
@@ -157,7 +160,8 @@ class View:
     def graph(self, encoder: Encoder) -> NeighbourGraph:
         """Return the graph of nearest neighbours of all images in the features of an encoder."""
         if encoder not in self._graphs:
-            self._graphs[encoder] = NeighbourGraph(self.points(encoder), graph_backend(self.backend.name))
+            backend = graph_backend(self.backend.name)
+            self._graphs[encoder] = NeighbourGraph.of_features(self.points(encoder), backend)
         return self._graphs[encoder]
 
     def neighbourhood(self, encoder: Encoder, graph: NeighbourGraph) -> Neighbourhood:

@@ -146,7 +146,8 @@ def test_the_record_names_the_method_and_what_its_estimate_rests_on(case: Case, 
     record = fit_case("digits", case).record
     method = catalog.method(record.chosen.method)
     if case.method == "auto":
-        assert method.name in record.chosen.reason or "teacher" in record.chosen.reason
+        names = {"consistency": "a network"} if case.effort == "normal" else {}
+        assert names.get(method.name, method.name) in record.chosen.reason
         assert set(record.chosen.shares) == ({"svm", "graph"} if case.encoder else {"m1", "hybrid", "graph"})
     else:
         assert (method.name, record.chosen.reason, record.chosen.shares) == (case.method, "", {})
@@ -164,8 +165,11 @@ def test_auto_answers_as_the_method_that_it_chose(
     choosing = fit_case(kind, case)
     method = choosing.record.chosen.method
     chosen = fit_case(kind, Case(method, case.encoder))
-    for ours, theirs in zip(*(own.model.predict(kinds[kind][1]) for own in (choosing, chosen)), strict=True):
-        assert np.array_equal(ours, theirs)
+    ours, theirs = (own.model.predict(kinds[kind][1]) for own in (choosing, chosen))
+    assert np.array_equal(ours.classes, theirs.classes)
+    # To compare methods, auto has encoded other images at a time, which rounds differently.
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4)
 
 
 @pytest.mark.parametrize("case", EXPORTED, ids=str)

@@ -256,7 +256,7 @@ def test_each_second_is_of_one_phase(
 ) -> None:
     """What encodes within a fit counts as encoding, so that phases add up to no more than the total."""
     view = view_of(digits.train.images, [pixels])
-    view.encoders = {"pixels": pixels, "vae": pixels}
+    view.encoders = {"pixels": pixels, "vae+hog": pixels}
     seconds = dict(phases_of(view, choose(digits, 100), method))
     assert set(seconds) == {"encode", "handoff", "fit", "score"}
     assert all(value > 0 for value in seconds.values())
