@@ -199,7 +199,7 @@ def train_published(
     view, labelled, options, spec, generator
         See `train_modern`.
     """
-    objective = PublishedObjective(inputs, len(labelled.rows), len(view), generator)
+    objective = PublishedObjective(inputs, len(labelled.rows), len(view), generator, recipe.exact)
     # The density of latents is learned, for which bfloat16 has too few digits.
     precision = view.precision if spec.likelihood == "bernoulli" else torch.float32
     plan = recipe.plan(len(view), precision)
