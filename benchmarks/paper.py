@@ -54,11 +54,12 @@ class Row:
     method: str
     preset: Preset = "modern"
     published: str = ""
+    encoder: str | None = None
 
 
 ROWS: dict[str, Row] = {
     "m1": Row("M1 as published, inductive: an SVM on the latents", "m1", "paper", "M1+TSVM"),
-    "m1-graph": Row("M1, transductive: the graph of its latents", "graph", "paper", "M1+TSVM"),
+    "m1-graph": Row("M1, transductive: the graph of its latents", "graph", "paper", "M1+TSVM", "vae"),
     "m2": Row("M2 as published", "m2", "paper", "M2"),
     "m1m2": Row("M1+M2 as published", "m1m2", "paper", "M1+M2"),
     "modern-m1": Row("m1", "m1"),
@@ -102,7 +103,8 @@ class Bench:
         model, train = take_vae_settings({"preset": row.preset, **given})
         changes = {"model": model, "train": train, "methods": (row.method,), "preset": row.preset}
         steps = self.config.steps if catalog.method(row.method).trains else None
-        return self.config.model_copy(update={**changes, "steps": steps, "effort": "quick"})
+        own = {"steps": steps, "effort": "quick", "encoder": row.encoder}
+        return self.config.model_copy(update={**changes, **own})
 
     def views(self, preset: Preset) -> tuple[View, View]:
         """Return the training and test images with the encoders of all rows of a preset."""
