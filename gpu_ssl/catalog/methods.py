@@ -83,11 +83,11 @@ METHODS: tuple[MethodSpec, ...] = (
     ),
     MethodSpec(
         "consistency",
-        "consistency: SVM on a network's features",
-        "a network trained by consistency regularization with pseudo-labels of the graph; an SVM on its "
-        "features and HOG (best; minutes per split on a CPU)",
+        "consistency: network with pseudo-labels",
+        "a network trained by consistency regularization with pseudo-labels of the graph; then label "
+        "spreading on its features and HOG (best; minutes per split on a CPU)",
         module="gpu_ssl.methods.consistency",
-        teacher="vae",
+        teacher="vae+hog",
         free=True,
         trains=True,
     ),
@@ -99,7 +99,7 @@ METHODS: tuple[MethodSpec, ...] = (
         "unless the graph's pseudo-labels hurt it or a pretrained network was chosen",
         module="gpu_ssl.methods.auto",
         encoder="vae+hog",
-        teacher="vae",
+        teacher="vae+hog",
         free=True,
     ),
     MethodSpec(

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_ssl.data.splits import Fold, labelling_order, stratified_folds
-from gpu_ssl.methods.graph import MANY
+from gpu_ssl.methods import graph
 from gpu_ssl.methods.method import Chosen, Classifier, Labelled, Options, fit_method
 from gpu_ssl.methods.validation import ENOUGH, cross_validate, folds_to_compare
 from gpu_ssl.methods.view import View
@@ -47,10 +47,6 @@ MOST_CLASSES = 2000
 MOST_IMAGES = 10_000
 """Maximum number of images on which candidates are compared; the time of a graph grows with its square."""
 
-MOST_IN_GRAPH = 200_000
-"""Maximum number of images for a graph on a CPU that was not requested. The time grows with the square:
-40,000 images with 64 features take 6 seconds on one core, so this many 140, and a million an hour."""
-
 
 def choose(view: View, labelled: Labelled, options: Options) -> tuple[Options, Chosen]:
     """Return the options of the chosen method, and the reason; see `methods.method`."""
@@ -73,7 +69,7 @@ def choose(view: View, labelled: Labelled, options: Options) -> tuple[Options, C
     favourite = next(
         name
         for name, own in reversed(candidates.items())
-        if (own.method == "graph") == (labelled.per_class < FEW and not _is_too_large(view))
+        if (own.method == "graph") == (labelled.per_class < FEW and not graph.is_too_large(view))
     )
     best = favourite
     for name in right:
@@ -81,13 +77,13 @@ def choose(view: View, labelled: Labelled, options: Options) -> tuple[Options, C
             best = name
     shares = {name: float(correct[checked > 0].mean()) for name, correct in right.items()}
     reason = _figures(shares, int(np.count_nonzero(checked)), len(divisions))
-    if _is_too_large(view):
-        reason = f"{reason}; no graph of more than {MOST_IN_GRAPH:,} images, unless requested"
+    if graph.is_too_large(view):
+        reason = f"{reason}; no graph of more than {graph.MOST_IN_GRAPH:,} images, unless requested"
     chosen = candidates[best]
     if options.effort != "quick" and chosen.encoder == options.encoder:  # and not a pretrained network's
         # Pseudo-labels of the graph can hurt a network only if labels are few, when they have much weight.
         quick, teacher = (next(iter(candidates)), "graph")
-        misleads = bool(right) and labelled.per_class < MANY and lead(quick, teacher) > CLEARLY
+        misleads = bool(right) and labelled.per_class < graph.MANY and lead(quick, teacher) > CLEARLY
         why = "the graph would hurt a network" if misleads else "a network, as the graph is accurate"
         chosen = chosen if misleads else dataclasses.replace(options, method=NETWORK)
         reason = f"{why} ({reason})"
@@ -105,14 +101,9 @@ def _candidates(view: View, options: Options) -> dict[str, Options]:
             for name in QUICK_ON_ENCODER:
                 own = dataclasses.replace(options, method=name, encoder=encoder)
                 candidates[f"{name} on {encoder}"] = own
-    if _is_too_large(view):
+    if graph.is_too_large(view):
         return {name: own for name, own in candidates.items() if own.method != "graph"}
     return candidates
-
-
-def _is_too_large(view: View) -> bool:
-    """Return whether a graph of the images would take minutes or hours."""
-    return view.device.type == "cpu" and len(view) > MOST_IN_GRAPH
 
 
 def _figures(shares: dict[str, float], n: int, times: int) -> str:

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from gpu_ssl.methods.method import Labelled, Options
+from gpu_ssl.methods.method import Classifier, Labelled, Options
 from gpu_ssl.methods.network import NetworkJob, fit_networks
-from gpu_ssl.methods.svm import SVMClassifier
+from gpu_ssl.methods.svm import fit_on
 from gpu_ssl.methods.svm import load as load
 from gpu_ssl.methods.view import View
 from gpu_ssl.training.consistency import SupervisedObjective
@@ -13,17 +13,15 @@ STEPS = 750
 """Steps with ten labels per class; see `methods.network.plan_joint`."""
 
 
-def fit(view: View, labelled: Labelled, options: Options) -> SVMClassifier:
+def fit(view: View, labelled: Labelled, options: Options) -> Classifier:
     """Train a network on the labelled images; see `methods.method`."""
     return fit_side_by_side(view, [labelled], [options])[0]
 
 
-def fit_side_by_side(
-    view: View, choices: Sequence[Labelled], options: Sequence[Options]
-) -> list[SVMClassifier]:
+def fit_side_by_side(view: View, choices: Sequence[Labelled], options: Sequence[Options]) -> list[Classifier]:
     """Train networks for several choices of labelled images at a time; see `methods.method`."""
     jobs = [
         NetworkJob(labelled, own, lambda generator: SupervisedObjective(view.mirror, generator))
         for labelled, own in zip(choices, options, strict=True)
     ]
-    return fit_networks(view, jobs, STEPS)
+    return fit_networks(view, jobs, STEPS, fit_on)

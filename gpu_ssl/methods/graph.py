@@ -27,16 +27,25 @@ MANY = 60
 """Labels per class from which they are many. FAR, NEAR and MANY were chosen once, on images held out of the
 training set of Fashion-MNIST (docs/experiments/)."""
 
+MOST_IN_GRAPH = 200_000
+"""Maximum number of images for a graph on a CPU that was not requested. The time grows with the square:
+40,000 images with 64 features take 6 seconds on one core, so this many 140, and a million an hour."""
+
 FLOOR = 1e-6
 """Added to probabilities before their logarithm."""
 
 
-def spread_labels(view: View, encoder: Encoder, labelled: Labelled) -> Array:
+def is_too_large(view: View) -> bool:
+    """Return whether a graph of the images would take minutes or hours."""
+    return view.device.type == "cpu" and len(view) > MOST_IN_GRAPH
+
+
+def spread_labels(view: View, graph: NeighbourGraph, labelled: Labelled) -> Array:
     """Return class probabilities of all images of a view, (n, n_classes), as an array of its backend."""
     labels = np.zeros((len(view), labelled.n_classes), np.float32)
     labels[labelled.rows, labelled.classes] = 1
     alpha = FAR if labelled.per_class < MANY else NEAR
-    return class_probabilities(view.graph(encoder).spread(view.backend.from_host(labels), alpha))
+    return class_probabilities(graph.spread(view.backend.from_host(labels), alpha))
 
 
 class GraphClassifier(Classifier):
@@ -44,7 +53,7 @@ class GraphClassifier(Classifier):
 
     Parameters
     ----------
-    method, encoder
+    method, encoder, curve
         See `Classifier`.
     graph : NeighbourGraph
         The graph of points, which are features of `encoder`.
@@ -57,9 +66,15 @@ class GraphClassifier(Classifier):
     pairwise = False
 
     def __init__(
-        self, method: str, encoder: Encoder, graph: NeighbourGraph, probabilities: Array, backend: SVMBackend
+        self,
+        method: str,
+        encoder: Encoder,
+        graph: NeighbourGraph,
+        probabilities: Array,
+        backend: SVMBackend,
+        curve: tuple[float, ...] = (),
     ) -> None:
-        super().__init__(method, encoder, probabilities.shape[1])
+        super().__init__(method, encoder, probabilities.shape[1], curve)
         self.graph, self.probabilities, self.backend = graph, probabilities, backend
 
     def _votes(self, view: View) -> Array:
@@ -124,10 +139,17 @@ class _Votes(nn.Module):
 
 def fit(view: View, labelled: Labelled, options: Options) -> GraphClassifier:
     """Spread labels on the graph of the requested encoder; see `methods.method`."""
-    encoder = view.encoder(options.encoder_name)
+    return fit_on(view.encoder(options.encoder_name), view, labelled, options)
+
+
+def fit_on(
+    encoder: Encoder, view: View, labelled: Labelled, options: Options, curve: tuple[float, ...] = ()
+) -> GraphClassifier:
+    """Spread labels on the graph of an encoder's features."""
     with view.stopwatch.phase("fit"):
-        probabilities = spread_labels(view, encoder, labelled)
-    return GraphClassifier(options.method, encoder, view.graph(encoder), probabilities, view.backend)
+        graph = view.graph(encoder)
+        probabilities = spread_labels(view, graph, labelled)
+    return GraphClassifier(options.method, encoder, graph, probabilities, view.backend, curve)
 
 
 def load(saved: Saved) -> GraphClassifier:

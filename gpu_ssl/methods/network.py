@@ -8,13 +8,13 @@ from typing import Final, NamedTuple
 import numpy as np
 import torch
 
+from gpu_ssl.encoders.averaged import averaged
 from gpu_ssl.encoders.encoder import Encoder
 from gpu_ssl.encoders.hog import HOG
 from gpu_ssl.encoders.network import NetworkFeatures
 from gpu_ssl.encoders.sums import fit_sum
 from gpu_ssl.methods.graph import spread_labels
-from gpu_ssl.methods.method import Labelled, Options
-from gpu_ssl.methods.svm import SVMClassifier, fit_on
+from gpu_ssl.methods.method import Classifier, Labelled, Options
 from gpu_ssl.methods.view import View
 from gpu_ssl.networks.classifier import ClassifierNetwork
 from gpu_ssl.runtime.interop import to_torch
@@ -84,7 +84,7 @@ def as_asked(plan: JointPlan, options: Options) -> JointPlan:
 def teacher_of(view: View, encoder: Encoder, labelled: Labelled) -> PseudoLabels:
     """Return the graph of an encoder's features as the teacher of a network."""
     with view.stopwatch.phase("fit"):
-        probabilities = spread_labels(view, encoder, labelled)
+        probabilities = spread_labels(view, view.graph(encoder), labelled)
     teacher = to_torch(probabilities, view.device)
     return PseudoLabels(teacher, teacher_weight(labelled.per_class))
 
@@ -96,6 +96,10 @@ def teacher_weight(labels_per_class: float) -> float:
 
 MakeObjective = Callable[[torch.Generator], JointObjective[ClassifierNetwork]]
 """Creates the objective of a training from a generator."""
+
+
+Finish = Callable[[Encoder, View, Labelled, Options, tuple[float, ...]], Classifier]
+"""Fits a classifier to features: of an encoder, for a view, labelled images, options and a learning curve."""
 
 
 class NetworkJob(NamedTuple):
@@ -111,9 +115,9 @@ class NetworkJob(NamedTuple):
 
 
 def fit_networks(
-    view: View, jobs: Sequence[NetworkJob], steps: int, n_networks: int = 1
-) -> list[SVMClassifier]:
-    """Train networks, and fit an SVM to the features of those of each job and, for images, HOG.
+    view: View, jobs: Sequence[NetworkJob], steps: int, finish: Finish, n_networks: int = 1
+) -> list[Classifier]:
+    """Train networks, and fit a classifier to the features of those of each job and, for images, HOG.
 
     `Options.side_by_side` networks are trained at a time; the results are the same.
 
@@ -125,6 +129,8 @@ def fit_networks(
         The choices of labelled images.
     steps : int
         See `plan_joint`.
+    finish : callable
+        Fits the classifier.
     n_networks : int
         Number of networks per job, which differ by their seeds.
     """
@@ -140,23 +146,22 @@ def fit_networks(
         with view.stopwatch.phase("fit"):
             curves = train_side_by_side(trainings, view.device)
         trained += [(trainer.average, curve) for trainer, curve in zip(trainers, curves, strict=True)]
-    return [
-        _classifier(view, job, trained[n_networks * number : n_networks * (number + 1)])
-        for number, job in enumerate(jobs)
-    ]
+    classifiers = []
+    for number, job in enumerate(jobs):
+        mine = trained[n_networks * number : n_networks * (number + 1)]
+        encoder = _features_of([network for network, _ in mine], view, job.labelled)
+        curve = tuple(float(mean) for mean in np.mean([curve for _, curve in mine], axis=0))
+        classifiers.append(finish(encoder, view, job.labelled, job.options, curve))
+    return classifiers
 
 
-def _classifier(
-    view: View, job: NetworkJob, trained: Sequence[tuple[ClassifierNetwork, tuple[float, ...]]]
-) -> SVMClassifier:
-    """Fit an SVM to the features of trained networks and, for images, HOG."""
-    labelled = job.labelled
-    own: list[Encoder] = [NetworkFeatures(network, view.mirror) for network, _ in trained]
+def _features_of(networks: Sequence[ClassifierNetwork], view: View, labelled: Labelled) -> Encoder:
+    """Return the encoder of the features of trained networks and, for images, HOG."""
+    own: list[Encoder] = [NetworkFeatures(network, view.mirror) for network in networks]
     if view.is_pictures:
-        own.append(HOG(view.image_shape).to(view.device))
-    encoder = fit_sum(own, [view.rows(part, labelled.rows) for part in own]) if len(own) > 1 else own[0]
-    curve = tuple(float(mean) for mean in np.mean([curve for _, curve in trained], axis=0))
-    return fit_on(encoder, view, labelled, job.options, curve)
+        known = [part for encoder in view.encoders.values() for part in encoder.parts if part.name == "hog"]
+        own.append(known[0] if known else averaged(HOG(view.image_shape)).to(view.device))
+    return fit_sum(own, [view.rows(part, labelled.rows) for part in own]) if len(own) > 1 else own[0]
 
 
 def _part(options: Options, number: int, of: int) -> Options:

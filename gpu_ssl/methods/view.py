@@ -158,17 +158,25 @@ class View:
             return self.backend.receive(features)
 
     def graph(self, encoder: Encoder) -> NeighbourGraph:
-        """Return the graph of nearest neighbours of all images in the features of an encoder."""
-        if encoder not in self._graphs:
-            backend = graph_backend(self.backend.name)
-            self._graphs[encoder] = NeighbourGraph.of_features(self.points(encoder), backend)
-        return self._graphs[encoder]
+        """Return the graph of nearest neighbours of all images in the features of an encoder.
+
+        Those of the view's own encoders are kept, as features are.
+        """
+        if encoder in self._graphs:
+            return self._graphs[encoder]
+        graph = NeighbourGraph.of_features(self.points(encoder), graph_backend(self.backend.name))
+        if encoder in self._own:
+            self._graphs[encoder] = graph
+        return graph
 
     def neighbourhood(self, encoder: Encoder, graph: NeighbourGraph) -> Neighbourhood:
-        """Return the neighbours of each image among the points of a graph; they are kept."""
-        if graph not in self._neighbourhoods:
-            self._neighbourhoods[graph] = graph.neighbourhood(self.points(encoder))
-        return self._neighbourhoods[graph]
+        """Return the neighbours of each image among the points of a graph; kept as `graph` does."""
+        if graph in self._neighbourhoods:
+            return self._neighbourhoods[graph]
+        found = graph.neighbourhood(self.points(encoder))
+        if encoder in self._own:
+            self._neighbourhoods[graph] = found
+        return found
 
     def subset(self, rows: NDArray[np.int64]) -> "View":
         """Return a view of some of the images, with what has been computed for them."""

@@ -13,7 +13,7 @@ from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.data.splits import Fold
 from gpu_ssl.encoders.encoder import Encoder
 from gpu_ssl.errors import UsageError
-from gpu_ssl.methods import auto
+from gpu_ssl.methods import auto, graph
 from gpu_ssl.methods.auto import MOST_DIVISIONS, choose
 from gpu_ssl.methods.method import Chosen, Labelled, Options, fit_method, resolve
 from gpu_ssl.methods.validation import ENOUGH, Judged, cross_validate, folds_of
@@ -325,13 +325,13 @@ def test_no_graph_of_very_many_images_is_made_unasked(
     view: View, judge: Callable[[Right], list[tuple[str, int]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a CPU, where it would take hours; with few labels a class the favourite, too, is an SVM then."""
-    monkeypatch.setattr(auto, "MOST_IN_GRAPH", len(view) - 1)
+    monkeypatch.setattr(graph, "MOST_IN_GRAPH", len(view) - 1)
     asked = judge({"m1": first(20), "hybrid": first(20), "graph": first(30)})
     options, chosen = choose(view, LABELLED, OPTIONS)
     assert options.method == chosen.method == "hybrid"
     assert "graph" not in {method for method, _ in asked} | set(chosen.shares)
     assert f"no graph of more than {len(view) - 1:,} images, unless requested" in chosen.reason
-    monkeypatch.setattr(auto, "MOST_IN_GRAPH", len(view))
+    monkeypatch.setattr(graph, "MOST_IN_GRAPH", len(view))
     assert choose(view, LABELLED, OPTIONS)[0].method == "graph"
 
 

@@ -245,8 +245,8 @@ def test_methods_take_the_encoder_asked_for_where_they_are_free(encoders: dict[s
     """The others are made for theirs, and say so; a baseline stays what it is."""
     by_name = {spec.name: encoders_of(spec, None) for spec in catalog.METHODS}
     assert by_name["m1"] == ("vae",)
-    assert by_name["auto"] == ("vae+hog", "vae")
-    assert (by_name["consistency"], by_name["cnn"]) == (("vae",), ())
+    assert by_name["auto"] == ("vae+hog",)
+    assert (by_name["consistency"], by_name["cnn"]) == (("vae+hog",), ())
     assert by_name["m1m2"] == ("vae",)
     for spec in catalog.METHODS:
         own = Options(spec.name)
@@ -330,4 +330,25 @@ def test_other_methods_have_no_pictures(classifiers: dict[str, Classifier], test
 def test_the_networks_differ_in_what_they_minimize_alone() -> None:
     """`cnn` measures the gain of unlabelled images: the same network, and as many steps."""
     assert consistency.STEPS == cnn.STEPS
-    assert consistency.load is cnn.load
+
+
+def test_with_many_labels_an_svm_is_fitted_to_the_networks_features(
+    train: View, test: View, labelled: Labelled, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Either is read back as what it is."""
+    for most, kind in ((labelled.per_class, SVMClassifier), (labelled.per_class + 1, GraphClassifier)):
+        monkeypatch.setattr(consistency, "MANY", most)
+        classifier = fit_method(train, labelled, Options("consistency"))
+        assert type(classifier) is kind
+        save_classifier(tmp_path / "c.json", classifier)
+        read = load_classifier(tmp_path / "c.json", SklearnBackend(), CPU)
+        assert type(read) is kind
+        np.testing.assert_array_equal(read.predict(test), classifier.predict(test))
+
+
+def test_the_graph_of_a_trained_network_is_not_kept(train: View, labelled: Labelled) -> None:
+    """Every choice of labels has its own network; their graphs would fill the memory."""
+    before = len(train._graphs)
+    fit_method(train, labelled, Options("consistency"))
+    fit_method(train, labelled, replace(Options("consistency"), seed=1))
+    assert len(train._graphs) <= before + 1  # the teacher's
