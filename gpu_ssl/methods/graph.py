@@ -29,7 +29,7 @@ training set of Fashion-MNIST (docs/experiments/)."""
 
 MOST_IN_GRAPH = 200_000
 """Maximum number of images for a graph on a CPU that was not requested. The time grows with the square:
-40,000 images with 64 features take 6 seconds on one core, so this many 140, and a million an hour."""
+60,000 images with 128 features take 16 seconds on one core, so this many 180, and a million over an hour."""
 
 FLOOR = 1e-6
 """Added to probabilities before their logarithm."""
