@@ -22,8 +22,8 @@ STEPS = 750
 MANY = 1000
 """Labels per class from which an SVM is fitted to the features.
 
-On held-out images of Fashion-MNIST the graph is better by 0.7 to 1 percentage points at 10 and 100, and as good at
-300; more were not tried (docs/experiments/accuracy.md).
+On held-out images of Fashion-MNIST the graph is better by 0.7 to 1 percentage points at 10 and 100, and
+as good at 300; more were not tried (docs/experiments/accuracy.md).
 """
 
 NETWORKS: Final = {"quick": 1, "normal": 1, "best": 3}
