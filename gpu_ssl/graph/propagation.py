@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace, device
 
+from gpu_ssl.graph.components import leading_components
 from gpu_ssl.graph.neighbours import GraphBackend, Neighbours, Sparse
-from gpu_ssl.graph.projection import Projection, fit_projection
 from gpu_ssl.runtime.arrays import Array
 
 N_NEIGHBOURS = 15
@@ -36,21 +36,21 @@ class NeighbourGraph:
         Backend for the array library of `points`.
     k : int
         Number of neighbours of each point, at most n - 1.
-    projection : Projection, optional
-        What made `points` of features; applied to new features too.
+    components : array of shape (width, d), optional
+        By which features were multiplied to make `points`; queries are features, too.
     """
 
     points: Array
     backend: GraphBackend
     k: int = N_NEIGHBOURS
-    projection: Projection | None = None
+    components: Array | None = None
 
     @classmethod
     def of_features(cls, features: Array, backend: GraphBackend) -> "NeighbourGraph":
         """Return the graph of features (n, d), or of their principal components if they are wide."""
-        projection = fit_projection(features)
-        points = features if projection is None else projection(features)
-        return cls(points, backend, projection=projection)
+        components = leading_components(features)
+        points = features if components is None else features @ components
+        return cls(points, backend, components=components)
 
     def __getstate__(self) -> dict[str, Any]:
         """Exclude the index, which another process rebuilds if needed."""
@@ -113,9 +113,9 @@ class NeighbourGraph:
         return parts[0] if len(parts) == 1 else xp.concat(parts, axis=1)
 
     def neighbourhood(self, queries: Array) -> "Neighbourhood":
-        """Return the nearest points of each query (q, d), with weights."""
-        if self.projection is not None:
-            queries = self.projection(queries)
+        """Return the nearest points of the features of each query, with weights."""
+        if self.components is not None:
+            queries = queries @ self.components
         distances, indices = self._nearest(queries, min(self.k, self.points.shape[0]))
         xp, weights = array_namespace(distances), edge_weights(distances)
         return Neighbourhood(weights / xp.sum(weights, axis=1, keepdims=True), indices)

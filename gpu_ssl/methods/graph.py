@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from gpu_ssl.encoders.encoder import Encoder
 from gpu_ssl.graph.backend import graph_backend
-from gpu_ssl.graph.projection import Projection
 from gpu_ssl.graph.propagation import NeighbourGraph, class_probabilities, edge_weights
 from gpu_ssl.methods.method import Classifier, Labelled, Options, Saved
 from gpu_ssl.methods.view import View
@@ -94,8 +93,8 @@ class GraphClassifier(Classifier):
     def tensors(self) -> dict[str, Tensor]:
         """See `Classifier.tensors`."""
         arrays = {"points": self.graph.points, "probabilities": self.probabilities}
-        if self.graph.projection is not None:
-            arrays |= self.graph.projection._asdict()
+        if self.graph.components is not None:
+            arrays["components"] = self.graph.components
         return {
             name: torch.from_numpy(np.ascontiguousarray(self.backend.to_host(array)))
             for name, array in arrays.items()
@@ -118,16 +117,15 @@ class _Votes(nn.Module):
         points: Tensor,
         probabilities: Tensor,
         k: int,
-        mean: Tensor | None = None,
         components: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.points, self.probabilities, self.k = points, probabilities, min(k, len(points))
-        self.projection = None if mean is None else Projection(mean, components)
+        self.components = components
 
     def forward(self, features: Tensor) -> Tensor:
-        if self.projection is not None:
-            features = self.projection(features)
+        if self.components is not None:
+            features = features @ self.components
         squares = features.square().sum(1, keepdim=True) + self.points.square().sum(1)
         squares = (squares - 2 * features @ self.points.T).clamp(min=0)
         nearest, indices = torch.topk(squares, self.k, dim=1, largest=False)
@@ -162,14 +160,13 @@ def load(saved: Saved) -> GraphClassifier:
     """
     arrays = {name: saved.backend.from_host(tensor.numpy()) for name, tensor in saved.tensors.items()}
     points, probabilities, width = arrays["points"], arrays["probabilities"], saved.encoder.width
-    projection = None
-    if "components" in arrays:
-        projection = Projection(arrays["mean"], arrays["components"])
-        if projection.mean.shape != (width,) or projection.components.shape[0] != width:
-            raise ValueError(f"components of {projection.components.shape} for {width} features")
-        width = projection.components.shape[1]
+    components = arrays.get("components")
+    if components is not None:
+        if components.ndim != 2 or components.shape[0] != width:
+            raise ValueError(f"components of shape {components.shape} for {width} features")
+        width = components.shape[1]
     if points.ndim != 2 or points.shape[1] != width or len(probabilities) != len(points):
         raise ValueError(f"a graph of {points.shape} points with probabilities {probabilities.shape}")
     backend = graph_backend(saved.backend.name)
-    graph = NeighbourGraph(points, backend, int(saved.settings["k"]), projection)
+    graph = NeighbourGraph(points, backend, int(saved.settings["k"]), components)
     return GraphClassifier(saved.settings["method"], saved.encoder, graph, probabilities, saved.backend)

@@ -16,6 +16,7 @@ from gpu_ssl.encoders.encoder import Encoder, encode
 from gpu_ssl.encoders.hog import HOG
 from gpu_ssl.encoders.saving import describe_encoder
 from gpu_ssl.errors import StorageError, UsageError
+from gpu_ssl.graph import components
 from gpu_ssl.methods import cnn, consistency, network
 from gpu_ssl.methods.graph import GraphClassifier
 from gpu_ssl.methods.m2 import M2Classifier
@@ -344,6 +345,24 @@ def test_with_many_labels_an_svm_is_fitted_to_the_networks_features(
         read = load_classifier(tmp_path / "c.json", SklearnBackend(), CPU)
         assert type(read) is kind
         np.testing.assert_array_equal(read.predict(test), classifier.predict(test))
+
+
+def test_a_graph_of_components_answers_the_same_from_disk_and_as_a_module(
+    train: View, test: View, labelled: Labelled, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(components, "MANY", 100)
+    monkeypatch.setattr(components, "N_COMPONENTS", 32)
+    fresh = train.subset(np.arange(len(train)))
+    classifier = fit_method(fresh, labelled, Options("graph"))
+    assert classifier.tensors()["points"].shape == (len(train), 32)
+    save_classifier(tmp_path / "c.json", classifier)
+    read = load_classifier(tmp_path / "c.json", SklearnBackend(), CPU)
+    np.testing.assert_array_equal(read.decisions(test), classifier.decisions(test))
+    with torch.no_grad():
+        told = read.module()(test.features(classifier.encoder))
+    np.testing.assert_allclose(told, classifier.decisions(test), atol=1e-3)
+    whole = fit_method(train, labelled, Options("graph"))
+    assert (whole.predict(test) == classifier.predict(test)).mean() > 0.9
 
 
 def test_the_graph_of_a_trained_network_is_not_kept(train: View, labelled: Labelled) -> None:

@@ -1,12 +1,12 @@
-"""Wide features are projected before neighbours are searched; the nearest stay near."""
+"""Wide features are reduced before neighbours are searched; the nearest stay near."""
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gpu_ssl.graph import projection as projection_module
+from gpu_ssl.graph import components as components_module
 from gpu_ssl.graph._sklearn import SklearnGraphBackend
-from gpu_ssl.graph.projection import N_COMPONENTS, fit_projection
+from gpu_ssl.graph.components import N_COMPONENTS, leading_components
 from gpu_ssl.graph.propagation import NeighbourGraph
 from tests.graph.on_device import DeviceGraphBackend
 from tests.svm.on_device import to_device, to_host
@@ -16,7 +16,7 @@ WIDTH = 3 * N_COMPONENTS
 
 @pytest.fixture
 def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(projection_module, "MANY", 300)
+    monkeypatch.setattr(components_module, "MANY", 300)
 
 
 def features(n: int, seed: int = 0) -> NDArray[np.float32]:
@@ -27,22 +27,22 @@ def features(n: int, seed: int = 0) -> NDArray[np.float32]:
     return points.astype(np.float32)
 
 
-def test_only_many_wide_points_are_projected(few_are_many: None) -> None:
+def test_only_many_wide_points_are_reduced(few_are_many: None) -> None:
     points = features(300)
-    assert fit_projection(points[:299]) is None
-    assert fit_projection(points[:, : 2 * N_COMPONENTS - 1]) is None
-    found = fit_projection(points)
+    assert leading_components(points[:299]) is None
+    assert leading_components(points[:, : 2 * N_COMPONENTS - 1]) is None
+    found = leading_components(points)
     assert found is not None
-    assert found.components.shape == (WIDTH, N_COMPONENTS)
-    assert found.components.dtype == points.dtype
+    assert found.shape == (WIDTH, N_COMPONENTS)
+    assert found.dtype == points.dtype
 
 
 def test_components_are_orthonormal_and_in_the_order_of_variance(few_are_many: None) -> None:
     points = features(400)
-    found = fit_projection(points)
+    found = leading_components(points)
     assert found is not None
-    np.testing.assert_allclose(found.components.T @ found.components, np.eye(N_COMPONENTS), atol=1e-4)
-    variances = found(points).var(axis=0)
+    np.testing.assert_allclose(found.T @ found, np.eye(N_COMPONENTS), atol=1e-4)
+    variances = (points @ found).var(axis=0)
     assert (np.diff(variances) <= 1e-3).all()
     assert variances[:20].sum() > 0.99 * points.var(axis=0).sum()
 
@@ -57,11 +57,11 @@ def test_neighbours_among_components_are_those_among_features(few_are_many: None
     np.testing.assert_allclose(narrow.weights.toarray(), wide.weights.toarray(), atol=0.05)
 
 
-def test_points_of_a_device_are_projected_there(few_are_many: None) -> None:
+def test_points_of_a_device_are_reduced_there(few_are_many: None) -> None:
     points = features(400)
-    expected = fit_projection(points)
-    found = NeighbourGraph.of_features(to_device(points), DeviceGraphBackend()).projection
+    expected = leading_components(points)
+    found = NeighbourGraph.of_features(to_device(points), DeviceGraphBackend()).components
     assert expected is not None
     assert found is not None
-    there, here = to_host(found(to_device(points))), expected(points)
+    there, here = to_host(to_device(points) @ found), points @ expected
     np.testing.assert_allclose(np.abs(there[:, :20]), np.abs(here[:, :20]), rtol=1e-3, atol=1e-2)
