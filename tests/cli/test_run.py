@@ -107,10 +107,14 @@ def test_all_leaves_out_counts_the_data_set_cannot_serve_and_says_so(run_cli: Ru
     ("arguments", "code", "words"),
     [
         (["--dataset", "imagenet"], 2, ["imagenet", "fashion-mnist", "digits"]),
-        (["--method", "m3"], 2, ["--method 'm3'", "no method 'm3'", "graph", "consistency"]),
+        (["--method", "m3"], 2, ["--method 'm3'", "there is no such method", "graph", "consistency"]),
         (["--method", ""], 2, ["--method"]),
         (["--method", "m1,m3"], 2, ["--method 'm1,m3'", "no method 'm3'"]),
-        (["--encoder", "sift"], 2, ["--encoder 'sift'", "no encoder 'sift'", "vae, hog, pixels, pca, ranks"]),
+        (
+            ["--encoder", "sift"],
+            2,
+            ["--encoder 'sift'", "there is no such encoder", "vae, hog, pixels, pca, ranks"],
+        ),
         (["--encoder", "hog+hog"], 2, ["--encoder 'hog+hog'", "repeats a part"]),
         (["--encoder", "network"], 2, ["--encoder 'network'", "cannot be selected"]),
         (["--encoder", ""], 2, ["--encoder ''", "vae+hog"]),

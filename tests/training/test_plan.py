@@ -23,7 +23,7 @@ def test_digits_are_not_mirrored_and_the_paper_augments_nothing() -> None:
     assert not plan_vae(TrainConfig(), ModelConfig(), images_of(1000), mirrored=False).mirror
     paper = plan_vae(TrainConfig(), ModelConfig(network="mlp"), images_of(1000), mirrored=True)
     assert (paper.augment, paper.mirror) == (False, False)
-    assert (paper.steps, paper.kl_warm_up, paper.beta2, paper.muon) == (1000, 0.5, 0.95, False)
+    assert (paper.steps, paper.kl_warm_up, paper.beta2, paper.muon) == (2000, 0.5, 0.95, False)
 
 
 def test_few_images_are_gone_through_more_often() -> None:
