@@ -47,7 +47,7 @@ def only_table(text: str, first: str) -> str:
 METHODS: Final = {
     "consistency": ("fashion-mnist", "**consistency** (older)"),
     "hybrid": ("fashion-mnist-latents", "**hybrid**"),
-    "graph": ("fashion-mnist-latents", "graph"),
+    "graph": ("fashion-mnist-latents", "**graph**"),
     "m1": ("fashion-mnist-latents", "m1"),
     "cnn": ("fashion-mnist", "cnn (older)"),
     "raw-svc": ("fashion-mnist-latents", "SVM on raw pixels"),
