@@ -115,7 +115,7 @@ class View:
     def features(self, encoder: Encoder) -> Tensor:
         """Return the features of all images, (n, width), float32, on the device.
 
-        Those of the view's own encoders and their parts are kept, those of others are computed each time.
+        Those of the view's own encoders are kept, of a sum those of its parts; others are computed each time.
 
         Raises
         ------
@@ -125,9 +125,8 @@ class View:
         if encoder in self._features:
             return self._features[encoder]
         if len(encoder.parts) > 1:
-            features = encoder.join([self.features(part) for part in encoder.parts])
-        else:
-            features = self._encode(encoder, self._blocks(encoder, None), len(self))
+            return encoder.join([self.features(part) for part in encoder.parts])
+        features = self._encode(encoder, self._blocks(encoder, None), len(self))
         if encoder in self._own:
             self._features[encoder] = features
         return features
