@@ -114,5 +114,5 @@ def test_a_view_keeps_averages_apart_from_what_they_average(
         raise AssertionError("features were worked out again")
 
     monkeypatch.setattr(view, "_encode", refuse)
-    assert view.features(both) is joined
+    assert torch.equal(view.features(both), joined)
     assert torch.equal(view.features(both.parts[1]) / both.state_dict()["scales"][1], joined[:, 16:])
