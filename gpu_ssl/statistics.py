@@ -11,6 +11,12 @@ from gpu_ssl.records import Difference, Result
 
 CONFIDENCE = 0.95
 
+STUDENT = (
+    *(12.706204736174694, 4.302652729749462, 3.1824463052837078, 2.7764451051977934, 2.5705818356363146),
+    *(2.4469118511449786, 2.364624251592784, 2.306004135204166, 2.262157162798205),
+)
+"""Student's t at (1 + CONFIDENCE) / 2 for 1 to 9 degrees of freedom, which 2 to 10 splits have."""
+
 
 def paired_differences(results: Sequence[Result], methods: Sequence[str]) -> tuple[Difference, ...]:
     """Compare each of `methods` with the first one, paired by split.
@@ -42,11 +48,18 @@ def paired_differences(results: Sequence[Result], methods: Sequence[str]) -> tup
 
 def mean_and_interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
     """Return the mean of at least two values, with the bounds of its 95 % Student's t interval."""
-    from scipy.special import stdtrit
-
     mean, error = float(values.mean()), float(values.std(ddof=1)) / len(values) ** 0.5
-    reach = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2)) * error
+    reach = _student(len(values) - 1) * error
     return mean, mean - reach, mean + reach
+
+
+def _student(freedom: int) -> float:
+    """Return Student's t at (1 + CONFIDENCE) / 2 for so many degrees of freedom."""
+    if freedom <= len(STUDENT):
+        return STUDENT[freedom - 1]
+    from scipy.special import stdtrit  # The import takes time.
+
+    return float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
 
 
 def wilson_interval(share: float, n: float) -> tuple[float, float]:
@@ -85,7 +98,5 @@ def independent(groups: NDArray[np.int64]) -> float:
     sizes = sizes[sizes > 0]
     if len(sizes) == len(groups):
         return float(len(groups))
-    from scipy.special import stdtrit  # The import takes time, and most labels have no groups.
-
-    by_image, by_group = stdtrit([max(len(groups) - 1, 1), max(len(sizes) - 1, 1)], (1 + CONFIDENCE) / 2)
+    by_image, by_group = (_student(max(len(of) - 1, 1)) for of in (groups, sizes))
     return float(sizes.sum() ** 2 / np.square(sizes).sum() * (by_image / by_group) ** 2)

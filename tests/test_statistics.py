@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, ttest_rel
+from scipy.stats import binomtest, sem, t, ttest_rel
 
 from gpu_ssl.records import Result
 from gpu_ssl.report.table import difference_table
-from gpu_ssl.statistics import independent, paired_differences, wilson_interval
+from gpu_ssl.statistics import STUDENT, independent, mean_and_interval, paired_differences, wilson_interval
 from tests.report.test_report import REPORT, result, text_of
 
 RESULTS: tuple[Result, ...] = (
@@ -23,6 +23,14 @@ def test_mean_and_interval_are_those_of_a_paired_t_test() -> None:
     assert (difference.method, difference.against, difference.labels) == ("graph", "m1", 100)
     assert difference.mean == pytest.approx(np.mean([0.03, 0.02, 0.02]))
     assert (difference.low, difference.high) == pytest.approx((expected.low, expected.high))
+
+
+@pytest.mark.parametrize("n", range(2, len(STUDENT) + 5))
+def test_the_interval_of_a_mean_is_students_for_any_number_of_values(n: int) -> None:
+    """For few of them from a table, for more from SciPy."""
+    values = np.random.default_rng(n).normal(size=n)
+    low, high = t.interval(0.95, n - 1, values.mean(), sem(values))
+    assert mean_and_interval(values)[1:] == pytest.approx((low, high), rel=1e-9)
 
 
 def test_one_method_is_compared_with_nothing() -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from array_api_compat import array_namespace
 from array_api_compat import device as device_of
 from numpy.typing import NDArray
 from torch import Tensor
@@ -26,7 +25,7 @@ from gpu_ssl.data.loading import load_dataset
 from gpu_ssl.data.splits import labelled_indices
 from gpu_ssl.encoders.encoder import encode
 from gpu_ssl.encoders.vae import VAEEncoder
-from gpu_ssl.runtime.arrays import Array
+from gpu_ssl.runtime.arrays import Array, array_namespace
 from gpu_ssl.runtime.device import resolve_device, synchronize
 from gpu_ssl.svm.backend import SVMBackend, resolve_backend
 from gpu_ssl.svm.kernels import Kernel, scale_gamma

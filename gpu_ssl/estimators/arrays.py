@@ -3,10 +3,10 @@
 from typing import Any
 
 import torch
-from array_api_compat import array_namespace, device, is_cupy_array, is_torch_array
+from array_api_compat import device, is_cupy_array, is_torch_array
 
 from gpu_ssl.runtime import interop
-from gpu_ssl.runtime.arrays import Array
+from gpu_ssl.runtime.arrays import Array, array_namespace
 
 
 def on_host(array: Any) -> Any:

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any, Literal, Self
 
 import numpy as np
-from array_api_compat import array_namespace, device, is_cupy_array, is_torch_array
+from array_api_compat import device, is_cupy_array, is_torch_array
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import accuracy_score
@@ -16,7 +16,7 @@ from gpu_ssl.config import SVMBackendName
 from gpu_ssl.errors import UsageError
 from gpu_ssl.estimators.arrays import like, on_host
 from gpu_ssl.estimators.svc_parameters import check_parameters
-from gpu_ssl.runtime.arrays import Array
+from gpu_ssl.runtime.arrays import Array, array_namespace
 from gpu_ssl.runtime.device import resolve_device
 from gpu_ssl.runtime.interop import receive
 from gpu_ssl.svm._sklearn import pack_coefficients

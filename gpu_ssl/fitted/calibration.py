@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from gpu_ssl.fitted.records import CalibrationBin
-from gpu_ssl.runtime.arrays import Array
+from gpu_ssl.runtime.arrays import Array, array_namespace
 from gpu_ssl.svm.many_classes import most_likely_first as most_likely_first
 from gpu_ssl.svm.model import margins_of
 

@@ -1,8 +1,6 @@
 """Principal components of wide features, among which neighbours are found in a fraction of the time."""
 
-from array_api_compat import array_namespace
-
-from gpu_ssl.runtime.arrays import Array
+from gpu_ssl.runtime.arrays import Array, array_namespace
 
 N_COMPONENTS = 128
 """Number of components that are kept.

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
 from gpu_ssl.graph.components import leading_components
 from gpu_ssl.graph.neighbours import GraphBackend, Neighbours, Sparse
-from gpu_ssl.runtime.arrays import Array
+from gpu_ssl.runtime.arrays import Array, array_namespace
 
 N_NEIGHBOURS = 15
 DECAY = 4.0

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from array_api_compat import array_namespace
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -16,7 +15,7 @@ from gpu_ssl.graph.backend import graph_backend
 from gpu_ssl.graph.propagation import NeighbourGraph, class_probabilities, edge_weights
 from gpu_ssl.methods.method import Classifier, Labelled, Options, Saved
 from gpu_ssl.methods.view import View
-from gpu_ssl.runtime.arrays import Array
+from gpu_ssl.runtime.arrays import Array, array_namespace
 from gpu_ssl.svm.backend import SVMBackend
 
 FAR, NEAR = 0.97, 0.9

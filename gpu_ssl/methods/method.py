@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from array_api_compat import array_namespace
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -30,7 +29,7 @@ from gpu_ssl.config import Effort, MethodConfig, Preset, SVMConfig
 from gpu_ssl.encoders.encoder import Encoder, Exhibit
 from gpu_ssl.errors import UsageError
 from gpu_ssl.methods.view import View
-from gpu_ssl.runtime.arrays import Array
+from gpu_ssl.runtime.arrays import Array, array_namespace
 from gpu_ssl.runtime.progress import Advance
 from gpu_ssl.svm.backend import SVMBackend
 from gpu_ssl.svm.model import winners

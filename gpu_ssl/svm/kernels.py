@@ -4,9 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from array_api_compat import array_namespace
-
-from gpu_ssl.runtime.arrays import Array
+from gpu_ssl.runtime.arrays import Array, array_namespace
 
 KernelName = Literal["rbf", "linear", "poly", "sigmoid"]
 KERNEL_NAMES: tuple[KernelName, ...] = get_args(KernelName)

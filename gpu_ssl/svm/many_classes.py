@@ -7,9 +7,9 @@ which predicts the same class as all votes (docs/experiments/many-classes.md).
 """
 
 import numpy as np
-from array_api_compat import array_namespace, device, is_torch_array
+from array_api_compat import device, is_torch_array
 
-from gpu_ssl.runtime.arrays import Array
+from gpu_ssl.runtime.arrays import Array, array_namespace
 from gpu_ssl.svm.model import OneVsOneModel, margins_of, votes
 from gpu_ssl.svm.pairs import class_slices
 
@@ -96,7 +96,7 @@ def _candidates(scores: Array) -> Array:
         best = scores.topk(CANDIDATES, dim=1).indices
         return best.topk(CANDIDATES, dim=1, largest=False).values
     xp = array_namespace(scores)
-    return xp.sort(xp.argsort(scores, axis=1, descending=True)[:, :CANDIDATES], axis=1)
+    return xp.sort(xp.argsort(-scores, axis=1)[:, :CANDIDATES], axis=1)
 
 
 def _at(values: Array, places: Array) -> Array:

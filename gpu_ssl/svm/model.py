@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from array_api_compat import array_namespace, device, is_numpy_namespace, is_torch_array
+from array_api_compat import device, is_numpy_namespace, is_torch_array
 from numpy.typing import NDArray
 
-from gpu_ssl.runtime.arrays import Array
+from gpu_ssl.runtime.arrays import Array, array_namespace
 from gpu_ssl.svm.kernels import Kernel
 from gpu_ssl.svm.pairs import class_slices
 

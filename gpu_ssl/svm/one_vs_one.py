@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 from numpy.typing import NDArray
 
 from gpu_ssl.errors import UsageError
-from gpu_ssl.runtime.arrays import Array
+from gpu_ssl.runtime.arrays import Array, array_namespace
 from gpu_ssl.svm.backend import SVMBackend
 from gpu_ssl.svm.model import OneVsOneModel
 from gpu_ssl.svm.pairs import PairSolutions, Penalty, Problem, class_slices

@@ -9,10 +9,10 @@ from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 from numpy.typing import NDArray
 
-from gpu_ssl.runtime.arrays import Array
+from gpu_ssl.runtime.arrays import Array, array_namespace
 from gpu_ssl.svm.kernels import Kernel
 
 Solution = TypeVar("Solution")
