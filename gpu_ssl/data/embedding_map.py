@@ -72,6 +72,10 @@ def mapped(rows: Embeddings, progress: Progress) -> Decoding:
     DataError
         If no row is finite.
     """
+    width = rows.shape[1]
+    none = f"{rows.place} holds no row of {width} finite numbers"
+    if not len(rows):
+        raise DataError(none)
     name = _fingerprint(rows)
     found = ((folder / name, _kept(folder / name, rows)) for folder in cache_folders(KIND))
     copy, notes = next((each for each in found if each[1] is not None), (Path(), None))
@@ -83,9 +87,8 @@ def mapped(rows: Embeddings, progress: Progress) -> Decoding:
     whole = mapped_file(copy) if notes.copied else rows.whole
     assert whole is not None
     array = whole[: len(rows) - len(notes.skipped)]
-    width = rows.shape[1]
     if not len(array):
-        raise DataError(f"{rows.place} holds no row of {width} finite numbers")
+        raise DataError(none)
     skipped = {rows.names[row]: wrong_row(width) for row in notes.skipped}
     return Decoding(array.reshape(-1, 1, 1, width), AS_IS, skipped, problems=tuple(_problems(notes)))
 

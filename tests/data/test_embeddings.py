@@ -156,6 +156,7 @@ def test_equal_rows_are_copies_and_similar_ones_are_not(tmp_path: Path) -> None:
         (np.zeros(N, np.float32), "one array of images"),
         (np.full((N, WIDTH), np.nan), "no row of 6 finite numbers"),
         (np.zeros((0, WIDTH), np.float32), "no row of 6 finite numbers"),
+        (np.zeros((0, WIDTH), np.float16), "no row of 6 finite numbers"),
     ],
 )
 def test_what_holds_no_embeddings_is_refused(tmp_path: Path, content: np.ndarray, words: str) -> None:
