@@ -1,13 +1,16 @@
 """The program in a separate process: started as by a user, or forked, which is faster."""
 
+import ctypes
 import multiprocessing
 import os
 import runpy
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -34,6 +37,9 @@ PRELOADED = [
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(PRELOADED)  # It skips what it cannot import; a test detects that.
 
+NETWORK = "GPU_SSL_TESTS_NETWORK"
+"""Variable of the environment: the file of the network namespace in which a forked program runs."""
+
 
 def start_program(folder: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
     """Start ``gpu-ssl`` with `arguments` in `folder`, to be sent signals; `options` are those of Popen."""
@@ -57,12 +63,12 @@ def run_program(
     and there are some two hundred. So what Python and libraries read from the environment as they start is
     that of the tests, and not of `environment`.
     """
-    return _run(folder, _module, ("gpu_ssl", *arguments), stdin, environment or {})
+    return Forked(folder, _module, ("gpu_ssl", *arguments), stdin, environment or {}).finish()
 
 
 def run_module(folder: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run ``python -m module`` with `arguments`; see `run_program`."""
-    return _run(folder, _module, (module, *arguments), "", {})
+    return Forked(folder, _module, (module, *arguments), "", {}).finish()
 
 
 def run_ranks(
@@ -70,34 +76,74 @@ def run_ranks(
 ) -> subprocess.CompletedProcess[str]:
     """Run ``torchrun -m module`` with `arguments`; see `run_program`: torchrun is forked, and each rank.
 
-    `torchrun` are its options. A rank is no child of torchrun, and cannot be found by its command line.
+    `torchrun` are its options.
     """
-    return _run(folder, _torchrun, (*torchrun, "-m", module, *arguments), "", {"OMP_NUM_THREADS": "1"})
+    with start_ranks(folder, torchrun, *arguments, module=module) as forked:
+        return forked.finish()
 
 
-def _run(
+@contextmanager
+def start_ranks(
     folder: Path,
-    target: Callable[..., None],
-    arguments: tuple[str, ...],
-    stdin: str,
-    environment: Mapping[str, str],
-) -> subprocess.CompletedProcess[str]:
-    with TemporaryDirectory() as streams:
-        paths = [Path(streams, name) for name in ("stdin", "stdout", "stderr")]
+    torchrun: Sequence[str],
+    *arguments: str,
+    module: str = "gpu_ssl",
+    environment: Mapping[str, str] | None = None,
+) -> Iterator["Forked"]:
+    """Start what `run_ranks` runs, to be sent signals; nothing of it is left at the end of the block."""
+    own = {"OMP_NUM_THREADS": "1", **(environment or {})}
+    forked = Forked(folder, _torchrun, (*torchrun, "-m", module, *arguments), "", own)
+    try:
+        yield forked
+    finally:
+        forked.kill()
+
+
+class Forked:
+    """A forked program, of which torchrun and each rank are processes of their own."""
+
+    def __init__(
+        self,
+        folder: Path,
+        target: Callable[..., None],
+        arguments: tuple[str, ...],
+        stdin: str,
+        environment: Mapping[str, str],
+    ) -> None:
+        self._arguments = arguments
+        self._streams = TemporaryDirectory()
+        paths = [Path(self._streams.name, name) for name in ("stdin", "stdout", "stderr")]
         paths[0].write_text(stdin)
-        process = SERVER.Process(
+        self.process: BaseProcess = SERVER.Process(
             target=target, args=(folder, arguments, {**os.environ, **environment}, paths)
         )
-        process.start()
-        process.join(300)
-        late = process.exitcode is None
-        if late:
-            process.kill()
-            process.join()
-        _, stdout, stderr = (path.read_text() if path.exists() else "" for path in paths)
-    if late:
-        raise subprocess.TimeoutExpired(list(arguments), 300, stdout, stderr)
-    return subprocess.CompletedProcess(list(arguments), process.exitcode, stdout, stderr)
+        self.process.start()
+
+    @property
+    def ranks(self) -> dict[int, int]:
+        """The process of each rank that was started."""
+        found = Path(self._streams.name).glob("rank-*")
+        return {int(path.name.removeprefix("rank-")): int(path.read_text()) for path in found}
+
+    def finish(self, seconds: float = 300) -> subprocess.CompletedProcess[str]:
+        """Wait for the end, and return what was printed."""
+        self.process.join(seconds)
+        code = self.process.exitcode
+        names = [Path(self._streams.name, name) for name in ("stdout", "stderr")]
+        stdout, stderr = (path.read_text() if path.exists() else "" for path in names)
+        self.kill()
+        if code is None:
+            raise subprocess.TimeoutExpired(list(self._arguments), seconds, stdout, stderr)
+        return subprocess.CompletedProcess(list(self._arguments), code, stdout, stderr)
+
+    def kill(self) -> None:
+        """End what still runs, which is nothing after a regular end."""
+        if self.process.exitcode is None:
+            for number in (*self.ranks.values(), self.process.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(number or 0, signal.SIGKILL)
+            self.process.join()
+        self._streams.cleanup()
 
 
 def _module(
@@ -123,6 +169,9 @@ def _torchrun(
             words = args[args.index("-m") + 1 :]
             process: Any = SERVER.Process(target=_module, args=(folder, words, env, streams))
             process.start()
+            unfinished = streams[0].with_name(f"of-rank-{env['RANK']}")
+            unfinished.write_text(str(process.pid))
+            unfinished.rename(unfinished.with_name(f"rank-{env['RANK']}"))
             process.poll = lambda: process.exitcode
             process.wait = process.join
             return process
@@ -141,6 +190,11 @@ def _begin(folder: Path, environment: dict[str, str], streams: list[Path]) -> No
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    # A shell starts what it puts in the background with SIGINT ignored, the tests perhaps among it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if network := environment.get(NETWORK):
+        with Path(network).open() as namespace:
+            assert ctypes.CDLL(None).setns(namespace.fileno(), 0) == 0
     flags = (os.O_RDONLY, *2 * (os.O_WRONLY | os.O_CREAT | os.O_APPEND,))
     for number, (path, flag) in enumerate(zip(streams, flags, strict=True)):
         os.dup2(os.open(path, flag), number)

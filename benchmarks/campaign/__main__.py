@@ -1,7 +1,7 @@
 """Fault injection: kills, damaged files, concurrent commands, full disks, misuse.
 
     python -m benchmarks.campaign --tries 1500     an hour on two idle cores, or less
-    python -m benchmarks.campaign --each 2         what the tests run
+    python -m benchmarks.campaign --each 1         what the tests run
 
 Every try works on a copy of a small world. It must give a result bitwise identical to an undisturbed one, or
 one line of error and an exit code; never a traceback, and no leftover files. Tries are determined by the

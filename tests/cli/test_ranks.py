@@ -8,8 +8,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,37 +21,14 @@ from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.fitted.records import ModelRecord
 from gpu_ssl.records import Report
 from gpu_ssl.report.writing import write_config
-from tests.program import run_program, run_ranks
+from tests.program import NETWORK, run_program, run_ranks, start_ranks
 
 DIGITS = ["--dataset", "digits", "--labels", "50,100", "--no-baselines", "--no-plots", "--quiet", "--json"]
 DIGITS += ["--precision", "float32", "--device", "cpu", "--epochs", "6"]
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+LONG = [*DIGITS, "--epochs", "10"]
 BOTH = ["--standalone", "--nproc-per-node=2"]
-TWO = [*TORCHRUN, *BOTH, "-m", "gpu_ssl"]
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 """What torchrun sets, too."""
-
-
-def start(command: list[str], **options: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=ONE_THREAD,
-        **options,  # type: ignore[call-overload]
-    )
-
-
-def finish(process: subprocess.Popen[str], seconds: float = 120) -> tuple[str, list[str]]:
-    """Return stdout, and the messages of gpu-ssl on stderr."""
-    try:
-        stdout, stderr = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
-    print(stderr)  # for whoever reads of a failure
-    return stdout, what_is_said(stderr)
 
 
 def done_by_two(folder: Path, *arguments: str) -> tuple[int, str, list[str]]:
@@ -122,68 +100,58 @@ def test_two_ranks_fit_images_of_ones_own_to_the_same_model(digits: Dataset, tmp
     assert (three.chosen.method, two.config.method) == ("m1", "auto")
 
 
-def ranks_of(folder: Path) -> dict[int, int]:
-    """Return the process of each rank that runs for a folder."""
-    found = {}
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (path / "cmdline").read_bytes().split(b"\0")
-            environment = (path / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        rank = [entry for entry in environment if entry.startswith(b"RANK=")]
-        if str(folder).encode() in words and rank:
-            found[int(rank[0].removeprefix(b"RANK="))] = int(path.name)
-    return found
+def epochs_of(folder: Path) -> int:
+    """Return how many epochs a checkpoint holds."""
+    return len(json.loads((folder / "checkpoint.json").read_text())["history"])
 
 
 def wait_for_epoch(folder: Path, number: int) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        try:
-            if len(json.loads((folder / "checkpoint.json").read_text())["history"]) >= number:
+        with suppress(OSError, ValueError):
+            if epochs_of(folder) >= number:
                 return
-        except (OSError, ValueError):
-            pass
-        time.sleep(0.05)
+        time.sleep(0.02)
     raise AssertionError("no such epoch within a minute")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="finds the ranks in /proc")
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_rank_ends_the_run_with_one_line_and_one_rank_goes_on(tmp_path: Path, victim: int) -> None:
     folder = tmp_path / "run"
-    long = [*DIGITS, "--epochs", "10", "--output", str(folder)]
-    process = start([*TWO, "run", *long])
-    wait_for_epoch(folder, 3)
-    os.kill(ranks_of(folder)[victim], signal.SIGKILL)
-    killed = time.monotonic()
-    stdout, said = finish(process, 60)
-    assert process.returncode != 0
-    assert time.monotonic() - killed < 60
-    assert stdout == ""
-    (line,) = said
+    with start_ranks(tmp_path, BOTH, "run", *LONG, "--output", str(folder)) as running:
+        wait_for_epoch(folder, 3)
+        os.kill(running.ranks[victim], signal.SIGKILL)
+        done = running.finish(60)
+    assert done.returncode != 0
+    assert done.stdout == ""
+    (line,) = what_is_said(done.stderr)
     assert "another process ended" in line
     assert f"gpu-ssl run --resume {folder}" in line
-    done = len(json.loads((folder / "checkpoint.json").read_text())["history"])
-    assert 3 <= done < 10
+    assert 3 <= epochs_of(folder) < 10
     resumed = report_of(done_alone(tmp_path, "run", "--resume", "run", "--json", "--quiet", "--no-plots"))
     assert len(resumed.training.history) == 10
     assert resumed.results[1].accuracy_mean > 0.85
 
 
-@pytest.mark.parametrize("everybody", [True, False], ids=["terminal", "torchrun"])
-def test_ctrl_c_is_told_once_and_two_ranks_go_on(tmp_path: Path, everybody: bool) -> None:
-    """A terminal sends the signal to all processes; others send it to torchrun, which ends the ranks."""
+def test_ctrl_c_is_told_once_and_two_ranks_go_on(tmp_path: Path) -> None:
+    """A terminal's signal reaches torchrun, which ends the ranks: they are in sessions of their own."""
     folder = tmp_path / "run"
-    process = start([*TWO, "run", *DIGITS, "--epochs", "10", "--output", str(folder)], start_new_session=True)
+    command = [sys.executable, "-m", "torch.distributed.run", *BOTH, "-m", "gpu_ssl", "run", *LONG]
+    process = subprocess.Popen(
+        [*command, "--output", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ONE_THREAD,
+        start_new_session=True,
+    )
     wait_for_epoch(folder, 2)
-    (os.killpg if everybody else os.kill)(process.pid, signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode != 0
     assert stdout == ""
     assert "terminate called" not in stderr
-    (line,) = [line for line in stderr.splitlines() if line.startswith("gpu-ssl:")]
+    (line,) = what_is_said(stderr)
     assert line.endswith(f"gpu-ssl run --resume {folder}")
     resumed = report_of(done_by_two(tmp_path, "run", "--resume", "run", "--json", "--quiet", "--no-plots"))
     assert (len(resumed.training.history), resumed.training.ranks) == (10, 2)
@@ -243,21 +211,19 @@ def free_port() -> int:
 
 
 def test_wrong_usage_on_one_machine_alone_is_told_there(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    commands = [["run", *DIGITS, "--output", str(folder)], ["run", "--labels", "few"]]
-    first, second = (
-        start([*TORCHRUN, *meeting, "-m", "gpu_ssl", *command], cwd=tmp_path)
-        for meeting, command in zip(meetings("127.0.0.1", free_port()), commands, strict=True)
-    )
-    try:
-        _, said = finish(second)
-    finally:
+    one, other = meetings("127.0.0.1", free_port())
+    with (
+        start_ranks(tmp_path, one, "run", *DIGITS, "--output", "run") as waiting,
+        start_ranks(tmp_path, other, "run", "--labels", "few", module="tests.cli.impatient") as wrong,
+    ):
+        (line,) = what_is_said(wrong.finish().stderr)
+        while 0 not in waiting.ranks:
+            time.sleep(0.02)
         # It would wait for the second for minutes, and heeds neither SIGINT nor SIGTERM as it does.
-        os.kill(ranks_of(folder)[0], signal.SIGKILL)
-        _, silence = finish(first)
-    (line,) = said
+        os.kill(waiting.ranks[0], signal.SIGKILL)
+        silence = waiting.finish()
     assert "is not a label count" in line
-    assert all("is not a label count" not in line for line in silence)
+    assert "is not a label count" not in silence.stderr
 
 
 @pytest.mark.parametrize("second", ["nothing", "other"])
@@ -283,8 +249,8 @@ def test_what_one_machine_lacks_is_told_once(digits: Dataset, tmp_path: Path, se
 
 
 @pytest.fixture
-def two_hosts() -> Iterator[Callable[[int, list[str]], list[str]]]:
-    """Two network namespaces with a cable between them; gives what runs a command in one of them."""
+def two_hosts() -> Iterator[list[str]]:
+    """Two network namespaces with a cable between them; gives their names."""
     names = [f"gpu-ssl-{os.getpid()}-{number}" for number in range(2)]
     ip = shutil.which("ip")
 
@@ -299,28 +265,26 @@ def two_hosts() -> Iterator[Callable[[int, list[str]], list[str]]]:
             assert run("-n", name, "addr", "add", f"10.9.0.{number + 1}/24", "dev", f"v{number}")
             assert run("-n", name, "link", "set", "lo", "up")
             assert run("-n", name, "link", "set", f"v{number}", "up")
-
-        def inside(number: int, command: list[str]) -> list[str]:
-            variable = f"GLOO_SOCKET_IFNAME=v{number}"
-            return [str(ip), "netns", "exec", names[number], "env", variable, *command]
-
-        yield inside
+        yield names
     finally:
         for name in names:
             run("netns", "delete", name)
 
 
 def test_two_hosts_train_together_and_the_second_needs_no_folder(
-    alone: Report, tmp_path: Path, two_hosts: Callable[[int, list[str]], list[str]]
+    alone: Report, tmp_path: Path, two_hosts: list[str]
 ) -> None:
     """Hosts that share only a network: the run's folder is on the first."""
-    processes = []
-    for number, meeting in enumerate(meetings("10.9.0.1", 29500)):
-        (tmp_path / str(number)).mkdir()
-        command = [*TORCHRUN, *meeting, "-m", "gpu_ssl", "run", *DIGITS]
-        processes.append(start(two_hosts(number, [*command, "--output", "run"]), cwd=tmp_path / str(number)))
-    (stdout, said), (nothing, silence) = map(finish, processes)
-    assert (said, silence, nothing) == ([], [], "")
-    assert_alike(alone, Report.model_validate_json(stdout), within=1)
+    with ExitStack() as stack:
+        running = []
+        for number, (host, meeting) in enumerate(zip(two_hosts, meetings("10.9.0.1", 29500), strict=True)):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            network = {NETWORK: f"/run/netns/{host}", "GLOO_SOCKET_IFNAME": f"v{number}"}
+            words = ("run", *DIGITS, "--output", "run")
+            running.append(stack.enter_context(start_ranks(folder, meeting, *words, environment=network)))
+        first, second = (each.finish(120) for each in running)
+    assert (what_is_said(first.stderr), what_is_said(second.stderr), second.stdout) == ([], [], "")
+    assert_alike(alone, Report.model_validate_json(first.stdout), within=1)
     assert (tmp_path / "0" / "run" / "report.json").is_file()
     assert list((tmp_path / "1").iterdir()) == []

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import RunCli
-from tests.program import start_program
+from tests.program import run_module, start_program
 
 QUICK = ("--dataset", "digits", "--epochs", "2", "--labels", "20,100", "--splits", "2")
 
@@ -212,7 +212,7 @@ def test_a_full_disk_is_one_line(run_cli: RunCli, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 def test_ctrl_c_loses_nothing(run_cli: RunCli, tmp_path: Path) -> None:
-    settings = ("--dataset", "digits", "--epochs", "20", "--labels", "50", "--splits", "2", "--no-plots")
+    settings = ("--dataset", "digits", "--epochs", "10", "--labels", "50", "--splits", "2", "--no-plots")
     whole = run_cli("run", *settings, "--output", "whole", "--json")
     process = start_program(tmp_path, "run", *settings, "--output", "stopped")
     deadline = time.monotonic() + 120
@@ -223,7 +223,7 @@ def test_ctrl_c_loses_nothing(run_cli: RunCli, tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "gpu-ssl run --resume stopped" in errors
     assert "Traceback" not in errors
-    assert len(json.loads((tmp_path / "stopped" / "checkpoint.json").read_text())["history"]) < 20
+    assert len(json.loads((tmp_path / "stopped" / "checkpoint.json").read_text())["history"]) < 10
 
     resumed = run_cli("run", "--resume", "stopped", "--json", "--no-plots")
     assert resumed.returncode == 0
@@ -242,7 +242,7 @@ def test_ctrl_c_stops_splits_side_by_side_and_loses_none_that_is_done(
     run_cli: RunCli, tmp_path: Path
 ) -> None:
     settings = (
-        *("--dataset", "digits", "--method", "cnn", "--steps", "100"),
+        *("--dataset", "digits", "--method", "cnn", "--steps", "30"),
         *("--labels", "50", "--splits", "4", "--no-plots"),
     )
     whole = run_cli("run", *settings, "--no-baselines", "--output", "whole", "--json", "--jobs", "1")
@@ -262,7 +262,7 @@ def test_ctrl_c_stops_splits_side_by_side_and_loses_none_that_is_done(
     assert not _is_there(process.pid), "a worker goes on"
     assert not list(tmp_path.glob("stopped/predictions/.*")), "a half-written file stays"
 
-    resumed = run_cli("run", "--resume", "stopped", "--json", "--no-plots", "--jobs", "2")
+    resumed = run_cli("run", "--resume", "stopped", "--json", "--no-plots", "--jobs", "1")
     after, never = (json.loads(done.stdout)["results"][0]["accuracies"] for done in (resumed, whole))
     assert after == never
     assert len(after) == 4
@@ -276,27 +276,13 @@ def _is_there(group: int) -> bool:
     return True
 
 
-def test_ctrl_c_while_plots_are_drawn_trains_nothing_again(tmp_path: Path) -> None:
+def test_ctrl_c_while_plots_are_drawn_trains_nothing_again(run_cli: RunCli, tmp_path: Path) -> None:
     """The checkpoint stays until the report is there."""
-    code = """
-import sys
-from gpu_ssl.report import plots
-def interrupted(*_):
-    raise KeyboardInterrupt
-if sys.argv.pop() == "interrupted":
-    plots.write_plots = interrupted
-from gpu_ssl.cli import entry_point
-entry_point(sys.argv[1:])
-"""
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", code, *arguments]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-
-    stopped = run("run", *QUICK, "--output", "out dir", "interrupted")
+    arguments = ("run", *QUICK, "--output", "out dir")
+    stopped = run_module(tmp_path, "tests.cli.interrupted_plots", *arguments)
     assert stopped.returncode == 130
     assert "--resume 'out dir'" in stopped.stderr
-    resumed = run("-v", "run", "--resume", "out dir", "whole")
+    resumed = run_cli("-v", "run", "--resume", "out dir")
     assert resumed.returncode == 0
     assert "epoch" not in resumed.stderr
     assert not (tmp_path / "out dir" / "checkpoint.json").exists()

@@ -30,7 +30,7 @@ QUICK = SemiSupervisedClassifier(latent_dim=16, mirror=False, epochs=5, random_s
 @parametrize_with_checks(
     [
         VAETransformer(latent_dim=2, epochs=2, random_state=0, device="cpu"),
-        SemiSupervisedClassifier(latent_dim=8, epochs=4, random_state=0, device="cpu"),
+        SemiSupervisedClassifier(latent_dim=8, epochs=2, random_state=0, device="cpu"),
     ],
     expected_failed_checks=lambda estimator: (
         EXPECTED if isinstance(estimator, SemiSupervisedClassifier) else {}
@@ -89,7 +89,7 @@ def test_every_layout_gives_the_same(fitted: SemiSupervisedClassifier, digits: D
 def test_it_works_in_what_scikit_learn_builds(digits: Dataset) -> None:
     rows = digits.train.images[:300].reshape(300, -1) / 255
     labels = digits.train.labels[:300]
-    quick = clone(QUICK).set_params(image_shape=(1, 8, 8), epochs=1)
+    quick = clone(QUICK).set_params(image_shape=(1, 8, 8), epochs=1, effort="quick")
     search = GridSearchCV(quick, {"C": [1.0, 5.0]}, cv=2).fit(rows, labels)
     assert search.best_params_["C"] in (1.0, 5.0)
     calibrated = CalibratedClassifierCV(quick, cv=2).fit(rows, labels)

@@ -44,9 +44,10 @@ ALL = [Case(spec.name, "hog" if spec.name == "svm" else None) for spec in catalo
 CHOOSING = [Case("auto"), Case("auto", None, "normal"), Case("auto", "hog")]
 CASES = list(dict.fromkeys([*ALL, *CHOOSING]))
 KINDS = ("digits", "patches")
-EXPORTED = [case for case in ALL if not catalog.method(case.method).baseline] + [Case("cnn")]
-EXPORTED.remove(Case("auto"))
-"""Of colour images: each takes some seconds. Of grey ones tests/fitted/test_onnx_file.py exports some."""
+EXPORTABLE = [case for case in ALL if not catalog.method(case.method).baseline] + [Case("cnn")]
+EXPORTED = [Case("hybrid"), Case("svm", "hog"), Case("consistency"), Case("m2")]
+"""Of colour images: each takes some seconds, so a test finds that they have all parts of the others. Of grey
+ones tests/fitted/test_onnx_file.py exports some."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -56,7 +57,7 @@ def little_work() -> Iterator[None]:
     ONNX makes hundreds of nodes of these.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(network, "FEWEST", 30)
+        patch.setattr(network, "FEWEST", 15)
         patch.setattr(network, "PASSES", 1)
         patch.setattr(hog, "COTANGENTS", (hog.COTANGENTS[3], hog.COTANGENTS[6]))
         patch.setattr(hog, "ORIENTATIONS", 3)
@@ -170,6 +171,19 @@ def test_auto_answers_as_the_method_that_it_chose(
     # To compare methods, auto has encoded other images at a time, which rounds differently.
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4)
+
+
+def parts_of(model: FittedModel) -> set[object]:
+    """Return the kinds of what a graph is composed of: encoders, decisions, and two ways to a score."""
+    encoders = {type(part) for part in model.classifier.encoder.parts}
+    return encoders | {type(model.classifier.module()), f"reconstructs: {model.ood.usual_error is not None}"}
+
+
+@pytest.mark.parametrize("case", EXPORTABLE, ids=str)
+def test_every_part_of_a_model_is_in_one_that_is_exported(case: Case, fit_case: FitCase) -> None:
+    """A graph calls its parts one after the other, so it is enough to have each of them once."""
+    exported = set().union(*(parts_of(fit_case("patches", own).model) for own in EXPORTED))
+    assert parts_of(fit_case("patches", case).model) <= exported
 
 
 @pytest.mark.parametrize("case", EXPORTED, ids=str)

@@ -46,11 +46,11 @@ def assert_same(
 
 
 @pytest.fixture(scope="module")
-def hybrid(fitted: Fit, digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Fit:
-    """An SVM on the latents and on HOG, with the encoders of the model of the folder."""
+def m1(fitted: Fit, digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Fit:
+    """An SVM on the latents, with the encoder of the model of the folder, which itself has HOG, too."""
     config, checkpoint = (
-        CONFIG.model_copy(update={"method": "hybrid"}),
-        tmp_path_factory.mktemp("hybrid") / "c.json",
+        CONFIG.model_copy(update={"method": "m1"}),
+        tmp_path_factory.mktemp("m1") / "c.json",
     )
     return fit(own(digits, 100), config, checkpoint, SILENT, base=(fitted.model, fitted.record))
 
@@ -170,7 +170,7 @@ def test_numbers_that_are_no_pictures_keep_their_shape(tiny: Fit, pixels: PixelS
     assert (told["sample_shape"], told["low"], told["high"]) == ((4,), (0.0,), (1.0,))
 
 
-@pytest.mark.parametrize("which", ["fitted", "hybrid"])
+@pytest.mark.parametrize("which", ["fitted", "m1"])
 def test_onnxruntime_says_what_we_say(
     which: str, digits: Dataset, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -183,10 +183,10 @@ def test_onnxruntime_says_what_we_say(
     assert_same(model, run, np.zeros((1, 1, 8, 8), np.uint8))
 
 
-def test_classes_that_are_far_apart_have_probabilities(hybrid: Fit, digits: Dataset, tmp_path: Path) -> None:
+def test_classes_that_are_far_apart_have_probabilities(m1: Fit, digits: Dataset, tmp_path: Path) -> None:
     """Where a sigmoid is 0 its logarithm is no number. The slope multiplies rounding of decisions, too."""
-    calibration = replace(hybrid.model.calibration, slope=1000.0)
-    sure = replace(hybrid, model=replace(hybrid.model, calibration=calibration))
+    calibration = replace(m1.model.calibration, slope=1000.0)
+    sure = replace(m1, model=replace(m1.model, calibration=calibration))
     assert_same(sure, session(sure, tmp_path), digits.test.images, atol=1e-3)
 
 
@@ -219,17 +219,13 @@ def test_an_older_torch_is_refused(tiny: Fit, tmp_path: Path, monkeypatch: pytes
     assert not list(tmp_path.iterdir())
 
 
-def test_a_place_that_cannot_be_written(tiny: Fit, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="cannot write"):
-        export(tiny.model, tiny.record, tmp_path / "file" / "model.onnx")
-
-
-def test_nothing_is_printed(
+def test_a_place_that_cannot_be_written_is_an_error_and_nothing_is_printed(
     tiny: Fit, tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING):
-        export(tiny.model, tiny.record, tmp_path / "model.onnx")
+    """The file is written at the end, after all at which torch may print."""
+    (tmp_path / "file").write_text("")
+    with caplog.at_level(logging.WARNING), pytest.raises(StorageError, match="cannot write"):
+        export(tiny.model, tiny.record, tmp_path / "file" / "model.onnx")
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
 

@@ -23,7 +23,7 @@ from gpu_ssl.svm._sklearn import SklearnBackend
 from gpu_ssl.training.augmentation import canonical
 from tests.methods import CPU, view_of
 
-STEPS = 100
+STEPS = 60
 TRAINED = ("m1", "hybrid", "m2", "m1m2", "graph", "consistency", "auto")
 # Of three seeds, the one whose methods are far apart: another machine's rounding moves each by a point.
 CONFIG = RunConfig(
@@ -32,14 +32,14 @@ CONFIG = RunConfig(
     effort="normal",
     labels=(50,),
     splits=1,
-    seed=1,
+    seed=0,
     device="cpu",
 )
 
 
 @pytest.fixture(scope="module", autouse=True)
 def fewer_steps() -> Iterator[None]:
-    """A quarter of the least number of steps, of half as many images: digits are small enough."""
+    """A seventh of the least number of steps, of half as many images: digits are small enough."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {
             "FEWEST": STEPS,
@@ -142,8 +142,8 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[experiment.Outc
             "labels": (20,),
             "baselines": False,
             "model": model,
-            "train": TrainConfig(epochs=30, kl_warm_up=0.0),
-            "steps": 1500,
+            "train": TrainConfig(epochs=15, kl_warm_up=0.0),
+            "steps": 700,
         }
     )
     warnings = Warnings()
@@ -245,7 +245,10 @@ def test_every_method_of_the_catalog_runs_by_itself(
     assert 0 < sum(timings.values()) <= total
 
 
-def test_with_best_effort_three_networks_decide_together(tmp_path: Path) -> None:
+def test_with_best_effort_three_networks_decide_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "FEWEST", 25)
     config = CONFIG.model_copy(update={"methods": ("consistency",), "effort": "best", "baselines": False})
     (result,) = experiment.run(config, tmp_path, SILENT).report.results
     assert result.accuracy_mean > 0.9

@@ -54,7 +54,7 @@ def task(digits: Dataset, tmp_path: Path) -> CellTask:
 def test_cells_done_side_by_side_have_the_same_bits(task: CellTask, tmp_path: Path) -> None:
     """And workers serve one task after another."""
     cells = CELLS[:2]
-    networks = replace(task, options=Options("cnn", steps=40))
+    networks = replace(task, options=Options("cnn", steps=10))
     told: list[float] = []
     with limited_threads(2), Workers(2) as workers:
         in_turn = predict_cells(networks, cells, silent)
@@ -87,7 +87,7 @@ def test_an_interrupt_stops_the_workers_at_once(task: CellTask) -> None:
     def interrupted(note: str, steps: float = 1) -> None:
         raise KeyboardInterrupt
 
-    task = replace(task, options=Options("cnn", steps=40), keep=waits)
+    task = replace(task, options=Options("cnn", steps=10), keep=waits)
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt), Workers(1) as workers:
         workers(task, CELLS[:1], interrupted)
