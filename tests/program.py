@@ -1,6 +1,7 @@
 """The program in a separate process: started as by a user, or forked, which is faster."""
 
 import ctypes
+import json
 import multiprocessing
 import os
 import runpy
@@ -15,7 +16,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+ROOT = Path(__file__).parent.parent
 PRELOADED = [
+    "slipcover.pytest_plugin",  # first, to see the others imported
     __name__,
     "pytest",  # a process imports what the tests' own main module does
     "matplotlib.figure",
@@ -152,7 +155,25 @@ def _module(
     _begin(folder, environment, streams)
     module, *words = arguments
     sys.argv = [module, *words]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    with _measured():
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+@contextmanager
+def _measured() -> Iterator[None]:
+    """Write the lines that are run to where SlipCover merges those of xdist's workers, if it measures."""
+    plugin: Any = sys.modules["slipcover.pytest_plugin"]
+    slipcover, folder = plugin._slipcover_instance, plugin._coverage_dir
+    if not slipcover:
+        yield
+        return
+    slipcover.signal_child_process()
+    try:
+        yield
+    finally:
+        os.chdir(ROOT)  # for the names of files
+        path = Path(folder, f"coverage-{plugin._get_worker_id()}-{os.getpid()}.json")
+        path.write_text(json.dumps(slipcover.get_coverage()))
 
 
 def _torchrun(

@@ -19,6 +19,7 @@ from pathlib import Path
 import click
 
 from benchmarks.campaign import crowds, flips, kills, limits, misuse
+from benchmarks.campaign.program import PRELOADED, SERVER
 from benchmarks.campaign.world import World
 
 Try = Callable[[World, random.Random, int], str | None]
@@ -119,4 +120,5 @@ def table(tried: dict[str, int], wrong: Counter[str]) -> str:
 
 
 if __name__ == "__main__":
+    SERVER.set_forkserver_preload(PRELOADED)
     main()

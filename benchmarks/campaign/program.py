@@ -34,7 +34,6 @@ PRELOADED = [
     "gpu_ssl.report.writing",
 ]
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(PRELOADED)
 
 WRITES = ("fsync", "replace", "rename", "unlink", "remove", "link", "rmdir", "mkdir")
 """Functions of `os` that change files permanently."""
