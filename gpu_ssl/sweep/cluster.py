@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 HERE = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
 """Address of clusters created here: only this machine."""
+
+UNSEEN = "its worker wrote no report that can be read here; all workers must see the folder under this name"
+"""Reason for the failure of a cell without report."""
 
 
 @contextmanager
@@ -145,14 +149,15 @@ def run(client: "Client", cells: Sequence[SweepCell], folder: Path, progress: Pr
     """
     from distributed import as_completed
 
-    waiting = [cell for cell in cells if read_cell(cell.config, folder / "cells" / cell.name) is None]
+    waiting = _unfinished(cells, folder)
+    sweep = uuid.uuid4().hex[:8]  # A cluster does work of the same key once, also for another sweep.
     vaes: dict[str, Any] = {}
     futures: dict[Any, SweepCell] = {}
     for cell in waiting:
         vae_folder = folder / "vaes" / cell.vae_name
         if cell.vae_name not in vaes:
             vaes[cell.vae_name] = client.submit(
-                train_vae, cell.config, vae_folder, key=f"vae-{cell.vae_name}", pure=False
+                train_vae, cell.config, vae_folder, key=f"vae-{cell.vae_name}-{sweep}"
             )
         future = client.submit(
             finish_cell,
@@ -160,8 +165,7 @@ def run(client: "Client", cells: Sequence[SweepCell], folder: Path, progress: Pr
             folder / "cells" / cell.name,
             vae_folder,
             vaes[cell.vae_name],
-            key=f"cell-{cell.name}",
-            pure=False,
+            key=f"cell-{cell.name}-{sweep}",
         )
         futures[future] = cell
     failed = {}
@@ -172,7 +176,11 @@ def run(client: "Client", cells: Sequence[SweepCell], folder: Path, progress: Pr
             if (reason := _reason(error) if error is not None else future.result()) is not None:
                 failed[cell.name] = reason
             advance(cell.name)
-    return failed
+    return {cell.name: UNSEEN for cell in _unfinished(waiting, folder)} | failed
+
+
+def _unfinished(cells: Sequence[SweepCell], folder: Path) -> list[SweepCell]:
+    return [cell for cell in cells if read_cell(cell.config, folder / "cells" / cell.name) is None]
 
 
 def _reason(error: BaseException) -> str:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.cli.test_ranks import ONE_THREAD, TWO
+from tests.cli.test_ranks import BOTH, ONE_THREAD
 from tests.conftest import RunCli
 
+TWO = [sys.executable, "-m", "torch.distributed.run", *BOTH, "-m", "gpu_ssl"]
 FIT = ["fit", "images", "--output", "model", "--method", "svm", "--encoder", "pixels", "--device", "cpu"]
 
 

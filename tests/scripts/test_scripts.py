@@ -164,7 +164,7 @@ def test_the_tests_fail_when_one_check_fails(sandbox: Sandbox) -> None:
         sandbox.stand_in(tools / name, "exit 0")
     assert sandbox.run("test").returncode == 0
     assert [line.rpartition("[")[2] for line in sandbox.installs()] == ["dev]"]
-    assert any(line.startswith("python -m pytest ") for line in sandbox.log.read_text().splitlines())
+    assert any(line.startswith("python -m slipcover --json") for line in sandbox.log.read_text().splitlines())
     sandbox.stand_in(tools / "mypy", "exit 1")
     assert sandbox.run("test").returncode == 1
 

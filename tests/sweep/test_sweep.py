@@ -91,6 +91,28 @@ def test_a_cell_that_fails_does_not_stop_the_others(
     assert list(cluster.reports(both, root / "broken")) == [cells[0]]
 
 
+def test_two_sweeps_on_one_cluster_have_a_report_of_a_cell_each(
+    root: Path, cells: list[SweepCell], client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster does not do again what it has done under a key that somebody still holds."""
+    held = []
+    submit = client.submit
+    monkeypatch.setattr(client, "submit", lambda *a, **how: held.append(submit(*a, **how)) or held[-1])
+    for name in ("mine", "theirs"):
+        assert cluster.run(client, cells[:1], root / name, SILENT) == {}
+        assert list(cluster.reports(cells[:1], root / name)) == cells[:1]
+
+
+def test_a_cell_without_a_report_has_failed(
+    root: Path, cells: list[SweepCell], client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a worker on another machine, whose disk is its own."""
+    monkeypatch.setattr(cluster, "train_vae", lambda *_: None)
+    monkeypatch.setattr(cluster, "finish_cell", lambda *_: None)
+    (reason,) = cluster.run(client, cells[:1], root / "unseen", SILENT).values()
+    assert "must see the folder" in reason
+
+
 def test_a_killed_worker_costs_nothing_but_time(
     root: Path, cells: list[SweepCell], whole: subprocess.CompletedProcess[str], client: Client
 ) -> None:
