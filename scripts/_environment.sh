@@ -76,6 +76,24 @@ install_environment() {
     for extra in base "$@"; do : >"$VENV/.gpu-ssl-$extra-$stamp"; done
 }
 
+# ensure_layer FOLDER REQUIREMENT...: makes an environment in FOLDER with these packages and what they need; all
+# else comes from .venv.
+ensure_layer() {
+    local folder=$1
+    shift
+    if [[ -e $folder/wanted && $(<"$folder/wanted") == "$*" ]]; then return; fi
+    "$VENV/bin/python" -m venv --clear "$folder"
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
+    borrow_packages "$folder/bin/python"
+    echo "$*" >"$folder/wanted"
+}
+
+# borrow_packages PYTHON: lets another environment's Python import from .venv what it does not have itself.
+borrow_packages() {
+    local code='import sysconfig; print(sysconfig.get_path("purelib"))'
+    "$VENV/bin/python" -c "$code" >"$("$1" -c "$code")/borrowed.pth"
+}
+
 # ensure_browser: installs chromium, used by the tests of pages, if it is missing and apt-get can.
 ensure_browser() {
     local name log=$VENV/browser.log

@@ -68,16 +68,26 @@ def test_pip_is_brought_up_to_date_first(sandbox: Sandbox) -> None:
     assert len(lines) == 2
 
 
-def test_the_contract_has_an_environment_of_its_own(sandbox: Sandbox) -> None:
-    own = sandbox.root / ".venv-contract" / "bin"
+@pytest.mark.parametrize("script", ["contract", "oldest"])
+def test_other_versions_have_an_environment_of_their_own(sandbox: Sandbox, script: str) -> None:
+    """It borrows from .venv what it does not hold, and is made once."""
+    own = sandbox.root / f".venv-{script}" / "bin"
     own.mkdir(parents=True)
-    sandbox.stand_in(own / "python", f'echo "contract python $*" >> {sandbox.log}')
-    done = sandbox.run("test-contract", "-k", "dlpack")
-    assert done.returncode == 0, done.stderr
-    (install,) = sandbox.installs()
-    assert install.startswith("contract python")
-    assert install.endswith("[dev,gpu]")
-    assert sandbox.log.read_text().splitlines()[-1].endswith("pytest tests/contract -k dlpack")
+    sandbox.stand_in(own / "python", f'echo "other python $*" >> {sandbox.log}; echo {own.parent}')
+    answers = 'if [[ $1 == - ]]; then echo "a>=1"; echo b; elif [[ $1 == -c ]]; then echo /of-venv; fi'
+    sandbox.stand_in(
+        sandbox.root / ".venv" / "bin" / "python", f'echo "python $*" >> {sandbox.log}; {answers}'
+    )
+    for _ in range(2):
+        done = sandbox.run(f"test-{script}", "-k", "dlpack")
+        assert done.returncode == 0, done.stderr
+    lines = sandbox.log.read_text().splitlines()
+    (install,) = [line for line in lines if line.startswith("other python -m pip")]
+    assert install.endswith("install --quiet --disable-pip-version-check a>=1 b")
+    assert (own.parent / "borrowed.pth").read_text() == "/of-venv\n"
+    last = lines[-1]
+    assert last.startswith("other python -m pytest")
+    assert last.endswith("-k dlpack")
 
 
 def test_a_changed_pyproject_is_installed(sandbox: Sandbox) -> None:
