@@ -1,6 +1,7 @@
 # gpu-ssl on an NVIDIA GPU; the host needs driver 580 or newer and the NVIDIA container toolkit.
 #
 #   docker build --tag gpu-ssl .
+#   mkdir -p runs && chmod a+w runs
 #   docker run --gpus all --volume "$PWD/runs:/home/user/runs" --volume gpu-ssl-cache:/home/user/.cache gpu-ssl \
 #     run --labels all --output runs/first
 #

@@ -158,7 +158,8 @@ def _version(distribution: str) -> Check:
         asked_for = metadata.requires("gpu-ssl") or ()
     except metadata.PackageNotFoundError:  # It runs from a folder without metadata.
         asked_for = ()
-    ranges = {r.name: r.specifier for r in map(Requirement, asked_for)}
+    required = sorted(map(Requirement, asked_for), key=lambda r: r.marker is None)
+    ranges = {r.name: r.specifier for r in required}  # Those of no extra are last, and count.
     supported = ranges.get(distribution, SpecifierSet())
     others = NAMES.get(distribution, (distribution,))
     short = others[0]

@@ -71,6 +71,16 @@ def test_versions_are_judged_by_what_the_package_asks_for(
     assert (found.remedy is not None) == (status == "failed")
 
 
+def test_an_extra_that_needs_a_newer_version_does_not_narrow_the_range(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`gpu-ssl export` needs a newer torch than all else."""
+    asked_for = ["torch<2.15,>=2.9", 'torch>=2.14; extra == "onnx"']
+    monkeypatch.setattr(doctor.metadata, "requires", lambda name: asked_for)
+    monkeypatch.setattr(doctor, "library_version", lambda name: "2.9.1")
+    assert doctor._version("torch").status == "ok"
+
+
 def test_the_short_names_of_conda_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "library_version", {"cupy": "14.2.1"}.get)
     assert doctor._version("cupy-cuda13x").status == "ok"

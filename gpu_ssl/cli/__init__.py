@@ -81,7 +81,7 @@ class LazyGroup(click.Group):
 @click.option("-v", "--verbose", is_flag=True, help="Log progress to stderr.")
 @click.pass_context
 def main(ctx: click.Context, verbose: bool) -> None:
-    """Classify images when only a few of them carry labels.
+    """Classify images when only a few of them are labelled.
 
     Encoders such as a variational autoencoder are trained on all images, classifiers on the labelled ones,
     on an NVIDIA GPU if there is one, else on the CPU. To start:

@@ -35,7 +35,7 @@ def command(data: Path, label_files: tuple[Path, ...], as_json: bool, quiet: boo
       pages               files of several pages or frames
       value-range         images of more than 8 bits, and their black and white point
       constant-columns    columns of embeddings with a single value
-      scales              columns of embeddings whose spread is 100 times that of others
+      scales              columns of embeddings: one deviates 100 times as much as another
       duplicate           identical images; near-duplicate: nearly identical images
       conflicting-labels  an image, or its copies, under different labels
       suspicious-class    both 1 and 1.0, both Cat and cat, -1, "unlabelled"

@@ -96,7 +96,7 @@ PRESET = click.option(
 STEPS = click.option(
     "--steps",
     type=int,
-    help="Steps of each network that a method trains for the labels, as m2, m1m2, consistency and cnn do.  "
+    help="Number of training steps per network, for the methods m2, m1m2, consistency and cnn.  "
     "[default: depends on method, labels and images; the paper's authors took 300,000 for m1m2]",
 )
 QUIET = click.option("-q", "--quiet", is_flag=True, help="Hide progress.")

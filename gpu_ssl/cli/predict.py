@@ -207,7 +207,7 @@ def second_best(answers: "Answers") -> "NDArray[np.int64]":
 
 
 class Known:
-    """Counts the images whose labels a model was fitted to, and their copies.
+    """Counts the images that equal those whose labels a model was fitted to.
 
     Parameters
     ----------
@@ -217,25 +217,14 @@ class Known:
 
     def __init__(self, record: "ModelRecord") -> None:
         self.count = 0
-        self._keys, self._seen = set(record.labelled_keys), set[str]()
-        self._labelled_once = sum(record.n_labelled.values()) == len(self._keys)
+        self._keys = set(record.labelled_keys)
 
     def look_at(self, images: "NDArray[Any]") -> None:
         """Count the known ones among some images."""
         from gpu_ssl.data.own import image_key
 
-        found = [key for key in map(image_key, images) if key in self._keys]
-        self.count += len(found)
-        self._seen.update(found)
+        self.count += sum(key in self._keys for key in map(image_key, images))
 
     def __str__(self) -> str:
-        labelled = len(self._seen)
-        copies = self.count - labelled
-        when = "labelled when the model was fitted"
-        if copies and not self._labelled_once:  # then it is unknown which of them were labelled
-            return f"{self.count} of these images were {when}, or are copies of such"
-        were = f"{counted(labelled, 'of these images was', 'of these images were')} {when}"
-        if not copies:
-            return were
-        one = "it" if labelled == 1 else "one of them"
-        return f"{were}, and {counted(copies, f'is a copy of {one}', f'are copies of {one}')}"
+        equal = counted(self.count, "of these images is", "of these images are")
+        return f"{equal} among those that were labelled when the model was fitted, or equal to one of them"

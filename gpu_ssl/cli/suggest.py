@@ -120,7 +120,8 @@ def command(
     if len(chosen.names) < count:
         left_out = "labelled images, their copies and copies of each other" if models else "blank images"
         print_message(
-            f"there are only {counted(len(chosen.names), 'image')} to suggest: {left_out} are left out"
+            f"only {counted(len(chosen.names), 'image is', 'images are')} left to suggest: {left_out} are "
+            "left out"
         )
 
 

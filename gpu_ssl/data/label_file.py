@@ -214,6 +214,6 @@ def settle(votes: Iterable[tuple[str, str]]) -> tuple[dict[str, str], list[Probl
     listed = [f"{name} ({', '.join(sorted(tally[name]))})" for name in differ]
     message = (
         f"{counted(len(differ), 'image has', 'images have')} conflicting labels: {examples(listed)}; the "
-        f"most frequent label is used, and {counted(undecided, 'image')} with a tie left unlabelled"
+        f"most frequent label is used; on a tie the image is unlabelled ({counted(undecided, 'image')})"
     )
     return labels, [Problem("conflicting-labels", len(differ), tuple(differ), message)]

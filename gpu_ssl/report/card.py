@@ -64,7 +64,7 @@ def expectation(record: ModelRecord) -> str:
     if worth < ALIKE * estimate.of:
         line += f"; as grouped images count as one, they are worth {worth}"
     if worth < FEW:
-        line += f"; {worth} are too few to rely on, label {enough} or more"
+        line += f"; {worth} are too few for a reliable estimate, label {enough} or more"
     return line
 
 

@@ -94,9 +94,9 @@ def test_a_method_that_was_asked_for_has_no_reason(tmp_path: Path) -> None:
     ("method", "of", "words"),
     [
         ("hybrid", 300, "from 300 labelled images, each held out in turn"),
-        ("hybrid", 40, "each held out in turn; 40 are too few to rely on, label 100 or more"),
+        ("hybrid", 40, "each held out in turn; 40 are too few for a reliable estimate, label 100 or more"),
         ("consistency", 100, "from 100 labelled images, held out once"),
-        ("consistency", 40, "held out once; 40 are too few to rely on, label 300 or more"),
+        ("consistency", 40, "held out once; 40 are too few for a reliable estimate, label 300 or more"),
     ],
 )
 def test_it_says_how_images_were_judged_and_how_many_would_do(method: str, of: int, words: str) -> None:
@@ -213,7 +213,7 @@ def test_what_else_there_is_to_know_is_a_line_a_kind(tmp_path: Path) -> None:
     write_card(tmp_path, told)
     text = (tmp_path / "README.md").read_text()
     assert "- 12 labels look wrong: see suspect-labels.csv.\n- Class cat has a single label" in text
-    assert "as grouped images count as one, they are worth 60; 60 are too few to rely on" in text
+    assert "as grouped images count as one, they are worth 60; 60 are too few for a reliable estimate" in text
 
 
 def test_classes_of_one_group_and_copies_on_both_sides_are_told() -> None:
