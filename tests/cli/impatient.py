@@ -1,4 +1,4 @@
-"""``gpu-ssl`` whose ranks wait less to be ended by torchrun before they tell of wrong usage."""
+"""``gpu-ssl`` whose ranks wait less for torchrun to end them before they report wrong usage."""
 
 from gpu_ssl import cli
 
