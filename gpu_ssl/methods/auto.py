@@ -77,7 +77,7 @@ def choose(view: View, labelled: Labelled, options: Options) -> tuple[Options, C
             best = name
     shares = {name: float(correct[checked > 0].mean()) for name, correct in right.items()}
     reason = _figures(shares, int(np.count_nonzero(checked)), len(divisions))
-    if any(share > shares[best] for share in shares.values()):
+    if best == favourite and any(share > shares[best] for share in shares.values()):
         reason = f"{reason}; {best} is preferred unless another is more than one standard error better"
     if graph.is_too_large(view):
         reason = f"{reason}; no graph of more than {graph.MOST_IN_GRAPH:,} images, unless requested"
