@@ -102,20 +102,36 @@ def m2_bounds(
     `labelled` and `unlabelled` hold what `trunk` made of the inputs; `classes` is of shape (n_labelled,).
     With `exact` the sum over the classes is estimated from so many and one more; see `sample_classes`.
     `kl_weight` is that of z's KL divergence.
+
+    All images pass the networks together: a step of small networks costs as much as its number of calls.
     """
-    known, unknown = labelled.features, unlabelled.features
-    one_hot = F.one_hot(classes, network.n_classes).float()
-    bound = network.bound(network.to_hidden(known), one_hot, labelled.targets, generator, kl_weight)
-    log_probabilities = network.classifier(unknown).float().log_softmax(dim=1)
+    n, n_classes = len(classes), network.n_classes
+    features = torch.cat([labelled.features, unlabelled.features])
+    logits = network.classifier(features).float()
+    log_probabilities = logits[n:].log_softmax(dim=1)
     sampled = None
-    if exact is not None and exact + 1 < network.n_classes:
+    if exact is not None and exact + 1 < n_classes:
         sampled = sample_classes(log_probabilities, exact, generator)
-    chosen = sampled.classes if sampled else None
-    every = network.bounds(network.to_hidden(unknown), unlabelled.targets, generator, chosen, kl_weight)
+        supposed = sampled.classes
+    else:
+        supposed = torch.arange(n_classes, device=classes.device).expand(len(log_probabilities), -1)
+    k = supposed.shape[1]
+
+    def per_bound(known: Tensor, unknown: Tensor) -> Tensor:
+        return torch.cat([known, unknown.repeat_interleave(k, dim=0)])
+
+    hidden = network.to_hidden(features)
+    bounds = network.bound(
+        per_bound(hidden[:n], hidden[n:]),
+        F.one_hot(torch.cat([classes, supposed.flatten()]), n_classes).float(),
+        per_bound(labelled.targets, unlabelled.targets),
+        generator,
+        kl_weight,
+    )
     return Bounds(
-        labelled=bound.mean(),
-        unlabelled=unlabelled_bound(every, log_probabilities, sampled).mean(),
-        classification=F.cross_entropy(network.classifier(known).float(), classes),
+        labelled=bounds[:n].mean(),
+        unlabelled=unlabelled_bound(bounds[n:].reshape(-1, k), log_probabilities, sampled).mean(),
+        classification=F.cross_entropy(logits[:n], classes),
     )
 
 
