@@ -17,8 +17,9 @@ from gpu_ssl.runtime import interop
 from gpu_ssl.runtime.arrays import Array
 from gpu_ssl.runtime.device import cuda_problem, minimum_capability, resolve_device
 from gpu_ssl.runtime.environment import driver_version, library_version
+from gpu_ssl.runtime.optional import install_command
 from gpu_ssl.svm._sklearn import SklearnBackend
-from gpu_ssl.svm.backend import INSTALL, SVMBackend, resolve_backend
+from gpu_ssl.svm.backend import SVMBackend, install_gpu, resolve_backend
 from gpu_ssl.svm.kernels import Kernel, scale_gamma
 from gpu_ssl.svm.one_vs_one import fit_one_vs_one
 from gpu_ssl.svm.pairs import Penalty
@@ -107,7 +108,9 @@ def _gpu_checks() -> tuple[Check, ...]:
         ("SVM by cuML", _fits_on_gpu_as_on_cpu),
     ):
         if all(check.status == "ok" for check in checks):
-            checks.append(_tried(name, function, "python -m cuml.health_checks has details; " + INSTALL))
+            checks.append(
+                _tried(name, function, "python -m cuml.health_checks has details; " + install_gpu())
+            )
         else:
             checks.append(Check(name=name, status="skipped", found="needs all of the above"))
     return tuple(checks)
@@ -171,7 +174,7 @@ def _version(distribution: str) -> Check:
         status="ok" if good else "failed",
         found=found or "not installed",
         supported=str(supported) or None,
-        remedy=None if good else (INSTALL if optional else "pip install --upgrade gpu-ssl"),
+        remedy=None if good else (install_gpu() if optional else install_command()),
     )
 
 

@@ -24,7 +24,8 @@ TRACK = click.option(
     type=click.Choice([spec.name for spec in catalog.TRACKERS]),
     help="Also send settings, metrics, loss curves, plots and the report to an experiment tracker: "
     + ", ".join(f"{spec.name} ({spec.help})" for spec in catalog.TRACKERS)
-    + ". May be given several times. Each needs the extra of its name: pip install 'gpu-ssl[mlflow]'.",
+    + ". May be given several times. Each needs the extra of its name; if it is missing, the message says "
+    "how to install it.",
 )
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from gpu_ssl.errors import DataError
+from gpu_ssl.runtime.optional import install_command
 
 
 class Page(NamedTuple):
@@ -47,8 +48,6 @@ RAW = frozenset((
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _limit = Lock()
 """Held while Pillow's limit is lifted, because the limit is global to the process."""
-
-EXTRA = "do: pip install 'gpu-ssl[formats]'"
 
 
 @cache
@@ -113,9 +112,9 @@ def is_dicom(start: bytes) -> bool:
 def what_it_is(start: bytes, ending: str) -> str | None:
     """Return why an image, recognized by first bytes and ending, is not supported; None for other files."""
     if is_dicom(start):
-        return f"DICOM needs pydicom; {EXTRA}"
+        return f"DICOM needs pydicom; do: {install_command('formats')}"
     if start[4:8] == b"ftyp" and start[8:12] in HEIF_BRANDS and "HEIF" not in formats():
-        return f"HEIC needs pillow-heif; {EXTRA}"
+        return f"HEIC needs pillow-heif; do: {install_command('formats')}"
     if ending in RAW:
         return "camera raw files are not supported; save them as JPEG, PNG or TIFF"
     if b"<svg" in start:

