@@ -18,6 +18,7 @@ from gpu_ssl.runtime.arrays import Array
 from gpu_ssl.runtime.device import cuda_problem, minimum_capability, resolve_device
 from gpu_ssl.runtime.environment import driver_version, library_version
 from gpu_ssl.runtime.optional import install_command
+from gpu_ssl.statistics import in_percent
 from gpu_ssl.svm._sklearn import SklearnBackend
 from gpu_ssl.svm.backend import SVMBackend, install_gpu, resolve_backend
 from gpu_ssl.svm.kernels import Kernel, scale_gamma
@@ -232,5 +233,5 @@ def _fit_and_predict(backend: SVMBackend, points: Array, labels: Any, new: Array
 def _agreement(predicted: Any, expected: Any, whom: str) -> str:
     share = float(np.mean(predicted == expected))
     if share < 0.99:
-        raise GpuSslError(f"only {share:.1%} of 300 predictions of 3 classes agree with {whom}")
-    return f"{share:.1%} of 300 predictions of 3 classes agree with {whom}"
+        raise GpuSslError(f"only {in_percent(share)} of 300 predictions of 3 classes agree with {whom}")
+    return f"{in_percent(share)} of 300 predictions of 3 classes agree with {whom}"

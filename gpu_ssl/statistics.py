@@ -1,4 +1,4 @@
-"""Confidence intervals for accuracies and for paired differences between methods."""
+"""Confidence intervals for accuracies and for paired differences between methods; shares as text."""
 
 import math
 from collections.abc import Sequence
@@ -16,6 +16,11 @@ STUDENT = (
     *(2.4469118511449786, 2.364624251592784, 2.306004135204166, 2.262157162798205),
 )
 """Student's t at (1 + CONFIDENCE) / 2 for 1 to 9 degrees of freedom, which 2 to 10 splits have."""
+
+
+def in_percent(share: float, digits: int = 1) -> str:
+    """Return a share in percent as text, such as ``66.1 %``."""
+    return f"{100 * share:.{digits}f} %"
 
 
 def paired_differences(results: Sequence[Result], methods: Sequence[str]) -> tuple[Difference, ...]:

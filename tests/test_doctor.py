@@ -23,7 +23,7 @@ def test_the_cpu_works_here() -> None:
     diagnosis = diagnose("cpu")
     assert diagnosis.works
     assert {c.status for c in diagnosis.checks} == {"ok"}
-    assert check("SVM by scikit-learn", "cpu").found.startswith("100.0% of 300 predictions")
+    assert check("SVM by scikit-learn", "cpu").found.startswith("100.0 % of 300 predictions")
 
 
 @without_cuda

@@ -1,12 +1,22 @@
 """Paired differences: the interval is Student's, and methods are compared split by split."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest, sem, t, ttest_rel
 
 from gpu_ssl.records import Result
 from gpu_ssl.report.table import difference_table
-from gpu_ssl.statistics import STUDENT, independent, mean_and_interval, paired_differences, wilson_interval
+from gpu_ssl.statistics import (
+    STUDENT,
+    in_percent,
+    independent,
+    mean_and_interval,
+    paired_differences,
+    wilson_interval,
+)
 from tests.report.test_report import REPORT, result, text_of
 
 RESULTS: tuple[Result, ...] = (
@@ -67,3 +77,14 @@ def test_an_interval_contains_its_share_at_the_ends(n: float) -> None:
     """To the bit: a model that is always right is not worse than another one."""
     assert wilson_interval(1.0, n)[1] == 1.0
     assert wilson_interval(0.0, n)[0] == 0.0
+
+
+def test_shares_have_one_style() -> None:
+    """A space before the percent sign, in messages, tables, pages and documentation of models."""
+    assert (in_percent(0.6612), in_percent(1.0, 2)) == ("66.1 %", "100.00 %")
+    package = Path(__file__).parents[1] / "gpu_ssl"
+    for path in package.rglob("*"):
+        if path.suffix in (".py", ".html", ".js"):
+            text = path.read_text("utf-8")
+            close = re.search(r":\.?\d*%}|percent(\(\d\))? }}%|[^{]}%[^}]|\d%[^\w}]", text)
+            assert close is None, f"{path}: {close[0]}"

@@ -170,6 +170,7 @@ def _print_record(record: "BenchRecord") -> None:
 
     from gpu_ssl.cli.display import make_console
     from gpu_ssl.report.terminal import new_table
+    from gpu_ssl.statistics import in_percent
 
     devices = record.devices()
     table = new_table()
@@ -186,7 +187,7 @@ def _print_record(record: "BenchRecord") -> None:
         peaks = [f"{max(p or 0 for p in m.peak_bytes) / 2**30:.2f}" for m in found]
         accuracy = found[-1].accuracy
         missing = ["not measured" for _ in record.not_measured]
-        share = "" if accuracy is None else f"{accuracy:.2%}"
+        share = "" if accuracy is None else in_percent(accuracy, 2)
         table.add_row(phase, f"{size:,}", *times, *peaks, *missing, share)
     make_console().print(table)
 

@@ -215,6 +215,7 @@ def _tell(fitted: "Fit", output: Path) -> None:
     from gpu_ssl.data.summary import sizes
     from gpu_ssl.report.card import encoder_of, expectation, warning
     from gpu_ssl.report.html import PAGE
+    from gpu_ssl.statistics import in_percent
 
     record = fitted.record
     labelled = sum(record.n_labelled.values())
@@ -229,7 +230,7 @@ def _tell(fitted: "Fit", output: Path) -> None:
         show(f"Chosen by cross-validation: {record.chosen.reason}")
     show(f"On images like the labelled ones: {expectation(record)}")
     if record.estimate is not None and record.estimate.raw_pixels is not None:
-        show(f"An SVM on the raw pixels reaches {record.estimate.raw_pixels:.1%} on the same images")
+        show(f"An SVM on the raw pixels reaches {in_percent(record.estimate.raw_pixels)} on the same images")
     if (problem := warning(record.estimate)) is not None:
         print_message(f"warning: {problem}")
     show(f"Written to {output}; use it with: gpu-ssl predict {output} IMAGES")

@@ -11,6 +11,7 @@ from gpu_ssl.methods import graph
 from gpu_ssl.methods.method import Chosen, Classifier, Labelled, Options, fit_method
 from gpu_ssl.methods.validation import ENOUGH, cross_validate, folds_to_compare
 from gpu_ssl.methods.view import View
+from gpu_ssl.statistics import in_percent
 
 QUICK = ("m1", "hybrid", "graph")
 """Methods that take seconds: SVMs, the favourite last, and the graph."""
@@ -112,7 +113,7 @@ def _figures(shares: dict[str, float], n: int, times: int) -> str:
     if not shares:
         return "too few labelled images to compare"
     how = "" if times == 1 else f", mean of {times} divisions"
-    figures = ", ".join(f"{name} {share:.1%} correct" for name, share in shares.items())
+    figures = ", ".join(f"{name} {in_percent(share)} correct" for name, share in shares.items())
     return f"{n} labelled images held out in turn{how}: {figures}"
 
 

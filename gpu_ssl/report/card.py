@@ -20,6 +20,7 @@ from gpu_ssl.report.reliability import reliability_diagram
 from gpu_ssl.report.shapes import to_png
 from gpu_ssl.runtime.figures import new_figure
 from gpu_ssl.runtime.files import atomic_path, write_text
+from gpu_ssl.statistics import in_percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,8 +58,8 @@ def expectation(record: ModelRecord) -> str:
     held_out = catalog.method(record.chosen.method).trains
     enough, how = (FOLDS_OF_NETWORKS * FEW, "held out once") if held_out else (FEW, "each held out in turn")
     line = (
-        f"accuracy about {estimate.accuracy:.1%} (95 % interval {estimate.low:.1%} to "
-        f"{estimate.high:.1%}), from {estimate.of} labelled images, {how}"
+        f"accuracy about {in_percent(estimate.accuracy)} (95 % interval {in_percent(estimate.low)} to "
+        f"{in_percent(estimate.high)}), from {estimate.of} labelled images, {how}"
     )
     worth = max(1, round(estimate.independent))
     if worth < ALIKE * estimate.of:
@@ -151,12 +152,12 @@ def warning(estimate: Estimate | None) -> str | None:
         better = estimate.accuracy > estimate.most_frequent
         return (
             f"this is not {'significantly ' if better else ''}better than always predicting the class with "
-            f"most labels ({estimate.accuracy:.1%} against {estimate.most_frequent:.1%}, 95 % interval "
-            f"{estimate.low:.1%} to {estimate.high:.1%}); do not use this model"
+            f"most labels ({in_percent(estimate.accuracy)} against {in_percent(estimate.most_frequent)}, "
+            f"95 % interval {in_percent(estimate.low)} to {in_percent(estimate.high)}); do not use this model"
         )
     if estimate.raw_pixels is not None and estimate.raw_pixels > estimate.high:
         return (
-            f"an SVM on the raw pixels is better here ({estimate.raw_pixels:.1%}): the model drops "
+            f"an SVM on the raw pixels is better here ({in_percent(estimate.raw_pixels)}): the model drops "
             "brightness and fine detail, which may distinguish these classes"
         )
     return None
@@ -256,7 +257,7 @@ def _cell(text: str) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return "" if value is None else f"{value:.1%}"
+    return "" if value is None else in_percent(value)
 
 
 def _why(record: ModelRecord) -> str:
@@ -266,7 +267,7 @@ def _why(record: ModelRecord) -> str:
 def _beside(estimate: Estimate | None) -> str:
     if estimate is None or estimate.raw_pixels is None:
         return ""
-    said = f" An SVM on the raw pixels reaches {estimate.raw_pixels:.1%} on the same images."
+    said = f" An SVM on the raw pixels reaches {in_percent(estimate.raw_pixels)} on the same images."
     return said if (problem := warning(estimate)) is None else f"{said} Warning: {problem}."
 
 

@@ -15,6 +15,7 @@ from gpu_ssl.fitted.calibration import expected_calibration_error
 from gpu_ssl.fitted.fitting import Fit, fit
 from gpu_ssl.networks.vae import VAE
 from gpu_ssl.runtime.progress import SILENT
+from gpu_ssl.statistics import in_percent
 from tests.fitted.conftest import CONFIG, ONE_EPOCH, own
 
 
@@ -58,7 +59,7 @@ def test_the_record_tells_all(fitted: Fit, digits: Dataset) -> None:
     assert set(shares) == {"m1", "hybrid", "graph"}
     for name, share in shares.items():
         assert share > 0.9
-        assert f"{name} {share:.1%} correct" in record.chosen.reason
+        assert f"{name} {in_percent(share)} correct" in record.chosen.reason
 
 
 def test_images_of_another_shape_are_refused(fitted: Fit) -> None:

@@ -18,6 +18,7 @@ from gpu_ssl.methods.auto import MOST_DIVISIONS, choose
 from gpu_ssl.methods.method import Chosen, Labelled, Options, fit_method, resolve
 from gpu_ssl.methods.validation import ENOUGH, Judged, cross_validate, folds_of
 from gpu_ssl.methods.view import View
+from gpu_ssl.statistics import in_percent
 from tests.encoders import fitted
 from tests.methods import choose as choose_labelled
 from tests.methods import view_of
@@ -95,8 +96,8 @@ def test_with_few_labels_the_graph_is_taken_unless_another_is_clearly_ahead(
     assert why.method == chosen
     assert why.shares == {"m1": m1 / N, "hybrid": hybrid / N, "graph": graph / N}
     assert why.reason == (
-        f"40 labelled images held out in turn, mean of 5 divisions: m1 {m1 / N:.1%} correct, "
-        f"hybrid {hybrid / N:.1%} correct, graph {graph / N:.1%} correct"
+        f"40 labelled images held out in turn, mean of 5 divisions: m1 {in_percent(m1 / N)} correct, "
+        f"hybrid {in_percent(hybrid / N)} correct, graph {in_percent(graph / N)} correct"
     ) + (
         "; graph is preferred unless another is more than one standard error better"
         if chosen == "graph" and max(m1, hybrid) > graph
@@ -210,9 +211,9 @@ def test_the_best_is_a_network_unless_the_graph_is_clearly_worse(
         "a network, as the graph is accurate" if chosen == "consistency" else "the graph would hurt a network"
     )
     assert why.reason.startswith(
-        f"{told} (40 labelled images held out in turn, mean of 5 divisions: m1 {m1 / N:.1%} correct"
+        f"{told} (40 labelled images held out in turn, mean of 5 divisions: m1 {in_percent(m1 / N)} correct"
     )
-    assert f"graph {graph / N:.1%} correct" in why.reason
+    assert f"graph {in_percent(graph / N)} correct" in why.reason
 
 
 def test_what_is_clearly_worse_is_mcnemars_test(view: View, judge: Callable[[Right], object]) -> None:
@@ -271,7 +272,7 @@ def test_shares_are_those_of_cross_validation_on_real_images(
             judged = cross_validate(view, labelled, own, folds_of(labelled, replace(own, seed=seed)))
             means.append(np.mean(judged.predicted == labelled.classes[judged.positions]))
         assert share == pytest.approx(np.mean(means)), name
-        assert f"{name} {share:.1%} correct" in chosen.reason
+        assert f"{name} {in_percent(share)} correct" in chosen.reason
     classifier = fit_method(view, labelled, options)
     assert (classifier.method, classifier.chosen) == (chosen.method, chosen)
     alone = fit_method(view, labelled, replace(options, method=chosen.method))

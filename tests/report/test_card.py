@@ -44,7 +44,7 @@ RECORD = ModelRecord(
     created="2026-01-01T00:00:00+00:00",
     environment={},
     config=FitConfig(),
-    chosen=ChoiceOfMethod(method="hybrid", reason="held out in turn: hybrid 90.0% right"),
+    chosen=ChoiceOfMethod(method="hybrid", reason="held out in turn: hybrid 90.0 % right"),
     class_names=("cat", "dog"),
     image_shape=(3, 20, 30),
     n_images=1234,
@@ -70,13 +70,13 @@ def test_the_card_names_the_method_why_and_what_to_expect(tmp_path: Path) -> Non
     text = " ".join((tmp_path / "README.md").read_text().split())
     assert "into 2 classes" in text
     assert "Method: hybrid: SVM on VAE latents and HOG." in text
-    assert "Chosen by cross-validation: held out in turn: hybrid 90.0% right." in text
+    assert "Chosen by cross-validation: held out in turn: hybrid 90.0 % right." in text
     assert "Encoder: vae+hog." in text
     assert "30 x 20 pixels, in colour" in text
-    assert "accuracy about 90.0% (95 % interval 86.1% to 92.9%), from 300 labelled images" in text
-    assert "An SVM on the raw pixels reaches 85.0% on the same images." in text
-    assert "| dog | 150 | 150 | 84.0% | 95.5% | 89.4% |" in text
-    assert "| mean of the classes | | | | | 90.0% |" in text
+    assert "accuracy about 90.0 % (95 % interval 86.1 % to 92.9 %), from 300 labelled images" in text
+    assert "An SVM on the raw pixels reaches 85.0 % on the same images." in text
+    assert "| dog | 150 | 150 | 84.0 % | 95.5 % | 89.4 % |" in text
+    assert "| mean of the classes | | | | | 90.0 % |" in text
     for name in ("reliability", "confusion"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     confusion = json.loads((tmp_path / "confusion.json").read_text())
@@ -173,10 +173,10 @@ def test_where_a_class_has_one_label_nothing_is_promised(tmp_path: Path) -> None
 def test_what_is_useless_is_told(tmp_path: Path) -> None:
     assert warning(ESTIMATE) is None
     assert warning(changed(raw_pixels=0.92)) is None  # within the interval
-    assert "raw pixels is better here (95.0%)" in (warning(changed(raw_pixels=0.95)) or "")
+    assert "raw pixels is better here (95.0 %)" in (warning(changed(raw_pixels=0.95)) or "")
     near = warning(changed(most_frequent=0.87)) or ""
     assert "not significantly better than" in near
-    assert "(90.0% against 87.0%, 95 % interval 86.1% to 92.9%)" in near
+    assert "(90.0 % against 87.0 %, 95 % interval 86.1 % to 92.9 %)" in near
     assert "this is not better than" in (warning(changed(most_frequent=0.95)) or "")
     useless = changed(most_frequent=0.9)
     assert "do not use this model" in (warning(useless) or "")
