@@ -2,9 +2,12 @@
 
 import statistics
 from dataclasses import dataclass
+from typing import Literal
 
 from gpu_ssl.bench.records import BenchRecord, Measurement
 from gpu_ssl.errors import UsageError
+
+Doubt = Literal["", "within the spread", "too few repeats"]
 
 FEWEST = 4
 """Minimum number of values per side; with fewer, disjoint ranges are too likely to be chance."""
@@ -14,8 +17,9 @@ FEWEST = 4
 class Comparison:
     """Comparison of one phase at one size; `ratio` is the speed-up of the second over the first.
 
-    A difference is significant if the ranges of the raw values do not overlap, with at least `FEWEST` values
-    each. For two equal distributions with 5 values each, this has a probability of 1/126.
+    `doubt` is why a difference is not significant: the ranges of the raw values overlap, or a side has fewer
+    than `FEWEST` values. It is empty for a significant difference. For two equal distributions with 5 values
+    each, this has a probability of 1/126.
     """
 
     phase: str
@@ -23,7 +27,12 @@ class Comparison:
     devices: tuple[str, str]
     medians: tuple[float, float]
     ratio: float
-    significant: bool
+    doubt: Doubt
+
+    @property
+    def significant(self) -> bool:
+        """Whether there is no doubt that the two differ."""
+        return not self.doubt
 
 
 def compare(first: BenchRecord, second: BenchRecord) -> list[Comparison]:
@@ -69,12 +78,17 @@ def _pairs(first: BenchRecord, second: BenchRecord) -> list[tuple[str, str]]:
 
 def _compared(one: Measurement, other: Measurement) -> Comparison:
     medians = statistics.median(one.seconds), statistics.median(other.seconds)
-    apart = max(one.seconds) < min(other.seconds) or max(other.seconds) < min(one.seconds)
     return Comparison(
         phase=one.phase,
         size=one.size,
         devices=(one.device, other.device),
         medians=medians,
         ratio=medians[0] / medians[1],
-        significant=apart and min(len(one.seconds), len(other.seconds)) >= FEWEST,
+        doubt=_doubt(one.seconds, other.seconds),
     )
+
+
+def _doubt(one: tuple[float, ...], other: tuple[float, ...]) -> Doubt:
+    if max(one) >= min(other) and max(other) >= min(one):
+        return "within the spread"
+    return "too few repeats" if min(len(one), len(other)) < FEWEST else ""

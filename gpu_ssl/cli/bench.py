@@ -123,8 +123,8 @@ def command(
 def compare(first: Path, second: Path | None, plot: Path | None) -> None:
     """Compare the speed of SECOND with FIRST, or of the GPU in FIRST with its CPU.
 
-    Differences within the spread of the raw values are marked as not significant. Records of different work
-    are refused.
+    The last column says whether a difference is significant. It is not if it is within the spread of the raw
+    values, or if a record has too few repeats (fewer than 4) to tell. Records of different work are refused.
     """
     from gpu_ssl.bench import comparison
     from gpu_ssl.bench.plots import FORMATS, ratios, write
@@ -197,10 +197,10 @@ def _print_comparison(compared: "list[Comparison]") -> None:
     from gpu_ssl.report.terminal import new_table
 
     table = new_table()
-    for header in ("phase", "size", "first, s", "second, s", "times as fast", ""):
-        table.add_column(header, justify="left" if header in ("phase", "") else "right")
+    for header in ("phase", "size", "first, s", "second, s", "times as fast", "significant"):
+        table.add_column(header, justify="left" if header in ("phase", "significant") else "right")
     for c in compared:
-        verdict = "" if c.significant else "not significant"
+        verdict = f"no: {c.doubt}" if c.doubt else "yes"
         devices = [f"{seconds:.3g} ({name})" for seconds, name in zip(c.medians, c.devices, strict=True)]
         table.add_row(c.phase, f"{c.size:,}", *devices, f"{c.ratio:.2f}", verdict)
     make_console().print(table)

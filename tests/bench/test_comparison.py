@@ -31,8 +31,11 @@ def test_a_difference_is_significant_only_where_the_values_do_not_overlap(
 
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_few_values_are_never_significant(n: int) -> None:
+    """The doubt says which it is: values that overlap, or too few of them."""
     (found,) = compare(record({ENCODE: (4.0,) * 9}), record({ENCODE: (1.0,) * n}))
-    assert not found.significant
+    assert (found.significant, found.doubt) == (False, "too few repeats")
+    (found,) = compare(record({ENCODE: (1.0, 4.0)}), record({ENCODE: (2.0,) * n}))
+    assert (found.significant, found.doubt) == (False, "within the spread")
 
 
 def test_the_gpu_is_compared_with_the_cpu_of_the_same_record() -> None:
