@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from gpu_ssl.fitted.records import ModelRecord
 
 NAMED = 100
-"""Maximum number of names listed for each kind of problem."""
+"""Maximum number of lines listed for each kind of problem."""
+
+OF_GROUP = 10
+"""Maximum number of names in a line, which lists a group such as a pair of duplicates."""
 
 LABELS = click.option(
     "--labels",
@@ -142,7 +145,10 @@ def described(images: "OwnImages") -> dict[str, Any]:
 
 
 def tell_problems(problems: "Sequence[Problem]", *, with_names: bool = False) -> None:
-    """Print the problems of the images to stderr, one line for each kind, optionally with all names."""
+    """Print the problems of the images to stderr, one line for each kind.
+
+    Optionally all names follow, one a line; those that belong together, such as duplicates, in one line.
+    """
     from gpu_ssl.data.problems import NAMED as EXAMPLES
     from gpu_ssl.data.problems import printable
 
@@ -150,7 +156,13 @@ def tell_problems(problems: "Sequence[Problem]", *, with_names: bool = False) ->
         print_message(problem.message, warns=True)
         told = all(printable(name) in problem.message for name in problem.paths)
         if with_names and len(problem.paths) > EXAMPLES and not told:
-            for name in problem.paths[:NAMED]:
-                print_item(name)
-            if len(problem.paths) > NAMED:
-                print_item(f"and {len(problem.paths) - NAMED:,} more, which --json lists")
+            lines = [_in_one_line(group) for group in problem.groups] or problem.paths
+            for line in lines[:NAMED]:
+                print_item(line)
+            if len(lines) > NAMED:
+                print_item(f"and {len(lines) - NAMED:,} more, which --json lists")
+
+
+def _in_one_line(group: "Sequence[str]") -> str:
+    more = f" and {len(group) - OF_GROUP:,} more" if len(group) > OF_GROUP else ""
+    return ", ".join(group[:OF_GROUP]) + more

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -161,16 +162,21 @@ def _contradicting(
     differ = [rows for rows in labelled if len(set(labels[rows].tolist())) > 1]
     if differ:
         listed = [" and ".join(names[row] for row in rows) for rows in differ]
-        paths = tuple(names[row] for rows in differ for row in rows)
         message = f"{what} under different labels: {examples(listed)}"
-        yield Problem("conflicting-labels", len(differ), paths, message)
+        yield _grouped("conflicting-labels", len(differ), message, differ, names)
 
 
 def _of_groups(kind: str, what: str, groups: Sequence[Sequence[int]], names: Sequence[str]) -> Problem:
     count = sum(len(group) - 1 for group in groups)
     are_pairs = all(len(group) == 2 for group in groups)
     listed = [" and ".join(names[row] for row in group[:2]) for group in groups]
-    paths = tuple(names[row] for group in groups for row in group)
-    size = "" if are_pairs else f" ({len(paths):,} images)"
+    size = "" if are_pairs else f" ({count + len(groups):,} images)"
     total = counted(len(groups), "pair" if are_pairs else "group")
-    return Problem(kind, count, paths, f"{total} of {what}{size}: {examples(listed)}")
+    return _grouped(kind, count, f"{total} of {what}{size}: {examples(listed)}", groups, names)
+
+
+def _grouped(
+    kind: str, count: int, message: str, groups: Sequence[Sequence[int]], names: Sequence[str]
+) -> Problem:
+    named = tuple(tuple(names[row] for row in group) for group in groups)
+    return Problem(kind, count, tuple(chain.from_iterable(named)), message, named)

@@ -21,12 +21,15 @@ class Problem:
         Names of all affected images or files, if they have names.
     message : str
         One line for the user.
+    groups : tuple of tuple of str
+        The same names by group, if they belong together, such as an image and its duplicates.
     """
 
     kind: str
     count: int
     paths: tuple[str, ...]
     message: str
+    groups: tuple[tuple[str, ...], ...] = ()
 
 
 def examples(names: Sequence[str]) -> str:

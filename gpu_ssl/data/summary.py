@@ -39,6 +39,7 @@ def summarize(images: OwnImages) -> dict[str, Any]:
                 "kind": problem.kind,
                 "count": problem.count,
                 "paths": list(problem.paths),
+                "groups": [list(group) for group in problem.groups],
                 "message": problem.message,
             }
             for problem in images.problems

@@ -86,6 +86,22 @@ def test_duplicates_are_named_once(root: Path) -> None:
     assert "1 pair of duplicates: 0.png and 1.png\n" in program(root, "check", "photos").stderr
 
 
+def test_duplicates_are_listed_together(root: Path) -> None:
+    """What belongs together is in one line, and in one list of the JSON."""
+    copies = {"5": ["6"], "7": ["8"], "9": [f"9{i:02d}" for i in range(12)]}
+    for name, others in copies.items():
+        for other in others:
+            (root / "photos" / f"{other}.png").write_bytes((root / "photos" / f"{name}.png").read_bytes())
+    done = program(root, "check", "photos", "--json")
+    many = ", ".join(f"9{i:02d}.png" for i in range(10))
+    assert f"\n  0.png, 1.png\n  5.png, 6.png\n  7.png, 8.png\n  9.png, {many[:-9]} and 3 more\n" in (
+        f"\n{done.stderr}"
+    )
+    (found,) = (own for own in json.loads(done.stdout)["problems"] if own["kind"] == "duplicate")
+    assert [len(group) for group in found["groups"]] == [2, 2, 2, 13]
+    assert sum(found["groups"], []) == found["paths"]
+
+
 def test_one_class_is_one_class(root: Path) -> None:
     (root / "one.csv").write_text("path,label\n5.png,cat\n")
     assert "1 labelled, 1 class\n" in program(root, "check", "photos", "--labels", "one.csv").stdout
