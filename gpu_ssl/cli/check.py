@@ -24,8 +24,8 @@ def command(data: Path, label_files: tuple[Path, ...], as_json: bool, quiet: boo
     """Check images and labels before fitting a model to them: takes seconds and trains nothing.
 
     DATA is what gpu-ssl fit takes: a folder of images, an .npy, .npz or .parquet file, or embeddings.
-    Reports the images and classes that fit would use and, on stderr, what is skipped and problems of these
-    kinds:
+    Reports the images and classes that fit would use, at the size for all but pretrained networks, and, on
+    stderr, what is skipped and problems of these kinds:
 
     \b
       unreadable          damaged files
@@ -80,6 +80,10 @@ def _tell(images: "OwnImages") -> None:
     what = sizes(len(images), [images.image_shape], images.are_embeddings)
     line = f"{what}; {found['labelled']:,} labelled, {counted(len(images.class_names), 'class', 'classes')}"
     console.print(Text(line), soft_wrap=not console.is_terminal)
+    in_colour = images.image_shape[0] == 3
+    if images.originals is not None and (in_colour or images.full_shape != images.image_shape):
+        line = "A pretrained network takes them at its own size instead, such as 224 x 224"
+        console.print(Text(line), soft_wrap=not console.is_terminal)
     if not images.class_names:
         return
     table = new_table()

@@ -78,7 +78,8 @@ _READING = (
         "--image-size",
         type=int,
         metavar="PIXELS",
-        help="Maximum side length; larger images are scaled down.  [default: 64]",
+        help="Maximum side length; larger images are scaled down. A pretrained network takes its own size.  "
+        "[default: 64]",
     ),
     _PAGES,
     _LARGE_IMAGES,

@@ -79,6 +79,11 @@ class OwnImages:
         return channels, height, width
 
     @property
+    def full_shape(self) -> ImageShape:
+        """The common shape of the images before they were resized to `image_shape`."""
+        return self.how.usual_shape or self.image_shape
+
+    @property
     def are_embeddings(self) -> bool:
         """Whether `images` holds embeddings rather than pixels."""
         return are_embeddings(self.images)

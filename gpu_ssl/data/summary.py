@@ -10,10 +10,10 @@ from gpu_ssl.data.preparation import ImageShape
 
 
 def sizes(n: int, shapes: Sequence[ImageShape], are_embeddings: bool) -> str:
-    """Return the number and sizes of images or embeddings as text; an encoder may take several sizes."""
+    """Return the number of images or embeddings, and the sizes at which encoders take them, as text."""
     if are_embeddings:
         return f"{n:,} embeddings of width {shapes[0][2]}"
-    return f"{n:,} images of {in_pixels(shapes)}"
+    return f"{n:,} images at {in_pixels(shapes)}"
 
 
 def in_pixels(shapes: Sequence[ImageShape]) -> str:

@@ -31,7 +31,7 @@ MOST_LABELS = 300
 
 def are_photographs(images: OwnImages) -> bool:
     """Return whether images may be photographs: in colour, and larger than `LARGE` pixels in their files."""
-    channels, height, width = images.how.usual_shape or images.image_shape
+    channels, height, width = images.full_shape
     return channels == 3 and max(height, width) > LARGE and images.image_shape[1] > 1
 
 
@@ -57,7 +57,7 @@ def network_to_try(
     backend : SVMBackend
         SVM library.
     """
-    channels, height, width = images.how.usual_shape or images.image_shape
+    channels, height, width = images.full_shape
     if (channels == 1 and max(height, width) <= LARGE) or images.image_shape[1] == 1:
         return ()
     names = pretrained.usual_at_hand()

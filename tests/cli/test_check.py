@@ -65,7 +65,8 @@ def test_all_is_told_as_json_and_on_stderr(root: Path) -> None:
 def test_a_terminal_sees_a_table(root: Path) -> None:
     done = program(root, "check", "photos", "--labels", "labels.csv")
     assert done.returncode == 0
-    assert "11 images of 20 x 20 pixels, in colour; 4 labelled, 3 classes" in done.stdout
+    assert "11 images at 20 x 20 pixels, in colour; 4 labelled, 3 classes\n" in done.stdout
+    assert "A pretrained network takes them at its own size instead, such as 224 x 224" in done.stdout
     assert "dog" in done.stdout
     done = program(root, "check", "photos")
     assert done.returncode == 0

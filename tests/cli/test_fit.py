@@ -69,7 +69,7 @@ def assert_same_answers(rows: list[dict[str, Any]], expected: list[dict[str, Any
 
 def test_a_fit_tells_what_to_expect(home: Path) -> None:
     said = (home / "said").read_text()
-    assert "1,347 images of 8 x 8 pixels, grey; 200 labelled, 10 classes" in said
+    assert "1,347 images at 8 x 8 pixels, grey; 200 labelled, 10 classes" in said
     assert "from 200 labelled images, each held out in turn" in said
     assert "gpu-ssl predict model IMAGES" in said
     assert said.endswith("Read model/report.html\n")

@@ -101,7 +101,7 @@ def test_no_color_is_obeyed(name: str, root: Path) -> None:
 def test_a_pipe_gets_the_table_of_check_as_columns(root: Path) -> None:
     done = run_program(root, "check", "images.npz")
     lines = done.stdout.splitlines()
-    assert lines[0] == "20 images of 8 x 8 pixels, grey; 11 labelled, 2 classes"
+    assert lines[0] == "20 images at 8 x 8 pixels, grey; 11 labelled, 2 classes"
     assert [re.split(r" {2,}", line.strip()) for line in lines[1:]] == [
         ["class", "labels"],
         ["dog", "2"],
