@@ -214,6 +214,7 @@ def _tell(fitted: "Fit", output: Path) -> None:
     from gpu_ssl.data.problems import counted
     from gpu_ssl.data.summary import sizes
     from gpu_ssl.report.card import encoder_of, expectation, warning
+    from gpu_ssl.report.command import command_of_predict
     from gpu_ssl.report.html import PAGE
     from gpu_ssl.statistics import in_percent
 
@@ -233,5 +234,8 @@ def _tell(fitted: "Fit", output: Path) -> None:
         show(f"An SVM on the raw pixels reaches {in_percent(record.estimate.raw_pixels)} on the same images")
     if (problem := warning(record.estimate)) is not None:
         print_message(f"warning: {problem}")
-    show(f"Written to {output}; use it with: gpu-ssl predict {output} IMAGES")
+    use = command_of_predict(output, record.takes_embeddings)
+    if record.takes_embeddings:
+        use += f", rows of {record.image_shape[2]} numbers by the same program"
+    show(f"Written to {output}; use it with: {use}")
     show(f"Read {output / PAGE}")

@@ -15,6 +15,7 @@ from gpu_ssl.data.problems import printable
 from gpu_ssl.data.summary import in_pixels
 from gpu_ssl.fitted.records import Estimate, ModelRecord, SuspectLabel
 from gpu_ssl.methods.validation import FOLDS_OF_NETWORKS
+from gpu_ssl.report.command import command_of_predict
 from gpu_ssl.report.confusion import confusion_figure
 from gpu_ssl.report.reliability import reliability_diagram
 from gpu_ssl.report.shapes import to_png
@@ -59,7 +60,7 @@ def expectation(record: ModelRecord) -> str:
     enough, how = (FOLDS_OF_NETWORKS * FEW, "held out once") if held_out else (FEW, "each held out in turn")
     line = (
         f"accuracy about {in_percent(estimate.accuracy)} (95 % interval {in_percent(estimate.low)} to "
-        f"{in_percent(estimate.high)}), from {estimate.of} labelled images, {how}"
+        f"{in_percent(estimate.high)}), from {_judged(record, estimate)}, {how}"
     )
     worth = max(1, round(estimate.independent))
     if worth < ALIKE * estimate.of:
@@ -67,6 +68,20 @@ def expectation(record: ModelRecord) -> str:
     if worth < FEW:
         line += f"; {worth} are too few for a reliable estimate, label {enough} or more"
     return line
+
+
+def _judged(record: ModelRecord, estimate: Estimate) -> str:
+    """Return how many of the labelled images were judged, and why not all of them."""
+    labelled, different = sum(record.n_labelled.values()), len(record.labelled_keys)
+    if estimate.of == labelled:
+        return f"{labelled:,} labelled images"
+    reasons = []
+    if different < labelled:
+        reasons.append("copies of an image count once")
+    if estimate.of < different and not catalog.method(record.chosen.method).trains:
+        reasons.append("the only image or group of a class is not held out")
+    why = f" ({'; '.join(reasons)})" if reasons else ""
+    return f"{estimate.of:,} of {labelled:,} labelled images{why}"
 
 
 def encoder_of(record: ModelRecord) -> str:
@@ -224,7 +239,8 @@ Encoder: {encoder_of(record)}.
 
 {_table(record)}
 
-Use it: `gpu-ssl predict THIS_FOLDER IMAGES`. All settings and versions are in `model.json`.
+Use it: `{command_of_predict("THIS_FOLDER", record.takes_embeddings)}`.
+All settings and versions are in `model.json`.
 """
 
 

@@ -36,9 +36,21 @@ def command_of_run(settings: Mapping[str, Any]) -> str:
 
 def command_of_fit(config: FitConfig) -> str:
     """Return the command that repeats a fit, without the paths of images and labels."""
-    return _command(
-        "gpu-ssl fit IMAGES --labels LABELS --output MODEL", config.model_dump(mode="json"), FitConfig()
-    )
+    from gpu_ssl import catalog
+
+    data = data_word(config.encoder is not None and catalog.takes_embeddings(config.encoder))
+    start = f"gpu-ssl fit {data} --labels LABELS --output MODEL"
+    return _command(start, config.model_dump(mode="json"), FitConfig())
+
+
+def command_of_predict(folder: object, takes_embeddings: bool) -> str:
+    """Return the command that uses the model in a folder."""
+    return f"gpu-ssl predict {folder} {data_word(takes_embeddings)}"
+
+
+def data_word(are_embeddings: bool) -> str:
+    """Return the word that stands for the data in a command."""
+    return "EMBEDDINGS" if are_embeddings else "IMAGES"
 
 
 def _command(start: str, settings: Mapping[str, Any], usual: RunConfig | FitConfig) -> str:

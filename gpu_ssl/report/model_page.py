@@ -8,7 +8,7 @@ from gpu_ssl import catalog
 from gpu_ssl.errors import StorageError
 from gpu_ssl.fitted.records import ModelRecord
 from gpu_ssl.report.card import encoder_of, expectation, notes, warning
-from gpu_ssl.report.command import command_of_fit
+from gpu_ssl.report.command import command_of_fit, command_of_predict
 from gpu_ssl.report.details import ModelDetails
 from gpu_ssl.report.html import chart_figure, confusion_table, worst_confusions, write_page
 from gpu_ssl.report.plots import training_curves
@@ -62,6 +62,7 @@ def _context(record: ModelRecord, details: ModelDetails, found: dict[str, Any]) 
         "settings": settings_rows(record.config.model_dump(mode="json")),
         "environment": environment_rows(record.environment),
         "command": command_of_fit(record.config),
+        "use": command_of_predict("THIS_FOLDER", record.takes_embeddings),
         "encoded_shapes": ", ".join(" x ".join(map(str, shape)) for shape in record.encoded_shapes),
     }
 
