@@ -1,6 +1,7 @@
 """Errors for users. Every message says what was given, what is allowed and what to do."""
 
 import errno
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
 _NO_MEMORY: Final = (
@@ -10,6 +11,12 @@ _NO_MEMORY: Final = (
     *("can't start new thread", "pyobject pointer is null"),
 )
 """Messages of libraries for too little memory in other errors, such as torch's RuntimeError on a CPU."""
+
+
+def either(choices: Sequence[str]) -> str:
+    """Return what is allowed as a list for a message: ``a, b or c``."""
+    *others, last = choices
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 class GpuSslError(Exception):

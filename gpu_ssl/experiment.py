@@ -22,7 +22,7 @@ from gpu_ssl.data.loading import load_dataset
 from gpu_ssl.data.splits import labelled_indices, resolve_label_counts
 from gpu_ssl.encoders import vae
 from gpu_ssl.encoders.encoder import Exhibit
-from gpu_ssl.errors import UsageError
+from gpu_ssl.errors import UsageError, either
 from gpu_ssl.methods.evaluation import (
     Cell,
     CellTask,
@@ -126,7 +126,7 @@ def _check_shared(config: RunConfig, ranks: Ranks) -> None:
         shared = [spec.name for spec in catalog.METHODS if spec.shared and not spec.baseline]
         raise UsageError(
             f"`method={unshared[0]}` needs more than the VAE and its latents, which several "
-            f"processes share; give `method={' or '.join(shared)}`, or run gpu-ssl sweep on several GPUs"
+            f"processes share; give `method={either(shared)}`, or run gpu-ssl sweep on several GPUs"
         )
 
 

@@ -21,7 +21,7 @@ from gpu_ssl.cli.process import (
     require_current_folder,
 )
 from gpu_ssl.cli.ranks import TOGETHER, print_error
-from gpu_ssl.errors import GpuSslError, UsageError, lacks_memory
+from gpu_ssl.errors import GpuSslError, UsageError, either, lacks_memory
 from gpu_ssl.runtime.cache import lend_to_libraries
 from gpu_ssl.runtime.torch_workarounds.collector import spare_collector
 from gpu_ssl.runtime.torchrun import by_torchrun, follows
@@ -98,7 +98,7 @@ def main(ctx: click.Context, verbose: bool) -> None:
     lend_to_libraries()
     if by_torchrun() and ctx.invoked_subcommand not in TOGETHER:
         raise UsageError(
-            f"torchrun starts several of gpu-ssl {' or '.join(TOGETHER)}, not of {ctx.invoked_subcommand}"
+            f"torchrun starts several of gpu-ssl {either(TOGETHER)}, not of {ctx.invoked_subcommand}"
         )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from gpu_ssl.cli.messages import no_formula, stdout_of_names
-from gpu_ssl.errors import UsageError
+from gpu_ssl.errors import UsageError, either
 from gpu_ssl.runtime.files import atomic_path, require_space
 from gpu_ssl.runtime.optional import require
 
@@ -45,7 +45,7 @@ def choose_format(output: Path | None, asked: str | None) -> str:
     if asked is None and output is not None and output.suffix:
         implied = [name for name, endings in FORMATS.items() if output.suffix.lower() in endings]
         if not implied:
-            known = " or ".join(ending for endings in FORMATS.values() for ending in endings)
+            known = either([ending for endings in FORMATS.values() for ending in endings])
             raise UsageError(f"expected an output file that ends in {known}, got {output}; or give --format")
         (kind,) = implied
     if kind == "parquet":

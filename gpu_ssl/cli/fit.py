@@ -76,7 +76,8 @@ LISTED = 5
     "base",
     type=GivenPath(),
     metavar="MODEL",
-    help="Reuse the encoders of a model of the same images; a fit with more labels then takes seconds.",
+    help="Reuse the encoders of a model of the same images. Only needed if the cache has them no longer, or "
+    "is on another machine.",
 )
 @PRESET
 @STEPS

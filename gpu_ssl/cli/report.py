@@ -21,7 +21,8 @@ def command(folders: tuple[Path, ...], output: Path | None) -> None:
     """Rewrite the page of a run or a model, or write one that compares several runs.
 
     run and fit write such a page, report.html, to their folders: a single file that loads nothing from
-    elsewhere, to open in a browser or to send to others. Compared runs must be of the same data.
+    elsewhere, to open in a browser or to send to others. Compared runs must be of the same data. Models are
+    not compared: their accuracies are estimates on different labels.
 
     \b
       gpu-ssl report runs/first
@@ -60,11 +61,17 @@ def _write_one(folder: Path, path: Path) -> None:
 
 
 def _compare(folders: tuple[Path, ...], path: Path) -> None:
+    from gpu_ssl.fitted.storage import MODEL
     from gpu_ssl.report.comparison import write_comparison
     from gpu_ssl.report.writing import read_report
 
     reports = {}
     for folder in folders:
+        if (folder / MODEL).is_file():
+            raise UsageError(
+                f"{folder} holds a model, and only runs of gpu-ssl run are compared; give one model at a "
+                "time, and compare the estimates on their pages"
+            )
         report = read_report(folder)
         if report is None:
             raise UsageError(f"{folder} holds no finished run; give folders written by gpu-ssl run")

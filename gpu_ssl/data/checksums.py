@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gpu_ssl.data.catalog import RemoteFile
 from gpu_ssl.data.formats import GZIP_MAGIC
-from gpu_ssl.errors import DataError
+from gpu_ssl.errors import DataError, either
 
 
 class Sums:
@@ -66,7 +66,7 @@ class Sums:
         if self.of_file in file.md5s:
             return None
         if file.content_md5 is None:
-            return f"MD5 {self.of_file}, expected {' or '.join(file.md5s)}"
+            return f"MD5 {self.of_file}, expected {either(file.md5s)}"
         if not self.of_content:
             return "it is not a whole gzip file"
         if self.of_content != file.content_md5:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gpu_ssl.data.embeddings import names_beside
 from gpu_ssl.data.problems import printable
-from gpu_ssl.errors import UsageError
+from gpu_ssl.errors import UsageError, either
 from gpu_ssl.runtime.files import atomic_path
 from gpu_ssl.runtime.optional import require
 
@@ -35,7 +35,7 @@ def check_ending(path: Path) -> None:
         If the package that writes the format is not installed.
     """
     if path.suffix.lower() not in ENDINGS or path.is_dir():
-        raise UsageError(f"expected an output file that ends in {' or '.join(ENDINGS)}, got {path}")
+        raise UsageError(f"expected an output file that ends in {either(ENDINGS)}, got {path}")
     if path.suffix.lower() == ".parquet":
         require("a Parquet file", "pyarrow", extra="parquet")
 

@@ -10,6 +10,7 @@ from gpu_ssl.data.label_tables import text_of
 from gpu_ssl.data.opening import suffixes
 from gpu_ssl.data.positions import Positions
 from gpu_ssl.data.problems import printable
+from gpu_ssl.errors import either
 
 UPLOADED = re.compile(r"^[0-9a-f]{6,8}-(?=.)")
 """Prefix that Label Studio adds to the names of uploaded files."""
@@ -22,7 +23,7 @@ class AmbiguousNameError(Exception):
     """A name that matches several images."""
 
     def __init__(self, name: str, candidates: Sequence[str]) -> None:
-        listed = " or ".join(repr(printable(each)) for each in candidates[:3])
+        listed = either([repr(printable(each)) for each in candidates[:3]])
         super().__init__(f"{printable(name)!r} may mean {listed}")
 
 

@@ -244,7 +244,7 @@ def test_images_that_were_labelled_are_told(home: Path) -> None:
 def test_an_unknown_ending_is_not_written_as_csv(home: Path) -> None:
     done = program(home, "predict", "model", "test", "--output", "a.xlsx")
     assert done.returncode == 2
-    assert "ends in .csv or .jsonl or .ndjson or .parquet, got a.xlsx; or give --format" in done.stderr
+    assert "ends in .csv, .jsonl, .ndjson or .parquet, got a.xlsx; or give --format" in done.stderr
     assert program(home, "suggest", "model", "test", "--output", "a.xlsx").returncode == 2
     assert not (home / "a.xlsx").exists()
     assert program(home, "predict", "model", "test", "--output", "a.txt", "--format", "csv").returncode == 0

@@ -16,6 +16,7 @@ from gpu_ssl.cli.run import command as run_command
 from gpu_ssl.cli.run import make_config
 from gpu_ssl.config import FitConfig, ModelConfig, RunConfig, SVMConfig, TrainConfig
 from gpu_ssl.errors import StorageError, UsageError
+from gpu_ssl.fitted.storage import MODEL
 from gpu_ssl.records import Difference, EpochLosses
 from gpu_ssl.report.command import command_of_fit, command_of_run
 from gpu_ssl.report.comparison import write_comparison
@@ -262,6 +263,15 @@ def test_the_command_writes_pages_anew_and_compares(run_cli: RunCli, tmp_path: P
         done = run_cli(*wrong)
         assert done.returncode == 2, done.stderr
         assert len(done.stderr.splitlines()) == 1
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / MODEL).write_text("{}")
+    for folders in (("model", "one"), ("model", "model")):
+        done = run_cli("report", *folders)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == (
+            "gpu-ssl: error: model holds a model, and only runs of gpu-ssl run are compared; "
+            "give one model at a time, and compare the estimates on their pages\n"
+        )
 
 
 def test_an_interval_takes_three_splits(tmp_path: Path) -> None:
