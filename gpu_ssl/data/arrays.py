@@ -17,6 +17,7 @@ from gpu_ssl.data.embeddings import ArrayEmbeddings, Embeddings, in_npz, in_safe
 from gpu_ssl.data.encoded import SURVEYED, spread_over
 from gpu_ssl.data.labels import clean, named
 from gpu_ssl.data.preparation import LEAST_SIDE, NO_DATA, range_of
+from gpu_ssl.data.problems import Problem, examples
 from gpu_ssl.errors import DataError, GpuSslError, lacks_memory
 from gpu_ssl.runtime.memory_map import release
 
@@ -52,8 +53,14 @@ class ArrayImages:
     taken_as_none: Mapping[str, int] = field(default_factory=Counter)
     unused: tuple[str, ...] = ()
 
+    @property
+    def problems(self) -> list[Problem]:
+        """What of the file is not used."""
+        message = f"unused arrays: {examples(self.unused)}"
+        return [Problem("unused-arrays", len(self.unused), self.unused, message)] if self.unused else []
 
-def read_arrays(path: Path) -> ArrayImages:
+
+def read_arrays(path: Path, prefer_embeddings: bool = False) -> ArrayImages:
     """Read images or embeddings, with optional labels, from a NumPy or safetensors file.
 
     An ``.npz`` file holds an array of images and optionally an array of labels: numbers or words, of shape
@@ -61,15 +68,22 @@ def read_arrays(path: Path) -> ArrayImages:
     ``y_train`` or ``train_images`` and ``train_labels``. Without an array of images, a float array of shape
     (n, d) is read as embeddings.
 
+    Parameters
+    ----------
+    path : Path
+        The file.
+    prefer_embeddings : bool
+        Whether embeddings are read even if the file also holds images.
+
     Raises
     ------
     DataError
         If the file holds no such arrays, or it is ambiguous which to use.
     """
     arrays = _arrays_in(path)
-    pictures = {name: array for name, array in arrays.items() if _is_images(array)}
-    if not pictures:
-        pictures = {name: array for name, array in arrays.items() if isinstance(array, Embeddings)}
+    images_in = {name: array for name, array in arrays.items() if _is_images(array)}
+    rows_in = {name: array for name, array in arrays.items() if isinstance(array, Embeddings)}
+    pictures = (rows_in or images_in) if prefer_embeddings else (images_in or rows_in)
     if len(pictures) > 1:
         pictures = {name: array for name, array in pictures.items() if "train" in name.lower()}
     if len(pictures) > 1:

@@ -24,7 +24,7 @@ from gpu_ssl.data.parquet_embeddings import parquet_embeddings
 from gpu_ssl.data.pixel_cache import Decoding, decoded, scaled, surveyed
 from gpu_ssl.data.positions import Positions
 from gpu_ssl.data.preparation import AS_IS, ImageShape, Preparation
-from gpu_ssl.data.problems import Problem, examples
+from gpu_ssl.data.problems import Problem
 from gpu_ssl.errors import DataError, UsageError
 from gpu_ssl.runtime.progress import SILENT, Progress
 
@@ -137,8 +137,10 @@ def open_collection(data: Path, reading: Reading = USUAL, progress: Progress = S
     return _folder(data, reading, progress) if is_folder else _arrays(data)
 
 
-def embeddings_in(data: Path, columns: Columns = NO_COLUMNS) -> Embeddings | None:
-    """Return the embeddings in a file or a folder of Parquet files; None if it holds something else.
+def embeddings_in(data: Path, columns: Columns = NO_COLUMNS) -> tuple[Embeddings | None, list[Problem]]:
+    """Return the embeddings in a file or a folder of Parquet files, and what of it is not used.
+
+    There are no embeddings if it holds something else only.
 
     Raises
     ------
@@ -148,11 +150,11 @@ def embeddings_in(data: Path, columns: Columns = NO_COLUMNS) -> Embeddings | Non
     if not data.exists():
         raise UsageError(f"{data} does not exist")
     if holds_parquet(data):
-        return parquet_embeddings(data, columns)
+        return parquet_embeddings(data, columns), []
     if data.is_dir() or is_image_file(data):
-        return None
-    found = read_arrays(data).pixels
-    return found if isinstance(found, Embeddings) else None
+        return None, []
+    found = read_arrays(data, prefer_embeddings=True)
+    return (found.pixels, found.problems) if isinstance(found.pixels, Embeddings) else (None, [])
 
 
 def look_at(data: Path, reading: Reading = USUAL) -> tuple[ImageShape, Preparation]:
@@ -166,9 +168,10 @@ def look_at(data: Path, reading: Reading = USUAL) -> tuple[ImageShape, Preparati
     collection = open_collection(data, reading)
     if collection.encoded is not None:
         return surveyed(collection.encoded, reading.image_size, reading.how)
-    if embeddings_in(data, reading.columns) is not None:
+    pixels = None if holds_parquet(data) else read_arrays(data).pixels
+    if pixels is None or isinstance(pixels, Embeddings):
         raise UsageError(f"{data} holds embeddings; expected images")
-    channels, height, width = read_arrays(data).pixels.shape[1:]
+    channels, height, width = pixels.shape[1:]
     return (channels, height, width), reading.how
 
 
@@ -216,11 +219,7 @@ def _parquet(data: Path, reading: Reading) -> Collection:
 def _arrays(data: Path) -> Collection:
     found = read_arrays(data)
     numbers = found.pixels
-    problems = []
-    if found.unused:
-        message = f"unused arrays: {examples(found.unused)}"
-        problems.append(Problem("unused-arrays", len(found.unused), found.unused, message))
-
+    problems = found.problems
     if isinstance(numbers, Embeddings):
         names, decode = numbers.names, partial(mapped, numbers)
         labels = {names[int(row)]: label for row, label in found.labels.items()}

@@ -74,7 +74,7 @@ class ImageStream:
     skipped : list of str
         The first `REMEMBERED` unreadable files, with the reason.
     problems : list of Problem
-        Problems with files that are not images.
+        Problems with files that are not images, and arrays that are not used.
 
     Raises
     ------
@@ -134,7 +134,8 @@ class ImageStream:
             yield from ((page, Page(path, i)) for i, page in enumerate(page_names(name, count)))
 
     def _array(self, path: Path) -> Iterator[Block]:
-        images = read_arrays(path).pixels
+        found = read_arrays(path)
+        images, self.problems = found.pixels, found.problems
         if isinstance(images, Embeddings):
             raise UsageError(NO_IMAGES.format(data=path))
         self.total = len(images)
@@ -158,7 +159,7 @@ class ImageStream:
     def _embeddings(self, data: Path | Iterable[str], columns: Columns) -> Iterator[Block]:
         width = self.shape[2]
         expected = f"the model expects embeddings of width {width}"
-        rows = embeddings_in(data, columns) if isinstance(data, Path) else None
+        rows, self.problems = embeddings_in(data, columns) if isinstance(data, Path) else (None, [])
         if rows is None:
             what = data if isinstance(data, Path) else "stdin"
             raise UsageError(

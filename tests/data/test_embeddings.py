@@ -200,6 +200,23 @@ def test_labels_and_names_may_lie_beside_the_numbers(tmp_path: Path) -> None:
     assert list(load_own(tmp_path / "z.npy").names) == ["0", "1", "2", "3"]
 
 
+@pytest.mark.parametrize("name", ["z.npz", "z.safetensors"])
+def test_images_beside_embeddings_are_told(tmp_path: Path, name: str) -> None:
+    """A fit takes the images, a model of embeddings the embeddings; nothing is left out silently."""
+    pixels = np.random.default_rng(0).integers(0, 256, (N, 8, 9), dtype=np.uint8)
+    if name == "z.npz":
+        np.savez(tmp_path / name, pixels=pixels, z=NUMBERS)
+    else:
+        save_file({"pixels": torch.from_numpy(pixels), "z": torch.from_numpy(NUMBERS)}, tmp_path / name)
+    images = load_own(tmp_path / name)
+    assert (images.image_shape, told(images)["unused-arrays"]) == ((1, 8, 9), ("z",))
+    of_images = ImageStream(tmp_path / name, (1, 8, 9))
+    of_rows = ImageStream(tmp_path / name, (1, 1, WIDTH), embeddings=True)
+    for stream_of, unused in ((of_images, "z"), (of_rows, "pixels")):
+        assert [problem.message for problem in stream_of.problems] == [f"unused arrays: {unused}"]
+    assert np.array_equal(np.concatenate([block.images for block in of_rows])[:, 0, 0], NUMBERS)
+
+
 def test_of_several_columns_one_is_to_be_named_and_images_come_first(tmp_path: Path) -> None:
     kind = pa.list_(pa.float32())
     two = table(NUMBERS, kind, w=pa.array((NUMBERS + 1).tolist(), kind))
@@ -210,8 +227,8 @@ def test_of_several_columns_one_is_to_be_named_and_images_come_first(tmp_path: P
     assert np.array_equal(images.images.reshape(N, WIDTH), NUMBERS + 1)
     with_images = two.append_column("image", pa.array([b"x"] * N))
     pq.write_table(with_images, tmp_path / "z.parquet")
-    assert embeddings_in(tmp_path / "z.parquet") is None
-    assert embeddings_in(tmp_path / "z.parquet", Columns(path="z")) is not None
+    assert embeddings_in(tmp_path / "z.parquet")[0] is None
+    assert embeddings_in(tmp_path / "z.parquet", Columns(path="z"))[0] is not None
 
 
 def test_a_folder_of_parquet_files_is_one_data_set(tmp_path: Path) -> None:
