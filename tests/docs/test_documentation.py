@@ -86,6 +86,13 @@ def test_the_page_of_formats_lists_every_file_and_column() -> None:
     assert not missing
 
 
+def test_images_are_called_images() -> None:
+    """One term for one thing; CONTRIBUTING.md lists the terms."""
+    for page in [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]:
+        found = re.search(r"\bpictures?\b", page.read_text("utf-8"), re.IGNORECASE)
+        assert found is None, page
+
+
 @pytest.mark.parametrize(
     "page", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.name
 )
