@@ -34,6 +34,7 @@ from gpu_ssl.encoders.encoder import encode
 from gpu_ssl.encoders.vae import VAEEncoder
 from gpu_ssl.runtime.device import resolve_device, synchronize
 from gpu_ssl.runtime.environment import describe_environment
+from gpu_ssl.statistics import in_percent
 from gpu_ssl.svm.backend import resolve_backend
 from gpu_ssl.svm.kernels import Kernel, scale_gamma
 from gpu_ssl.svm.one_vs_one import fit_one_vs_one
@@ -216,8 +217,9 @@ def render(record: dict[str, Any]) -> str:
         flops, moved = p["flops"] / taken, p["bytes"] / taken
         lines.append(
             f"| {name} ({p['dtype']}) | {p['images'] / taken:,.0f} | {p['flops'] / p['images'] / 1e6:.1f} | "
-            f"{flops / 1e9:.0f} | {flops / peaks[p['dtype']]:.0%} | {p['bytes'] / p['images'] / 1e3:.0f} | "
-            f"{moved / 1e9:.1f} | {moved / peaks['bytes']:.0%} |"
+            f"{flops / 1e9:.0f} | {in_percent(flops / peaks[p['dtype']], 0)} | "
+            f"{p['bytes'] / p['images'] / 1e3:.0f} | {moved / 1e9:.1f} | "
+            f"{in_percent(moved / peaks['bytes'], 0)} |"
         )
     rates = [f"{peaks[name] / 1e9:,.0f} GFLOP/s in {name}" for name in sorted(peaks) if name != "bytes"]
     lines.append(

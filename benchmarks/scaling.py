@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from gpu_ssl import catalog
+from gpu_ssl.statistics import in_percent
 
 RESULTS = Path(__file__).parent / "results"
 SUITE = RESULTS / "2x-intel-r-xeon-r-processor.json"
@@ -144,7 +145,7 @@ def predictions(machine: Machine, costs: tuple[Costs, Costs, Costs]) -> Iterator
                 hours = gpus * seconds / 3600
                 yield (
                     f"| 10^{power} | {gpus} | {batch:,} | {span(seconds)} | {hours:.3g} "
-                    f"| ${hours * machine.price:,.2f} | {most} | {found[most] / seconds:.0%} |"
+                    f"| ${hours * machine.price:,.2f} | {most} | {in_percent(found[most] / seconds, 0)} |"
                 )
 
 
@@ -180,7 +181,8 @@ def render() -> str:
     )
     lines = ["| phase | MFLOP an image | KB an image | share of the roof reached here |", "|---|---|---|---|"]
     for name, costs in (("train", train), ("encode", encode), ("score", score)):
-        lines.append(f"| {name} | {costs.flops / 1e6:.1f} | {costs.bytes / 1e3:.0f} | {costs.share:.0%} |")
+        per_image = f"{costs.flops / 1e6:.1f} | {costs.bytes / 1e3:.0f}"
+        lines.append(f"| {name} | {per_image} | {in_percent(costs.share, 0)} |")
     lines += ["", *checks(cases, streaming, train, encode)]
     for machine in (H100, L4):
         lines += ["", f"{machine.name}:", "", *predictions(machine, (train, encode, score))]
