@@ -15,9 +15,6 @@ from gpu_ssl.networks.vae import Posterior
 from gpu_ssl.training.m2_objectives import LatentSource
 from gpu_ssl.training.m2_published import OF_LATENTS, PosteriorSamples
 
-PUBLISHED_HIDDEN = 300
-"""Units of the paper's networks of latents."""
-
 USED = 0.1
 """Standard deviation of a latent's means over the training images below which the latent is unused.
 
@@ -44,7 +41,7 @@ def fit(view: View, labelled: Labelled, options: Options) -> M2Classifier:
             LATENT_DIM,
             likelihood="gaussian",
             convolutional=False,
-            hidden=PUBLISHED_HIDDEN,
+            hidden=HIDDEN,
             positions=varying(posterior.mean),
         )
         samples = PosteriorSamples(posterior, generator)

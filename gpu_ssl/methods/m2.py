@@ -24,7 +24,7 @@ from gpu_ssl.training.augmentation import canonical_bytes
 from gpu_ssl.training.joint import JointBatch, JointPlan, JointTrainer
 from gpu_ssl.training.m2_check import warn_if_blind
 from gpu_ssl.training.m2_objectives import ImageSource, ModernObjective, Source
-from gpu_ssl.training.m2_published import OF_IMAGES, PublishedObjective, Recipe, plain_images
+from gpu_ssl.training.m2_published import OF_IMAGES, BinarizedImages, PublishedObjective, Recipe
 from gpu_ssl.training.optimizers import build
 
 LATENT_DIM = 50
@@ -142,7 +142,8 @@ def fit(view: View, labelled: Labelled, options: Options) -> M2Classifier:
         source = ImageSource(canonical_bytes(view.images), view.mirror, generator)
         network, curve = train_modern(view, labelled, options, spec, source, generator)
     else:
-        network, curve = train_published(view, labelled, options, spec, plain_images, OF_IMAGES, generator)
+        inputs = BinarizedImages(generator)
+        network, curve = train_published(view, labelled, options, spec, inputs, OF_IMAGES, generator)
     mirror = modern and view.mirror
     return M2Classifier(options.method, view.encoder(options.encoder_name), network, mirror, curve)
 

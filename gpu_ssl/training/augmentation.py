@@ -94,6 +94,15 @@ def strong_view(images: Tensor, mirror: bool, randomness: Randomness) -> Tensor:
     return views.masked_fill_((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0.0)
 
 
+def binarized(images: Tensor, randomness: Randomness) -> Tensor:
+    """Sample each pixel as 0 or 1, its intensity being the probability of 1 (Kingma et al. 2014, section 4).
+
+    Parameters and result are those of `random_view`, without `mirror`. Sampled anew in every step, it is also
+    an augmentation.
+    """
+    return (uniform(tuple(images.shape), randomness, images.device) < images).to(images.dtype)
+
+
 def _erased(side: int, centre: Tensor, length: Tensor) -> Tensor:
     places = (torch.arange(side, device=centre.device) + 0.5) / side
     return (places - (centre + 1) / 2).abs() < ERASED / 2 * (length + 1) / 2

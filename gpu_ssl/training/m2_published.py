@@ -14,6 +14,7 @@ from gpu_ssl.networks.m2 import M2
 from gpu_ssl.networks.m2_bounds import Examples, m2_bounds
 from gpu_ssl.networks.vae import Posterior
 from gpu_ssl.runtime.randomness import normal
+from gpu_ssl.training.augmentation import binarized
 from gpu_ssl.training.joint import JointBatch, JointPlan
 from gpu_ssl.training.m2_objectives import Pair
 
@@ -68,13 +69,25 @@ class Recipe:
         )
 
 
-OF_LATENTS = Recipe(steps=150_000, learning_rate=6e-3, ramp=0.1, exact=1)
+OF_LATENTS = Recipe(steps=100_000, learning_rate=6e-3, ramp=0.1, exact=1)
 OF_IMAGES = Recipe(steps=10_000, learning_rate=3e-3, ramp=0.6, exact=2)
 
 
-def plain_images(batch: JointBatch) -> Tensor:
-    """Return unmodified images, scaled to [0, 1]."""
-    return batch.images
+class BinarizedImages:
+    """Images whose pixels are sampled anew in every step; see `training.augmentation.binarized`.
+
+    Parameters
+    ----------
+    generator : torch.Generator
+        Source of randomness, on the device of the images.
+    """
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self.generator = generator
+
+    def __call__(self, batch: JointBatch) -> Tensor:
+        """Return the binarized images of a batch."""
+        return binarized(batch.images, self.generator)
 
 
 class PosteriorSamples:

@@ -32,6 +32,7 @@ class Plan:
     beta1: tuple[float, float] = BETA1
     beta2: float = BETA2
     kl_warm_up: float = 0.0
+    binarize: bool = False
 
     @property
     def steps(self) -> int:
@@ -72,4 +73,5 @@ def plan_vae(config: TrainConfig, model: ModelConfig, images: Images, mirrored: 
         beta1=spec.beta1,
         beta2=spec.beta2,
         kl_warm_up=spec.kl_warm_up if config.kl_warm_up is None else config.kl_warm_up,
+        binarize=spec.binarize and not augment,
     )

@@ -18,7 +18,7 @@ from gpu_ssl.runtime.device import autocast, synchronize
 from gpu_ssl.runtime.progress import Progress
 from gpu_ssl.runtime.randomness import Randomness
 from gpu_ssl.runtime.ranks import ALONE, Ranks
-from gpu_ssl.training.augmentation import canonical_bytes, random_view
+from gpu_ssl.training.augmentation import binarized, canonical_bytes, random_view
 from gpu_ssl.training.batches import Batch, Images
 from gpu_ssl.training.loss_sums import LossSums
 from gpu_ssl.training.muon import all_rates
@@ -118,11 +118,12 @@ class Trainer:
         """Return inputs and reconstruction targets.
 
         With augmentation these are an augmented version of each image and its canonical image, without it
-        both are the image.
+        both are the image, binarized at random if the plan says so.
         """
         intensities = _intensities(images)
         if not self.plan.augment:
-            return intensities, intensities
+            images = binarized(intensities, randomness) if self.plan.binarize else intensities
+            return images, images
         return random_view(intensities, self.plan.mirror, randomness), _intensities(targets)
 
     def epoch(self, advance: Callable[[float], None] = lambda share: None) -> EpochLosses:

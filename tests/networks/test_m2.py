@@ -15,7 +15,7 @@ from gpu_ssl.training import m2_objectives
 from gpu_ssl.training.consistency import PseudoLabels
 from gpu_ssl.training.joint import JointBatch
 from gpu_ssl.training.m2_objectives import ImageSource, ModernObjective
-from gpu_ssl.training.m2_published import ALPHA, PosteriorSamples, PublishedObjective, plain_images
+from gpu_ssl.training.m2_published import ALPHA, PosteriorSamples, PublishedObjective
 
 K, LATENT, INPUTS = 3, 2, 4
 
@@ -109,9 +109,15 @@ def batches() -> tuple[JointBatch, JointBatch]:
     )
 
 
+def images_themselves(batch: JointBatch) -> Tensor:
+    return batch.images
+
+
 def test_the_published_objective_is_equation_9_for_an_image_with_a_prior_on_the_weights() -> None:
     network, (labelled, unlabelled) = make("bernoulli"), batches()
-    objective = PublishedObjective(plain_images, n_labelled=2, n_images=8, generator=seeded(7), exact=None)
+    objective = PublishedObjective(
+        images_themselves, n_labelled=2, n_images=8, generator=seeded(7), exact=None
+    )
     loss = objective(network, labelled, unlabelled, 1.0)
     known, unknown = (Examples(batch.images.flatten(1), batch.images) for batch in (labelled, unlabelled))
     assert labelled.classes is not None
@@ -130,7 +136,7 @@ def test_the_bounds_come_in_by_the_third_power_and_the_labels_count_from_the_beg
     network, (labelled, unlabelled) = make("bernoulli"), batches()
 
     def loss_at(ramp: float) -> Tensor:
-        objective = PublishedObjective(plain_images, 2, 8, generator=seeded(7), exact=None)
+        objective = PublishedObjective(images_themselves, 2, 8, generator=seeded(7), exact=None)
         return objective(network, labelled, unlabelled, ramp).detach()
 
     none, half, whole = (loss_at(ramp) for ramp in (0.0, 0.5, 1.0))

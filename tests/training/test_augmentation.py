@@ -20,6 +20,7 @@ from gpu_ssl.training.augmentation import (
     STRETCH,
     STRONG_STRETCH,
     _grid,
+    binarized,
     canonical,
     random_view,
     strong_view,
@@ -166,6 +167,15 @@ def test_a_weak_view_mirrors_half_of_the_images_only_if_asked_to() -> None:
     on_the_right = weak_view(one_sided, True, seeded())[..., 14:].sum((1, 2, 3)) > 100
     assert 0.45 < on_the_right.float().mean() < 0.55
     assert not (weak_view(one_sided, False, seeded())[..., 14:].sum((1, 2, 3)) > 100).any()
+
+
+def test_binarized_pixels_are_zero_or_one_with_the_intensity_as_their_mean() -> None:
+    intensities = torch.tensor([0.0, 0.25, 0.8, 1.0]).expand(20_000, 1, 1, 4)
+    pixels = binarized(intensities, seeded())
+    assert set(pixels.unique().tolist()) == {0.0, 1.0}
+    torch.testing.assert_close(pixels.mean(dim=0), intensities[0], atol=0.02, rtol=0)
+    assert (pixels[..., 0] == 0).all()
+    assert (pixels[..., 3] == 1).all()
 
 
 def test_a_strong_view_erases_rectangles_of_every_size_up_to_the_limit() -> None:

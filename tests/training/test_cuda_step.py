@@ -23,7 +23,7 @@ from gpu_ssl.training.batches import Batch, Resident
 from gpu_ssl.training.consistency import ConsistencyObjective, PseudoLabels, SupervisedObjective
 from gpu_ssl.training.joint import JointObjective, JointPlan, JointTrainer
 from gpu_ssl.training.m2_objectives import ImageSource, LatentSource, ModernObjective
-from gpu_ssl.training.m2_published import PosteriorSamples, PublishedObjective, plain_images
+from gpu_ssl.training.m2_published import BinarizedImages, PosteriorSamples, PublishedObjective
 from gpu_ssl.training.optimizers import build
 from gpu_ssl.training.plan import Plan
 from gpu_ssl.training.vae import Trainer, build_vae
@@ -164,7 +164,7 @@ M2_CASES: dict[str, tuple[Callable[[], M2], Callable[[], Any]]] = {
     ),
     "m2, paper": (
         lambda: M2(M2Spec(SHAPE, 10, 5, "bernoulli", False, 50)),
-        lambda: PublishedObjective(plain_images, 6, 60, None, exact=2),  # type: ignore[arg-type]
+        lambda: PublishedObjective(BinarizedImages(None), 6, 60, None, exact=2),  # type: ignore[arg-type]
     ),
     "m1m2": (
         lambda: M2(M2Spec((64,), 10, 5, "gaussian", False, 50)),

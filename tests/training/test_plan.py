@@ -24,6 +24,9 @@ def test_digits_are_not_mirrored_and_the_paper_augments_nothing() -> None:
     paper = plan_vae(TrainConfig(), ModelConfig(network="mlp"), images_of(1000), mirrored=True)
     assert (paper.augment, paper.mirror) == (False, False)
     assert (paper.steps, paper.kl_warm_up, paper.beta2, paper.muon) == (2000, 0.5, 0.95, False)
+    assert paper.binarize
+    augmented = plan_vae(TrainConfig(augment=True), ModelConfig(network="mlp"), images_of(1000), True)
+    assert (augmented.augment, augmented.binarize) == (True, False)
 
 
 def test_few_images_are_gone_through_more_often() -> None:

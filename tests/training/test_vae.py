@@ -294,3 +294,13 @@ def test_without_augmentation_the_network_sees_and_draws_the_image(digits: Datas
     inputs, targets = trainer.views(batch.images, batch.targets, batch.randomness)
     assert torch.equal(inputs, batch.images / 255)
     assert torch.equal(targets, inputs)
+
+
+def test_binarized_inputs_are_their_own_targets_and_sampled_anew(digits: Dataset) -> None:
+    trainer = make_trainer(digits, replace(PLAN, augment=False, mirror=False, binarize=True))
+    batch = next(trainer.batches(trainer.generator))
+    inputs, targets = trainer.views(batch.images, batch.targets, batch.randomness)
+    assert torch.equal(targets, inputs)
+    assert set(inputs.unique().tolist()) == {0.0, 1.0}
+    again, _ = trainer.views(batch.images, batch.targets, batch.randomness)
+    assert not torch.equal(again, inputs)
