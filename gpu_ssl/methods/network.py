@@ -34,6 +34,9 @@ PASSES = 30
 
 FEWEST = 400
 LABELLED_BATCH, UNLABELLED_BATCH = 64, 256
+MANY = 1000
+"""Labels per class from which a batch has twice as many labelled images, as each of them is seen seldom."""
+
 LEARNING_RATE, WEIGHT_DECAY = 1e-2, 0.02
 """For Muon, half as many of whose steps do more than AdamW's (docs/experiments/accuracy.md)."""
 
@@ -67,7 +70,7 @@ def plan_joint(
     wanted = round(steps * (labels_per_class / 10) ** GROWTH)
     return JointPlan(
         steps=max(FEWEST, min(wanted, PASSES * n_images // batch)),
-        labelled_batch=LABELLED_BATCH,
+        labelled_batch=LABELLED_BATCH if labels_per_class < MANY else 2 * LABELLED_BATCH,
         unlabelled_batch=batch,
         learning_rate=learning_rate,
         weight_decay=weight_decay,

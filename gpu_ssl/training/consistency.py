@@ -50,7 +50,11 @@ class ConfidenceWeight:
 
 
 class SupervisedObjective:
-    """Cross-entropy of weakly augmented labelled images only."""
+    """Cross-entropy of labelled images only: half of each batch with weak, half with strong augmentation.
+
+    Weak augmentation alone is too little for few images, and strong alone shows the network none of the
+    images as they are (docs/experiments/accuracy.md).
+    """
 
     def __init__(self, mirror: bool, generator: torch.Generator) -> None:
         self.mirror, self.generator = mirror, generator
@@ -60,8 +64,10 @@ class SupervisedObjective:
     ) -> Tensor:
         """Return the loss of a step; see `training.joint.JointObjective`."""
         assert labelled.classes is not None
-        views = weak_view(labelled.images, self.mirror, self.generator)
-        return F.cross_entropy(network(views), labelled.classes)
+        n = len(labelled.images) // 2
+        weak = weak_view(labelled.images[:n], self.mirror, self.generator)
+        strong = strong_view(labelled.images[n:], self.mirror, self.generator)
+        return F.cross_entropy(network(torch.cat([weak, strong])), labelled.classes)
 
 
 class PseudoLabels:

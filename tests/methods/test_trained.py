@@ -284,3 +284,11 @@ def test_steps_grow_with_labels_within_bounds(monkeypatch: pytest.MonkeyPatch) -
     assert steps[-1] == 30 * 60_000 // 256
     small = plan_joint(1500, 60, 6, torch.float32, 1e-2, 0.02)
     assert (small.steps, small.unlabelled_batch) == (400, 60)
+
+
+def test_batches_have_more_labelled_images_where_there_are_many() -> None:
+    batches = [
+        plan_joint(1500, 60_000, m, torch.float32, 1e-2, 0.02).labelled_batch for m in (1, 999, 1000, 6000)
+    ]
+    few = network.LABELLED_BATCH
+    assert batches == [few, few, 2 * few, 2 * few]

@@ -104,6 +104,17 @@ def test_pseudo_labels_carry_no_gradient(batches: tuple[JointBatch, JointBatch])
     assert not weights.requires_grad
 
 
+def test_the_baseline_sees_one_half_with_weak_and_the_other_with_strong_augmentation(
+    batches: tuple[JointBatch, JointBatch],
+) -> None:
+    network, (labelled, unlabelled) = Linear(), batches
+    seen = torch.stack([labelled.images[0], labelled.images[1].flip(1)])  # strong is upside down
+    assert labelled.classes is not None
+    expected = F.cross_entropy(network(seen), labelled.classes)
+    loss = SupervisedObjective(False, torch.Generator())(network, labelled, unlabelled, 0.5)
+    torch.testing.assert_close(loss, expected)
+
+
 def test_the_baseline_takes_no_notice_of_unlabelled_images(batches: tuple[JointBatch, JointBatch]) -> None:
     network, (labelled, unlabelled) = Linear(), batches
     baseline = SupervisedObjective(False, torch.Generator())
