@@ -23,7 +23,7 @@ import torch
 
 from gpu_ssl import catalog
 from gpu_ssl.cli.options import take_vae_settings
-from gpu_ssl.config import STANDARD_LABEL_COUNTS, DataConfig, Preset, RunConfig
+from gpu_ssl.config import STANDARD_LABEL_COUNTS, DataConfig, Preset, RunConfig, TrainConfig
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.data.loading import load_dataset
 from gpu_ssl.data.splits import labelled_indices
@@ -183,7 +183,7 @@ class Bench:
         }
 
 
-TRAINING = ("epochs", "batch_size", "learning_rate", "augment", "kl_warm_up", "precision")
+TRAINING = tuple(TrainConfig.model_fields)
 
 
 def render(record: dict[str, Any], counts: tuple[int, ...]) -> str:

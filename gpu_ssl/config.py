@@ -189,15 +189,27 @@ class ModelConfig(Settings):
 
 
 class TrainConfig(Settings):
-    """Training of the VAE; None stands for a default that depends on data and network (`training.plan`)."""
+    """Training of the VAE; None stands for a default that depends on data and network (`training.plan`).
+
+    `binarize` makes each pixel 0 or 1 at random in every step, by its intensity. Images are then not
+    augmented.
+    """
 
     epochs: int | None = Field(default=None, ge=1, le=100_000)
     batch_size: int | None = Field(default=None, ge=2, le=65_536)
     learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     weight_decay: float = Field(default=0.01, ge=0, allow_inf_nan=False)
     augment: bool | None = None
+    binarize: bool = False
     kl_warm_up: float | None = Field(default=None, ge=0, le=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+
+    @field_validator("binarize")
+    @classmethod
+    def _not_with_augmentation(cls, binarize: bool, info: ValidationInfo) -> bool:
+        if binarize and info.data.get("augment"):
+            raise ValueError("images are either binarized or augmented")
+        return binarize
 
 
 class SVMConfig(Settings):

@@ -31,8 +31,6 @@ class NetworkSpec:
         AdamW's decay of squared gradients.
     kl_warm_up : float
         Fraction of the steps in which the KL weight rises linearly from 0.
-    binarize : bool
-        Whether training without augmentation binarizes images at random, as the paper does.
     """
 
     name: str
@@ -48,7 +46,6 @@ class NetworkSpec:
     beta1: tuple[float, float] = (0.85, 0.95)
     beta2: float = 0.999
     kl_warm_up: float = 0.0
-    binarize: bool = False
 
 
 NETWORKS: tuple[NetworkSpec, ...] = (
@@ -80,6 +77,5 @@ NETWORKS: tuple[NetworkSpec, ...] = (
         beta1=(0.9, 0.9),
         beta2=0.95,
         kl_warm_up=0.5,
-        binarize=True,
     ),
 )

@@ -134,6 +134,12 @@ _OF_THE_VAE = (
         "the class), with one reconstruction target for all augmentations.  [default: on; mlp: off]",
     ),
     click.option(
+        "--binarize/--no-binarize",
+        default=None,
+        help="Train the VAE on pixels that are 0 or 1, sampled by their intensities in every step, without "
+        "augmentation, as Kingma et al. did.  [default: off; with --preset paper: on]",
+    ),
+    click.option(
         "--precision",
         type=click.Choice(["auto", "float32", "bfloat16"]),
         help="Precision of matrix products.  [default: auto, bfloat16 where the hardware supports it]",
@@ -160,8 +166,10 @@ def take_vae_settings(options: dict[str, Any]) -> tuple[ModelConfig, TrainConfig
     network = options.pop("network") or ("mlp" if published else None)
     if published and options["kl_warm_up"] is None:
         options["kl_warm_up"] = 0.0  # M2 learns faster from a few informative latents.
+    if published and options["binarize"] is None:
+        options["binarize"] = not options["augment"]
     model = ModelConfig.of(
         network=network, **{name: options.pop(name) for name in ("latent_dim", "kl_weight")}
     )
-    names = ("epochs", "batch_size", "learning_rate", "augment", "kl_warm_up", "precision")
+    names = [name for name in TrainConfig.model_fields if name in options]
     return model, TrainConfig.of(**{name: options.pop(name) for name in names})

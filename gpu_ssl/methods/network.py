@@ -35,7 +35,8 @@ PASSES = 30
 FEWEST = 400
 LABELLED_BATCH, UNLABELLED_BATCH = 64, 256
 MANY = 1000
-"""Labels per class from which a batch has twice as many labelled images, as each of them is seen seldom."""
+"""Labels per class from which a batch has twice as many labelled images, as each of them is seen seldom, and
+`methods.cnn` augments them less (docs/experiments/accuracy.md; between 100 and 5,000 nothing was tried)."""
 
 LEARNING_RATE, WEIGHT_DECAY = 1e-2, 0.02
 """For Muon, half as many of whose steps do more than AdamW's (docs/experiments/accuracy.md)."""

@@ -190,7 +190,6 @@ class M2(nn.Module):
         classes: Tensor,
         targets: Tensor,
         generator: torch.Generator,
-        kl_weight: float | Tensor = 1.0,
     ) -> Tensor:
         """Return L(x, y) of each image in nats, from one sample of z (Kingma et al. 2014, eq. 6).
 
@@ -199,26 +198,16 @@ class M2(nn.Module):
         posterior = self.posterior(hidden, classes)
         parameters = self.decode(sample(posterior, generator), classes)
         distortion = self.negative_log_likelihood(parameters, targets)
-        return distortion + kl_weight * kl_divergence(posterior) + math.log(self.n_classes)
+        return distortion + kl_divergence(posterior) + math.log(self.n_classes)
 
-    def bounds(
-        self,
-        hidden: Tensor,
-        targets: Tensor,
-        generator: torch.Generator,
-        classes: Tensor | None = None,
-        kl_weight: float | Tensor = 1.0,
-    ) -> Tensor:
-        """Return L(x, y) of each image, for every class, (n, n_classes), or for its `classes` (n, k)."""
-        n = len(hidden)
-        if classes is None:
-            classes = torch.arange(self.n_classes, device=hidden.device).expand(n, -1)
-        k = classes.shape[1]
+    def bounds(self, hidden: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
+        """Return L(x, y) of each image, for every class, (n, n_classes)."""
+        n, k = len(hidden), self.n_classes
+        classes = torch.arange(k, device=hidden.device).repeat(n)
         every = self.bound(
             hidden.repeat_interleave(k, dim=0),
-            F.one_hot(classes.flatten(), self.n_classes).float(),
+            F.one_hot(classes, k).float(),
             targets.repeat_interleave(k, dim=0),
             generator,
-            kl_weight,
         )
         return every.reshape(n, k)

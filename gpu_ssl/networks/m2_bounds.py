@@ -95,13 +95,11 @@ def m2_bounds(
     unlabelled: Examples,
     generator: torch.Generator,
     exact: int | None = None,
-    kl_weight: float | Tensor = 1.0,
 ) -> Bounds:
     """Return the terms of the objective of M2 (Kingma et al. 2014, eq. 8 and 9).
 
     `labelled` and `unlabelled` hold what `trunk` made of the inputs; `classes` is of shape (n_labelled,).
     With `exact` the sum over the classes is estimated from so many and one more; see `sample_classes`.
-    `kl_weight` is that of z's KL divergence.
 
     All images pass the networks together: a step of small networks costs as much as its number of calls.
     """
@@ -126,7 +124,6 @@ def m2_bounds(
         F.one_hot(torch.cat([classes, supposed.flatten()]), n_classes).float(),
         per_bound(labelled.targets, unlabelled.targets),
         generator,
-        kl_weight,
     )
     return Bounds(
         labelled=bounds[:n].mean(),

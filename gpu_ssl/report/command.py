@@ -58,7 +58,9 @@ def _command(start: str, settings: Mapping[str, Any], usual: RunConfig | FitConf
     given = _flat(settings)
     expected = _flat(usual.model_dump(mode="json")) | _of_network(given.get("network"))
     if given.get("preset") == "paper":
-        expected |= {"network": "mlp", "kl_warm_up": 0.0}  # as the command line fills them in
+        # As the command line fills them in.
+        binarize = not given.get("augment")
+        expected |= {"network": "mlp", "kl_warm_up": 0.0, "binarize": binarize}
     for name, value in given.items():
         if name in NOT_OPTIONS or value is None or value == expected.get(name):
             continue

@@ -30,7 +30,7 @@ EXPONENT, STRONG_GAIN = 0.5, 0.4
 """A strong augmentation raises intensities to a power of exp(±EXPONENT) at most, then changes the gain."""
 
 ERASED = 0.35
-"""Maximum side of the rectangle that a strong augmentation makes black, as a fraction of the side."""
+"""Maximum side of the rectangle that is made black, as a fraction of the side."""
 
 BLOCK = 256
 """Number of images per block whose canonical images are computed on a CPU."""
@@ -69,13 +69,21 @@ def weak_view(images: Tensor, mirror: bool, randomness: Randomness) -> Tensor:
     return _warp(images, same, SHIFT, mirror, randomness, whole=True)
 
 
+def erased_view(images: Tensor, mirror: bool, randomness: Randomness) -> Tensor:
+    """Augment as `weak_view` does, and make a random rectangle black.
+
+    Parameters and result are those of `random_view`.
+    """
+    return _erase(weak_view(images, mirror, randomness), randomness)
+
+
 def strong_view(images: Tensor, mirror: bool, randomness: Randomness) -> Tensor:
     """Rotate, shear, stretch and shift each image, change its intensities, and make a rectangle black.
 
     Parameters and result are those of `random_view`. Photographs get a gain for each channel, so that
     colours change too.
     """
-    n, channels, height, width = images.shape
+    n, channels = images.shape[:2]
 
     def drawn(*shape: int) -> Tensor:
         return _uniform(images, randomness, *shape)
@@ -90,8 +98,15 @@ def strong_view(images: Tensor, mirror: bool, randomness: Randomness) -> Tensor:
     # The gradient of a power is infinite at 0, and autocast would round the small constant to 0.
     views = (views + 1e-6) ** torch.exp(EXPONENT * drawn(n, 1, 1, 1))
     views = (views * (1 + STRONG_GAIN * drawn(n, channels, 1, 1))).clamp_(0, 1)
-    inside = [_erased(side, drawn(n, 1), drawn(n, 1)) for side in (height, width)]  # each of shape (n, side)
-    return views.masked_fill_((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0.0)
+    return _erase(views, randomness)
+
+
+def _erase(views: Tensor, randomness: Randomness) -> Tensor:
+    """Make a rectangle of each image black, in place."""
+    n, _, height, width = views.shape
+    drawn = [_uniform(views, randomness, n, 1) for _ in range(4)]
+    rows, columns = _erased(height, *drawn[:2]), _erased(width, *drawn[2:])  # each of shape (n, side)
+    return views.masked_fill_((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
 
 
 def binarized(images: Tensor, randomness: Randomness) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpu_ssl.training.augmentation import strong_view, weak_view
+from gpu_ssl.training.augmentation import erased_view, strong_view, weak_view
 from gpu_ssl.training.joint import JointBatch
 
 MOMENTUM = 0.99
@@ -50,14 +50,24 @@ class ConfidenceWeight:
 
 
 class SupervisedObjective:
-    """Cross-entropy of labelled images only: half of each batch with weak, half with strong augmentation.
+    """Cross-entropy of labelled images only, half of each batch with weak augmentation.
 
-    Weak augmentation alone is too little for few images, and strong alone shows the network none of the
-    images as they are (docs/experiments/accuracy.md).
+    The other half has strong augmentation, without which a network learns few images by heart; or, of many
+    images, which it would distort for nothing, only a black rectangle (docs/experiments/accuracy.md).
+
+    Parameters
+    ----------
+    mirror : bool
+        Whether mirroring keeps the class.
+    generator : torch.Generator
+        Source of randomness, on the device of the images.
+    many : bool
+        Whether there are many labelled images.
     """
 
-    def __init__(self, mirror: bool, generator: torch.Generator) -> None:
+    def __init__(self, mirror: bool, generator: torch.Generator, many: bool = False) -> None:
         self.mirror, self.generator = mirror, generator
+        self.other_view = erased_view if many else strong_view
 
     def __call__(
         self, network: nn.Module, labelled: JointBatch, unlabelled: JointBatch, ramp: float | Tensor
@@ -66,8 +76,8 @@ class SupervisedObjective:
         assert labelled.classes is not None
         n = len(labelled.images) // 2
         weak = weak_view(labelled.images[:n], self.mirror, self.generator)
-        strong = strong_view(labelled.images[n:], self.mirror, self.generator)
-        return F.cross_entropy(network(torch.cat([weak, strong])), labelled.classes)
+        other = self.other_view(labelled.images[n:], self.mirror, self.generator)
+        return F.cross_entropy(network(torch.cat([weak, other])), labelled.classes)
 
 
 class PseudoLabels:

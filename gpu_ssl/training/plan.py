@@ -59,7 +59,7 @@ def plan_vae(config: TrainConfig, model: ModelConfig, images: Images, mirrored: 
     steps_per_epoch = len(images) // batch_size
     spec = catalog.network(model.network)
     epochs = config.epochs or max(spec.epochs, math.ceil(spec.minimum_steps / steps_per_epoch))
-    augment = spec.augment if config.augment is None else config.augment
+    augment = spec.augment and not config.binarize if config.augment is None else config.augment
     return Plan(
         epochs=epochs,
         batch_size=batch_size,
@@ -73,5 +73,5 @@ def plan_vae(config: TrainConfig, model: ModelConfig, images: Images, mirrored: 
         beta1=spec.beta1,
         beta2=spec.beta2,
         kl_warm_up=spec.kl_warm_up if config.kl_warm_up is None else config.kl_warm_up,
-        binarize=spec.binarize and not augment,
+        binarize=config.binarize,
     )

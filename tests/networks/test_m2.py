@@ -94,6 +94,32 @@ def test_marginalization_is_the_sum_over_classes_by_brute_force(monkeypatch: pyt
     torch.testing.assert_close(unlabelled_bound(every, q.log()), expected)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("exact", [None, 0, 1])
+def test_the_bounds_of_a_batch_are_those_of_its_images_one_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, exact: int | None
+) -> None:
+    monkeypatch.setattr("gpu_ssl.networks.m2.sample", lambda posterior, generator: posterior.mean)
+    network, known, unknown = make(), torch.randn(3, INPUTS), torch.randn(5, INPUTS)
+    classes = torch.tensor([1, 0, 2])
+
+    def bound(x: Tensor, k: int) -> Tensor:
+        return network.bound(network.to_hidden(x[None]), one_hot([k]), x[None], seeded())[0]
+
+    found = m2_bounds(network, Examples(known, known), classes, Examples(unknown, unknown), seeded(1), exact)
+    labelled = torch.stack([bound(x, int(k)) for x, k in zip(known, classes, strict=True)])
+    torch.testing.assert_close(found.labelled, labelled.mean())
+
+    log_q = network(unknown).log_softmax(1)
+    sampled = None if exact is None else sample_classes(log_q, exact, seeded(1))
+    supposed = torch.arange(K).expand(5, K) if sampled is None else sampled.classes
+    every = torch.stack(
+        [torch.stack([bound(x, int(k)) for k in row]) for x, row in zip(unknown, supposed, strict=True)]
+    )
+    torch.testing.assert_close(found.unlabelled, unlabelled_bound(every, log_q, sampled).mean())
+    torch.testing.assert_close(found.classification, F.cross_entropy(network(known), classes))
+
+
 def test_a_sure_class_leaves_its_bound_alone() -> None:
     bounds = torch.tensor([[3.0, 7.0]])
     log_q = torch.tensor([[0.0, -200.0]])

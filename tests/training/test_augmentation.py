@@ -22,6 +22,7 @@ from gpu_ssl.training.augmentation import (
     _grid,
     binarized,
     canonical,
+    erased_view,
     random_view,
     strong_view,
     weak_view,
@@ -127,9 +128,9 @@ def test_a_grid_is_that_of_torch() -> None:
     torch.testing.assert_close(_grid(matrices, shifts, 7, 12), expected)
 
 
-@pytest.mark.parametrize("view", [weak_view, strong_view])
+@pytest.mark.parametrize("view", [weak_view, erased_view, strong_view])
 @given(shape=SHAPES, seed=st.integers(0, 1000), mirror=st.booleans())
-def test_weak_and_strong_views_are_images_and_leave_the_originals_alone(
+def test_views_of_a_classifier_are_images_and_leave_the_originals_alone(
     view: Callable[..., torch.Tensor], shape: tuple[int, int, int, int], seed: int, mirror: bool
 ) -> None:
     images = torch.rand(shape, generator=seeded(seed))
@@ -187,6 +188,17 @@ def test_a_strong_view_erases_rectangles_of_every_size_up_to_the_limit() -> None
     assert rows.max() >= 0.9 * ERASED * 60
     assert rows.max() <= ERASED * 60 + 1
     assert 0.1 < (rows > 0).float().mean() < 0.6
+
+
+def test_an_erased_view_is_a_weak_view_with_a_black_rectangle() -> None:
+    white = torch.ones(300, 1, 60, 60)
+    views = erased_view(white, False, seeded())
+    kept = weak_view(white, False, seeded())
+    black = (views == 0) & (kept == 1)
+    assert torch.equal(views[~black], kept[~black])
+    rows, columns = black.amax((1, 3)).sum(1), black.amax((1, 2)).sum(1)
+    assert torch.equal(black.sum((1, 2, 3)), rows * columns)
+    assert (rows * columns > 0).float().mean() > 0.8
 
 
 def test_a_strong_view_turns_an_object_both_ways_up_to_the_limit() -> None:

@@ -115,6 +115,18 @@ def test_the_baseline_sees_one_half_with_weak_and_the_other_with_strong_augmenta
     torch.testing.assert_close(loss, expected)
 
 
+def test_with_many_images_the_baseline_sees_rectangles_instead(
+    batches: tuple[JointBatch, JointBatch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, (labelled, unlabelled) = Linear(), batches
+    monkeypatch.setattr(consistency, "erased_view", lambda images, mirror, generator: 0 * images)
+    seen = torch.stack([labelled.images[0], 0 * labelled.images[1]])
+    assert labelled.classes is not None
+    expected = F.cross_entropy(network(seen), labelled.classes)
+    loss = SupervisedObjective(False, torch.Generator(), many=True)(network, labelled, unlabelled, 0.5)
+    torch.testing.assert_close(loss, expected)
+
+
 def test_the_baseline_takes_no_notice_of_unlabelled_images(batches: tuple[JointBatch, JointBatch]) -> None:
     network, (labelled, unlabelled) = Linear(), batches
     baseline = SupervisedObjective(False, torch.Generator())

@@ -1,10 +1,12 @@
 """What a training does where the settings leave it open: plans that fit the images."""
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_ssl.config import ModelConfig, TrainConfig
+from gpu_ssl.errors import UsageError
 from gpu_ssl.training.batches import Resident
 from gpu_ssl.training.plan import plan_vae
 
@@ -24,9 +26,14 @@ def test_digits_are_not_mirrored_and_the_paper_augments_nothing() -> None:
     paper = plan_vae(TrainConfig(), ModelConfig(network="mlp"), images_of(1000), mirrored=True)
     assert (paper.augment, paper.mirror) == (False, False)
     assert (paper.steps, paper.kl_warm_up, paper.beta2, paper.muon) == (2000, 0.5, 0.95, False)
-    assert paper.binarize
-    augmented = plan_vae(TrainConfig(augment=True), ModelConfig(network="mlp"), images_of(1000), True)
-    assert (augmented.augment, augmented.binarize) == (True, False)
+
+
+def test_binarized_images_are_not_augmented() -> None:
+    binarized = plan_vae(TrainConfig(binarize=True), ModelConfig(), images_of(1000), mirrored=True)
+    assert (binarized.binarize, binarized.augment, binarized.mirror) == (True, False, False)
+    assert not plan_vae(TrainConfig(), ModelConfig(network="mlp"), images_of(1000), True).binarize
+    with pytest.raises(UsageError, match="`binarize` True: images are either binarized or augmented"):
+        TrainConfig.of(binarize=True, augment=True)
 
 
 def test_few_images_are_gone_through_more_often() -> None:
