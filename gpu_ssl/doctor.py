@@ -17,7 +17,7 @@ from gpu_ssl.runtime import interop
 from gpu_ssl.runtime.arrays import Array
 from gpu_ssl.runtime.device import cuda_problem, minimum_capability, resolve_device
 from gpu_ssl.runtime.environment import driver_version, library_version
-from gpu_ssl.runtime.optional import install_command
+from gpu_ssl.runtime.optional import install_advice
 from gpu_ssl.statistics import in_percent
 from gpu_ssl.svm._sklearn import SklearnBackend
 from gpu_ssl.svm.backend import SVMBackend, install_gpu, resolve_backend
@@ -175,7 +175,7 @@ def _version(distribution: str) -> Check:
         status="ok" if good else "failed",
         found=found or "not installed",
         supported=str(supported) or None,
-        remedy=None if good else (install_gpu() if optional else install_command()),
+        remedy=None if good else (install_gpu() if optional else install_advice()),
     )
 
 

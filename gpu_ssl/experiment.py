@@ -126,7 +126,7 @@ def _check_shared(config: RunConfig, ranks: Ranks) -> None:
         shared = [spec.name for spec in catalog.METHODS if spec.shared and not spec.baseline]
         raise UsageError(
             f"`method={unshared[0]}` needs more than the VAE and its latents, which several "
-            f"processes share; give `method={either(shared)}`, or run gpu-ssl sweep on several GPUs"
+            f"processes share; `method` may then be {either(shared)}; or run gpu-ssl sweep on several GPUs"
         )
 
 

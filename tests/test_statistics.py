@@ -86,5 +86,5 @@ def test_shares_have_one_style() -> None:
     for path in package.rglob("*"):
         if path.suffix in (".py", ".html", ".js"):
             text = path.read_text("utf-8")
-            close = re.search(r":\.?\d*%}|percent(\(\d\))? }}%|[^{]}%[^}]|\d%[^\w}]", text)
+            close = re.search(r":[^{}\]\n]*%}|percent(\(\d\))? }}%|[^{]}%[^}]|\d%[^\w}]", text)
             assert close is None, f"{path}: {close[0]}"

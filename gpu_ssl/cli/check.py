@@ -80,8 +80,7 @@ def _tell(images: "OwnImages") -> None:
     what = sizes(len(images), [images.image_shape], images.are_embeddings)
     line = f"{what}; {found['labelled']:,} labelled, {counted(len(images.class_names), 'class', 'classes')}"
     console.print(Text(line), soft_wrap=not console.is_terminal)
-    in_colour = images.image_shape[0] == 3
-    if images.originals is not None and (in_colour or images.full_shape != images.image_shape):
+    if images.originals is not None:
         line = "A pretrained network takes them at its own size instead, such as 224 x 224"
         console.print(Text(line), soft_wrap=not console.is_terminal)
     if not images.class_names:

@@ -76,8 +76,8 @@ LISTED = 5
     "base",
     type=GivenPath(),
     metavar="MODEL",
-    help="Reuse the encoders of a model of the same images. Only needed if the cache has them no longer, or "
-    "is on another machine.",
+    help="Reuse the encoders of a model of the same images. Only needed if the cache has them no "
+    "longer, is on another machine, or has those of another seed, number of threads or version.",
 )
 @PRESET
 @STEPS
@@ -235,8 +235,7 @@ def _tell(fitted: "Fit", output: Path) -> None:
         show(f"An SVM on the raw pixels reaches {in_percent(record.estimate.raw_pixels)} on the same images")
     if (problem := warning(record.estimate)) is not None:
         print_message(f"warning: {problem}")
-    use = command_of_predict(output, record.takes_embeddings)
+    show(f"Written to {output}; use it with: {command_of_predict(output, record.takes_embeddings)}")
     if record.takes_embeddings:
-        use += f", rows of {record.image_shape[2]} numbers by the same program"
-    show(f"Written to {output}; use it with: {use}")
+        show(f"EMBEDDINGS are rows of {record.image_shape[2]} numbers, made as those fitted were made")
     show(f"Read {output / PAGE}")

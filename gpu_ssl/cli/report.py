@@ -69,8 +69,8 @@ def _compare(folders: tuple[Path, ...], path: Path) -> None:
     for folder in folders:
         if (folder / MODEL).is_file():
             raise UsageError(
-                f"{folder} holds a model, and only runs of gpu-ssl run are compared; give one model at a "
-                "time, and compare the estimates on their pages"
+                f"{folder} holds a model, and only runs of gpu-ssl run are compared (accuracies of models "
+                "are estimates on different labels); give one model at a time"
             )
         report = read_report(folder)
         if report is None:

@@ -83,18 +83,18 @@ def read_arrays(path: Path, prefer_embeddings: bool = False) -> ArrayImages:
     arrays = _arrays_in(path)
     images_in = {name: array for name, array in arrays.items() if _is_images(array)}
     rows_in = {name: array for name, array in arrays.items() if isinstance(array, Embeddings)}
-    pictures = (rows_in or images_in) if prefer_embeddings else (images_in or rows_in)
-    if len(pictures) > 1:
-        pictures = {name: array for name, array in pictures.items() if "train" in name.lower()}
-    if len(pictures) > 1:
-        pictures = {name: array for name, array in pictures.items() if IMAGES & set(_words(name))} or pictures
-    if len(pictures) != 1:
+    chosen = (rows_in or images_in) if prefer_embeddings else (images_in or rows_in)
+    if len(chosen) > 1:
+        chosen = {name: array for name, array in chosen.items() if "train" in name.lower()}
+    if len(chosen) > 1:
+        chosen = {name: array for name, array in chosen.items() if IMAGES & set(_words(name))} or chosen
+    if len(chosen) != 1:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         raise DataError(
             f"{path}: expected one array of images (or one with train in its name) and at most one of "
             f"labels, got {shapes}{_advice(arrays)}"
         )
-    ((name, found),) = pictures.items()
+    ((name, found),) = chosen.items()
     images = found if isinstance(found, Embeddings) else _channels_first(found, path)
     others = {key: a for key, a in arrays.items() if key != name and not _is_images(a)}
     others = {key: a for key, a in others.items() if not isinstance(a, Embeddings)}

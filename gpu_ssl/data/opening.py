@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from gpu_ssl.errors import DataError
-from gpu_ssl.runtime.optional import install_command
+from gpu_ssl.runtime.optional import install_advice
 
 
 class Page(NamedTuple):
@@ -112,9 +112,9 @@ def is_dicom(start: bytes) -> bool:
 def what_it_is(start: bytes, ending: str) -> str | None:
     """Return why an image, recognized by first bytes and ending, is not supported; None for other files."""
     if is_dicom(start):
-        return f"DICOM needs pydicom; do: {install_command('formats')}"
+        return f"DICOM needs pydicom; {install_advice('formats')}"
     if start[4:8] == b"ftyp" and start[8:12] in HEIF_BRANDS and "HEIF" not in formats():
-        return f"HEIC needs pillow-heif; do: {install_command('formats')}"
+        return f"HEIC needs pillow-heif; {install_advice('formats')}"
     if ending in RAW:
         return "camera raw files are not supported; save them as JPEG, PNG or TIFF"
     if b"<svg" in start:

@@ -80,7 +80,7 @@ class OwnImages:
 
     @property
     def full_shape(self) -> ImageShape:
-        """The common shape of the images before they were resized to `image_shape`."""
+        """The usual shape of the images before they were resized; see `preparation.Preparation`."""
         return self.how.usual_shape or self.image_shape
 
     @property

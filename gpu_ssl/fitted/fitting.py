@@ -227,7 +227,9 @@ def _fit_method(view: View, images: OwnImages, config: FitConfig, progress: Prog
         options = replace(options, advance=advance)
         judgement = judge(view, once, options, images.class_names, groups.of_images[first])
         classifier = fit_method(view, labelled, options)
-    estimate = judgement.estimate and with_baseline(judgement.estimate, images, once, config)
+    estimate = judgement.estimate and with_baseline(judgement.estimate, images, once, config).model_copy(
+        update={"copies": len(rows) - len(first)}
+    )
     ood = fit_ood_score(view, _ood_encoder(view, classifier.encoder), config.seed)
     calibration = judgement.calibration
     names, shape = images.class_names, images.image_shape

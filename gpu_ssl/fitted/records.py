@@ -52,6 +52,8 @@ class Estimate(Record):
     of one group, are None, and the accuracy is that of the others. `macro_f1` is the mean of the F1 scores.
     `confusion` holds (true class, class named, number of images), by index, where the number is not 0.
 
+    `copies` labelled images are not judged because they equal another one with the same label.
+
     `raw_pixels` is the accuracy of an SVM on the pixels themselves, judged in the same way (on some of many
     images), and `most_frequent` that of always naming the class with most of the judged images.
     """
@@ -68,6 +70,7 @@ class Estimate(Record):
     confusion: tuple[tuple[int, int, int], ...]
     not_judged: tuple[str, ...] = ()
     copies_apart: bool = False
+    copies: int = 0
     raw_pixels: float | None = None
     most_frequent: float = 0.0
 

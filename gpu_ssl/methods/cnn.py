@@ -6,7 +6,7 @@ from functools import partial
 import torch
 
 from gpu_ssl.methods.method import Classifier, Labelled, Options
-from gpu_ssl.methods.network import MANY, NetworkJob, fit_networks
+from gpu_ssl.methods.network import MANY_LABELS, NetworkJob, fit_networks
 from gpu_ssl.methods.svm import fit_on
 from gpu_ssl.methods.svm import load as load
 from gpu_ssl.methods.view import View
@@ -31,4 +31,4 @@ def fit_side_by_side(view: View, choices: Sequence[Labelled], options: Sequence[
 
 
 def _objective(view: View, labelled: Labelled, generator: torch.Generator) -> SupervisedObjective:
-    return SupervisedObjective(view.mirror, generator, labelled.per_class >= MANY)
+    return SupervisedObjective(view.mirror, generator, labelled.per_class >= MANY_LABELS)

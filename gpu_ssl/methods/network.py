@@ -34,7 +34,7 @@ PASSES = 30
 
 FEWEST = 400
 LABELLED_BATCH, UNLABELLED_BATCH = 64, 256
-MANY = 1000
+MANY_LABELS = 1000
 """Labels per class from which a batch has twice as many labelled images, as each of them is seen seldom, and
 `methods.cnn` augments them less (docs/experiments/accuracy.md; between 100 and 5,000 nothing was tried)."""
 
@@ -63,7 +63,7 @@ def plan_joint(
     n_images : int
         Number of training images.
     labels_per_class : float
-        Labelled images per class.
+        Labelled images per class, which decide the steps and the size of a labelled batch.
     precision, learning_rate, weight_decay, muon
         See `JointPlan`.
     """
@@ -71,7 +71,7 @@ def plan_joint(
     wanted = round(steps * (labels_per_class / 10) ** GROWTH)
     return JointPlan(
         steps=max(FEWEST, min(wanted, PASSES * n_images // batch)),
-        labelled_batch=LABELLED_BATCH if labels_per_class < MANY else 2 * LABELLED_BATCH,
+        labelled_batch=LABELLED_BATCH if labels_per_class < MANY_LABELS else 2 * LABELLED_BATCH,
         unlabelled_batch=batch,
         learning_rate=learning_rate,
         weight_decay=weight_decay,

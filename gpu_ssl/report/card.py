@@ -72,13 +72,13 @@ def expectation(record: ModelRecord) -> str:
 
 def _judged(record: ModelRecord, estimate: Estimate) -> str:
     """Return how many of the labelled images were judged, and why not all of them."""
-    labelled, different = sum(record.n_labelled.values()), len(record.labelled_keys)
+    labelled = sum(record.n_labelled.values())
     if estimate.of == labelled:
         return f"{labelled:,} labelled images"
     reasons = []
-    if different < labelled:
+    if estimate.copies:
         reasons.append("copies of an image count once")
-    if estimate.of < different and not catalog.method(record.chosen.method).trains:
+    if estimate.of + estimate.copies < labelled and not catalog.method(record.chosen.method).trains:
         reasons.append("the only image or group of a class is not held out")
     why = f" ({'; '.join(reasons)})" if reasons else ""
     return f"{estimate.of:,} of {labelled:,} labelled images{why}"

@@ -1,9 +1,10 @@
-"""Optional packages, and the command that installs them."""
+"""Optional packages, and what installs them."""
 
 import json
 from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
+from typing import Any
 
 from gpu_ssl.errors import DependencyError
 
@@ -29,30 +30,35 @@ def require(purpose: str, *packages: str, extra: str | None = None) -> None:
     if missing:
         listed = " and ".join(missing)
         verb = "are" if len(missing) > 1 else "is"
-        command = f"pip install {' '.join(missing)}" if extra is None else install_command(extra)
-        raise DependencyError(f"{purpose} needs {listed}, which {verb} not installed; do: {command}")
+        advice = f"do: pip install {' '.join(missing)}" if extra is None else install_advice(extra)
+        raise DependencyError(f"{purpose} needs {listed}, which {verb} not installed; {advice}")
 
 
-def install_command(extra: str = "") -> str:
-    """Return the command that installs gpu-ssl with an extra, in the way in which gpu-ssl was installed.
+def install_advice(extra: str = "") -> str:
+    """Return what installs gpu-ssl with an extra: the command last, from where gpu-ssl was installed.
 
-    What was installed from a clone is installed from there again. The path of the clone is not part of the
-    command, because messages are also saved in reports, which are shared.
+    It may be on no index, or be another version there. The path of a folder is not part of the advice,
+    because messages are also saved in reports, which are shared.
     """
     extras = f"[{extra}]" if extra else ""
-    folder = _folder_info()
+    pip, folder = _installation()
     if folder is None:
-        return f"pip install 'gpu-ssl{extras}'"  # of a wheel, too: pip then adds the packages of the extra
-    editable = "--editable " if folder.get("editable", False) else ""
-    return f"pip install {editable}'.{extras}' in the clone of gpu-ssl"
+        return f"do: {pip} install 'gpu-ssl{extras}'"
+    editable = "--editable " if folder.get("editable") else ""
+    return f"in the source folder of gpu-ssl, do: {pip} install {editable}'.{extras}'"
 
 
 @cache
-def _folder_info() -> dict[str, bool] | None:
-    """Return what pip recorded of the folder that gpu-ssl was installed from (PEP 610); None without one."""
+def _installation() -> tuple[str, dict[str, Any] | None]:
+    """Return the installer, and what it recorded of the folder that it installed from (PEP 610), if any."""
     try:
-        recorded = metadata.distribution("gpu-ssl").read_text("direct_url.json")
-    except metadata.PackageNotFoundError:  # It runs from a clone without being installed.
-        return {"editable": True}
-    found: dict[str, bool] | None = json.loads(recorded or "{}").get("dir_info")
-    return found
+        distribution = metadata.distribution("gpu-ssl")
+    except metadata.PackageNotFoundError:  # It runs from its source folder without being installed.
+        return "pip", {"editable": True}
+    pip = "uv pip" if (distribution.read_text("INSTALLER") or "").strip() == "uv" else "pip"
+    try:
+        recorded = json.loads(distribution.read_text("direct_url.json") or "{}")
+    except ValueError:
+        recorded = {}
+    folder = recorded.get("dir_info") if isinstance(recorded, dict) else None
+    return pip, folder if isinstance(folder, dict) else None

@@ -13,7 +13,7 @@ from torch import Tensor
 from gpu_ssl.errors import DeviceError
 from gpu_ssl.records import Choice
 from gpu_ssl.runtime.arrays import Array
-from gpu_ssl.runtime.optional import install_command
+from gpu_ssl.runtime.optional import install_advice
 from gpu_ssl.svm.pairs import PairSolutions, Penalty, Problem
 
 
@@ -68,7 +68,7 @@ class SVMBackend(Protocol):
 
 def install_gpu() -> str:
     """Return what installs cuML."""
-    return f"on a machine with an NVIDIA GPU: {install_command('gpu')}"
+    return f"on a machine with an NVIDIA GPU, {install_advice('gpu')}"
 
 
 def cuml_backend(device: str = "cuda:0") -> SVMBackend:

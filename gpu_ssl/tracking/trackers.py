@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from gpu_ssl import catalog
 from gpu_ssl.errors import UsageError
-from gpu_ssl.runtime.optional import install_command
+from gpu_ssl.runtime.optional import install_advice
 from gpu_ssl.runtime.state import reason_of
 from gpu_ssl.tracking.tracker import TrackedRun, Tracker
 
@@ -72,7 +72,7 @@ def _start(name: str, run: TrackedRun) -> Tracker:
     found = find_spec(spec.package)
     if found is None or found.origin is None:  # A folder of that name is not the package.
         raise UsageError(
-            f"`track={name}` needs {spec.package}, which is not installed; do: {install_command(name)}"
+            f"`track={name}` needs {spec.package}, which is not installed; {install_advice(name)}"
         )
     try:
         tracker: Tracker = catalog.load_module(spec).start(run)

@@ -31,7 +31,7 @@ def test_the_table_shows_shares_of_the_peaks() -> None:
     peaks = {"bfloat16": 12e9, "float32": 6e9, "bytes": 3e9}
     lines = render({"peaks": peaks, "phases": {"train": phase}}).splitlines()
     line = lines[2]
-    assert line == "| train (bfloat16) | 50 | 60.0 | 3 | 25% | 30000 | 1.5 | 50% |"
+    assert line == "| train (bfloat16) | 50 | 60.0 | 3 | 25 % | 30000 | 1.5 | 50 % |"
     assert "12 GFLOP/s in bfloat16, 6 GFLOP/s in float32, 3.0 GB/s" in lines[-1]
 
 

@@ -47,7 +47,7 @@ def test_what_encode_writes_is_taken_by_fit_and_answers_as_the_images_do(home: P
     said = (home / "model.said").read_text()
     assert "600 embeddings of width 324; 150 labelled, 10 classes" in said
     assert "raw pixels" not in said
-    assert "use it with: gpu-ssl predict model EMBEDDINGS, rows of 324 numbers by the same program\n" in said
+    assert "use it with: gpu-ssl predict model EMBEDDINGS\nEMBEDDINGS are rows of 324 numbers" in said
     for page in ("README.md", "report.html"):
         written = (home / "model" / page).read_text()
         assert "gpu-ssl predict THIS_FOLDER EMBEDDINGS" in written

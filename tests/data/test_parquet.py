@@ -20,7 +20,7 @@ from gpu_ssl.data.own import load_own
 from gpu_ssl.data.parquet import ParquetImages
 from gpu_ssl.data.stream import ImageStream
 from gpu_ssl.errors import DataError, DependencyError
-from gpu_ssl.runtime.optional import install_command
+from gpu_ssl.runtime.optional import install_advice
 
 SHAPE = (1, 8, 8)
 
@@ -131,7 +131,7 @@ def test_other_tables_are_refused(tmp_path: Path, columns: dict[str, list[object
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = hugging_face(tmp_path / "x.parquet", [0, 1])
     monkeypatch.setattr("gpu_ssl.runtime.optional.find_spec", lambda name: None)
-    with pytest.raises(DependencyError, match=re.escape(install_command("parquet")) + "$"):
+    with pytest.raises(DependencyError, match=re.escape(install_advice("parquet")) + "$"):
         load_own(path)
 
 

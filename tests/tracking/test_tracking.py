@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from gpu_ssl import catalog
 from gpu_ssl.errors import UsageError
 from gpu_ssl.records import CURVE_STEPS, Report
-from gpu_ssl.runtime.optional import install_command
+from gpu_ssl.runtime.optional import install_advice
 from gpu_ssl.tracking.sending import send_run
 from gpu_ssl.tracking.tracker import TrackedRun
 from gpu_ssl.tracking.trackers import Trackers, tracked
@@ -192,7 +192,7 @@ def test_without_its_package_the_extra_is_named(
     monkeypatch.setitem(sys.modules, spec.package, None)
     with pytest.raises(UsageError, match="which is not installed") as caught:
         Trackers(TrackedRun("x", Path("x")), [spec.name])
-    assert str(caught.value).endswith(f"do: {install_command(spec.name)}")
+    assert str(caught.value).endswith(f"{install_advice(spec.name)}")
 
 
 def test_without_its_package_no_work_is_begun(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_without_its_package_no_work_is_begun(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"gpu-ssl: error: --track wandb needs wandb, which is not installed; do: {install_command('wandb')}\n"
+        f"gpu-ssl: error: --track wandb needs wandb, which is not installed; {install_advice('wandb')}\n"
     )
     assert not (tmp_path / "out").exists()
 

