@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from gpu_ssl.catalog.encoders import ENCODERS, EncoderSpec
 from gpu_ssl.catalog.methods import METHODS, MethodSpec
-from gpu_ssl.catalog.networks import NETWORKS, NetworkSpec
+from gpu_ssl.catalog.networks import NETWORKS, NetworkSpec, with_preset
 from gpu_ssl.catalog.trackers import TRACKERS, TrackerSpec
 from gpu_ssl.errors import UsageError
 
@@ -31,6 +31,7 @@ __all__ = [
     "takes_embeddings",
     "title",
     "tracker",
+    "with_preset",
     "without_pictures",
 ]
 

@@ -1,6 +1,8 @@
 """The table of VAE networks."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -79,3 +81,17 @@ NETWORKS: tuple[NetworkSpec, ...] = (
         kl_warm_up=0.5,
     ),
 )
+
+
+def with_preset(
+    preset: str, model: Mapping[str, Any], train: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return settings of a VAE and its training, with those of a preset where none is given, or None."""
+    model, train = (
+        {name: value for name, value in part.items() if value is not None} for part in (model, train)
+    )
+    if preset != "paper":
+        return model, train
+    # M2 learns faster from a few informative latents, so the KL weight does not rise slowly.
+    published = {"kl_warm_up": 0.0, "binarize": not train.get("augment")}
+    return {"network": "mlp", **model}, {**published, **train}

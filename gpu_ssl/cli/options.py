@@ -162,14 +162,9 @@ def take_vae_settings(options: dict[str, Any]) -> tuple[ModelConfig, TrainConfig
     UsageError
         If one is invalid.
     """
-    published = options["preset"] == "paper"
-    network = options.pop("network") or ("mlp" if published else None)
-    if published and options["kl_warm_up"] is None:
-        options["kl_warm_up"] = 0.0  # M2 learns faster from a few informative latents.
-    if published and options["binarize"] is None:
-        options["binarize"] = not options["augment"]
-    model = ModelConfig.of(
-        network=network, **{name: options.pop(name) for name in ("latent_dim", "kl_weight")}
-    )
-    names = [name for name in TrainConfig.model_fields if name in options]
-    return model, TrainConfig.of(**{name: options.pop(name) for name in names})
+    given = [
+        {name: options.pop(name) for name in settings.model_fields if name in options}
+        for settings in (ModelConfig, TrainConfig)
+    ]
+    model, train = catalog.with_preset(options["preset"], *given)
+    return ModelConfig.of(**model), TrainConfig.of(**train)

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, Final
 
+from gpu_ssl import catalog
 from gpu_ssl.config import FitConfig, RunConfig
 
 NAMES: Final = {
@@ -36,8 +37,6 @@ def command_of_run(settings: Mapping[str, Any]) -> str:
 
 def command_of_fit(config: FitConfig) -> str:
     """Return the command that repeats a fit, without the paths of images and labels."""
-    from gpu_ssl import catalog
-
     data = data_word(config.encoder is not None and catalog.takes_embeddings(config.encoder))
     start = f"gpu-ssl fit {data} --labels LABELS --output MODEL"
     return _command(start, config.model_dump(mode="json"), FitConfig())
@@ -57,10 +56,8 @@ def _command(start: str, settings: Mapping[str, Any], usual: RunConfig | FitConf
     words = [start]
     given = _flat(settings)
     expected = _flat(usual.model_dump(mode="json")) | _of_network(given.get("network"))
-    if given.get("preset") == "paper":
-        # As the command line fills them in.
-        binarize = not given.get("augment")
-        expected |= {"network": "mlp", "kl_warm_up": 0.0, "binarize": binarize}
+    model, train = catalog.with_preset(given.get("preset", ""), {}, {"augment": given.get("augment")})
+    expected |= model | train | {"augment": None}
     for name, value in given.items():
         if name in NOT_OPTIONS or value is None or value == expected.get(name):
             continue
@@ -83,7 +80,5 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_network(name: Any) -> dict[str, Any]:
     """Return the defaults of a network of the VAE."""
-    from gpu_ssl import catalog
-
     spec = next((own for own in catalog.NETWORKS if own.name == name), None)
     return {} if spec is None else {"latent_dim": spec.latent_dim, "kl_weight": spec.kl_weight}

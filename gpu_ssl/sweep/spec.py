@@ -4,10 +4,11 @@ import itertools
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from gpu_ssl import catalog
 from gpu_ssl.config import (
     DataConfig,
     LabelCount,
@@ -33,6 +34,15 @@ class Variant(Settings):
     train: TrainConfig = TrainConfig()
     svm: SVMConfig = SVMConfig()
     preset: Preset = "modern"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_preset(cls, values: Any) -> Any:
+        parts = [values.get(name, {}) for name in ("model", "train")] if isinstance(values, dict) else []
+        if not parts or values.get("preset") != "paper" or not all(isinstance(part, dict) for part in parts):
+            return values
+        model, train = catalog.with_preset("paper", *parts)
+        return {**values, "model": model, "train": train}
 
 
 class SweepSpec(Settings):

@@ -196,6 +196,17 @@ RUNS = [
         train=TrainConfig.of(kl_warm_up=0.0),
         methods="m2",
     ),
+    RunConfig.of(
+        preset="paper",
+        model=ModelConfig.of(network="mlp"),
+        train=TrainConfig.of(kl_warm_up=0.0, binarize=True),
+    ),
+    RunConfig.of(
+        preset="paper",
+        model=ModelConfig.of(network="mlp"),
+        train=TrainConfig.of(kl_warm_up=0.0, augment=True),
+    ),
+    RunConfig.of(train=TrainConfig.of(binarize=True)),
 ]
 
 
@@ -269,8 +280,8 @@ def test_the_command_writes_pages_anew_and_compares(run_cli: RunCli, tmp_path: P
         done = run_cli("report", *folders)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr == (
-            "gpu-ssl: error: model holds a model, and only runs of gpu-ssl run are compared; "
-            "give one model at a time, and compare the estimates on their pages\n"
+            "gpu-ssl: error: model holds a model, and only runs of gpu-ssl run are compared (accuracies of "
+            "models are estimates on different labels); give one model at a time\n"
         )
 
 

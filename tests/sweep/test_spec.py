@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from gpu_ssl.cli.options import take_vae_settings
+from gpu_ssl.config import ModelConfig, TrainConfig
 from gpu_ssl.errors import UsageError
 from gpu_ssl.sweep.spec import SweepSpec, sweep_cells
 
@@ -45,6 +47,29 @@ def test_what_is_left_out_has_defaults_and_what_comes_twice_counts_once(tmp_path
         5,
         ("m1",),
     )
+
+
+def test_the_preset_of_the_paper_is_that_of_a_run(tmp_path: Path) -> None:
+    text = """
+datasets = ["digits"]
+labels = [50]
+[[settings]]
+name = "published"
+preset = "paper"
+[[settings]]
+name = "mine"
+preset = "paper"
+model.latent_dim = 16
+train.kl_warm_up = 0.5
+train.augment = true
+"""
+    published, mine = (cell.config for cell in sweep_cells(spec(tmp_path, text), "cpu"))
+    options = dict.fromkeys((*ModelConfig.model_fields, *TrainConfig.model_fields), None)
+    assert (published.model, published.train) == take_vae_settings({"preset": "paper", **options})
+    assert (published.model.network, published.model.latent_dim) == ("mlp", 50)
+    assert published.train.binarize
+    assert (mine.model.network, mine.model.latent_dim, mine.train.kl_warm_up) == ("mlp", 16, 0.5)
+    assert (mine.train.augment, mine.train.binarize) == (True, False)
 
 
 @pytest.mark.parametrize(
