@@ -118,7 +118,9 @@ def resolve_precision(requested: str, device: torch.device) -> torch.dtype:
 def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[object]:
     """Run matrix products and convolutions on `device` in `precision`."""
     if precision != torch.float32:
-        return torch.autocast(device.type, precision)
+        # Weights that were converted without gradients, for pseudo-labels, must not be used again with them:
+        # torch 2.9 then computes no gradient.
+        return torch.autocast(device.type, precision, cache_enabled=False)
     return full_float32() if device.type == "cuda" else nullcontext()
 
 

@@ -180,3 +180,14 @@ def test_free_memory_counts_what_torch_keeps_unused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 700)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 300)
     assert module.free_bytes(CUDA) == 1400
+
+
+def test_weights_used_without_gradients_before_get_gradients() -> None:
+    """As of pseudo-labels. Autocast would keep the converted weights, with torch 2.9 also those without."""
+    network = torch.nn.Linear(4, 3)
+    with autocast(CPU, torch.bfloat16):
+        with torch.no_grad():
+            network(torch.ones(2, 4))
+        loss = network(torch.ones(2, 4)).sum()
+    torch.autograd.backward(loss)
+    assert all(weight.grad is not None and weight.grad.any() for weight in network.parameters())

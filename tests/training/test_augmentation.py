@@ -194,8 +194,8 @@ def test_an_erased_view_is_a_weak_view_with_a_black_rectangle() -> None:
     white = torch.ones(300, 1, 60, 60)
     views = erased_view(white, False, seeded())
     kept = weak_view(white, False, seeded())
-    black = (views == 0) & (kept == 1)
-    assert torch.equal(views[~black], kept[~black])
+    black = (views == 0) & (kept > 0.5)
+    torch.testing.assert_close(views[~black], kept[~black])
     rows, columns = black.amax((1, 3)).sum(1), black.amax((1, 2)).sum(1)
     assert torch.equal(black.sum((1, 2, 3)), rows * columns)
     assert (rows * columns > 0).float().mean() > 0.8
