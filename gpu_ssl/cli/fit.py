@@ -172,7 +172,7 @@ def _fit(
     """Fit and write the model; processes other than rank 0 take part in training and exit here."""
     from gpu_ssl.fitted.fitting import fit
     from gpu_ssl.fitted.storage import UNFINISHED, load
-    from gpu_ssl.report.card import notes
+    from gpu_ssl.report.expectation import notes
     from gpu_ssl.report.model_folder import write_model
 
     unfinished = output / UNFINISHED
@@ -214,8 +214,9 @@ def tell_skipped(count: int, lines: list[str]) -> None:
 def _tell(fitted: "Fit", output: Path) -> None:
     from gpu_ssl.data.problems import counted
     from gpu_ssl.data.summary import sizes
-    from gpu_ssl.report.card import encoder_of, expectation, warning
+    from gpu_ssl.report.card import encoder_of
     from gpu_ssl.report.command import command_of_predict
+    from gpu_ssl.report.expectation import expectation, warning
     from gpu_ssl.report.html import PAGE
     from gpu_ssl.statistics import in_percent
 

@@ -7,9 +7,10 @@ from typing import Any
 from gpu_ssl import catalog
 from gpu_ssl.errors import StorageError
 from gpu_ssl.fitted.records import ModelRecord
-from gpu_ssl.report.card import encoder_of, expectation, notes, warning
+from gpu_ssl.report.card import encoder_of
 from gpu_ssl.report.command import command_of_fit, command_of_predict
 from gpu_ssl.report.details import ModelDetails
+from gpu_ssl.report.expectation import expectation, notes, warning
 from gpu_ssl.report.html import chart_figure, confusion_table, worst_confusions, write_page
 from gpu_ssl.report.plots import training_curves
 from gpu_ssl.report.reliability import reliability_diagram

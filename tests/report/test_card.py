@@ -20,7 +20,8 @@ from gpu_ssl.fitted.records import (
     ModelRecord,
     SuspectLabel,
 )
-from gpu_ssl.report.card import SUSPECTS, contact_sheet, expectation, notes, warning, write_card
+from gpu_ssl.report.card import contact_sheet, write_card
+from gpu_ssl.report.expectation import SUSPECTS, expectation, notes, warning
 
 ESTIMATE = Estimate(
     right=270,
