@@ -44,8 +44,8 @@ def install_advice(extra: str = "") -> str:
     pip, folder = _installation()
     if folder is None:
         return f"do: {pip} install 'gpu-ssl{extras}'"
-    editable = "--editable " if folder.get("editable") else ""
-    return f"in the source folder of gpu-ssl, do: {pip} install {editable}'.{extras}'"
+    editable = "-e " if folder.get("editable") else ""
+    return f"in gpu-ssl's source folder, do: {pip} install {editable}'.{extras}'"
 
 
 @cache

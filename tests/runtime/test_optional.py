@@ -44,12 +44,12 @@ def test_the_message_names_the_extra_or_the_packages(
         (
             "pip",
             '{"url": "file:///x", "dir_info": {"editable": true}}',
-            "in the source folder of gpu-ssl, do: pip install --editable '.[label]'",
+            "in gpu-ssl's source folder, do: pip install -e '.[label]'",
         ),
         (
             "uv",
             '{"url": "file:///x", "dir_info": {}}',
-            "in the source folder of gpu-ssl, do: uv pip install '.[label]'",
+            "in gpu-ssl's source folder, do: uv pip install '.[label]'",
         ),
     ],
 )

@@ -27,9 +27,11 @@ def fake_cuda() -> Iterator[None]:
 
 
 @contextmanager
-def autocast(device_type: str, dtype: torch.dtype) -> Iterator[None]:
+def autocast(device_type: str, dtype: torch.dtype, cache_enabled: bool = True) -> Iterator[None]:
     """Replaces torch.autocast, which is disabled without a GPU."""
     before = torch.is_autocast_enabled(device_type), torch.get_autocast_dtype(device_type)
+    cached = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(cache_enabled)
     torch.set_autocast_dtype(device_type, dtype)
     torch.set_autocast_enabled(device_type, True)
     torch.autocast_increment_nesting()
@@ -38,6 +40,7 @@ def autocast(device_type: str, dtype: torch.dtype) -> Iterator[None]:
     finally:
         if torch.autocast_decrement_nesting() == 0:
             torch.clear_autocast_cache()
+        torch.set_autocast_cache_enabled(cached)
         torch.set_autocast_enabled(device_type, before[0])
         torch.set_autocast_dtype(device_type, before[1])
 
