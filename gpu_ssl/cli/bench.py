@@ -124,7 +124,7 @@ def compare(first: Path, second: Path | None, plot: Path | None) -> None:
     """Compare the speed of SECOND with FIRST, or of the GPU in FIRST with its CPU.
 
     The last column says whether a difference is significant. It is not if it is within the spread of the raw
-    values, or if a record has too few repeats (fewer than 4) to tell. Records of different work are refused.
+    values, or if a record has fewer than 4 repeats. Records of different work are refused.
     """
     from gpu_ssl.bench import comparison
     from gpu_ssl.bench.plots import FORMATS, ratios, write
