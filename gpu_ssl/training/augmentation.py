@@ -110,7 +110,7 @@ def _erase(views: Tensor, randomness: Randomness) -> Tensor:
 
 
 def binarized(images: Tensor, randomness: Randomness) -> Tensor:
-    """Sample each pixel as 0 or 1, its intensity being the probability of 1 (Kingma et al. 2014, section 4).
+    """Sample each pixel as 0 or 1, its intensity being the probability of 1, as Kingma et al. trained.
 
     Parameters and result are those of `random_view`, without `mirror`. Sampled anew in every step, it is also
     an augmentation.
