@@ -12,7 +12,7 @@ from gpu_ssl.report.data_address import address_of, picture_of
 from gpu_ssl.report.details import ModelDetails, StrangePicture, SuspectPicture
 from gpu_ssl.report.model_page import write_model_page
 from tests.browser import faults, started
-from tests.report.test_card import ESTIMATE, RECORD
+from tests.report.example import ESTIMATE, RECORD
 from tests.report.test_page import CLASSES, SCRIPT, Parsed
 from tests.report.test_report import REPORT
 
