@@ -80,7 +80,7 @@ def render(record: dict[str, Any]) -> str:
     if "recipe" in cases:
         recipe = cases["recipe"]
         ours, theirs = (statistics.median(recipe[who]["seconds"]) for who in ("gpu_ssl", "recipe"))
-        what = "`run --labels all`; the recipe"
+        what = "`run --labels all --no-baselines`; the recipe"
         lines.append(f"| {what} | {ours:.1f} s | {theirs:.1f} s | {recipe['ratio_median']:.2f} |")
     if "elbo" in cases:
         rounds = cases["elbo"]["rounds"]

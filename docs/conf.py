@@ -10,6 +10,7 @@ import gpu_ssl
 from gpu_ssl import doctor, records
 from gpu_ssl.fitted import records as fitted_records
 from gpu_ssl.sweep import summary
+from gpu_ssl.training.checkpoint import CHECKPOINT
 
 
 def schema_of(record: Any) -> int:
@@ -42,6 +43,7 @@ numpydoc_xref_param_type = False
 myst_substitutions = {
     "model_schema": schema_of(fitted_records.ModelRecord),
     "report_schema": schema_of(records.Report),
+    "checkpoint_schema": CHECKPOINT.schema,
     "sweep_schema": schema_of(summary.SweepRecord),
     "doctor_schema": schema_of(doctor.Diagnosis),
 }

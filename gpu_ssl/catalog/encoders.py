@@ -17,7 +17,7 @@ class EncoderSpec:
         Whether it needs two-dimensional images; rows of numbers, handled as images of height 1, have no
         edges.
     shared : bool
-        Whether several ranks train it and encode together.
+        Whether several processes train it and encode together.
     internal : bool
         Whether only methods create it and users cannot select it.
     learns : bool

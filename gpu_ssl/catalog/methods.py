@@ -23,7 +23,7 @@ class MethodSpec:
     trains : bool
         Whether it trains a network for each split.
     shared : bool
-        Whether several ranks can share its work, because training the VAE takes most of the time.
+        Whether several processes can share its work, because training the VAE takes most of the time.
     svm : bool
         Whether it fits an SVM, or may choose a method that does.
     baseline : str

@@ -55,8 +55,8 @@ def command(
 
     MODEL is a folder written by gpu-ssl fit; its embeddings are the features of the classifier. ENCODER is
     an encoder that needs no training: hog, pixels, ranks, pretrained or pretrained:NAME (see gpu-ssl fit
-    --help). DATA is what gpu-ssl predict takes. Memory does not grow with the number of images, except for
-    their names.
+    --help). DATA is what gpu-ssl predict takes; with ENCODER, no single
+    image and no paths on stdin. Memory does not grow with the number of images, except for their names.
 
     A .parquet file has the columns path and embedding (a list of float32). An .npy file is a float32 array
     of shape (images, features), in the order of the images; their paths are written next to it, one a line:
@@ -119,7 +119,7 @@ def _of_encoder(
     from gpu_ssl.fitted.encoding import check_name, of_encoder
 
     check_name(name)
-    FitConfig.of(image_size=image_size)  # refuses an invalid device
+    FitConfig.of(image_size=image_size)  # refuses an invalid size
     if str(data) == "-":
         raise UsageError("paths on stdin need a model; give a folder of images")
     columns = Columns(path=asked.path_column)

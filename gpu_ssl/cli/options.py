@@ -61,9 +61,9 @@ SVM = click.option(
     type=click.Choice(get_args(SVMBackendName)),
     default="auto",
     show_default=True,
-    help="SVM solver: auto (cuml if features are on a GPU and cuML works, else sklearn), sklearn "
-    "(LIBSVM on the CPU), cuml (one pair of classes at a time on the GPU), or batched (LIBSVM's algorithm in "
-    "torch on any device, all pairs of all splits at once).",
+    help="SVM solver: auto (cuml if features are on a GPU and cuML works, else sklearn; on a CPU "
+    "up to 200 points batched), sklearn (LIBSVM on the CPU), cuml (several pairs of classes in parallel on "
+    "the GPU), or batched (LIBSVM's algorithm in torch on any device, all pairs of all splits at once).",
 )
 SVM_C = click.option("--svm-c", type=float, help=f"Penalty C of the SVM.  [default: {SVMConfig().C:g}]")
 CLASS_WEIGHT = click.option(
@@ -121,7 +121,7 @@ _OF_THE_VAE = (
         "--epochs",
         type=int,
         help=f"Number of epochs.  {_defaults('epochs')[:-1]}; more for small data sets, to reach "
-        f"{catalog.NETWORKS[0].minimum_steps} steps]",
+        f"{catalog.NETWORKS[0].minimum_steps} steps (mlp: {catalog.NETWORKS[1].minimum_steps})]",
     ),
     click.option(
         "--batch-size", type=int, help="Batch size of VAE training.  [default: 256; less for small data sets]"

@@ -94,7 +94,7 @@ def reading_options(command: Any) -> Any:
 
 
 class Asked(NamedTuple):
-    """Add the options for reading images for an existing model, or for choosing the first labels."""
+    """The options for reading images for an existing model, or for choosing the first labels."""
 
     pages: str | None
     large_images: bool

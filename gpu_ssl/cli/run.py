@@ -93,7 +93,8 @@ NOT_SETTINGS = {"output", "resume", "jobs", "as_json", "plots", "quiet", "tracke
     "--baselines/--no-baselines",
     default=True,
     show_default=True,
-    help="Also fit baselines on the same labels: SVMs on pixels, on principal components, on pixel ranks.",
+    help="Also fit baselines on the same labels: SVMs on pixels, on principal components, on pixel ranks; "
+    "with a method that trains networks also cnn, which takes minutes per split on a CPU.",
 )
 @vae_options
 @SVM_C
@@ -111,7 +112,7 @@ NOT_SETTINGS = {"output", "resume", "jobs", "as_json", "plots", "quiet", "tracke
     "--resume",
     type=GivenPath(),
     metavar="DIR",
-    help="Resume the unfinished run in DIR, with its settings.",
+    help="Resume the run in DIR, with its settings; a finished run is only printed.",
 )
 @click.option(
     "--jobs",
@@ -122,7 +123,7 @@ NOT_SETTINGS = {"output", "resume", "jobs", "as_json", "plots", "quiet", "tracke
     "[default: one per core on a CPU, 1 on a GPU]",
 )
 @TRACK
-@click.option("--plots/--no-plots", default=True, show_default=True, help="Write plots.")
+@click.option("--plots/--no-plots", default=True, show_default=True, help="Write plots and report.html.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the content of report.json.")
 @QUIET
 @click.pass_context

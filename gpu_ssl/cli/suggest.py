@@ -76,10 +76,11 @@ def command(
 ) -> None:
     """Suggest the images to label next, where labels improve the model most; without a model, the first ones.
 
-    DATA is what gpu-ssl predict takes. With MODEL, the suggestions are unlabelled images that the model is
-    uncertain about and that differ from each other. Labels of such hard images lower the accuracy that fit
-    estimates, which then is below the accuracy on all images. Without MODEL, the suggestions are typical
-    images that differ from each other.
+    DATA is what gpu-ssl predict takes; without MODEL, no single image and no paths on stdin.
+
+    With MODEL, the suggestions are unlabelled images that the model is uncertain about and that differ from
+    each other. Labels of such hard images lower the accuracy that fit estimates, which then is below the
+    accuracy on all images. Without MODEL, the suggestions are typical images that differ from each other.
 
     Fill in the column label, and pass the file to fit together with the labels that you have.
 

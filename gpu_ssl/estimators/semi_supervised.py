@@ -59,7 +59,7 @@ class SemiSupervisedClassifier(
         ``balanced`` multiplies the penalty of each class by n_labelled / (n_classes * count of the class).
     effort : {"quick", "normal", "best", "auto"}, default="quick"
         Whether the method ``auto`` may train a network, which takes minutes on a CPU (``normal``), and
-        whether three are trained (``best``); ``auto`` is ``best`` on a GPU and ``quick`` on a CPU.
+        whether three are trained (``best``); ``auto`` is ``normal`` on a GPU and ``quick`` on a CPU.
     latent_dim, kl_weight, network, epochs, batch_size, mirror, image_shape, random_state, device
         See `VAETransformer`.
 

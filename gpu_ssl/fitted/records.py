@@ -123,7 +123,7 @@ class ModelRecord(Record):
     `fitted.calibration.Calibration` and `fitted.ood.OODScore`, and `ood_encoder` describes the encoder of
     the latter: the name of a part of `encoder`, or one of its own. `estimate` is None where fewer than two
     classes could be judged. `near_copies` is the number of labelled images that are near duplicates of
-    another one (the key is called so in older files), `suspects` that of labels that look wrong; see
+    another one, `suspects` that of labels that look wrong; see
     `fitted.estimate`. `pixels` is for models of arrays.
     """
 

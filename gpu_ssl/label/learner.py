@@ -116,7 +116,7 @@ class Learner:
                 thread.join(20)
 
     def changed(self, count: int = 1) -> None:
-        """Report `n` new labels."""
+        """Report `count` new labels."""
         with self._wake:
             self._changes += count
             self._changed_at = time.monotonic()

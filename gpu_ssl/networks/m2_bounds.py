@@ -135,7 +135,7 @@ def m2_bounds(
 def blind_bound(targets: Tensor, likelihood: Likelihood) -> float:
     """Return the least bound, in nats, of an M2 whose decoder ignores both class and latents.
 
-    It draws one distribution for all `targets` (n, ...): of each number the entropy of a Gaussian with its
+    It predicts one distribution for all `targets` (n, ...): of each number the entropy of a Gaussian with its
     variance, 0.5 log(2 pi e variance), which is 1.419 nats where the variance is 1; or the cross-entropy of
     intensities with their mean. An M2 whose bound is not below it has learned nothing of its inputs.
     """

@@ -1,4 +1,4 @@
-"""Random augmentation of images, and the canonical image that all augmentations of an image share.
+"""Random augmentation of images, and the canonical image: their common reconstruction target.
 
 The VAE is trained on a `random_view`; a consistency loss compares a `weak_view` and a `strong_view`.
 

@@ -1,4 +1,4 @@
-"""torch's log1p, and with it softplus, is ten times slower than necessary on a CPU with AVX-512.
+"""torch's log1p, and with it softplus, is slower than necessary on a CPU with AVX-512.
 
 Upstream: log1p comes from Sleef since pytorch/pytorch#92144; we know of no issue about this fault. To be
 removed when `python -m benchmarks.roofline` shows the same time for the perceptron without it.
