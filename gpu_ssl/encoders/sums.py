@@ -45,8 +45,10 @@ class Sum(Encoder):
         return torch.cat([(part / self.scales[number]).T for number, part in enumerate(features)]).T
 
 
-def fit_sum(encoders: Sequence[Encoder], features: Sequence[Tensor]) -> Sum:
-    """Return a sum whose parts have a mean feature norm of 1 on a sample of training images.
+def fit_sum(
+    encoders: Sequence[Encoder], features: Sequence[Tensor], weights: Sequence[float] | None = None
+) -> Sum:
+    """Return a sum whose parts have a mean feature norm of 1, or of their weight, on some training images.
 
     All parts then have equal weight in distances. Standardizing each feature instead would amplify features
     without information.
@@ -57,6 +59,9 @@ def fit_sum(encoders: Sequence[Encoder], features: Sequence[Tensor]) -> Sum:
         The fitted parts.
     features : sequence of Tensor of shape (n, width), float32
         Features of the same images from each part.
+    weights : sequence of float, optional
+        Mean norm of each part.
     """
-    norms = [part.norm(dim=1).mean().clamp_min(SMALLEST_NORM) for part in features]
-    return Sum(encoders, torch.stack(norms).tolist()).to(features[0].device)
+    norms = torch.stack([part.norm(dim=1).mean().clamp_min(SMALLEST_NORM) for part in features])
+    scales = norms.cpu() / torch.tensor([1.0] * len(norms) if weights is None else weights)
+    return Sum(encoders, scales.tolist()).to(features[0].device)

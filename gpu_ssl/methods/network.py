@@ -160,12 +160,19 @@ def fit_networks(
 
 
 def _features_of(networks: Sequence[ClassifierNetwork], view: View, labelled: Labelled) -> Encoder:
-    """Return the encoder of the features of trained networks and, for images, HOG."""
+    """Return the encoder of the features of trained networks and, for images, HOG.
+
+    HOG weighs as much as all networks together: as one of four equal parts it helped less
+    (docs/experiments/accuracy.md).
+    """
     own: list[Encoder] = [NetworkFeatures(network, view.mirror) for network in networks]
     if view.is_pictures:
         known = [part for encoder in view.encoders.values() for part in encoder.parts if part.name == "hog"]
         own.append(known[0] if known else averaged(HOG(view.image_shape)).to(view.device))
-    return fit_sum(own, [view.rows(part, labelled.rows) for part in own]) if len(own) > 1 else own[0]
+    if len(own) == 1:
+        return own[0]
+    weights = [1.0 if isinstance(part, NetworkFeatures) else math.sqrt(len(networks)) for part in own]
+    return fit_sum(own, [view.rows(part, labelled.rows) for part in own], weights)
 
 
 def _part(options: Options, number: int, of: int) -> Options:

@@ -1,6 +1,7 @@
 """Random augmentation of images, and the canonical image: their common reconstruction target.
 
-The VAE is trained on a `random_view`; a consistency loss compares a `weak_view` and a `strong_view`.
+The VAE is trained on a `random_view`; a consistency loss compares a `weak_view` and a `strong_view`, half of
+which `cut_mix` mixes.
 
 Parameters are sampled for each image, from one generator, on the device of the images.
 """
@@ -104,9 +105,38 @@ def strong_view(images: Tensor, mirror: bool, randomness: Randomness) -> Tensor:
 def _erase(views: Tensor, randomness: Randomness) -> Tensor:
     """Make a rectangle of each image black, in place."""
     n, _, height, width = views.shape
-    drawn = [_uniform(views, randomness, n, 1) for _ in range(4)]
-    rows, columns = _erased(height, *drawn[:2]), _erased(width, *drawn[2:])  # each of shape (n, side)
+    vertical, tall, horizontal, wide = (uniform((n, 1), randomness, views.device) for _ in range(4))
+    rows, columns = _within(height, vertical, ERASED * tall), _within(width, horizontal, ERASED * wide)
     return views.masked_fill_((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
+
+
+def cut_mix(images: Tensor, randomness: Randomness) -> tuple[Tensor, Tensor]:
+    """Replace a rectangle of each image in the first half of a batch by that of the image before it.
+
+    CutMix (Yun et al. 2019, section 3.1): a rectangle has a uniformly distributed area, the proportions of
+    the image, and its centre anywhere in it. The image before the first one is the last one.
+
+    Parameters
+    ----------
+    images : Tensor of shape (n, channels, height, width), float
+        A batch in random order; not modified.
+    randomness : Generator or Share
+        Source of the random numbers, on the device of `images`.
+
+    Returns
+    -------
+    mixed : Tensor of shape (n, channels, height, width)
+        The images, half of them with a rectangle of another.
+    own : Tensor of shape (n,), float32
+        Fraction of each image's pixels that are its own.
+    """
+    n, _, height, width = images.shape
+    area, vertical, horizontal = (uniform((n, 1), randomness, images.device) for _ in range(3))
+    length = area.sqrt() * (torch.arange(n, device=images.device) < n // 2)[:, None]
+    rows, columns = _within(height, vertical, length), _within(width, horizontal, length)
+    replaced = rows[:, :, None] & columns[:, None, :]
+    mixed = torch.where(replaced[:, None], images.roll(1, dims=0), images)
+    return mixed, 1 - replaced.float().mean(dim=(1, 2))
 
 
 def binarized(images: Tensor, randomness: Randomness) -> Tensor:
@@ -118,9 +148,10 @@ def binarized(images: Tensor, randomness: Randomness) -> Tensor:
     return (uniform(tuple(images.shape), randomness, images.device) < images).to(images.dtype)
 
 
-def _erased(side: int, centre: Tensor, length: Tensor) -> Tensor:
+def _within(side: int, centre: Tensor, length: Tensor) -> Tensor:
+    """Return which of `side` pixels are within `length` around `centre`, two fractions of it, (n, side)."""
     places = (torch.arange(side, device=centre.device) + 0.5) / side
-    return (places - (centre + 1) / 2).abs() < ERASED / 2 * (length + 1) / 2
+    return (places - centre).abs() < length / 2
 
 
 def _uniform(images: Tensor, randomness: Randomness, *shape: int) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpu_ssl.training.augmentation import erased_view, strong_view, weak_view
+from gpu_ssl.training.augmentation import cut_mix, erased_view, strong_view, weak_view
 from gpu_ssl.training.joint import JointBatch
 
 MOMENTUM = 0.99
@@ -111,7 +111,7 @@ class PseudoLabels:
 
 
 class ConsistencyObjective:
-    """FixMatch (Sohn et al. 2020) with a teacher, alignment and soft weights.
+    """FixMatch (Sohn et al. 2020) with a teacher, alignment, soft weights, and CutMix of the strong views.
 
     Parameters
     ----------
@@ -135,12 +135,15 @@ class ConsistencyObjective:
             said = network(weak_view(unlabelled.images, self.mirror, self.generator))
         classes, weights = self.pseudo_labels(said, unlabelled.rows)
         weak = weak_view(labelled.images, self.mirror, self.generator)
-        strong = strong_view(unlabelled.images, self.mirror, self.generator)
+        strong, own = cut_mix(strong_view(unlabelled.images, self.mirror, self.generator), self.generator)
         logits = network(torch.cat([weak, strong]))
         n = len(weak)
         supervised = F.cross_entropy(logits[:n], labelled.classes)
-        consistency = (weights * F.cross_entropy(logits[n:], classes, reduction="none")).mean()
-        return supervised + ramp * consistency
+        # Each image counts by its share of the pixels.
+        consistency = own * weights * F.cross_entropy(logits[n:], classes, reduction="none")
+        other = F.cross_entropy(logits[n:], classes.roll(1), reduction="none")
+        consistency = consistency + (1 - own) * weights.roll(1) * other
+        return supervised + ramp * consistency.mean()
 
 
 def sharpened(probabilities: Tensor) -> Tensor:

@@ -52,6 +52,15 @@ def test_parts_keep_their_order(digits: Dataset) -> None:
     assert torch.equal(encode(one, images), torch.cat([features[:, 64:], features[:, :64]], dim=1))
 
 
+def test_a_part_with_a_weight_has_that_mean_norm(digits: Dataset) -> None:
+    images = torch.from_numpy(digits.test.images)
+    parts = HOG((1, 8, 8)), Pixels((1, 8, 8))
+    encoder = fit_sum(parts, [encode(part, images) for part in parts], (1.0, 2.5))
+    hog, pixels = encode(encoder, images).split([parts[0].width, 64], dim=1)
+    assert float(hog.norm(dim=1).mean()) == pytest.approx(1, abs=1e-4)
+    assert float(pixels.norm(dim=1).mean()) == pytest.approx(2.5, abs=1e-4)
+
+
 def test_a_part_that_sees_nothing_adds_nothing() -> None:
     """Black images have no edges; a scale of 0 would make what is no number of them."""
     images = torch.zeros(20, 1, 8, 8, dtype=torch.uint8)

@@ -11,6 +11,7 @@ import torch
 from gpu_ssl import catalog, experiment
 from gpu_ssl.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from gpu_ssl.data.image_set import Dataset
+from gpu_ssl.encoders.encoder import encode
 from gpu_ssl.errors import TrainingError
 from gpu_ssl.methods import m2, network
 from gpu_ssl.methods.m2 import M2Classifier
@@ -246,7 +247,7 @@ def test_every_method_of_the_catalog_runs_by_itself(
 
 
 def test_with_best_effort_three_networks_decide_together(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(network, "FEWEST", 25)
     config = CONFIG.model_copy(update={"methods": ("consistency",), "effort": "best", "baselines": False})
@@ -258,6 +259,9 @@ def test_with_best_effort_three_networks_decide_together(
     heads = [part.state_dict()["network.head.weight"] for part in encoder.parts[:3]]
     assert not torch.equal(heads[0], heads[1])
     assert not torch.equal(heads[1], heads[2])
+    features = encode(encoder, torch.from_numpy(digits.test.images))
+    hog = features[:, -encoder.parts[3].width :]  # weighs as much as the networks, each of which has 1
+    assert float(hog.norm(dim=1).mean()) == pytest.approx(3**0.5, rel=0.1)
 
 
 def test_a_loss_that_is_no_number_ends_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

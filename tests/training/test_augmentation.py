@@ -22,6 +22,7 @@ from gpu_ssl.training.augmentation import (
     _grid,
     binarized,
     canonical,
+    cut_mix,
     erased_view,
     random_view,
     strong_view,
@@ -199,6 +200,32 @@ def test_an_erased_view_is_a_weak_view_with_a_black_rectangle() -> None:
     rows, columns = black.amax((1, 3)).sum(1), black.amax((1, 2)).sum(1)
     assert torch.equal(black.sum((1, 2, 3)), rows * columns)
     assert (rows * columns > 0).float().mean() > 0.8
+
+
+@given(shape=SHAPES, seed=st.integers(0, 1000))
+def test_cut_mix_puts_a_rectangle_of_the_image_before_into_the_first_half(
+    shape: tuple[int, int, int, int], seed: int
+) -> None:
+    n = shape[0]
+    images = torch.arange(1, n + 1.0)[:, None, None, None].expand(shape).clone()
+    before = images.clone()
+    mixed, own = cut_mix(images, seeded(seed))
+    assert torch.equal(images, before)
+    for number, image in enumerate(mixed):
+        kept, other = image == number + 1, image == (number - 1) % n + 1
+        assert (kept | other).all()
+        assert float(own[number]) == pytest.approx(float(kept.float().mean()), abs=1e-6)
+        assert n == 1 or int((~kept[0]).sum()) == int((~kept[0]).any(0).sum() * (~kept[0]).any(1).sum())
+    assert torch.equal(mixed[n // 2 :], images[n // 2 :])
+    assert (own[n // 2 :] == 1).all()
+
+
+def test_rectangles_of_cut_mix_have_every_area() -> None:
+    own = cut_mix(torch.rand(4000, 1, 40, 60, generator=seeded()), seeded())[1][:2000]
+    assert own.min() < 0.1
+    assert own.max() > 0.98
+    # An area is uniformly distributed, and on average a good third of a rectangle lies outside.
+    assert 0.6 < own.mean() < 0.75
 
 
 def test_a_strong_view_turns_an_object_both_ways_up_to_the_limit() -> None:

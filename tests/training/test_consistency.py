@@ -32,9 +32,10 @@ class Linear(nn.Module):
 
 @pytest.fixture
 def batches(monkeypatch: pytest.MonkeyPatch) -> tuple[JointBatch, JointBatch]:
-    """Images of four pixels, whose weak view is the image and whose strong view is upside down."""
+    """Images of four pixels, whose weak view is the image and whose strong view, unmixed, is upside down."""
     monkeypatch.setattr(consistency, "weak_view", lambda images, mirror, generator: images)
     monkeypatch.setattr(consistency, "strong_view", lambda images, mirror, generator: images.flip(2))
+    monkeypatch.setattr(consistency, "cut_mix", lambda images, generator: (images, torch.ones(len(images))))
     generator = torch.Generator().manual_seed(0)
     labelled = torch.rand(2, 1, 2, 2, generator=generator)
     unlabelled = torch.rand(3, 1, 2, 2, generator=generator)
@@ -95,6 +96,25 @@ def test_the_loss_is_cross_entropy_of_weak_labelled_and_strong_unlabelled_views(
     torch.testing.assert_close(objective()(network, labelled, unlabelled, 0.0), supervised)
     half = supervised + 0.5 * (weights * strong).mean()
     torch.testing.assert_close(objective()(network, labelled, unlabelled, 0.5), half)
+
+
+def test_a_mixed_image_has_both_pseudo_labels_by_their_share_of_the_pixels(
+    batches: tuple[JointBatch, JointBatch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one is that of the image before, with its own weight."""
+    own = torch.tensor([0.25, 1.0, 0.5])
+    monkeypatch.setattr(consistency, "cut_mix", lambda images, generator: (2 * images, own))
+    network, (labelled, unlabelled) = Linear(), batches
+    classes, weights = PseudoLabels(TEACHER, 0.6)(network(unlabelled.images), unlabelled.rows)
+    assert len(set(classes.tolist())) > 1
+    logs = network(2 * unlabelled.images.flip(2)).log_softmax(1)
+    expected = sum(
+        -share * weights[row] * logs[image, classes[row]]
+        for image in range(3)
+        for share, row in ((own[image], image), (1 - own[image], image - 1))
+    )
+    loss = objective()(network, labelled, unlabelled, 1.0) - objective()(network, labelled, unlabelled, 0.0)
+    torch.testing.assert_close(loss, expected / 3)
 
 
 def test_pseudo_labels_carry_no_gradient(batches: tuple[JointBatch, JointBatch]) -> None:
