@@ -113,8 +113,8 @@ def _erase(views: Tensor, randomness: Randomness) -> Tensor:
 def cut_mix(images: Tensor, randomness: Randomness) -> tuple[Tensor, Tensor]:
     """Replace a rectangle of each image in the first half of a batch by that of the image before it.
 
-    CutMix (Yun et al. 2019, section 3.1): a rectangle has a uniformly distributed area, the proportions of
-    the image, and its centre anywhere in it. The image before the first one is the last one.
+    CutMix (Yun et al. 2019): a rectangle has a uniformly distributed area, the proportions of the image, and
+    its centre anywhere in it. The image before the first one is the last one.
 
     Parameters
     ----------
