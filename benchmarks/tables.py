@@ -63,7 +63,8 @@ def methods() -> str:
     cases, counts = record("methods"), (100, 600, 1000, 3000)
     rows = []
     for case, name, title in METHODS:
-        results = {(own["method"], own["labels"]): own for own in cases[case]["results"]}
+        found = cases.get(case, {"results": []})["results"]
+        results = {(own["method"], own["labels"]): own for own in found}
         cells = []
         for count in counts:
             own = results.get((name, count))
