@@ -1,6 +1,6 @@
 """The gain of unlabelled images: every method on the same splits, with times and differences.
 
-    python -m benchmarks.methods                      # all cases: about three hours on 2 cores
+    python -m benchmarks.methods                      # all cases: about seven hours on 2 cores
     python -m benchmarks.methods --case fashion-mnist
 
 Each case is one ``gpu-ssl run``, whose folder is kept under ``runs/benchmarks``, so that an interrupted

@@ -35,7 +35,7 @@ ALLOWED = {
     ("methods/workers.py", "pickle"),
     # Data sets, compared with their hashes.
     *(("data/sources.py", module) for module in ("http", "urllib")),
-    # Weights of networks, compared with their hashes.
+    # Weights of networks; those of torchvision are compared with the hash in their name.
     *(("encoders/backbones/weights.py", module) for module in ("http", "urllib")),
     # The page for labels, on 127.0.0.1.
     *(("label/server.py", module) for module in ("asyncio", "socket", "starlette", "uvicorn")),

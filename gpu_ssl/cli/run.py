@@ -94,7 +94,7 @@ NOT_SETTINGS = {"output", "resume", "jobs", "as_json", "plots", "quiet", "tracke
     default=True,
     show_default=True,
     help="Also fit baselines on the same labels: SVMs on pixels, on principal components, on pixel ranks; "
-    "with a method that trains networks also cnn, which takes minutes per split on a CPU.",
+    "with a method that trains networks also cnn, which takes up to minutes per split on a CPU.",
 )
 @vae_options
 @SVM_C
@@ -112,7 +112,7 @@ NOT_SETTINGS = {"output", "resume", "jobs", "as_json", "plots", "quiet", "tracke
     "--resume",
     type=GivenPath(),
     metavar="DIR",
-    help="Resume the run in DIR, with its settings; a finished run is only printed.",
+    help="Resume the run in DIR, with its settings; a finished one is only printed and, with --track, sent.",
 )
 @click.option(
     "--jobs",

@@ -50,8 +50,8 @@ def fit_sum(
 ) -> Sum:
     """Return a sum whose parts have a mean feature norm of 1, or of their weight, on some training images.
 
-    All parts then have equal weight in distances. Standardizing each feature instead would amplify features
-    without information.
+    Without `weights` all parts have equal weight in distances; a part of weight w counts w² in squared ones.
+    Standardizing each feature instead would amplify features without information.
 
     Parameters
     ----------

@@ -45,7 +45,7 @@ class Estimate(Record):
     `of` images were judged: all by cross-validation; of a method that trains networks a third, held out once.
     Images of one group (near duplicates, and what the user says) are not on both sides of a fold; only where
     `copies_apart` they are, since nothing could be judged otherwise. `low` and `high` bound the accuracy with
-    95 % confidence: Wilson's interval for `independent` judgements, a group counting as one.
+    95 % confidence: Wilson's interval for `independent` judgements, as images of one group are not.
     `calibration_error` is the expected calibration error of the probabilities, `bins` their reliability.
 
     `classes` has the scores of each class, in order; those of the classes `not_judged`, whose images are all

@@ -162,7 +162,7 @@ def fit_networks(
 def _features_of(networks: Sequence[ClassifierNetwork], view: View, labelled: Labelled) -> Encoder:
     """Return the encoder of the features of trained networks and, for images, HOG.
 
-    HOG weighs as much as all networks together: as one of four equal parts it helped less
+    HOG weighs as much as all networks together: with three and few labels that is better than equal weights
     (docs/experiments/accuracy.md).
     """
     own: list[Encoder] = [NetworkFeatures(network, view.mirror) for network in networks]

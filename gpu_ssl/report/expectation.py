@@ -38,7 +38,7 @@ def expectation(record: ModelRecord) -> str:
     )
     worth = max(1, round(estimate.independent))
     if worth < ALIKE * estimate.of:
-        line += f"; the effective sample size is {worth}, as a group counts as one image"
+        line += f"; the effective sample size is {worth}, as images of one group are not independent"
     if worth < FEW:
         line += f"; {worth} are too few for a reliable estimate, label {enough} or more"
     return line

@@ -110,7 +110,7 @@ def _erase(views: Tensor, randomness: Randomness) -> Tensor:
     return views.masked_fill_((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
 
 
-def cut_mix(images: Tensor, randomness: Randomness) -> tuple[Tensor, Tensor]:
+def cut_mix(images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Replace a rectangle of each image in the first half of a batch by that of the image before it.
 
     CutMix (Yun et al. 2019): a rectangle has a uniformly distributed area, the proportions of the image, and
@@ -119,8 +119,8 @@ def cut_mix(images: Tensor, randomness: Randomness) -> tuple[Tensor, Tensor]:
     Parameters
     ----------
     images : Tensor of shape (n, channels, height, width), float
-        A batch in random order; not modified.
-    randomness : Generator or Share
+        A whole batch in random order; not modified.
+    generator : Generator
         Source of the random numbers, on the device of `images`.
 
     Returns
@@ -131,7 +131,7 @@ def cut_mix(images: Tensor, randomness: Randomness) -> tuple[Tensor, Tensor]:
         Fraction of each image's pixels that are its own.
     """
     n, _, height, width = images.shape
-    area, vertical, horizontal = (uniform((n, 1), randomness, images.device) for _ in range(3))
+    area, vertical, horizontal = (uniform((n, 1), generator, images.device) for _ in range(3))
     length = area.sqrt() * (torch.arange(n, device=images.device) < n // 2)[:, None]
     rows, columns = _within(height, vertical, length), _within(width, horizontal, length)
     replaced = rows[:, :, None] & columns[:, None, :]

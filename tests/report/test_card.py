@@ -117,7 +117,7 @@ def test_notes_are_list_items(tmp_path: Path) -> None:
     write_card(tmp_path, NOTED)
     text = (tmp_path / "README.md").read_text()
     assert "- 12 labels look wrong: see suspect-labels.csv.\n- Class cat has a single label" in text
-    assert "the effective sample size is 60, as a group counts as one image; 60 are too few for a" in text
+    assert "the effective sample size is 60, as images of one group are not independent; 60 are too" in text
 
 
 @pytest.mark.parametrize("n", [2, 30, 200])

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -205,11 +206,52 @@ def test_the_tests_install_a_browser_once_where_they_can(sandbox: Sandbox) -> No
     assert sandbox.log.read_text().count("apt-get update") == 1
 
 
-def test_the_gate_calls_the_test_command() -> None:
-    gate = ROOT / ".ci" / "run"
-    assert os.access(gate, os.X_OK)
-    steps = ["scripts/test", "scripts/docs", "scripts/check-wheel", "scripts/test-contract"]
-    assert gate.read_text().splitlines()[-4:] == steps
+class TestGate:
+    """The gate with stand-ins for its steps, each of which writes its name to a log."""
+
+    STEPS = ("test", "docs", "check-wheel", "test-contract")
+
+    def run(self, folder: Path, **bodies: str) -> subprocess.CompletedProcess[str]:
+        (folder / ".ci").mkdir()
+        (folder / "scripts").mkdir()
+        shutil.copy(ROOT / ".ci" / "run", folder / ".ci" / "run")
+        for name in self.STEPS:
+            path = folder / "scripts" / name
+            body = bodies.get(name.replace("-", "_"), "exit 0")
+            path.write_text(f"#!{BASH}\necho {name} >> {folder / 'log'}\necho output of {name}\n{body}\n")
+            path.chmod(0o755)
+        return subprocess.run([folder / ".ci" / "run"], capture_output=True, text=True, check=False)
+
+    def test_all_steps_run_after_the_tests_and_are_printed(self, tmp_path: Path) -> None:
+        done = self.run(tmp_path)
+        assert done.returncode == 0
+        steps = (tmp_path / "log").read_text().split()
+        assert steps[0] == "test"
+        assert sorted(steps) == sorted(self.STEPS)
+        assert all(f"output of {name}\n" in done.stdout for name in self.STEPS)
+
+    @pytest.mark.parametrize("step", STEPS)
+    def test_a_step_that_fails_fails_the_gate(self, tmp_path: Path, step: str) -> None:
+        done = self.run(tmp_path, **{step.replace("-", "_"): "sleep 0.1; exit 3"})
+        assert done.returncode == 3
+        assert f"output of {step}\n" in done.stdout
+
+    def test_nothing_is_left_running_if_a_step_fails(self, tmp_path: Path) -> None:
+        """Not the pip that the last step started either."""
+        started = f"sleep 60 & echo $! > {tmp_path / 'pid'}; wait"
+        done = self.run(
+            tmp_path, test_contract=started, docs=f"until [ -s {tmp_path / 'pid'} ]; do :; done; exit 3"
+        )
+        assert done.returncode == 3
+        pid = int((tmp_path / "pid").read_text())
+        for _ in range(50):
+            state = subprocess.run(
+                ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
+            ).stdout.strip()
+            if not state or state.startswith("Z"):
+                return
+            time.sleep(0.1)
+        pytest.fail(f"process {pid} runs on")
 
 
 class TestCloudSetup:

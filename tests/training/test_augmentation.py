@@ -228,6 +228,18 @@ def test_rectangles_of_cut_mix_have_every_area() -> None:
     assert 0.6 < own.mean() < 0.75
 
 
+def test_rectangles_of_cut_mix_are_anywhere() -> None:
+    n = 4000
+    numbers = torch.arange(float(n))[:, None, None, None].expand(n, 1, 40, 40)
+    other = (cut_mix(numbers, seeded())[0] != numbers)[: n // 2, 0]
+    small = other[(other.float().mean((1, 2)) > 0) & (other.float().mean((1, 2)) < 0.1)].float()
+    first = torch.stack([small.amax(2).argmax(1), small.amax(1).argmax(1)]).float()
+    assert small.shape[0] > 200
+    assert (first.amin(1) == 0).all()
+    assert (first.amax(1) > 35).all()
+    assert abs(float(torch.corrcoef(first)[0, 1])) < 0.2
+
+
 def test_a_strong_view_turns_an_object_both_ways_up_to_the_limit() -> None:
     bar = torch.zeros(2000, 1, 57, 57)
     bar[..., 27:30, 8:49] = 1
