@@ -27,6 +27,7 @@ from benchmarks.svm import C, make_latents, timed
 from gpu_ssl.data.splits import labelled_indices
 from gpu_ssl.runtime.device import resolve_device, synchronize
 from gpu_ssl.runtime.environment import describe_environment
+from gpu_ssl.statistics import in_percent
 from gpu_ssl.svm import smo
 from gpu_ssl.svm.backend import SVMBackend, resolve_backend
 from gpu_ssl.svm.kernels import Kernel, scale_gamma
@@ -141,7 +142,9 @@ def main(labels: str, splits: int, repeats: int, device: str, output: Path | Non
         output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     agreements = [share for case in cases for share in case["results"]["batched"]["agreement"]]
     if min(agreements) < LEAST_AGREEMENT:
-        raise click.ClickException(f"only {min(agreements):.2%} of a split are named as scikit-learn does")
+        raise click.ClickException(
+            f"only {in_percent(min(agreements), 2)} of a split are named as scikit-learn does"
+        )
 
 
 if __name__ == "__main__":

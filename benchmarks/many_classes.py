@@ -20,6 +20,7 @@ from gpu_ssl.data.image_set import ImageSet
 from gpu_ssl.data.loading import load_dataset
 from gpu_ssl.fitted.calibration import Calibration, expected_calibration_error, fit_calibration
 from gpu_ssl.methods.svm import fit_svm
+from gpu_ssl.statistics import in_percent
 from gpu_ssl.svm._sklearn import SklearnBackend
 from gpu_ssl.svm.many_classes import ClassScores, most_likely_first
 from gpu_ssl.svm.model import OneVsOneModel, votes
@@ -85,11 +86,10 @@ def measure(train: ImageSet, side_by_side: int, each: int) -> None:
         "products of sigmoids": scores["products of sigmoids"].argmax(axis=1),
         "one-vs-rest, least squares": least_squares(points, classes, new, model),
     }
-    print(
-        f"{k} classes, {each} of each; {np.mean(named['votes of candidates'] == voted):.2%} named as by all"
-    )
+    agreement = in_percent(float(np.mean(named["votes of candidates"] == voted)), 2)
+    print(f"{k} classes, {each} of each; {agreement} named as by all")
     for name, answers in named.items():
-        print(f"  {name:28} {np.mean(answers == truth):.1%} right")
+        print(f"  {name:28} {in_percent(float(np.mean(answers == truth)))} right")
     halves = np.arange(len(new)) % 2 == 0
     for name, values in {**scores, "ours": ours * (k - 1)}.items():
         values = values / (k - 1)

@@ -33,6 +33,7 @@ from gpu_ssl.data.loading import load_dataset
 from gpu_ssl.data.splits import labelled_indices
 from gpu_ssl.fitted.calibration import expected_calibration_error
 from gpu_ssl.runtime.environment import describe_environment
+from gpu_ssl.statistics import in_percent
 
 RESULTS = Path(__file__).parent / "results"
 FILES = {"quick": "own-images.json", "best": "own-images-best.json"}
@@ -137,7 +138,7 @@ def shortfalls(figures: dict[str, Any]) -> list[str]:
     effort = figures["effort"]
     least, most = LEAST_ACCURACY[effort], MOST_SECONDS.get(effort, math.inf)
     wanted = {
-        f"accuracy of at least {least:.1%}": figures["accuracy"] >= least,
+        f"accuracy of at least {in_percent(least)}": figures["accuracy"] >= least,
         f"fit in at most {most:.0f} s": figures["fit_seconds"] <= most,
         "calibration error of at most 0.03": figures["expected_calibration_error"] <= 0.03,
         "AUROC of at least 0.95": figures["ood_auroc"] >= 0.95,

@@ -34,6 +34,7 @@ from gpu_ssl.encoders.pretrained import BATCH
 from gpu_ssl.runtime.device import resolve_device
 from gpu_ssl.runtime.environment import describe_environment
 from gpu_ssl.runtime.progress import SILENT
+from gpu_ssl.statistics import in_percent
 
 RESULTS = Path(__file__).parent / "results" / "photograph_rate.json"
 SIZE = 500, 400
@@ -124,7 +125,9 @@ def main(n: int, encoder: str, output: Path) -> None:
         found = measure(Path(folder), n, encoder)
     alone = ", ".join(f"{rate:.1f}" for rate in found["network_alone_per_second"])
     click.echo(f"encoding, with decoding   {found['encode_per_second']:8.1f} images a second")
-    click.echo(f"the network alone         {alone} before and after: {found['share']:.0%} of its mean")
+    click.echo(
+        f"the network alone         {alone} before and after: {in_percent(found['share'], 0)} of its mean"
+    )
     click.echo(
         f"first fit                 {found['fit_seconds']:8.1f} s, {found['fit_private_bytes'] / 1e9:.2f} GB"
     )

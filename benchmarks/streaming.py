@@ -32,6 +32,7 @@ from gpu_ssl.data.stream import BLOCK, ImageStream
 from gpu_ssl.fitted.storage import load
 from gpu_ssl.runtime.environment import describe_environment
 from gpu_ssl.runtime.files import write_text
+from gpu_ssl.statistics import in_percent
 from gpu_ssl.training.batches import Images, Resident, Streamed
 from gpu_ssl.training.plan import plan_vae
 from gpu_ssl.training.vae import Trainer, build_vae
@@ -174,7 +175,9 @@ def shortfalls(figures: dict[str, Any]) -> list[str]:
         f"peak memory of fit below {MOST_BYTES:.0e} bytes": figures["fit"]["peak_bytes"] < MOST_BYTES,
         f"peak memory of predict below {MOST_BYTES:.0e} bytes": figures["predict"]["peak_bytes"] < MOST_BYTES,
         **{
-            f"{work} from disk at {LEAST_RATIO:.0%} of the throughput from memory": turn["throughput_ratio"]
+            f"{work} from disk at {in_percent(LEAST_RATIO, 0)} of the throughput from memory": turn[
+                "throughput_ratio"
+            ]
             >= LEAST_RATIO
             for work, turn in figures["turns"].items()
         },

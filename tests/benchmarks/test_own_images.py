@@ -42,7 +42,7 @@ def test_each_shortfall_is_told(name: str, value: object) -> None:
 def test_more_effort_may_take_longer_and_must_be_better() -> None:
     best = {**GOOD, "effort": "best", "fit_seconds": 1000.0}
     assert shortfalls({**best, "accuracy": 0.875}) == []
-    assert shortfalls({**best, "accuracy": 0.873}) == ["accuracy of at least 87.4%"]
+    assert shortfalls({**best, "accuracy": 0.873}) == ["accuracy of at least 87.4 %"]
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
