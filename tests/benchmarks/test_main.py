@@ -53,7 +53,7 @@ def test_the_table_tells_who_was_not_measured() -> None:
     }
     recipe = {"recipe": {"seconds": [100.0]}, "gpu_ssl": {"seconds": [20.0]}, "ratio_median": 5.0}
     lines = render({"cases": {"elbo": elbo, "recipe": recipe}}).splitlines()
-    assert lines[2] == "| `run --labels all`; the recipe | 20.0 s | 100.0 s | 5.00 |"
+    assert lines[2] == "| `run --labels all --no-baselines`; the recipe | 20.0 s | 100.0 s | 5.00 |"
     assert "10.0 s | 20.0 s | 2.00 |" in lines[3]
     assert lines[4] == "| the paper's VAE; Pyro | 10.0 s | not measured | |"
 
