@@ -54,10 +54,10 @@ def save(folder: Path, model: FittedModel, record: ModelRecord) -> None:
     tensors["references"] = model.ood.references
     if not isinstance(record.ood_encoder, str):
         tensors |= under("ood", dict(model.ood.encoder.state_dict()))
-    beside = state.save_tensors(folder / MODEL, tensors)
+    tensor_file = state.save_tensors(folder / MODEL, tensors)
     # Stopped here, a fit trains again. Stopped after the model it has nothing left to do.
     state.remove(folder / UNFINISHED)
-    state.save(folder / MODEL, MODEL_KIND, record, beside)
+    state.save(folder / MODEL, MODEL_KIND, record, tensor_file)
 
 
 def load(folder: Path, device: str = "auto", svm_backend: str = "auto") -> tuple[FittedModel, ModelRecord]:

@@ -94,16 +94,16 @@ def save(
     StorageError
         If a file cannot be written; the previous state is intact.
     """
-    beside = tensors if isinstance(tensors, TensorFile | None) else save_tensors(path, tensors)
-    write_text(path, text_of(kind, content, beside), devices=False)
-    _forget_others(path, beside)
+    tensor_file = tensors if isinstance(tensors, TensorFile | None) else save_tensors(path, tensors)
+    write_text(path, text_of(kind, content, tensor_file), devices=False)
+    _forget_others(path, tensor_file)
 
 
-def text_of(kind: Kind[Content], content: Content, beside: TensorFile | None = None) -> str:
+def text_of(kind: Kind[Content], content: Content, tensor_file: TensorFile | None = None) -> str:
     """Return the text that `save` writes to the JSON file."""
     told = {"kind": kind.name, "schema": kind.schema, **content.model_dump(mode="json", by_alias=True)}
-    if beside is not None:
-        told["tensors"] = beside.model_dump(mode="json")
+    if tensor_file is not None:
+        told["tensors"] = tensor_file.model_dump(mode="json")
     return json.dumps({**told, "sha256": digest_of(told)}, indent=2) + "\n"
 
 
@@ -115,12 +115,12 @@ def save_tensors(path: Path, tensors: "Mapping[str, Tensor]") -> TensorFile:
     _require_memory(sum(tensor.nbytes for tensor in on_host.values()))
     content = save_safetensors(on_host)
     digest = hashlib.sha256(content).hexdigest()
-    beside = TensorFile(file=_tensor_name(path, digest), bytes=len(content), sha256=digest)
+    tensor_file = TensorFile(file=_tensor_name(path, digest), bytes=len(content), sha256=digest)
     if not path.exists():  # Files of a killed process belong to no state.
         _forget_others(path)
-    with atomic_path(path.with_name(beside.file), devices=False) as temporary:
+    with atomic_path(path.with_name(tensor_file.file), devices=False) as temporary:
         temporary.write_bytes(content)
-    return beside
+    return tensor_file
 
 
 def load(path: Path, kind: Kind[Content]) -> "tuple[Content, dict[str, Tensor]]":
@@ -235,18 +235,18 @@ def _require_memory(n_bytes: int) -> None:
     bytearray(COPIES * n_bytes + SPARE)
 
 
-def _load_tensors(path: Path, beside: TensorFile, kind: Kind[Content]) -> "dict[str, Tensor]":
+def _load_tensors(path: Path, tensor_file: TensorFile, kind: Kind[Content]) -> "dict[str, Tensor]":
     from safetensors import SafetensorError
     from safetensors.torch import load as load_safetensors
 
-    if beside.file != _tensor_name(path, beside.sha256):
-        raise StorageError(f"{path} names the tensors of another file, {beside.file!r}; {kind.remedy}")
-    place = path.with_name(beside.file)
+    if tensor_file.file != _tensor_name(path, tensor_file.sha256):
+        raise StorageError(f"{path} names the tensors of another file, {tensor_file.file!r}; {kind.remedy}")
+    place = path.with_name(tensor_file.file)
     try:
-        content = read_whole(place, beside.bytes)
+        content = read_whole(place, tensor_file.bytes)
     except OSError as error:
         raise _unreadable(place, kind, error) from error
-    if hashlib.sha256(content).hexdigest() != beside.sha256:
+    if hashlib.sha256(content).hexdigest() != tensor_file.sha256:
         raise StorageError(
             f"{place} is damaged: its SHA-256 is not the one that {path.name} names; {kind.remedy}"
         )
@@ -257,9 +257,9 @@ def _load_tensors(path: Path, beside: TensorFile, kind: Kind[Content]) -> "dict[
         raise StorageError(f"{place} is not a safetensors file: {reason_of(error)}; {kind.remedy}") from error
 
 
-def _forget_others(path: Path, beside: TensorFile | None = None) -> None:
+def _forget_others(path: Path, tensor_file: TensorFile | None = None) -> None:
     """Delete tensors of earlier states of `path`."""
-    kept = beside and beside.file
+    kept = tensor_file and tensor_file.file
     stem = "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path.stem)
     for old in path.parent.glob(f"{stem}-{'[0-9a-f]' * 12}.safetensors"):
         if old.name != kept:
