@@ -125,9 +125,8 @@ def main(n: int, encoder: str, output: Path) -> None:
         found = measure(Path(folder), n, encoder)
     alone = ", ".join(f"{rate:.1f}" for rate in found["network_alone_per_second"])
     click.echo(f"encoding, with decoding   {found['encode_per_second']:8.1f} images a second")
-    click.echo(
-        f"the network alone         {alone} before and after: {in_percent(found['share'], 0)} of its mean"
-    )
+    click.echo(f"without decoding          {alone} images a second, before and after")
+    click.echo(f"encoding reaches          {in_percent(found['share'], 0)} of the mean without decoding")
     click.echo(
         f"first fit                 {found['fit_seconds']:8.1f} s, {found['fit_private_bytes'] / 1e9:.2f} GB"
     )

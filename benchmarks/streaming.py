@@ -171,13 +171,12 @@ def measure(folder: Path, n: int, repeats: int) -> dict[str, Any]:
 
 def shortfalls(figures: dict[str, Any]) -> list[str]:
     """Return the missed targets."""
+    least = in_percent(LEAST_RATIO, 0)
     wanted = {
         f"peak memory of fit below {MOST_BYTES:.0e} bytes": figures["fit"]["peak_bytes"] < MOST_BYTES,
         f"peak memory of predict below {MOST_BYTES:.0e} bytes": figures["predict"]["peak_bytes"] < MOST_BYTES,
         **{
-            f"{work} from disk at {in_percent(LEAST_RATIO, 0)} of the throughput from memory": turn[
-                "throughput_ratio"
-            ]
+            f"{work} from disk at {least} of the throughput from memory": turn["throughput_ratio"]
             >= LEAST_RATIO
             for work, turn in figures["turns"].items()
         },

@@ -63,5 +63,5 @@ def fit_sum(
         Mean norm of each part.
     """
     norms = torch.stack([part.norm(dim=1).mean().clamp_min(SMALLEST_NORM) for part in features])
-    scales = norms.cpu() / torch.tensor([1.0] * len(norms) if weights is None else weights)
+    scales = norms if weights is None else norms / norms.new_tensor(weights)
     return Sum(encoders, scales.tolist()).to(features[0].device)
