@@ -69,10 +69,12 @@ install_environment() {
     log=$VENV/install.log
     # The pip of Python 3.11 (23.2) finds no compatible versions of torch and cuML; 26.3 does.
     if ! { "$VENV/bin/python" -m pip install --disable-pip-version-check --upgrade pip &&
-        "$VENV/bin/python" -m pip install --editable "$target"; } >"$log" 2>&1; then
+        "$VENV/bin/python" -m pip install --no-compile --editable "$target"; } >"$log" 2>&1; then
         fail "pip could not install the packages: $({ grep -i '^error' "$log" || cat "$log"; } | tail -n 1)" \
             "(all of it is in $log)"
     fi
+    # pip compiles on one CPU, this on all. Some packages hold files that are not meant to be compiled.
+    "$VENV/bin/python" -m compileall -qq -j 0 "$VENV"/lib/python3*/site-packages >>"$log" 2>&1 || true
     for extra in base "$@"; do : >"$VENV/.gpu-ssl-$extra-$stamp"; done
 }
 
@@ -83,7 +85,7 @@ ensure_layer() {
     shift
     if [[ -e $folder/wanted && $(<"$folder/wanted") == "$*" ]]; then return; fi
     "$VENV/bin/python" -m venv --clear "$folder"
-    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile "$@"
     borrow_packages "$folder/bin/python"
     echo "$*" >"$folder/wanted"
 }
@@ -96,7 +98,7 @@ borrow_packages() {
 
 # ensure_browser: installs chromium, used by the tests of pages, if it is missing and apt-get can.
 ensure_browser() {
-    local name log=$VENV/browser.log
+    local name log
     for name in chromium chromium-browser google-chrome; do
         if command -v "$name" >/dev/null; then return; fi
     done
@@ -106,6 +108,7 @@ ensure_browser() {
         return
     fi
     echo "Installing chromium, for the tests of pages" >&2
+    log=$(mktemp)
     if ! { apt-get update && DEBIAN_FRONTEND=noninteractive \
         apt-get install --yes --no-install-recommends chromium; } >"$log" 2>&1; then
         echo "chromium could not be installed (all of it is in $log): tests of pages are skipped" >&2

@@ -26,7 +26,7 @@ class Sandbox:
         self.bin.mkdir()
         shutil.copytree(ROOT / "scripts", self.root / "scripts")
         shutil.copy(ROOT / "pyproject.toml", self.root)
-        for name in ("dirname", "basename", "cksum", "tr", "awk", "head", "grep", "tail", "df", "flock"):
+        for name in ("dirname", "basename", "cksum", "tr", "awk", "head", "grep", "tail", "df", "flock", "mktemp"):
             (self.bin / name).symlink_to(shutil.which(name) or "/missing")
         self.stand_in(self.root / ".venv" / "bin" / "python", f'echo "python $*" >> {self.log}')
         self.stand_in(self.root / ".venv" / "bin" / "gpu-ssl", 'echo "ran: $*"')
@@ -84,11 +84,18 @@ def test_other_versions_have_an_environment_of_their_own(sandbox: Sandbox, scrip
         assert done.returncode == 0, done.stderr
     lines = sandbox.log.read_text().splitlines()
     (install,) = [line for line in lines if line.startswith("other python -m pip")]
-    assert install.endswith("install --quiet --disable-pip-version-check a>=1 b")
+    assert install.endswith("install --quiet --disable-pip-version-check --no-compile a>=1 b")
     assert (own.parent / "borrowed.pth").read_text() == "/of-venv\n"
     last = lines[-1]
     assert last.startswith("other python -m pytest")
     assert last.endswith("-k dlpack")
+
+
+def test_a_package_that_cannot_be_compiled_is_no_failure(sandbox: Sandbox) -> None:
+    body = f'echo "python $*" >> {sandbox.log}; case "$*" in *compileall*) exit 1;; esac'
+    sandbox.stand_in(sandbox.root / ".venv" / "bin" / "python", body)
+    assert sandbox.run("run").returncode == 0
+    assert "python -m compileall" in sandbox.log.read_text()
 
 
 def test_a_changed_pyproject_is_installed(sandbox: Sandbox) -> None:
