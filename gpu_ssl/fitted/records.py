@@ -12,7 +12,7 @@ from gpu_ssl.config import FitConfig
 from gpu_ssl.data.preparation import AS_IS, ImageShape, Preparation
 from gpu_ssl.records import Record, TrainingRecord
 
-SCHEMA: Literal[4] = 4
+SCHEMA: Literal[5] = 5
 KIND: Literal["gpu-ssl model"] = "gpu-ssl model"
 
 
@@ -128,7 +128,7 @@ class ModelRecord(Record):
     """
 
     kind: Literal["gpu-ssl model"] = KIND
-    schema_version: Literal[4] = Field(default=SCHEMA, alias="schema")
+    schema_version: Literal[5] = Field(default=SCHEMA, alias="schema")
     gpu_ssl: str
     created: str
     environment: dict[str, Any]

@@ -1,6 +1,7 @@
 """Consistency regularization with the graph of neighbours as teacher.
 
-In the end labels are spread over the graph of the network's features, or an SVM is fitted to these.
+In the end labels are spread over the graph of the network's features, which from some labels on answers
+together with the network's head; with many, an SVM is fitted to the features.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import Final
 import torch
 
 from gpu_ssl.encoders.encoder import Encoder
-from gpu_ssl.methods import graph, svm
+from gpu_ssl.methods import graph, graph_and_head, svm
 from gpu_ssl.methods.method import Classifier, Labelled, Options, Saved
 from gpu_ssl.methods.network import NetworkJob, fit_networks, teacher_of
 from gpu_ssl.methods.view import View
@@ -19,11 +20,11 @@ from gpu_ssl.training.consistency import ConsistencyObjective
 STEPS = 750
 """Steps with ten labels per class; see `methods.network.plan_joint`."""
 
-MANY = 1000
-"""Labels per class from which an SVM is fitted to the features.
+SOME, MANY = 60, 1000
+"""Labels per class from which the networks' heads join the graph, and from which an SVM replaces both.
 
-On held-out images of Fashion-MNIST the graph is better by 0.7 to 1 percentage points at 10 and 100, and
-as good at 300; more were not tried (docs/experiments/accuracy.md).
+On held-out images of Fashion-MNIST the heads cost 0.4 percentage points at 10 and gain 0.4 at 300; more were
+not tried (docs/experiments/accuracy.md).
 """
 
 NETWORKS: Final = {"quick": 1, "normal": 1, "best": 3}
@@ -47,12 +48,17 @@ def fit_side_by_side(view: View, choices: Sequence[Labelled], options: Sequence[
 def _finish(
     encoder: Encoder, view: View, labelled: Labelled, options: Options, curve: tuple[float, ...]
 ) -> Classifier:
-    fit_on = svm.fit_on if labelled.per_class >= MANY or graph.is_too_large(view) else graph.fit_on
-    return fit_on(encoder, view, labelled, options, curve)
+    if labelled.per_class >= MANY or graph.is_too_large(view):
+        return svm.fit_on(encoder, view, labelled, options, curve)
+    if labelled.per_class >= SOME:
+        return graph_and_head.fit_on(encoder, view, labelled, options, curve)
+    return graph.fit_on(encoder, view, labelled, options, curve)
 
 
 def load(saved: Saved) -> Classifier:
     """Rebuild the classifier; see `methods.method`."""
+    if "head_weight" in saved.tensors:
+        return graph_and_head.load(saved)
     return (graph.load if "k" in saved.settings else svm.load)(saved)
 
 

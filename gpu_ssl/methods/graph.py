@@ -81,13 +81,11 @@ class GraphClassifier(Classifier):
 
     def decisions(self, view: View) -> NDArray[np.float32]:
         """See `Classifier.decisions`."""
-        votes = self._votes(view)
-        return self.backend.to_host(array_namespace(votes).log(votes + FLOOR))
+        return self.backend.to_host(log_votes(self._votes(view)))
 
     def predict(self, view: View) -> NDArray[np.int64]:
         """See `Classifier.predict`."""
-        votes = self._votes(view)
-        return self.backend.to_host(array_namespace(votes).argmax(votes, axis=1)).astype(np.int64)
+        return self.backend.to_host(self.winners(self._votes(view))).astype(np.int64)
 
     def tensors(self) -> dict[str, Tensor]:
         """See `Classifier.tensors`."""
@@ -106,6 +104,11 @@ class GraphClassifier(Classifier):
     def module(self) -> nn.Module:
         """See `Classifier.module`."""
         return _Votes(**self.tensors(), k=self.graph.k)
+
+
+def log_votes(votes: Array) -> Array:
+    """Return the logarithms of the probabilities that points get from their neighbours."""
+    return array_namespace(votes).log(votes + FLOOR)
 
 
 class _Votes(nn.Module):

@@ -21,7 +21,7 @@ class ClassifierRecord(Record):
     classifier: dict[str, Any]
 
 
-CLASSIFIER = state.Kind("gpu-ssl classifier", 2, ClassifierRecord, "run again to create it")
+CLASSIFIER = state.Kind("gpu-ssl classifier", 3, ClassifierRecord, "run again to create it")
 
 
 def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

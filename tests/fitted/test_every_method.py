@@ -21,7 +21,7 @@ from gpu_ssl.fitted.fitting import Fit, fit
 from gpu_ssl.fitted.model import Answers, FittedModel
 from gpu_ssl.fitted.onnx_file import export
 from gpu_ssl.fitted.suggestion import suggest
-from gpu_ssl.methods import network
+from gpu_ssl.methods import consistency, network
 from gpu_ssl.methods.validation import FOLDS_OF_NETWORKS
 from gpu_ssl.runtime.progress import SILENT
 from tests.fitted.conftest import CONFIG, own_images
@@ -59,6 +59,7 @@ def little_work() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(network, "FEWEST", 15)
         patch.setattr(network, "PASSES", 1)
+        patch.setattr(consistency, "SOME", 0)  # what has the most parts
         patch.setattr(hog, "COTANGENTS", (hog.COTANGENTS[3], hog.COTANGENTS[6]))
         patch.setattr(hog, "ORIENTATIONS", 3)
         patch.setattr(pretrained, "usual_at_hand", tuple)
@@ -176,7 +177,9 @@ def test_auto_answers_as_the_method_that_it_chose(
 def parts_of(model: FittedModel) -> set[object]:
     """Return the kinds of what a graph is composed of: encoders, decisions, and two ways to a score."""
     encoders = {type(part) for part in model.classifier.encoder.parts}
-    return encoders | {type(model.classifier.module()), f"reconstructs: {model.ood.usual_error is not None}"}
+    top = model.classifier.module()
+    decisions = {type(part) for part in (top, *top.children())}
+    return encoders | decisions | {f"reconstructs: {model.ood.usual_error is not None}"}
 
 
 @pytest.mark.parametrize("case", EXPORTABLE, ids=str)

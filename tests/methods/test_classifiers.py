@@ -19,6 +19,7 @@ from gpu_ssl.errors import StorageError, UsageError
 from gpu_ssl.graph import components
 from gpu_ssl.methods import cnn, consistency, network
 from gpu_ssl.methods.graph import GraphClassifier
+from gpu_ssl.methods.graph_and_head import GraphAndHead
 from gpu_ssl.methods.m2 import M2Classifier
 from gpu_ssl.methods.method import Classifier, Labelled, Options, encoders_of, fit_method
 from gpu_ssl.methods.saving import load_classifier, save_classifier
@@ -333,12 +334,18 @@ def test_the_networks_differ_in_what_they_minimize_alone() -> None:
     assert consistency.STEPS == cnn.STEPS
 
 
-def test_with_many_labels_an_svm_is_fitted_to_the_networks_features(
+def test_the_labels_decide_what_answers_on_the_networks_features(
     train: View, test: View, labelled: Labelled, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Either is read back as what it is."""
-    for most, kind in ((labelled.per_class, SVMClassifier), (labelled.per_class + 1, GraphClassifier)):
-        monkeypatch.setattr(consistency, "MANY", most)
+    """Each is read back as what it is."""
+    more = labelled.per_class + 1
+    for some, many, kind in (
+        (0, labelled.per_class, SVMClassifier),
+        (labelled.per_class, more, GraphAndHead),
+        (more, more, GraphClassifier),
+    ):
+        monkeypatch.setattr(consistency, "SOME", some)
+        monkeypatch.setattr(consistency, "MANY", many)
         classifier = fit_method(train, labelled, Options("consistency"))
         assert type(classifier) is kind
         save_classifier(tmp_path / "c.json", classifier)

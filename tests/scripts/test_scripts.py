@@ -26,7 +26,19 @@ class Sandbox:
         self.bin.mkdir()
         shutil.copytree(ROOT / "scripts", self.root / "scripts")
         shutil.copy(ROOT / "pyproject.toml", self.root)
-        for name in ("dirname", "basename", "cksum", "tr", "awk", "head", "grep", "tail", "df", "flock", "mktemp"):
+        for name in (
+            "dirname",
+            "basename",
+            "cksum",
+            "tr",
+            "awk",
+            "head",
+            "grep",
+            "tail",
+            "df",
+            "flock",
+            "mktemp",
+        ):
             (self.bin / name).symlink_to(shutil.which(name) or "/missing")
         self.stand_in(self.root / ".venv" / "bin" / "python", f'echo "python $*" >> {self.log}')
         self.stand_in(self.root / ".venv" / "bin" / "gpu-ssl", 'echo "ran: $*"')
