@@ -9,7 +9,7 @@ A comment ``<!-- table: NAME -->`` stands above each table; NAME is a key of `TA
 import json
 import re
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,12 +57,18 @@ METHODS: Final = (
 )
 """Rows of the README's table: case of ``methods.json``, method, and what the row is called."""
 
+COUNTS: Final = (100, 600, 1000, 3000)
 
-def methods() -> str:
-    """Return accuracies on Fashion-MNIST by method and number of labels."""
-    cases, counts = record("methods"), (100, 600, 1000, 3000)
+METHODS_FEW: Final = tuple(
+    ("fashion-mnist-few", name, name) for name in ("consistency", "graph", "hybrid", "m1", "cnn", "raw-svc")
+)
+
+
+def accuracies(wanted: Sequence[tuple[str, str, str]], counts: Sequence[int]) -> list[list[str]]:
+    """Return a row per case and method: mean ± standard deviation of the accuracy by number of labels."""
+    cases = record("methods")
     rows = []
-    for case, name, title in METHODS:
+    for case, name, title in wanted:
         found = cases.get(case, {"results": []})["results"]
         results = {(own["method"], own["labels"]): own for own in found}
         cells = []
@@ -74,10 +80,22 @@ def methods() -> str:
             cell = f"{100 * own['accuracy_mean']:.2f} ± {100 * own['accuracy_std']:.2f}"
             cells.append(f"**{cell}**" if title.startswith("**") else cell)
         rows.append([title, *cells])
+    return rows
+
+
+def methods() -> str:
+    """Return accuracies on Fashion-MNIST by method and number of labels."""
     recipe = {own.labels: own.accuracy for own in published.PUBLISHED["fashion-mnist"]}
     title = "MLP VAE and SVM by others, as published"
-    rows.append([title, *(f"{100 * recipe[count]:.2f}" for count in counts)])
-    return table(["`--method`", "100 labels", "600", "1000", "3000"], rows)
+    by_others = [title, *(f"{100 * recipe[count]:.2f}" for count in COUNTS)]
+    header = ["`--method`", f"{COUNTS[0]} labels", *map(str, COUNTS[1:])]
+    return table(header, [*accuracies(METHODS, COUNTS), by_others])
+
+
+def methods_few() -> str:
+    """Return accuracies on Fashion-MNIST with fewer labels, and with 250."""
+    counts = (10, 20, 40, 250)
+    return table(["`--method`", "10 labels", "20", "40", "250"], accuracies(METHODS_FEW, counts))
 
 
 def photographs() -> str:
@@ -117,6 +135,7 @@ def _percent(share: float | None) -> str:
 
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "methods": methods,
+    "methods-few": methods_few,
     "photographs": photographs,
     "speed-intel": lambda: only_table(speed.render(record("2x-intel-r-xeon-r-processor")), "work"),
     "roofline-intel": lambda: only_table(speed.render(record("2x-intel-r-xeon-r-processor")), "phase"),
