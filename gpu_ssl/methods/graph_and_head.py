@@ -1,6 +1,6 @@
 """Label spreading on the graph of networks' features, and the networks' own linear heads, together.
 
-Their errors differ: the mean of their log-probabilities is right more often than either
+Their errors differ: with many labels the mean of their log-probabilities is right more often than either
 (docs/experiments/accuracy.md).
 """
 
@@ -30,16 +30,16 @@ class Head(NamedTuple):
 
 def head_of(encoder: Encoder) -> Head:
     """Return the head on an encoder's features whose logits are the mean of those of its networks' heads."""
-    networks = [part for part in encoder.parts if isinstance(part, NetworkFeatures)]
+    networks = [part.network for part in encoder.parts if isinstance(part, NetworkFeatures)]
     scales = encoder.scales if isinstance(encoder, Sum) else torch.ones(1)
-    columns = []
-    for part, scale in zip(encoder.parts, scales, strict=True):
-        if isinstance(part, NetworkFeatures):
-            columns.append(part.network.head.weight.detach() * scale / len(networks))
-        else:
-            columns.append(columns[0].new_zeros(len(columns[0]), part.width))
-    biases = torch.stack([part.network.head.bias.detach() for part in networks])
-    return Head(torch.cat(columns, dim=1), biases.mean(dim=0))
+    weights = [
+        part.network.head.weight.detach() * scale / len(networks)
+        if isinstance(part, NetworkFeatures)
+        else networks[0].head.weight.new_zeros(networks[0].n_classes, part.width)
+        for part, scale in zip(encoder.parts, scales, strict=True)
+    ]
+    biases = torch.stack([network.head.bias.detach() for network in networks])
+    return Head(torch.cat(weights, dim=1), biases.mean(dim=0))
 
 
 class GraphAndHead(Classifier):

@@ -50,7 +50,7 @@ def test_nothing_is_pickled(saved: Path) -> None:
     ("change", "words"),
     [
         (lambda c: c.update(kind="other"), "is not a gpu-ssl model"),
-        (lambda c: c.update(schema=99), "is of schema 99, and this gpu-ssl knows schema 4: upgrade gpu-ssl"),
+        (lambda c: c.update(schema=99), "is of schema 99, and this gpu-ssl knows schema 5: upgrade gpu-ssl"),
         (lambda c: c.update(schema="4"), "is of schema '4'"),
         (
             lambda c: (c.update(schema=1), c.pop("chosen")),
