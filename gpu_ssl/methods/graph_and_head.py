@@ -1,6 +1,6 @@
 """Label spreading on the graph of networks' features, and the networks' own linear heads, together.
 
-Their errors differ: with many labels the mean of their log-probabilities is right more often than either
+Their errors differ: with many labels a mean of their log-probabilities is right more often than either
 (docs/experiments/accuracy.md).
 """
 
@@ -19,6 +19,9 @@ from gpu_ssl.methods.graph import GraphClassifier, log_votes
 from gpu_ssl.methods.method import Classifier, Labelled, Options, Saved
 from gpu_ssl.methods.view import View
 from gpu_ssl.runtime.arrays import Array, array_namespace
+
+GRAPH = 0.7
+"""Weight of the graph in the mean; the head has the rest."""
 
 
 class Head(NamedTuple):
@@ -64,7 +67,7 @@ class GraphAndHead(Classifier):
         with view.stopwatch.phase("score"):
             votes = self.spread.graph.neighbourhood(points).average(self.spread.probabilities)
             logits = points @ self.head.weight.T + self.head.bias
-            return log_softmax((log_votes(votes) + log_softmax(logits)) / 2)
+            return log_softmax(GRAPH * log_votes(votes) + (1 - GRAPH) * log_softmax(logits))
 
     def decisions(self, view: View) -> NDArray[np.float32]:
         """See `Classifier.decisions`."""
@@ -93,7 +96,7 @@ class GraphAndHead(Classifier):
 
 
 class _Both(nn.Module):
-    """The mean of the log-probabilities of a graph and a head."""
+    """The weighted mean of the log-probabilities of a graph and a head."""
 
     def __init__(self, votes: nn.Module, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
@@ -101,8 +104,8 @@ class _Both(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         head = (features @ self.weight.T + self.bias).log_softmax(dim=1)
-        both: Tensor = self.votes(features) + head
-        return (both / 2).log_softmax(dim=1)
+        both: Tensor = GRAPH * self.votes(features) + (1 - GRAPH) * head
+        return both.log_softmax(dim=1)
 
 
 def log_softmax(logits: Array) -> Array:

@@ -43,34 +43,20 @@ def classifier_trunk(image_shape: tuple[int, int, int]) -> tuple[nn.Module, int]
     """Build the trunk of a classifier, and return it with its number of channels.
 
     Pairs of convolutions with batch norm, at least three; those after the first halve the grid until it is
-    about 4 x 4 cells. The second of a pair adds to its input, as in a residual network (He et al. 2016),
-    which is more accurate at no cost (docs/experiments/accuracy.md). 2 x 2 pixels are turned into channels
-    first, as in `networks.conv.build`.
+    about 4 x 4 cells. 2 x 2 pixels are turned into channels first, as in `networks.conv.build`.
     """
     channels, height, width = image_shape
     grid = max(math.ceil(height / 2), math.ceil(width / 2))
     layers: list[nn.Module] = [PixelsToChannels(2)]
     before, depth, stride = 4 * channels, FIRST, 1
     while True:
-        layers += [_convolution(before, depth, stride), Residual(_convolution(depth, depth, 1))]
+        layers += _convolution(before, depth, stride) + _convolution(depth, depth, 1)
         if grid <= 4 and depth >= 4 * FIRST:
             return nn.Sequential(*layers), depth
         stride = 2 if grid > 4 else 1
         before, depth, grid = depth, min(2 * depth, 8 * FIRST), math.ceil(grid / stride)
 
 
-def _convolution(before: int, after: int, stride: int) -> nn.Module:
+def _convolution(before: int, after: int, stride: int) -> list[nn.Module]:
     kernel = Convolution(before, after, side=3, stride=stride, padding=1)
-    return nn.Sequential(kernel, nn.BatchNorm2d(after), nn.ReLU(inplace=True))
-
-
-class Residual(nn.Module):
-    """Adds what a module computes to its input."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        changed: Tensor = inputs + self.module(inputs)
-        return changed
+    return [kernel, nn.BatchNorm2d(after), nn.ReLU(inplace=True)]

@@ -1,4 +1,4 @@
-"""A graph and the heads of networks: what each says counts by half, and both stay on the device."""
+"""A graph and the heads of networks: both count, and stay on the device."""
 
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def test_the_head_gives_the_mean_logits_of_the_networks(
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_graph_and_head_count_by_half(digits: Dataset) -> None:
+def test_both_count_by_their_weight(digits: Dataset) -> None:
     """In logarithms: an image is of a class if neither finds it unlikely."""
     encoder, labelled = encoder_of(2, True), choose(digits, 50)
     train, test = (view_of(pixels, [encoder]) for pixels in (digits.train.images, digits.test.images[:N]))
@@ -61,7 +61,7 @@ def test_graph_and_head_count_by_half(digits: Dataset) -> None:
     spread = graph.fit_on(encoder, train, labelled, Options("consistency")).decisions(test)
     head = head_of(encoder)
     logits = (test.features(encoder) @ head.weight.T + head.bias).log_softmax(dim=1)
-    expected = ((torch.from_numpy(spread) + logits) / 2).log_softmax(dim=1).numpy()
+    expected = (0.7 * torch.from_numpy(spread) + 0.3 * logits).log_softmax(dim=1).numpy()
     np.testing.assert_allclose(classifier.decisions(test), expected, atol=1e-4)
     assert np.array_equal(classifier.predict(test), expected.argmax(1))
     assert not np.allclose(expected, spread, atol=0.1)

@@ -102,7 +102,7 @@ def test_the_average_follows_the_weights_and_batch_norm(digits: Dataset) -> None
             if value.dtype.is_floating_point:
                 torch.testing.assert_close(after[name], decay * value + (1 - decay) * now[name])
         before = {name: value.clone() for name, value in after.items()}
-    assert "trunk.1.1.running_mean" in before
+    assert "trunk.2.running_mean" in before
 
 
 def test_what_rests_on_unlabelled_images_comes_in_over_the_first_tenth(digits: Dataset) -> None:
