@@ -29,6 +29,7 @@ extensions = [
     "cli_reference",
 ]
 exclude_patterns = ["_build", "_ext"]
+html_show_copyright = False
 html_theme = "furo"
 html_title = "gpu-ssl"
 html_static_path: list[str] = []
