@@ -123,9 +123,9 @@ def main(n: int, encoder: str, output: Path) -> None:
     """Measure, print, and write the record."""
     with tempfile.TemporaryDirectory() as folder:
         found = measure(Path(folder), n, encoder)
-    alone = ", ".join(f"{rate:.1f}" for rate in found["network_alone_per_second"])
+    rates = ", ".join(f"{rate:.1f}" for rate in found["network_alone_per_second"])
     click.echo(f"encoding, with decoding   {found['encode_per_second']:8.1f} images a second")
-    click.echo(f"without decoding          {alone} images a second, before and after")
+    click.echo(f"without decoding          {rates} images a second (measured before and after)")
     click.echo(f"encoding reaches          {in_percent(found['share'], 0)} of the mean without decoding")
     click.echo(
         f"first fit                 {found['fit_seconds']:8.1f} s, {found['fit_private_bytes'] / 1e9:.2f} GB"

@@ -11,6 +11,7 @@ from gpu_ssl.encoders.encoder import Encoder
 from gpu_ssl.encoders.hog import HOG
 from gpu_ssl.encoders.network import NetworkFeatures
 from gpu_ssl.encoders.sums import Sum
+from gpu_ssl.errors import StorageError
 from gpu_ssl.methods import graph, graph_and_head
 from gpu_ssl.methods import view as view_module
 from gpu_ssl.methods.graph_and_head import GraphAndHead, Head, head_of
@@ -75,7 +76,7 @@ def test_a_head_that_does_not_fit_the_features_is_refused(digits: Dataset, tmp_p
     train = view_of(digits.train.images, [encoder])
     classifier = graph_and_head.fit_on(encoder, train, labelled, Options("consistency"))
     save_classifier(tmp_path / "c.json", GraphAndHead(classifier.spread, Head(np.ones((10, 3)), np.ones(10))))
-    with pytest.raises(Exception, match=r"c\.json"):
+    with pytest.raises(StorageError, match=r"c\.json"):
         load_classifier(tmp_path / "c.json", SklearnBackend(), CPU)
 
 

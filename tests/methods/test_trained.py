@@ -122,9 +122,8 @@ def test_m2_draws_each_class_and_lies_on_disk(
     assert (nearest == torch.arange(10)).sum() >= 8
     view = view_of(digits.test.images, [classifier.encoder])
     same = classifier.predict(view) == outcome.predictions[method][50][0].classes
-    assert (
-        same.mean() >= 0.99
-    )  # The run encodes in bfloat16 where a CPU computes with it, the file in float32.
+    # The run encodes in bfloat16 where a CPU computes with it, the loaded encoder in float32.
+    assert same.mean() >= 0.99
 
 
 def test_pictures_of_methods_and_encoders_are_plotted(outcome: experiment.Outcome, tmp_path: Path) -> None:

@@ -15,6 +15,9 @@ BASH = shutil.which("bash")
 pytestmark = pytest.mark.skipif(BASH is None, reason="the scripts are for bash")
 
 
+TOOLS = ("dirname", "basename", "cksum", "tr", "awk", "head", "grep", "tail", "df", "flock", "mktemp")
+
+
 class Sandbox:
     """A copy of the scripts with stand-ins for the programs they call, which write down their arguments."""
 
@@ -26,19 +29,7 @@ class Sandbox:
         self.bin.mkdir()
         shutil.copytree(ROOT / "scripts", self.root / "scripts")
         shutil.copy(ROOT / "pyproject.toml", self.root)
-        for name in (
-            "dirname",
-            "basename",
-            "cksum",
-            "tr",
-            "awk",
-            "head",
-            "grep",
-            "tail",
-            "df",
-            "flock",
-            "mktemp",
-        ):
+        for name in TOOLS:
             (self.bin / name).symlink_to(shutil.which(name) or "/missing")
         self.stand_in(self.root / ".venv" / "bin" / "python", f'echo "python $*" >> {self.log}')
         self.stand_in(self.root / ".venv" / "bin" / "gpu-ssl", 'echo "ran: $*"')
