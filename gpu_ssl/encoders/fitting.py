@@ -113,7 +113,7 @@ class Training:
     config : LearningConfig
         Training settings.
     checkpoint : Path
-        Description file of the checkpoint, written after each epoch; training resumes from it.
+        Description file of the checkpoint, written between epochs; training resumes from it.
     progress : Progress
         Shows the epochs.
     ranks : Ranks

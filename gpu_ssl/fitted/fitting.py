@@ -80,7 +80,7 @@ def fit(
     config : FitConfig
         All settings.
     checkpoint : Path
-        Description file of the VAE's checkpoint, written after each epoch; training resumes from there.
+        Description file of the VAE's checkpoint, written between epochs; training resumes from there.
     progress : Progress
         Shows how far it is.
     ranks : Ranks

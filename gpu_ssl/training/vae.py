@@ -34,6 +34,9 @@ TOLD = 20
 WARM_UP = 0.2
 """Fraction of the steps in which the learning rate rises."""
 
+SAVE_SECONDS = 1.0
+"""Minimum time between two checkpoints: writing one takes as long as an epoch on few small images."""
+
 
 class Trainer:
     """A VAE in training: network, optimizer, schedule, and the one generator of all randomness.
@@ -209,7 +212,10 @@ def fit_vae(
     progress: Progress,
     save: Callable[[], None],
 ) -> TrainingRecord:
-    """Train until the plan is complete, calling `save` after each epoch on rank 0.
+    """Train until the plan is complete.
+
+    After an epoch rank 0 calls `save`, if `SAVE_SECONDS` have passed since the last time or it is the last
+    epoch: an interruption costs at most that time and an epoch.
 
     Raises
     ------
@@ -219,11 +225,12 @@ def fit_vae(
     plan = trainer.plan
     done = len(trainer.history)
     with progress.task("Training the VAE", plan.epochs, done) as advance:
-        note = ""
-        for _ in range(done, plan.epochs):
+        note, saved = "", time.monotonic()
+        for left in reversed(range(plan.epochs - done)):
             losses = trainer.epoch(lambda share, note=note: advance(note, share))  # type: ignore[misc]
-            if trainer.ranks.leads:
+            if trainer.ranks.leads and (not left or time.monotonic() - saved >= SAVE_SECONDS):
                 save()
+                saved = time.monotonic()
             note = f"loss {losses.reconstruction:.1f} + KL {losses.kl:.1f} nats"
             logger.info("epoch %d: %s in %.1f s", losses.epoch, note, losses.seconds)
             advance(note, 0)

@@ -17,7 +17,7 @@ from gpu_ssl.runtime import state
 from gpu_ssl.runtime.progress import Silent
 from gpu_ssl.runtime.randomness import Share
 from gpu_ssl.runtime.ranks import ALONE
-from gpu_ssl.training import checkpoint
+from gpu_ssl.training import checkpoint, vae
 from gpu_ssl.training.augmentation import canonical, canonical_bytes, random_view
 from gpu_ssl.training.batches import Batch, Resident
 from gpu_ssl.training.loss_sums import LossSums
@@ -133,13 +133,17 @@ def test_going_on_with_another_number_of_threads_is_told(
     assert f"written with {threads} threads and is resumed with {threads + 1}" in caplog.text
 
 
-def test_a_checkpoint_is_written_after_each_epoch(digits: Dataset) -> None:
+@pytest.mark.parametrize(("seconds", "expected"), [(0.0, [1, 2, 3, 4]), (3600.0, [4])])
+def test_checkpoints_are_written_between_epochs_some_time_apart_and_at_the_end(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch, seconds: float, expected: list[int]
+) -> None:
+    monkeypatch.setattr(vae, "SAVE_SECONDS", seconds)
     trainer = make_trainer(digits)
-    seen = []
+    seen: list[int] = []
     record = fit_vae(trainer, Silent(), lambda: seen.append(len(trainer.history)))
-    assert seen == [1, 2, 3, 4]
+    assert seen == expected
     assert record.steps == 20
-    assert [h.epoch for h in record.history] == seen
+    assert [h.epoch for h in record.history] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("steps", range(1, 12))
