@@ -2,10 +2,10 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -68,15 +68,15 @@ class Outcome:
         Features of the test images that the first method works on; pixels if it makes its own.
     predictions : dict of str to Predictions
         The predictions of each method.
-    exhibits : list of Exhibit
-        Figures of what encoders and classifiers have learned.
+    exhibits : callable
+        Makes figures of what encoders and classifiers have learned, in a tenth of a second or more.
     """
 
     report: Report
     test: ImageSet
     test_features: NDArray[np.float32]
     predictions: dict[str, Predictions]
-    exhibits: list[Exhibit]
+    exhibits: Callable[[], list[Exhibit]]
 
 
 def methods_of(config: RunConfig) -> list[MethodSpec]:
@@ -223,7 +223,7 @@ def run(
             else test.pixels.reshape(len(test), -1).astype(np.float32)
         ),
         predictions=predictions,
-        exhibits=_exhibits(config, keep_in, max(counts), test),
+        exhibits=cache(partial(_exhibits, config, keep_in, max(counts), test)),
     )
 
 

@@ -109,6 +109,12 @@ class Stops(Silent):
         yield advance
 
 
+@pytest.fixture
+def saves_each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpu_ssl.training.vae.SAVE_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("saves_each_epoch")
 @pytest.mark.parametrize(
     ("task", "after", "there"),
     [
@@ -163,6 +169,7 @@ def test_cells_belong_to_what_decided_them(digits: Dataset, tmp_path: Path) -> N
     assert len({same, *others}) == 1 + len(others)
 
 
+@pytest.mark.usefixtures("saves_each_epoch")
 def test_a_stopped_vae_of_other_settings_is_refused(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         experiment.run(CONFIG, tmp_path, Stops("Training the VAE", 1.5))
@@ -330,7 +337,7 @@ def test_an_encoder_that_is_asked_for_is_what_methods_work_on(
 
 
 def test_exhibits_are_those_of_the_encoders(outcome: experiment.Outcome) -> None:
-    assert [exhibit.name for exhibit in outcome.exhibits] == ["reconstructions", "prior-samples"]
+    assert [exhibit.name for exhibit in outcome.exhibits()] == ["reconstructions", "prior-samples"]
 
 
 NETWORKS = {"baselines": True, "methods": ("m2", "m1")}

@@ -22,7 +22,7 @@ from gpu_ssl.methods.view import View
 from gpu_ssl.records import Record
 from gpu_ssl.runtime import state
 from gpu_ssl.runtime.progress import Advance
-from gpu_ssl.runtime.threads import limited_threads, n_threads
+from gpu_ssl.runtime.threads import limited_threads, n_threads, suitable_threads
 
 
 class Cell(NamedTuple):
@@ -251,7 +251,8 @@ def predict_cells(
         with limited_threads(max(1, n_threads() // len(cells))):
             do(task, todo, advance)
     else:
-        do_in_turn(task, todo, advance)
+        with suitable_threads(task.train.pixels.size + task.test.pixels.size):
+            do_in_turn(task, todo, advance)
     predictions: Predictions = {}
     for cell in cells:
         done = task.find(cell)

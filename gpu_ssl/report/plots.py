@@ -157,6 +157,6 @@ def write_plots(outcome: "Outcome", folder: Path) -> None:
     for name, drawing in drawings.items():
         with atomic_path(folder / f"{name}.png") as temporary:
             temporary.write_bytes(to_png(drawing))
-    for exhibit in outcome.exhibits:
+    for exhibit in outcome.exhibits():
         with atomic_path(folder / f"{exhibit.name}.png") as temporary:
             image_rows(exhibit.rows).save(temporary, "PNG")

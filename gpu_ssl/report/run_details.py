@@ -23,7 +23,7 @@ def details_of_run(outcome: Outcome) -> RunDetails:
     return RunDetails(
         confusions=tuple(_confusions(outcome)),
         mistakes=tuple(_mistakes(outcome)),
-        exhibits=tuple(map(_shown, outcome.exhibits)),
+        exhibits=tuple(map(_shown, outcome.exhibits())),
         map=make_map(
             outcome.test_features,
             outcome.test.images,

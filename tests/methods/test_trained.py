@@ -187,7 +187,7 @@ def test_finished_cells_are_not_trained_again(
     monkeypatch.setattr(m2, "JointTrainer", refuse)
     again = experiment.run(CONFIG, folder, SILENT)
     assert again.report.results == outcome.report.results
-    assert [exhibit.name for exhibit in again.exhibits] == [exhibit.name for exhibit in outcome.exhibits]
+    assert [exhibit.name for exhibit in again.exhibits()] == [exhibit.name for exhibit in outcome.exhibits()]
 
 
 @pytest.fixture(scope="module")
