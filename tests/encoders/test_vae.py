@@ -63,8 +63,9 @@ class StopsInTheSecondEpoch(Silent):
 
 
 def test_a_stopped_training_goes_on_to_the_same_bits(
-    digits: Dataset, encoder: VAEEncoder, tmp_path: Path
+    digits: Dataset, encoder: VAEEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("gpu_ssl.training.vae.SAVE_SECONDS", 0.0)
     with pytest.raises(KeyboardInterrupt):
         fit(digits, tmp_path, progress=StopsInTheSecondEpoch())
     assert (tmp_path / "checkpoint.json").is_file()
