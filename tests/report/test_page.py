@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page
 
+from gpu_ssl.catalog import PAPER_EPOCHS
 from gpu_ssl.cli.fit import command as fit_command
 from gpu_ssl.cli.options import take_vae_settings
 from gpu_ssl.cli.run import command as run_command
@@ -193,18 +194,18 @@ RUNS = [
     RunConfig.of(
         preset="paper",
         model=ModelConfig.of(network="mlp"),
-        train=TrainConfig.of(kl_warm_up=0.0),
+        train=TrainConfig.of(kl_warm_up=0.0, epochs=PAPER_EPOCHS),
         methods="m2",
     ),
     RunConfig.of(
         preset="paper",
         model=ModelConfig.of(network="mlp"),
-        train=TrainConfig.of(kl_warm_up=0.0, binarize=True),
+        train=TrainConfig.of(kl_warm_up=0.0, epochs=PAPER_EPOCHS, binarize=True),
     ),
     RunConfig.of(
         preset="paper",
         model=ModelConfig.of(network="mlp"),
-        train=TrainConfig.of(kl_warm_up=0.0, augment=True),
+        train=TrainConfig.of(kl_warm_up=0.0, epochs=PAPER_EPOCHS, augment=True),
     ),
     RunConfig.of(train=TrainConfig.of(binarize=True)),
 ]
