@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from gpu_ssl.catalog.encoders import ENCODERS, EncoderSpec
 from gpu_ssl.catalog.methods import METHODS, MethodSpec
-from gpu_ssl.catalog.networks import NETWORKS, PAPER_EPOCHS, NetworkSpec, with_preset
+from gpu_ssl.catalog.networks import NETWORKS, NetworkSpec, with_preset
 from gpu_ssl.catalog.trackers import TRACKERS, TrackerSpec
 from gpu_ssl.errors import UsageError
 
@@ -18,7 +18,6 @@ __all__ = [
     "ENCODERS",
     "METHODS",
     "NETWORKS",
-    "PAPER_EPOCHS",
     "TRACKERS",
     "EncoderSpec",
     "MethodSpec",

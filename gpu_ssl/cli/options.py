@@ -121,8 +121,7 @@ _OF_THE_VAE = (
         "--epochs",
         type=int,
         help=f"Number of epochs.  {_defaults('epochs')[:-1]}; more for small data sets, to reach "
-        f"{catalog.NETWORKS[0].minimum_steps} steps (mlp: {catalog.NETWORKS[1].minimum_steps}); "
-        f"with --preset paper: {catalog.PAPER_EPOCHS}]",
+        f"{catalog.NETWORKS[0].minimum_steps} steps (mlp: {catalog.NETWORKS[1].minimum_steps})]",
     ),
     click.option(
         "--batch-size", type=int, help="Batch size of VAE training.  [default: 256; less for small data sets]"

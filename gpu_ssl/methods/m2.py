@@ -18,7 +18,7 @@ from gpu_ssl.encoders.vae import DRAWN, VAEEncoder
 from gpu_ssl.methods.method import Classifier, Labelled, Options, Saved
 from gpu_ssl.methods.network import as_asked, plan_joint, teacher_of
 from gpu_ssl.methods.view import View
-from gpu_ssl.networks.m2 import M2, M2Spec
+from gpu_ssl.networks.m2 import M2, M2Spec, with_z_in_use
 from gpu_ssl.runtime.device import autocast
 from gpu_ssl.training.augmentation import canonical_bytes
 from gpu_ssl.training.joint import JointBatch, JointPlan, JointTrainer
@@ -177,7 +177,7 @@ def train_modern(
     teacher = teacher_of(view, view.encoder(options.teacher_name), labelled)
     objective = ModernObjective(source, teacher, math.prod(spec.input_shape), generator)
     plan = plan_joint(*(STEPS, len(view), labelled.per_class, view.precision, LEARNING_RATE, WEIGHT_DECAY))
-    return _train(view, labelled, options, spec, objective, plan)
+    return _train(view, labelled, options, lambda: M2(spec), objective, plan)
 
 
 def train_published(
@@ -188,6 +188,7 @@ def train_published(
     inputs: Callable[[JointBatch], Tensor],
     recipe: Recipe,
     generator: torch.Generator,
+    start: Tensor | None = None,
 ) -> tuple[M2, tuple[float, ...]]:
     """Train an M2 with the objective of the paper; see `training.m2_objectives.PublishedObjective`.
 
@@ -197,25 +198,29 @@ def train_published(
         Generates the inputs of a batch.
     recipe : Recipe
         Its training.
+    start : Tensor, optional
+        Class probabilities of all images from which q(y|x) starts; see `PublishedObjective`. With them z is
+        in use from the first step.
     view, labelled, options, spec, generator
         See `train_modern`.
     """
-    objective = PublishedObjective(inputs, len(labelled.rows), len(view), generator, recipe.exact)
+    objective = PublishedObjective(inputs, len(labelled.rows), len(view), generator, recipe.exact, start)
     # The density of latents is learned, for which bfloat16 has too few digits.
     precision = view.precision if spec.likelihood == "bernoulli" else torch.float32
     plan = recipe.plan(len(view), precision)
-    return _train(view, labelled, options, spec, objective, plan)
+    make = (lambda: M2(spec)) if start is None else (lambda: with_z_in_use(M2(spec)))
+    return _train(view, labelled, options, make, objective, plan)
 
 
 def _train(
     view: View,
     labelled: Labelled,
     options: Options,
-    spec: M2Spec,
+    make: Callable[[], M2],
     objective: ModernObjective | PublishedObjective,
     plan: JointPlan,
 ) -> tuple[M2, tuple[float, ...]]:
-    network = build(lambda: M2(spec), view.device, options.seed)
+    network = build(make, view.device, options.seed)
     trainer = JointTrainer(
         *(network, objective, view.images, labelled.rows, labelled.classes),
         *(as_asked(plan, options), options.seed),

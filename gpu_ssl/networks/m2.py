@@ -18,6 +18,9 @@ from gpu_ssl.runtime.torch_workarounds.softplus import ready_softplus
 
 Likelihood = Literal["bernoulli", "gaussian"]
 
+SCALE_OF_Z, LOG_VARIANCE_OF_Z = 3.0, -2.0
+"""Of `with_z_in_use`: factor of the weights to and from z, and initial log-variance of q(z|x, y)."""
+
 
 class M2Parts(NamedTuple):
     """The networks of an M2.
@@ -211,3 +214,18 @@ class M2(nn.Module):
             generator,
         )
         return every.reshape(n, k)
+
+
+def with_z_in_use(network: M2) -> M2:
+    """Change the initial weights of the paper's networks, in place, so that z matters from the first step.
+
+    With torch's own, z says nearly nothing, and its numbers come into use one by one over tens of thousands
+    of steps (docs/experiments/paper.md).
+    """
+    n = network.spec.latent_dim
+    first = next(layer for layer in network.decoder.modules() if isinstance(layer, nn.Linear))
+    with torch.no_grad():
+        network.head.weight[:n] *= SCALE_OF_Z
+        network.head.bias[n:] = LOG_VARIANCE_OF_Z
+        first.weight[:, :n] *= SCALE_OF_Z
+    return network

@@ -17,11 +17,14 @@ from gpu_ssl.networks.vae import LOG_VARIANCE_RANGE
 
 
 class Bounds(NamedTuple):
-    """Mean bounds of a batch in nats, and the cross-entropy of q(y|x) on the labelled images."""
+    """Mean bounds of a batch in nats, the cross-entropy of q(y|x) on the labelled images, and log q(y|x) of
+    the unlabelled ones, (n, n_classes).
+    """
 
     labelled: Tensor
     unlabelled: Tensor
     classification: Tensor
+    log_probabilities: Tensor
 
 
 @dataclass(frozen=True)
@@ -95,11 +98,13 @@ def m2_bounds(
     unlabelled: Examples,
     generator: torch.Generator,
     exact: int | None = None,
+    trust: float | Tensor | None = None,
 ) -> Bounds:
     """Return the terms of the objective of M2 (Kingma et al. 2014, eq. 8 and 9).
 
     `labelled` and `unlabelled` hold what `trunk` made of the inputs; `classes` is of shape (n_labelled,).
     With `exact` the sum over the classes is estimated from so many and one more; see `sample_classes`.
+    `trust` multiplies the gradient of the bounds for q(y|x), but not for the other networks.
 
     All images pass the networks together: a step of small networks costs as much as its number of calls.
     """
@@ -125,10 +130,15 @@ def m2_bounds(
         per_bound(labelled.targets, unlabelled.targets),
         generator,
     )
+    trusted = log_probabilities
+    if trust is not None:
+        fixed = log_probabilities.detach()
+        trusted = fixed + trust * (log_probabilities - fixed)
     return Bounds(
         labelled=bounds[:n].mean(),
-        unlabelled=unlabelled_bound(bounds[n:].reshape(-1, k), log_probabilities, sampled).mean(),
+        unlabelled=unlabelled_bound(bounds[n:].reshape(-1, k), trusted, sampled).mean(),
         classification=F.cross_entropy(logits[:n], classes),
+        log_probabilities=log_probabilities,
     )
 
 

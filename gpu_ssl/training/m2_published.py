@@ -37,11 +37,14 @@ class Recipe:
         Steps for a large set of images.
     learning_rate : float
         Peak of the learning rate.
+    warm_up : float
+        Fraction of the steps in which the learning rate rises.
     ramp : float
-        Fraction of the steps over which the weight of the bounds rises, with the third power. Before it
-        reaches the paper's value, the cross-entropy ties q(y|x) to the labels, and the decoder learns to use
-        the class. Otherwise z also encodes the class; the bound then gains nothing from y, and q(y|x) becomes
-        uniform: the entropy of ten classes is worth 2.3 nats (docs/experiments/paper.md).
+        Fraction of the steps over which the weight of the bounds rises, with the third power; for latents,
+        their weight for q(y|x). Before it reaches the paper's value, the cross-entropy ties q(y|x) to the
+        labels, and the decoder learns to use the class. Otherwise z also encodes the class; the bound then
+        gains nothing from y, and q(y|x) becomes uniform: the entropy of ten classes is worth 2.3 nats
+        (docs/experiments/paper.md).
     exact : int
         Number of most probable classes whose bounds are always computed, in addition to a sampled one. On
         MNIST a step with two takes half of the time of one with all ten, and as many steps reach the same
@@ -50,6 +53,7 @@ class Recipe:
 
     steps: int
     learning_rate: float
+    warm_up: float
     ramp: float
     exact: int
 
@@ -64,13 +68,13 @@ class Recipe:
             weight_decay=0.0,
             precision=precision,
             beta2=0.99,
-            warm_up=0.3,
+            warm_up=self.warm_up,
             ramp=self.ramp,
         )
 
 
-OF_LATENTS = Recipe(steps=150_000, learning_rate=6e-3, ramp=0.1, exact=1)
-OF_IMAGES = Recipe(steps=40_000, learning_rate=3e-3, ramp=0.6, exact=2)
+OF_LATENTS = Recipe(steps=100_000, learning_rate=2e-3, warm_up=0.1, ramp=0.1, exact=1)
+OF_IMAGES = Recipe(steps=40_000, learning_rate=3e-3, warm_up=0.3, ramp=0.6, exact=2)
 
 
 class BinarizedImages:
@@ -126,6 +130,9 @@ class PublishedObjective:
         Source of randomness.
     exact : int or None
         See `networks.m2_bounds.m2_bounds`.
+    start : Tensor of shape (n_images, n_classes), optional
+        Class probabilities of all training images that q(y|x) follows at first, instead of the bounds. The
+        other networks learn from the bounds at once.
     """
 
     def __init__(
@@ -135,8 +142,9 @@ class PublishedObjective:
         n_images: int,
         generator: torch.Generator,
         exact: int | None = None,
+        start: Tensor | None = None,
     ) -> None:
-        self.inputs, self.generator, self.exact = inputs, generator, exact
+        self.inputs, self.generator, self.exact, self.start = inputs, generator, exact, start
         self.labelled_share, self.n_images = n_labelled / n_images, n_images
 
     def __call__(
@@ -148,11 +156,17 @@ class PublishedObjective:
             Examples(network.trunk(pair.inputs), pair.targets)
             for pair in (self.pair(network, labelled), self.pair(network, unlabelled))
         )
-        bounds = m2_bounds(network, known, labelled.classes, unknown, self.generator, self.exact)
+        weight = ramp**3
+        trust = None if self.start is None else weight
+        bounds = m2_bounds(network, known, labelled.classes, unknown, self.generator, self.exact, trust)
         generative = self.labelled_share * bounds.labelled + (1 - self.labelled_share) * bounds.unlabelled
         weights = torch.cat([weight.flatten() for weight in network.parameters()])
         prior = 0.5 * weights.square().sum() / self.n_images
-        return ramp**3 * generative + ALPHA * bounds.classification + prior
+        loss = ALPHA * bounds.classification + prior
+        if self.start is None:
+            return loss + weight * generative
+        unlike_start = -(self.start[unlabelled.rows] * bounds.log_probabilities).sum(dim=1).mean()
+        return loss + generative + (1 - weight) * unlike_start
 
     def pair(self, network: M2, batch: JointBatch) -> Pair:
         """Return inputs and targets of a batch, which are the same."""

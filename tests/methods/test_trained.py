@@ -146,7 +146,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[experiment.Outc
             "baselines": False,
             "model": model,
             "train": TrainConfig(epochs=15, kl_warm_up=0.0),
-            "steps": 700,
+            "steps": 1200,
         }
     )
     warnings = Warnings()

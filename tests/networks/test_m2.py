@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from gpu_ssl.networks.m2 import M2, Likelihood, M2Spec
+from gpu_ssl.networks.m2 import M2, Likelihood, M2Spec, with_z_in_use
 from gpu_ssl.networks.m2_bounds import Examples, blind_bound, m2_bounds, sample_classes, unlabelled_bound
 from gpu_ssl.networks.vae import Posterior
 from gpu_ssl.training import m2_objectives
@@ -171,6 +171,61 @@ def test_the_bounds_come_in_by_the_third_power_and_the_labels_count_from_the_beg
     prior = sum(weight.square().sum() for weight in network.parameters()) / 16
     supervised = F.cross_entropy(network(labelled.images), labelled.classes)
     torch.testing.assert_close(none, ALPHA * supervised + prior)
+
+
+def test_trust_scales_the_gradient_of_the_classifier_and_of_nothing_else() -> None:
+    (labelled, unlabelled), classes = torch.randn(2, 5, INPUTS), torch.tensor([1, 0, 2, 1, 0])
+
+    def gradients(trust: float | None) -> tuple[Tensor, dict[str, Tensor]]:
+        network = make()
+        known, unknown = (Examples(part, part) for part in (labelled, unlabelled))
+        bounds = m2_bounds(network, known, classes, unknown, seeded(1), exact=1, trust=trust)
+        bounds.unlabelled.backward()
+        return bounds.unlabelled.detach(), {name: weight.grad for name, weight in network.named_parameters()}
+
+    value, whole = gradients(None)
+    half_value, half = gradients(0.5)
+    torch.testing.assert_close(half_value, value)
+    for name, gradient in whole.items():
+        scale = 0.5 if name.startswith("classifier.") else 1.0
+        torch.testing.assert_close(half[name], scale * gradient)
+    assert whole["classifier.0.weight"].abs().max() > 0
+
+
+@torch.no_grad()
+def test_z_can_be_in_use_from_the_first_step() -> None:
+    """Which means that q(z|x, y) is narrow, and that the decoder's parameters change with z."""
+
+    def spread(network: M2) -> tuple[float, float]:
+        inputs, y = torch.randn(50, INPUTS, generator=seeded()), one_hot([0] * 50)
+        posterior = network.posterior(network.to_hidden(inputs), y)
+        z = torch.randn(50, LATENT, generator=seeded(1))
+        return float(posterior.log_variance.mean()), float(network.decode(z, y).std(dim=0).mean())
+
+    usual, ready = spread(make()), spread(with_z_in_use(make()))
+    assert ready[0] < usual[0] - 1.5
+    assert ready[1] > 2 * usual[1]
+
+
+def test_a_start_is_followed_at_first_and_forgotten_in_the_end() -> None:
+    network, (labelled, unlabelled) = make("bernoulli"), batches()
+    start = torch.rand(8, K, generator=seeded(3)).softmax(dim=1)
+
+    def loss_at(ramp: float, start: Tensor | None) -> Tensor:
+        objective = PublishedObjective(images_themselves, 2, 8, seeded(7), exact=None, start=start)
+        return objective(network, labelled, unlabelled, ramp)
+
+    torch.testing.assert_close(loss_at(1.0, start), loss_at(1.0, None))
+    log_q = network(unlabelled.images).log_softmax(dim=1)
+    cross_entropy = -(start[unlabelled.rows] * log_q).sum(dim=1).mean()
+    torch.testing.assert_close(loss_at(0.0, start), loss_at(1.0, None) + cross_entropy)
+    assert labelled.classes is not None
+    supervised = F.cross_entropy(network(labelled.images), labelled.classes)
+    weights = [weight for name, weight in network.named_parameters() if name.startswith("classifier.")]
+    prior = sum(weight.square().sum() for weight in weights) / 16
+    expected = torch.autograd.grad(cross_entropy + ALPHA * supervised + prior, weights)
+    for found, one in zip(torch.autograd.grad(loss_at(0.0, start), weights), expected, strict=True):
+        torch.testing.assert_close(found, one)
 
 
 @pytest.mark.parametrize("exact", [1, 2, 3])

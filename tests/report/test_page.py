@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page
 
-from gpu_ssl.catalog import PAPER_EPOCHS
 from gpu_ssl.cli.fit import command as fit_command
 from gpu_ssl.cli.options import take_vae_settings
 from gpu_ssl.cli.run import command as run_command
@@ -194,18 +193,18 @@ RUNS = [
     RunConfig.of(
         preset="paper",
         model=ModelConfig.of(network="mlp"),
-        train=TrainConfig.of(kl_warm_up=0.0, epochs=PAPER_EPOCHS),
+        train=TrainConfig.of(kl_warm_up=0.0),
         methods="m2",
     ),
     RunConfig.of(
         preset="paper",
         model=ModelConfig.of(network="mlp"),
-        train=TrainConfig.of(kl_warm_up=0.0, epochs=PAPER_EPOCHS, binarize=True),
+        train=TrainConfig.of(kl_warm_up=0.0, binarize=True),
     ),
     RunConfig.of(
         preset="paper",
         model=ModelConfig.of(network="mlp"),
-        train=TrainConfig.of(kl_warm_up=0.0, epochs=PAPER_EPOCHS, augment=True),
+        train=TrainConfig.of(kl_warm_up=0.0, augment=True),
     ),
     RunConfig.of(train=TrainConfig.of(binarize=True)),
 ]

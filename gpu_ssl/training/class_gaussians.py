@@ -1,0 +1,74 @@
+"""A mixture of one Gaussian per class, fitted by EM to labelled and unlabelled latents.
+
+An M2 of these latents with linear networks would be much the same, but EM fits it in closed form, in
+seconds. An M2 whose q(y|x) starts from it does not assign whole clusters to a wrong class while its densities
+are still coarse (docs/experiments/paper.md).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gpu_ssl.networks.vae import Posterior
+
+ROUNDS = 20
+"""EM iterations; on MNIST the error hardly changes after ten."""
+
+RIDGE = 1e-3
+"""Added to the variances."""
+
+
+def class_probabilities(posterior: Posterior, rows: Tensor, classes: Tensor, n_classes: int) -> Tensor:
+    """Return p(y|z) of each image at its posterior mean, with classes equally frequent.
+
+    The first estimate has the mean of each class's labelled images and one covariance for all classes, shrunk
+    towards that of all images. Covariances include those of the posteriors, so they are those of samples.
+
+    Parameters
+    ----------
+    posterior : Posterior
+        Of all n images.
+    rows, classes : Tensor of shape (m,), int64
+        The labelled images and their classes, at least one of each, which stay as they are.
+    n_classes : int
+        Number of classes.
+
+    Returns
+    -------
+    Tensor of shape (n, n_classes), float32
+        Their rows sum to 1.
+    """
+    points, variances = posterior.mean.double(), posterior.log_variance.double().exp()
+    known = F.one_hot(classes, n_classes).double()
+    means = known.T @ points[rows] / known.sum(dim=0)[:, None]
+    deviations = points[rows] - means[classes]
+    shared = (deviations.T @ deviations + n_classes * torch.cov(points.T)) / (len(rows) + n_classes)
+    covariances = shared.expand(n_classes, -1, -1)
+    for _ in range(ROUNDS):
+        probabilities = _log_densities(points, means, covariances).softmax(dim=1)
+        probabilities[rows] = known
+        weights = probabilities / probabilities.sum(dim=0)
+        means = weights.T @ points
+        covariances = torch.stack(
+            [
+                _covariance(points - mean, variances, weight)
+                for mean, weight in zip(means, weights.T, strict=True)
+            ]
+        )
+    return probabilities.float()
+
+
+def _covariance(deviations: Tensor, variances: Tensor, weights: Tensor) -> Tensor:
+    """Return the weighted covariance of samples with these deviations of their means, and variances."""
+    between = (weights[:, None] * deviations).T @ deviations
+    return between + torch.diag(weights @ variances + RIDGE)
+
+
+def _log_densities(points: Tensor, means: Tensor, covariances: Tensor) -> Tensor:
+    """Return the logarithm of each Gaussian's density at each point, (n, n_classes), up to a constant."""
+    found = []
+    for mean, covariance in zip(means, covariances, strict=True):
+        factor = torch.linalg.cholesky(covariance)
+        standard = torch.linalg.solve_triangular(factor, (points - mean).T, upper=False)
+        found.append(-0.5 * standard.square().sum(dim=0) - factor.diagonal().log().sum())
+    return torch.stack(found, dim=1)
