@@ -73,7 +73,7 @@ class Recipe:
         )
 
 
-OF_LATENTS = Recipe(steps=100_000, learning_rate=2e-3, warm_up=0.1, ramp=0.1, exact=1)
+OF_LATENTS = Recipe(steps=80_000, learning_rate=2e-3, warm_up=0.1, ramp=0.1, exact=1)
 OF_IMAGES = Recipe(steps=40_000, learning_rate=3e-3, warm_up=0.3, ramp=0.6, exact=2)
 
 
