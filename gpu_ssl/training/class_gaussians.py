@@ -42,7 +42,9 @@ def class_probabilities(posterior: Posterior, rows: Tensor, classes: Tensor, n_c
     known = F.one_hot(classes, n_classes).double()
     means = known.T @ points[rows] / known.sum(dim=0)[:, None]
     deviations = points[rows] - means[classes]
-    shared = (deviations.T @ deviations + n_classes * torch.cov(points.T)) / (len(rows) + n_classes)
+    overall = points - points.mean(dim=0)
+    scatter = deviations.T @ deviations + n_classes * (overall.T @ overall) / len(points)
+    shared = scatter / (len(rows) + n_classes) + RIDGE * torch.eye(points.shape[1]).to(points)
     covariances = shared.expand(n_classes, -1, -1)
     for _ in range(ROUNDS):
         probabilities = _log_densities(points, means, covariances).softmax(dim=1)

@@ -68,3 +68,14 @@ def test_the_posteriors_widen_the_gaussians(points: tuple[Tensor, Tensor]) -> No
     sure = class_probabilities(certain(where), rows, classes[rows], K)
     wide = class_probabilities(Posterior(where, torch.full_like(where, 3.0)), rows, classes[rows], K)
     assert wide[300:].max(dim=1).values.mean() < sure[300:].max(dim=1).values.mean() - 0.05
+
+
+def test_a_latent_that_repeats_another_and_a_single_one_are_no_obstacle(
+    points: tuple[Tensor, Tensor],
+) -> None:
+    where, classes = points
+    rows = torch.arange(30)
+    for given in (where[:, :1], where[:, [0, 1, 1]]):
+        found = class_probabilities(certain(given), rows, classes[rows], K)
+        assert found.isfinite().all()
+        assert (found.argmax(dim=1) == classes).float().mean() > 0.5
