@@ -69,7 +69,7 @@ class Outcome:
     predictions : dict of str to Predictions
         The predictions of each method.
     exhibits : callable
-        Makes figures of what encoders and classifiers have learned, in a tenth of a second or more.
+        Returns figures of what encoders and classifiers have learned, made from the folder when first called.
     """
 
     report: Report

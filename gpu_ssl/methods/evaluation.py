@@ -250,6 +250,8 @@ def predict_cells(
         task.prepare()
         with limited_threads(max(1, n_threads() // len(cells))):
             do(task, todo, advance)
+    elif task.options.trains:
+        do_in_turn(task, todo, advance)
     else:
         with suitable_threads(task.train.pixels.size + task.test.pixels.size):
             do_in_turn(task, todo, advance)

@@ -49,7 +49,8 @@ def fit(view: View, labelled: Labelled, options: Options) -> M2Classifier:
         samples = PosteriorSamples(posterior, generator)
         informative = Posterior(*(part[:, list(used)] for part in posterior))
         rows, classes = (torch.from_numpy(part).to(view.device) for part in (labelled.rows, labelled.classes))
-        start = class_probabilities(informative, rows, classes, labelled.n_classes)
+        with view.stopwatch.phase("fit"):
+            start = class_probabilities(informative, rows, classes, labelled.n_classes)
         network, curve = train_published(view, labelled, options, spec, samples, OF_LATENTS, generator, start)
     return M2Classifier(options.method, encoder, network, mirror=False, curve=curve)
 

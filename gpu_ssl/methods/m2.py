@@ -190,7 +190,7 @@ def train_published(
     generator: torch.Generator,
     start: Tensor | None = None,
 ) -> tuple[M2, tuple[float, ...]]:
-    """Train an M2 with the objective of the paper; see `training.m2_objectives.PublishedObjective`.
+    """Train an M2 with the objective of the paper; see `training.m2_published.PublishedObjective`.
 
     Parameters
     ----------

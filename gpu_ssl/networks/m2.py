@@ -19,7 +19,8 @@ from gpu_ssl.runtime.torch_workarounds.softplus import ready_softplus
 Likelihood = Literal["bernoulli", "gaussian"]
 
 SCALE_OF_Z, LOG_VARIANCE_OF_Z = 3.0, -2.0
-"""Of `with_z_in_use`: factor of the weights to and from z, and initial log-variance of q(z|x, y)."""
+"""Factor of the initial weights to and from z, and initial bias of q(z|x, y)'s log-variance; see
+`with_z_in_use`."""
 
 
 class M2Parts(NamedTuple):

@@ -104,7 +104,8 @@ def m2_bounds(
 
     `labelled` and `unlabelled` hold what `trunk` made of the inputs; `classes` is of shape (n_labelled,).
     With `exact` the sum over the classes is estimated from so many and one more; see `sample_classes`.
-    `trust` multiplies the gradient of the bounds for q(y|x), but not for the other networks.
+    `trust` multiplies the gradient of the bounds through q(y|x), but neither their values nor the gradient
+    for the other networks.
 
     All images pass the networks together: a step of small networks costs as much as its number of calls.
     """

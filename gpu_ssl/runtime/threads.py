@@ -8,7 +8,7 @@ import torch
 FEW_PIXELS = 2**20
 """Number of pixels of all images up to which SVMs and features take less time on one thread: to wake another
 takes longer than its work (2.6 instead of 2.9 s for `gpu-ssl run --dataset digits --labels 50` on two
-cores)."""
+cores; no other size was measured)."""
 
 
 def n_threads() -> int:

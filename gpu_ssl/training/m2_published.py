@@ -40,11 +40,11 @@ class Recipe:
     warm_up : float
         Fraction of the steps in which the learning rate rises.
     ramp : float
-        Fraction of the steps over which the weight of the bounds rises, with the third power; for latents,
-        their weight for q(y|x). Before it reaches the paper's value, the cross-entropy ties q(y|x) to the
-        labels, and the decoder learns to use the class. Otherwise z also encodes the class; the bound then
-        gains nothing from y, and q(y|x) becomes uniform: the entropy of ten classes is worth 2.3 nats
-        (docs/experiments/paper.md).
+        Fraction of the steps over which the weight of the bounds rises, with the third power. Before it
+        reaches the paper's value, the cross-entropy ties q(y|x) to the labels, and the decoder learns to use
+        the class. Otherwise z also encodes the class; the bound then gains nothing from y, and q(y|x) becomes
+        uniform: the entropy of ten classes is worth 2.3 nats (docs/experiments/paper.md). With a start (see
+        `PublishedObjective`) only their weight for q(y|x) rises, which follows the start until then.
     exact : int
         Number of most probable classes whose bounds are always computed, in addition to a sampled one. On
         MNIST a step with two takes half of the time of one with all ten, and as many steps reach the same
@@ -160,8 +160,8 @@ class PublishedObjective:
         trust = None if self.start is None else weight
         bounds = m2_bounds(network, known, labelled.classes, unknown, self.generator, self.exact, trust)
         generative = self.labelled_share * bounds.labelled + (1 - self.labelled_share) * bounds.unlabelled
-        weights = torch.cat([weight.flatten() for weight in network.parameters()])
-        prior = 0.5 * weights.square().sum() / self.n_images
+        parameters = torch.cat([parameter.flatten() for parameter in network.parameters()])
+        prior = 0.5 * parameters.square().sum() / self.n_images
         loss = ALPHA * bounds.classification + prior
         if self.start is None:
             return loss + weight * generative

@@ -40,9 +40,11 @@ def test_few_labels_are_enough(points: tuple[Tensor, Tensor], per_class: int) ->
     found = class_probabilities(certain(where), rows, classes[rows], K)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.sum(dim=1), torch.ones(N))
-    best = class_probabilities(certain(where), torch.arange(N - 1), classes[: N - 1], K)
-    assert torch.equal(best[: N - 1].argmax(dim=1), classes[: N - 1])
-    assert (found.argmax(dim=1) == classes).float().mean() > 0.97
+    half = N // 2
+    best = class_probabilities(certain(where), torch.arange(half), classes[:half], K)
+    few, many = ((part.argmax(dim=1) == classes)[half:].float().mean() for part in (found, best))
+    assert few > many - 0.01
+    assert many > 0.97
 
 
 def test_labelled_points_keep_their_classes(points: tuple[Tensor, Tensor]) -> None:

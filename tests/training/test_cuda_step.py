@@ -174,7 +174,7 @@ M2_CASES: dict[str, tuple[Callable[[], M2], Callable[[], Any]]] = {
         lambda: M2(M2Spec((64,), 10, 5, "gaussian", False, 50, positions=(0, 5, 63))),
         lambda: PublishedObjective(
             *(posterior_samples(), 6, 60, None, 1),  # type: ignore[arg-type]
-            start=torch.zeros(64, 10, device=CUDA),
+            start=torch.full((64, 10), 0.1, device=CUDA),
         ),
     ),
 }
