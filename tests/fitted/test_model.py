@@ -85,6 +85,7 @@ def test_an_interrupted_fit_resumes_and_ends_alike(
 
     original = VAE.encode
     with monkeypatch.context() as patch:
+        patch.setattr("gpu_ssl.training.vae.SAVE_SECONDS", 0.0)
         patch.setattr(VAE, "encode", interrupt)
         with pytest.raises(KeyboardInterrupt):
             fit(images, CONFIG, path, SILENT)
