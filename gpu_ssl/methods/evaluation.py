@@ -227,7 +227,8 @@ def predict_cells(
 
     On a CPU a method that trains networks uses for each the cores divided by the number of `cells`, at least
     one: several networks on one core each are faster than one network on all cores. That depends neither on
-    how many are trained in parallel nor on how many are finished, so the predictions do not either.
+    how many are trained in parallel nor on how many are finished, so the predictions do not either. Other
+    methods use one thread for few images; see `runtime.threads.suitable_threads`.
 
     Parameters
     ----------
