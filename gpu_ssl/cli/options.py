@@ -142,7 +142,7 @@ _OF_THE_VAE = (
     click.option(
         "--precision",
         type=click.Choice(["auto", "float32", "bfloat16"]),
-        help="Precision of matrix products.  [default: auto, bfloat16 where the hardware supports it]",
+        help="Precision of matrix products.  [default: auto, bfloat16 where that is faster]",
     ),
 )
 

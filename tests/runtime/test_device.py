@@ -101,13 +101,16 @@ def test_a_given_precision_is_kept() -> None:
     ("capabilities", "expected"),
     [
         ({"amx_bf16": True}, torch.bfloat16),
+        ({"avx512_bf16": True, "cpu_name": "AMD EPYC"}, torch.bfloat16),
         ({"avx512_bf16": True}, torch.bfloat16),
+        ({"avx512_bf16": True, "cpu_name": "Intel Xeon"}, torch.float32),
+        ({"avx512_bf16": True, "amx_bf16": True, "cpu_name": "Intel Xeon"}, torch.bfloat16),
         ({"avx2": True, "amx_bf16": False}, torch.float32),
         ({}, torch.float32),
     ],
 )
-def test_auto_takes_bfloat16_where_the_cpu_has_units_for_it(
-    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], expected: torch.dtype
+def test_auto_takes_bfloat16_where_it_is_faster_than_float32(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool | str], expected: torch.dtype
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     assert resolve_precision("auto", torch.device("cpu")) == expected
