@@ -207,7 +207,7 @@ def train_published(
     objective = PublishedObjective(inputs, len(labelled.rows), len(view), generator, recipe.exact, start)
     # The density of latents is learned, for which bfloat16 has too few digits.
     precision = view.precision if spec.likelihood == "bernoulli" else torch.float32
-    plan = recipe.plan(len(view), precision)
+    plan = recipe.plan(len(view), labelled.per_class, precision)
     make = (lambda: M2(spec)) if start is None else (lambda: with_z_in_use(M2(spec)))
     return _train(view, labelled, options, make, objective, plan)
 

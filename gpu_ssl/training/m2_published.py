@@ -24,7 +24,7 @@ ALPHA = 0.1
 LABELLED_BATCH, UNLABELLED_BATCH = 32, 100
 
 PASSES, FEWEST = 250, 3000
-"""Maximum number of epochs on a small set of images, and its minimum number of steps."""
+"""Maximum number of epochs, and a number of steps that is never too many."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,10 @@ class Recipe:
     Parameters
     ----------
     steps : int
-        Steps for a large set of images.
+        Steps for a large set of images with ten labels per class.
+    growth : float
+        Power of the labels per class by which the steps grow: the more labels, the fewer errors are left, and
+        the better the densities must be that tell them (docs/experiments/paper.md).
     learning_rate : float
         Peak of the learning rate.
     warm_up : float
@@ -52,16 +55,18 @@ class Recipe:
     """
 
     steps: int
+    growth: float
     learning_rate: float
     warm_up: float
     ramp: float
     exact: int
 
-    def plan(self, n_images: int, precision: torch.dtype) -> JointPlan:
-        """Return the plan for a number of training images; `precision` is that of matrix products."""
+    def plan(self, n_images: int, labels_per_class: float, precision: torch.dtype) -> JointPlan:
+        """Return the plan for numbers of training images and labels; `precision` is that of products."""
         batch = min(UNLABELLED_BATCH, n_images)
+        wanted = round(self.steps * (labels_per_class / 10) ** self.growth)
         return JointPlan(
-            steps=min(self.steps, max(FEWEST, PASSES * n_images // batch)),
+            steps=min(wanted, max(FEWEST, PASSES * n_images // batch)),
             labelled_batch=LABELLED_BATCH,
             unlabelled_batch=batch,
             learning_rate=self.learning_rate,
@@ -73,8 +78,8 @@ class Recipe:
         )
 
 
-OF_LATENTS = Recipe(steps=80_000, learning_rate=2e-3, warm_up=0.1, ramp=0.1, exact=1)
-OF_IMAGES = Recipe(steps=40_000, learning_rate=3e-3, warm_up=0.3, ramp=0.6, exact=2)
+OF_LATENTS = Recipe(steps=80_000, growth=0.3, learning_rate=2e-3, warm_up=0.1, ramp=0.1, exact=1)
+OF_IMAGES = Recipe(steps=40_000, growth=0.0, learning_rate=3e-3, warm_up=0.3, ramp=0.6, exact=2)
 
 
 class BinarizedImages:

@@ -33,7 +33,8 @@ def test_only_an_m2_that_ignores_its_inputs_is_warned_of(caplog: pytest.LogCaptu
     assert "give it more `steps`" in caplog.text
 
     caplog.clear()
-    plan = Recipe(steps=400, learning_rate=6e-3, warm_up=0.3, ramp=0.1, exact=1).plan(N, torch.float32)
+    recipe = Recipe(steps=400, growth=0.0, learning_rate=6e-3, warm_up=0.3, ramp=0.1, exact=1)
+    plan = recipe.plan(N, 10, torch.float32)
     rows = np.arange(30)
     trainer = JointTrainer(network, objective, images, rows, classes[:30].numpy(), plan, seed=0)
     trainer.fit(lambda note, steps=1: None)
