@@ -80,10 +80,10 @@ def choose(view: View, labelled: Labelled, options: Options) -> tuple[Options, C
     reason = _figures(shares, int(np.count_nonzero(checked)), len(divisions))
     if best == favourite and any(share > shares[best] for share in shares.values()):
         reason = f"{reason}; {best} is preferred unless another is more than one standard error better"
-    if graph.is_too_large(view):
-        reason = f"{reason}; no graph of more than {graph.MOST_IN_GRAPH:,} images, unless requested"
     chosen = candidates[best]
-    if options.effort != "quick" and chosen.encoder == options.encoder:  # and not a pretrained network's
+    if graph.is_too_large(view):  # and so is the teacher of a network
+        reason = f"{reason}; no graph of more than {graph.MOST_IN_GRAPH:,} images, unless requested"
+    elif options.effort != "quick" and chosen.encoder == options.encoder:  # and not a pretrained network's
         # Pseudo-labels of the graph can hurt a network only if labels are few, when they have much weight.
         quick, teacher = (next(iter(candidates)), "graph")
         misleads = bool(right) and labelled.per_class < graph.MANY and lead(quick, teacher) > CLEARLY

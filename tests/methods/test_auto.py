@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gpu_ssl import catalog
+from gpu_ssl.config import Effort
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.data.splits import Fold
 from gpu_ssl.encoders.encoder import Encoder
@@ -326,13 +327,22 @@ def test_candidates_are_compared_on_some_of_very_many_images(
     assert len(fit_method(view, labelled, replace(OPTIONS, method=one.method)).predict(view)) == len(view)
 
 
+@pytest.mark.parametrize("effort", ["quick", "normal", "best"])
+@pytest.mark.parametrize("many", [1, 1000])
 def test_no_graph_of_very_many_images_is_made_unasked(
-    view: View, judge: Callable[[Right], list[tuple[str, int]]], monkeypatch: pytest.MonkeyPatch
+    view: View,
+    judge: Callable[[Right], list[tuple[str, int]]],
+    monkeypatch: pytest.MonkeyPatch,
+    effort: Effort,
+    many: int,
 ) -> None:
-    """On a CPU, where it would take hours; with few labels a class the favourite, too, is an SVM then."""
+    """On a CPU, where it would take hours: neither for itself nor as the teacher of a network, whether 8
+    labels per class are many or few; the favourite is an SVM then.
+    """
     monkeypatch.setattr(graph, "MOST_IN_GRAPH", len(view) - 1)
+    monkeypatch.setattr(graph, "MANY", many)
     asked = judge({"m1": first(20), "hybrid": first(20), "graph": first(30)})
-    options, chosen = choose(view, LABELLED, OPTIONS)
+    options, chosen = choose(view, LABELLED, replace(OPTIONS, effort=effort))
     assert options.method == chosen.method == "hybrid"
     assert "graph" not in {method for method, _ in asked} | set(chosen.shares)
     assert f"no graph of more than {len(view) - 1:,} images, unless requested" in chosen.reason
