@@ -199,7 +199,7 @@ def run(
                 )
 
     results = score(predictions, dataset.test.labels)
-    first = encoders_of(methods[0], config.encoder)
+    first = encoders_of(methods[0], config.encoder, config.preset)
     return Outcome(
         report=Report(
             gpu_ssl=gpu_ssl.__version__,

@@ -18,6 +18,8 @@ class MethodSpec:
         Encoder whose features it uses; "" if it learns its own features.
     teacher : str
         Encoder whose neighbour graph gives pseudo-labels to its networks; "" for none.
+    published : bool
+        Whether the preset ``paper`` trains its networks as Kingma et al. 2014 did, without a teacher.
     free : bool
         Whether the setting ``encoder`` replaces these two.
     trains : bool
@@ -37,11 +39,16 @@ class MethodSpec:
     module: str
     encoder: str = ""
     teacher: str = ""
+    published: bool = False
     free: bool = False
     trains: bool = False
     shared: bool = False
     svm: bool = True
     baseline: Literal["", "always", "networks"] = ""
+
+    def teacher_with(self, preset: str) -> str:
+        """Return the encoder of its teacher with a preset; "" for none."""
+        return "" if self.published and preset == "paper" else self.teacher
 
 
 METHODS: tuple[MethodSpec, ...] = (
@@ -109,6 +116,7 @@ METHODS: tuple[MethodSpec, ...] = (
         module="gpu_ssl.methods.m2",
         encoder="pixels",
         teacher="vae",
+        published=True,
         trains=True,
         svm=False,
     ),
@@ -119,6 +127,7 @@ METHODS: tuple[MethodSpec, ...] = (
         module="gpu_ssl.methods.m1m2",
         encoder="vae",
         teacher="vae",
+        published=True,
         trains=True,
         svm=False,
     ),

@@ -118,8 +118,8 @@ class Options:
 
     @property
     def teacher_name(self) -> str:
-        """Name of the encoder whose graph teaches the method's networks."""
-        return self.encoder if self.encoder and self.spec.free else self.spec.teacher
+        """Name of the encoder whose graph teaches the method's networks; "" for none."""
+        return self.encoder if self.encoder and self.spec.free else self.spec.teacher_with(self.preset)
 
 
 def options_of(config: MethodConfig, method: str, device: torch.device) -> Options:
@@ -264,15 +264,15 @@ def resolve(view: View, labelled: Labelled, options: Options) -> tuple[Options, 
     return chosen
 
 
-def encoders_of(method: MethodSpec, asked: str | None) -> tuple[str, ...]:
-    """Return the encoders that a method needs: its own, or the requested one.
+def encoders_of(method: MethodSpec, asked: str | None, preset: Preset = "modern") -> tuple[str, ...]:
+    """Return the encoders that a method needs with a preset: its own, or the requested one.
 
     Raises
     ------
     UsageError
         If an encoder is requested that the method does not support; baselines ignore the request.
     """
-    own = tuple(dict.fromkeys(name for name in (method.encoder, method.teacher) if name))
+    own = tuple(dict.fromkeys(name for name in (method.encoder, method.teacher_with(preset)) if name))
     if asked and not method.free and not method.baseline:
         raise fixed_encoder(method, asked)
     return (asked,) if asked and method.free else own

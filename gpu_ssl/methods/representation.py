@@ -61,7 +61,9 @@ def represent(
         Training and test images.
     """
     device, parts = stopwatch.device, (dataset.train, dataset.test)
-    names = dict.fromkeys(name for method in methods for name in encoders_of(method, config.encoder))
+    names = dict.fromkeys(
+        name for method in methods for name in encoders_of(method, config.encoder, config.preset)
+    )
     if any(map(catalog.takes_embeddings, names)):
         raise not_given()
     single = dict.fromkeys(part for name in names for part in catalog.encoder_parts(name))

@@ -250,6 +250,11 @@ def test_methods_take_the_encoder_asked_for_where_they_are_free(encoders: dict[s
     assert by_name["auto"] == ("vae+hog",)
     assert (by_name["consistency"], by_name["cnn"]) == (("vae+hog",), ())
     assert by_name["m1m2"] == ("vae",)
+    assert by_name["m2"] == ("pixels", "vae")
+    # As published they have no teacher.
+    assert encoders_of(catalog.method("m2"), None, "paper") == ("pixels",)
+    assert Options("m2", preset="paper").teacher_name == Options("m1m2", preset="paper").teacher_name == ""
+    assert Options("consistency", preset="paper").teacher_name == "vae+hog"
     for spec in catalog.METHODS:
         own = Options(spec.name)
         asked = replace(own, encoder="pca")

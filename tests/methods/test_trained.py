@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gpu_ssl import catalog, experiment
-from gpu_ssl.config import DataConfig, ModelConfig, RunConfig, TrainConfig
+from gpu_ssl.config import DataConfig, ModelConfig, Preset, RunConfig, TrainConfig
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.encoders.encoder import encode
 from gpu_ssl.errors import TrainingError
@@ -21,6 +21,7 @@ from gpu_ssl.records import CURVE_STEPS
 from gpu_ssl.report.plots import write_plots
 from gpu_ssl.runtime.progress import SILENT
 from gpu_ssl.svm._sklearn import SklearnBackend
+from gpu_ssl.training import m2_published
 from gpu_ssl.training.augmentation import canonical
 from tests.methods import CPU, view_of
 
@@ -221,15 +222,21 @@ def test_a_network_alone_needs_no_vae(
     }
 
 
-@pytest.mark.parametrize("method", [spec.name for spec in catalog.METHODS])
+@pytest.mark.parametrize(
+    ("method", "preset"),
+    [*((spec.name, "modern") for spec in catalog.METHODS), ("m2", "paper"), ("m1m2", "paper")],
+)
 def test_every_method_of_the_catalog_runs_by_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, preset: Preset
 ) -> None:
     """With the encoders that it needs, and no others."""
     monkeypatch.setattr(network, "FEWEST", 5)
+    monkeypatch.setattr(m2_published, "FEWEST", 5)
+    monkeypatch.setattr(m2_published, "PASSES", 0)
     config = CONFIG.model_copy(
         update={
             "methods": (method,),
+            "preset": preset,
             "baselines": False,
             "labels": (20,),
             "effort": "quick",
@@ -240,7 +247,7 @@ def test_every_method_of_the_catalog_runs_by_itself(
     (result,) = report.results
     assert result.method == method
     assert 0 < result.accuracy_mean < 1
-    needed = {catalog.method(method).encoder, catalog.method(method).teacher}
+    needed = {catalog.method(method).encoder, catalog.method(method).teacher_with(preset)}
     assert (report.training is None) == (not any("vae" in name for name in needed))
     assert (tmp_path / "vae.json").is_file() == (report.training is not None)
     timings = report.timings.model_dump()
