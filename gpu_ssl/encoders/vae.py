@@ -9,7 +9,7 @@ from gpu_ssl.config import LearningConfig, ModelConfig
 from gpu_ssl.encoders.encoder import Encoder, Exhibit, ImageShape, intensities
 from gpu_ssl.encoders.fitting import Training, TrainingImages
 from gpu_ssl.errors import DataError
-from gpu_ssl.networks.vae import VAE
+from gpu_ssl.networks.vae import VAE, Posterior
 from gpu_ssl.records import TrainingRecord
 from gpu_ssl.runtime.device import autocast
 from gpu_ssl.runtime.ranks import Ranks
@@ -41,12 +41,16 @@ class VAEEncoder(Encoder):
         self.vae, self.augmented, self.training_record = vae, augmented, training
 
     def forward(self, images: Tensor) -> Tensor:
-        """See `Encoder.forward`; the trunk computes in `precision`, the head in float32."""
+        """Return the posterior means; see `Encoder.forward`."""
+        return self.posterior(images).mean
+
+    def posterior(self, images: Tensor) -> Posterior:
+        """Return q(z|x) of uint8 images; the trunk computes in `precision`, the head in float32."""
         block = intensities(images).contiguous(memory_format=torch.channels_last)
         with autocast(images.device, self.precision):
             features = self.vae.trunk(block)
         # bfloat16 latents would have 8 bits of mantissa: noise hides that in training, but not in an SVM.
-        return self.vae.posterior(features.float()).mean
+        return self.vae.posterior(features.float())
 
     def targets(self, images: Tensor) -> Tensor:
         """Return the reconstruction targets of uint8 images, from 0 to 1."""

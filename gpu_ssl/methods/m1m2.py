@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from gpu_ssl.encoders.encoder import BLOCK, intensities
+from gpu_ssl.encoders.encoder import block_of
 from gpu_ssl.encoders.vae import VAEEncoder
 from gpu_ssl.errors import TrainingError, UsageError
 from gpu_ssl.methods.m2 import HIDDEN, LATENT_DIM, M2Classifier, train_modern, train_published
@@ -19,7 +19,7 @@ from gpu_ssl.training.m2_published import OF_LATENTS, PosteriorSamples
 USED = 0.1
 """Standard deviation of a latent's means over the training images below which the latent is unused.
 
-The KL divergence switches latents off (about 25 of 50 on MNIST); M2 would spend its bound on their noise.
+The KL divergence switches latents off (about 30 of 50 on MNIST); M2 would spend its bound on their noise.
 """
 
 
@@ -56,7 +56,13 @@ def fit(view: View, labelled: Labelled, options: Options) -> M2Classifier:
 
 
 def varying(means: Tensor) -> tuple[int, ...]:
-    """Return the latents in use: those whose means (n, latent_dim) have a standard deviation of `USED`."""
+    """Return the latents in use: those whose means (n, latent_dim) have a standard deviation of `USED`.
+
+    Raises
+    ------
+    TrainingError
+        If none has.
+    """
     used = (means.std(dim=0) >= USED).nonzero().flatten().tolist()
     if not used:
         raise TrainingError(
@@ -69,6 +75,7 @@ def varying(means: Tensor) -> tuple[int, ...]:
 def posterior_of(encoder: VAEEncoder, view: View) -> Posterior:
     """Return q(z|x) of all images of a view."""
     with view.stopwatch.phase("encode"):
-        encoder.vae.eval()
-        found = [encoder.vae.encode(intensities(block)) for block in torch.split(view.images, BLOCK)]
+        encoder.eval()
+        blocks = torch.split(view.images, block_of(encoder, view.device))
+        found = [encoder.posterior(block) for block in blocks]
     return Posterior(*(torch.cat(parts) for parts in zip(*found, strict=True)))
