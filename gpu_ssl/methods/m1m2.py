@@ -1,4 +1,4 @@
-"""M1+M2 of Kingma et al. 2014, section 2.3: an M2 of the latents of a VAE."""
+"""M1+M2 of Kingma et al. 2014, section 2: an M2 of the latents of a VAE."""
 
 import torch
 from torch import Tensor

@@ -27,13 +27,13 @@ from gpu_ssl.training.m2_objectives import ImageSource, ModernObjective, Source
 from gpu_ssl.training.m2_published import OF_IMAGES, BinarizedImages, PublishedObjective, Recipe
 from gpu_ssl.training.optimizers import build
 
-LATENT_DIM = 50
-HIDDEN = 500
-"""Units of the hidden layers, and dimension of z: Kingma et al. 2014, section 4."""
+LATENT_DIM, HIDDEN = 50, 500
+"""Dimension of z, and units of the hidden layers (Kingma et al. 2014, section 4)."""
 
 STEPS = 1000
-LEARNING_RATE, WEIGHT_DECAY = 2e-3, 0.02
 """Steps of the modern preset with ten labels per class; see `methods.network.plan_joint`."""
+
+LEARNING_RATE, WEIGHT_DECAY = 2e-3, 0.02
 
 
 class M2Classifier(Classifier):

@@ -26,7 +26,8 @@ from gpu_ssl.training.side_by_side import train_side_by_side
 GROWTH: Final = 0.4
 """The number of steps grows with this power of the labels per class.
 
-On held-out training images, 5850 steps instead of 3510 gained half a percentage point at 300 per class.
+With 300 per class, 5850 steps of AdamW instead of 3510 gained half a percentage point on held-out images, and
+twice the steps of Muon a third (docs/experiments/accuracy.md).
 """
 
 PASSES = 30
@@ -42,7 +43,8 @@ LEARNING_RATE, WEIGHT_DECAY = 1e-2, 0.02
 """For Muon, half as many of whose steps do more than AdamW's (docs/experiments/accuracy.md)."""
 
 TEACHER_WEIGHT, TEACHER_FALL = 0.7, 2.2
-"""Weight of the teacher's log-probabilities in a pseudo-label: maximum, and for one label per class."""
+"""Weight of the teacher's log-probabilities in a pseudo-label: its maximum, and what the root of the labels
+per class divides."""
 
 
 def plan_joint(

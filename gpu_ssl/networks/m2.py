@@ -1,4 +1,4 @@
-"""M2: a generative model of images whose class is a latent variable (Kingma et al. 2014, section 2.2).
+"""M2: a generative model of images whose class is a latent variable (Kingma et al. 2014, section 2).
 
 p(x, y, z) = p(y) p(z) p(x|y, z), with q(y|x) and q(z|x, y) for what is not observed.
 """

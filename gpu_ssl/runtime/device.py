@@ -9,6 +9,7 @@ import torch
 from gpu_ssl.config import device_name
 from gpu_ssl.errors import DeviceError, GpuSslError, UsageError, lacks_memory
 from gpu_ssl.records import Choice
+from gpu_ssl.runtime.environment import cpu_name
 
 
 def minimum_capability(cuda_version: str) -> tuple[int, int]:
@@ -76,15 +77,16 @@ def resolve_device(requested: str) -> Choice:
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Return whether `device` has hardware for matrix products in bfloat16."""
+    """Return whether matrix products on `device` are faster in bfloat16 than in float32."""
     if device.type == "cuda":
         return _has_bfloat16(device)
-    if not hasattr(torch.cpu, "get_capabilities"):  # torch 2.9
-        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    capabilities = torch.cpu.get_capabilities()
-    # Measured on an Intel Xeon without AMX: its AVX-512 products in bfloat16 take twice as long as float32's.
-    fast_avx512 = capabilities.get("avx512_bf16") and "Intel" not in capabilities.get("cpu_name", "")
-    return bool(fast_avx512 or capabilities.get("amx_bf16"))
+    if hasattr(torch.cpu, "get_capabilities"):
+        capabilities = torch.cpu.get_capabilities()
+        avx512, amx = capabilities.get("avx512_bf16"), capabilities.get("amx_bf16")
+    else:  # torch 2.9
+        avx512, amx = torch.cpu._is_avx512_bf16_supported(), torch.cpu._is_amx_tile_supported()
+    # Measured on an Intel Xeon without AMX: products in bfloat16 take twice as long there as in float32.
+    return bool(amx or (avx512 and "Intel" not in cpu_name()))
 
 
 def _has_bfloat16(device: torch.device) -> bool:
@@ -109,7 +111,7 @@ def require_precision(requested: str, device: torch.device) -> None:
 
 
 def resolve_precision(requested: str, device: torch.device) -> torch.dtype:
-    """Return the dtype of matrix products: bfloat16 for ``auto`` if there is hardware for it, else float32.
+    """Return the dtype of matrix products: bfloat16 for ``auto`` where that is faster, else float32.
 
     On a GPU without bfloat16 it is always float32: a model may come from another GPU.
     """

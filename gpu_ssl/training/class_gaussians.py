@@ -23,8 +23,9 @@ RIDGE = 1e-3
 def class_probabilities(posterior: Posterior, rows: Tensor, classes: Tensor, n_classes: int) -> Tensor:
     """Return p(y|z) of each image at its posterior mean, with classes equally frequent.
 
-    The first estimate has the mean of each class's labelled images and one covariance for all classes, shrunk
-    towards that of all images. Covariances include those of the posteriors, so they are those of samples.
+    The first estimate has the mean of each class's labelled images and one covariance for all classes, of the
+    means of labelled images, shrunk towards that of all images. Later covariances include those of the
+    posteriors, so they are those of samples.
 
     Parameters
     ----------

@@ -16,8 +16,8 @@ logger = logging.getLogger(__name__)
 CHECKED = 1000
 """Number of images whose bound is computed."""
 
-BLOCK = 250
-"""Images per block."""
+BOUNDS = 2500
+"""Bounds per block: one for each class of an image."""
 
 
 @torch.no_grad()
@@ -38,7 +38,7 @@ def bound_and_blind(
     n = min(CHECKED, len(images))
     rows = torch.arange(n, device=images.device) * len(images) // n
     bounds, targets = [], []
-    for block in torch.split(rows, BLOCK):
+    for block in torch.split(rows, max(1, BOUNDS // network.n_classes)):
         batch = JointBatch(images[block].to(torch.float32).div_(255), block)
         pair = objective.pair(network, batch)
         features = network.trunk(pair.inputs)

@@ -70,7 +70,7 @@ class ImageSource:
 
 
 class LatentSource:
-    """Posterior samples of a trained M1 for augmented images (Kingma et al. 2014, section 2.3).
+    """Posterior samples of a trained M1 for augmented images (Kingma et al. 2014, section 2).
 
     Parameters
     ----------

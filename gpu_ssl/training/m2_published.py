@@ -1,7 +1,7 @@
 """M2 as published by Kingma et al. 2014: its objective, and a training recipe.
 
-Model and objective are the paper's; the optimization is ours, since its 300,000 steps at a constant rate take
-a day on a CPU (docs/experiments/paper.md). As many steps can be requested.
+Model and objective are the paper's; the optimization is ours, with a schedule and fewer steps than the
+authors' 300,000 at a constant rate (docs/experiments/paper.md). As many can be requested.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from gpu_ssl.training.joint import JointBatch, JointPlan
 from gpu_ssl.training.m2_objectives import Pair
 
 ALPHA = 0.1
-"""Weight of the classification term relative to the bound of an image (Kingma et al. 2014, section 4)."""
+"""Weight of the classification term relative to the bound of an image (Kingma et al. 2014, section 3.1.2)."""
 
 LABELLED_BATCH, UNLABELLED_BATCH = 32, 100
 
@@ -100,7 +100,7 @@ class BinarizedImages:
 
 
 class PosteriorSamples:
-    """Posterior samples of a trained M1, new in every step (Kingma et al. 2014, section 2.3).
+    """Posterior samples of a trained M1, new in every step (Kingma et al. 2014, section 2).
 
     Parameters
     ----------
