@@ -26,7 +26,8 @@ from gpu_ssl.cli.options import take_vae_settings
 from gpu_ssl.config import STANDARD_LABEL_COUNTS, DataConfig, Preset, RunConfig, TrainConfig
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.data.loading import load_dataset
-from gpu_ssl.data.splits import labelled_indices
+from gpu_ssl.data.splits import labelled_indices, resolve_label_counts
+from gpu_ssl.errors import UsageError
 from gpu_ssl.methods.evaluation import Cell, cell_seed
 from gpu_ssl.methods.method import Labelled, fit_method, options_of
 from gpu_ssl.methods.representation import represent
@@ -34,12 +35,13 @@ from gpu_ssl.methods.saving import save_classifier
 from gpu_ssl.methods.view import View
 from gpu_ssl.published import TABLE_1
 from gpu_ssl.runtime.device import resolve_device
-from gpu_ssl.runtime.environment import describe_environment, release
+from gpu_ssl.runtime.environment import cpu_name, describe_environment, release
 from gpu_ssl.runtime.files import write_text
 from gpu_ssl.runtime.progress import SILENT
 from gpu_ssl.runtime.ranks import ALONE
 from gpu_ssl.runtime.timing import Stopwatch
 from gpu_ssl.svm.backend import resolve_backend
+from gpu_ssl.training.m2_published import OF_IMAGES, OF_LATENTS
 
 ROOT = Path(__file__).parent.parent
 RESULT = Path(__file__).parent / "results" / "paper.json"
@@ -129,15 +131,16 @@ class Bench:
         settings = self.config_of(row).model_dump(
             mode="json", exclude={"data": {"data_dir"}, "labels": True, "splits": True, "baselines": True}
         )
-        return {"gpu_ssl": release(), "torch": torch.__version__, "config": settings}
+        recipes = repr((OF_LATENTS, OF_IMAGES)) if row.preset == "paper" else ""
+        return {"gpu_ssl": release(), "torch": torch.__version__, "config": settings, "recipes": recipes}
 
     def known(self, name: str, cell: Cell) -> dict[str, Any] | None:
-        """Return the stored result of a cell with these settings, or None."""
-        path = self.path(name, cell)
-        if not path.is_file():
+        """Return the stored result of a cell with these settings, or None; so of a damaged file."""
+        try:
+            found: dict[str, Any] = json.loads(self.path(name, cell).read_text(encoding="utf-8"))
+            return found if found.pop("origin") == self.origin(ROWS[name]) else None
+        except (OSError, ValueError, KeyError):
             return None
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return found if found.pop("origin") == self.origin(ROWS[name]) else None
 
     def measure(self, name: str, cell: Cell) -> dict[str, Any]:
         """Fit a method to one choice of labelled images, and score it on the test images, if not known."""
@@ -159,6 +162,7 @@ class Bench:
             "error": 100 * float(np.mean(classes != self.dataset.test.labels)),
             "seconds": time.perf_counter() - wall,
             "cpu_seconds": time.process_time() - cpu,
+            "cpu": cpu_name(),
             "curve": [round(value, 3) for value in classifier.curve[9::10]],
         }
         if cell.split == 0:
@@ -255,7 +259,11 @@ def main(
     """Measure the requested cells, print the table of all known ones, and write the record."""
     data = DataConfig.of(dataset=dataset, data_dir=data_dir)
     bench = Bench(RunConfig.of(data=data, methods=("cnn",), steps=steps, seed=seed), folder)
-    counts = labels or STANDARD_LABEL_COUNTS
+    images = bench.dataset.train
+    try:
+        counts = resolve_label_counts(labels or "all", len(images), len(images.class_names))
+    except UsageError as error:
+        raise click.UsageError(str(error)) from None
     for split in range(splits) if only_split is None else (only_split - 1,):
         for name in names or ROWS:
             for count in counts:
@@ -265,7 +273,7 @@ def main(
                     f"{found['cpu_seconds']:.0f} CPU seconds",
                     err=True,
                 )
-    record = bench.record(tuple(sorted({*STANDARD_LABEL_COUNTS, *counts})), splits)
+    record = bench.record(tuple(sorted({*STANDARD_LABEL_COUNTS, *counts})), max(splits, only_split or 0))
     write_text(output, json.dumps(record, indent=1) + "\n")
     click.echo(render(record, tuple(sorted({*STANDARD_LABEL_COUNTS, *counts}))))
     click.echo(f"\nWritten to {output}")

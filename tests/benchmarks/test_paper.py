@@ -49,7 +49,7 @@ def test_every_cell_is_measured_once_and_goes_into_the_table(
     assert json.loads((tmp_path / "paper.json").read_text(encoding="utf-8"))["rows"] == record["rows"]
 
 
-def test_a_cell_of_other_settings_is_measured_anew(tmp_path: Path) -> None:
+def test_a_cell_of_other_settings_is_measured_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert measure(tmp_path, "--labels", "50", "--splits", "1").exit_code == 0
     bench = paper.Bench(paper.RunConfig(data=paper.DataConfig(dataset="digits"), methods=("cnn",)), tmp_path)
     cell = paper.Cell(50, 0)
@@ -61,6 +61,23 @@ def test_a_cell_of_other_settings_is_measured_anew(tmp_path: Path) -> None:
     path.write_text(json.dumps(stored), encoding="utf-8")
     assert bench.known("raw", cell) is None
     assert bench.measure("raw", cell)["error"] == known["error"]
+    monkeypatch.setattr(paper, "OF_LATENTS", None)  # another recipe
+    assert bench.known("raw", cell) is None
+    path.write_text("{", encoding="utf-8")
+    assert bench.known("raw", cell) is None
+
+
+def test_a_split_beyond_the_usual_ones_is_in_the_record(tmp_path: Path) -> None:
+    found = measure(tmp_path, "--labels", "50", "--splits", "1", "--only-split", "3")
+    assert found.exit_code == 0, found.output
+    record = json.loads((tmp_path / "paper.json").read_text(encoding="utf-8"))
+    assert [cell["split"] for cell in record["rows"]["pca"]["50"]] == [2]
+
+
+def test_too_few_labels_are_refused(tmp_path: Path) -> None:
+    found = measure(tmp_path, "--labels", "5")
+    assert found.exit_code == 2
+    assert "10 classes" in found.output
 
 
 def test_an_error_above_what_is_wanted_is_named() -> None:
