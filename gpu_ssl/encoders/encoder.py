@@ -129,8 +129,3 @@ def block_of(encoder: Encoder, device: torch.device) -> int:
     if encoder.own_shape:
         return BLOCK
     return rows_at_a_time(device, BYTES_A_VALUE * math.prod(encoder.image_shape), BLOCK)
-
-
-def intensities(images: Tensor) -> Tensor:
-    """Return uint8 images as float32 from 0 to 1."""
-    return images.to(torch.float32).div_(255)

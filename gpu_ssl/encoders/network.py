@@ -5,9 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpu_ssl.encoders.encoder import Encoder, ImageShape, intensities
+from gpu_ssl.encoders.encoder import Encoder, ImageShape
 from gpu_ssl.networks.classifier import ClassifierNetwork
 from gpu_ssl.runtime.device import autocast
+from gpu_ssl.training.augmentation import intensities
 
 
 class NetworkFeatures(Encoder):

@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpu_ssl.encoders.encoder import Encoder, ImageShape, intensities
+from gpu_ssl.encoders.encoder import Encoder, ImageShape
 from gpu_ssl.encoders.fitting import Training, TrainingImages
+from gpu_ssl.training.augmentation import intensities
 
 N_COMPONENTS = 50
 

@@ -9,11 +9,12 @@ from torch import Tensor
 from gpu_ssl.encoders.backbones import USUAL, build_backbone, load_backbone
 from gpu_ssl.encoders.backbones.backbone import Backbone
 from gpu_ssl.encoders.backbones.weights import NoWeightsError, may_be_at_hand
-from gpu_ssl.encoders.encoder import Encoder, ImageShape, intensities
+from gpu_ssl.encoders.encoder import Encoder, ImageShape
 from gpu_ssl.encoders.fitting import Training, TrainingImages
 from gpu_ssl.encoders.resizing import fit_within
 from gpu_ssl.errors import UsageError
 from gpu_ssl.runtime.device import autocast, resolve_precision
+from gpu_ssl.training.augmentation import intensities
 
 NAME = "pretrained"
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gpu_ssl.config import LearningConfig, ModelConfig
-from gpu_ssl.encoders.encoder import Encoder, Exhibit, ImageShape, intensities
+from gpu_ssl.encoders.encoder import Encoder, Exhibit, ImageShape
 from gpu_ssl.encoders.fitting import Training, TrainingImages
 from gpu_ssl.errors import DataError
 from gpu_ssl.networks.vae import VAE, Posterior
@@ -14,7 +14,7 @@ from gpu_ssl.records import TrainingRecord
 from gpu_ssl.runtime.device import autocast
 from gpu_ssl.runtime.ranks import Ranks
 from gpu_ssl.training import checkpoint
-from gpu_ssl.training.augmentation import canonical
+from gpu_ssl.training.augmentation import canonical, intensities
 from gpu_ssl.training.batches import Batch, Resident
 from gpu_ssl.training.plan import Plan, plan_vae
 from gpu_ssl.training.vae import Trainer, build_vae, fit_vae

@@ -20,7 +20,7 @@ from gpu_ssl.fitted.model import FittedModel
 from gpu_ssl.fitted.ood import OODScore
 from gpu_ssl.fitted.records import KIND, SCHEMA, ModelRecord
 from gpu_ssl.methods.method import Classifier
-from gpu_ssl.methods.saving import below, build_classifier, describe_classifier, under
+from gpu_ssl.methods.saving import build_classifier, describe_classifier
 from gpu_ssl.runtime import state
 from gpu_ssl.runtime.device import resolve_device, resolve_precision
 from gpu_ssl.svm.backend import resolve_backend
@@ -53,7 +53,7 @@ def save(folder: Path, model: FittedModel, record: ModelRecord) -> None:
     tensors, _ = describe_classifier(model.classifier)
     tensors["references"] = model.ood.references
     if not isinstance(record.ood_encoder, str):
-        tensors |= under("ood", dict(model.ood.encoder.state_dict()))
+        tensors |= state.under("ood", dict(model.ood.encoder.state_dict()))
     tensor_file = state.save_tensors(folder / MODEL, tensors)
     # Stopped here, a fit trains again. Stopped after the model it has nothing left to do.
     state.remove(folder / UNFINISHED)
@@ -104,7 +104,7 @@ def load(folder: Path, device: str = "auto", svm_backend: str = "auto") -> tuple
 
 def _ood_encoder(record: ModelRecord, tensors: dict[str, Tensor], classifier: Classifier) -> Encoder:
     if not isinstance(record.ood_encoder, str):
-        return build_encoder(record.ood_encoder, below("ood", tensors))
+        return build_encoder(record.ood_encoder, state.below("ood", tensors))
     return {part.name: plain(part) for part in classifier.encoder.parts}[record.ood_encoder]
 
 

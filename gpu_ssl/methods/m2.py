@@ -13,14 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gpu_ssl.encoders.encoder import BLOCK, Encoder, Exhibit, intensities
+from gpu_ssl.encoders.encoder import BLOCK, Encoder, Exhibit
 from gpu_ssl.encoders.vae import DRAWN, VAEEncoder
 from gpu_ssl.methods.method import Classifier, Labelled, Options, Saved
 from gpu_ssl.methods.network import as_asked, plan_joint, teacher_of
 from gpu_ssl.methods.view import View
 from gpu_ssl.networks.m2 import M2, M2Spec, with_z_in_use
 from gpu_ssl.runtime.device import autocast
-from gpu_ssl.training.augmentation import canonical_bytes
+from gpu_ssl.training.augmentation import canonical_bytes, intensities
 from gpu_ssl.training.joint import JointBatch, JointPlan, JointTrainer
 from gpu_ssl.training.m2_check import warn_if_blind
 from gpu_ssl.training.m2_objectives import ImageSource, ModernObjective, Source

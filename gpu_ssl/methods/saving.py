@@ -24,23 +24,12 @@ class ClassifierRecord(Record):
 CLASSIFIER = state.Kind("gpu-ssl classifier", 3, ClassifierRecord, "run again to create it")
 
 
-def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors with ``prefix.`` before their names; `below` reverses it."""
-    return {f"{prefix}.{name}": value for name, value in tensors.items()}
-
-
-def below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors whose names begin with ``prefix.``, without it."""
-    start = f"{prefix}."
-    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
-
-
 def describe_classifier(classifier: Classifier) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return what a classifier can be rebuilt from: tensors, and JSON."""
     encoder = classifier.encoder
     tensors = {
-        **under("encoder", dict(encoder.state_dict())),
-        **under("classifier", classifier.tensors()),
+        **state.under("encoder", dict(encoder.state_dict())),
+        **state.under("classifier", classifier.tensors()),
     }
     settings = {"method": classifier.method, **classifier.settings()}
     return tensors, {"encoder": describe_encoder(encoder), "classifier": settings}
@@ -56,10 +45,10 @@ def build_classifier(
     AttributeError, KeyError, TypeError, ValueError, RuntimeError
         If the parts do not fit together.
     """
-    encoder = build_encoder(description["encoder"], below("encoder", tensors)).to(device)
+    encoder = build_encoder(description["encoder"], state.below("encoder", tensors)).to(device)
     settings = description["classifier"]
     module = catalog.load_module(catalog.method(settings["method"]))
-    saved = Saved(encoder, below("classifier", tensors), settings, backend, device)
+    saved = Saved(encoder, state.below("classifier", tensors), settings, backend, device)
     classifier: Classifier = module.load(saved)
     return classifier
 

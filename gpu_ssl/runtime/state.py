@@ -179,6 +179,17 @@ def built(path: Path, kind: Kind[Any]) -> Iterator[None]:
         ) from error
 
 
+def under(prefix: str, tensors: "dict[str, Tensor]") -> "dict[str, Tensor]":
+    """Return tensors with ``prefix.`` before their names; `below` reverses it."""
+    return {f"{prefix}.{name}": value for name, value in tensors.items()}
+
+
+def below(prefix: str, tensors: "dict[str, Tensor]") -> "dict[str, Tensor]":
+    """Return the tensors whose names begin with ``prefix.``, without it."""
+    start = f"{prefix}."
+    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+
+
 def remove(path: Path) -> None:
     """Delete what `save` wrote to `path`, the JSON first."""
     path.unlink(missing_ok=True)

@@ -37,6 +37,11 @@ BLOCK = 256
 """Number of images per block whose canonical images are computed on a CPU."""
 
 
+def intensities(images: Tensor) -> Tensor:
+    """Return uint8 images as float32 from 0 to 1."""
+    return images.to(torch.float32).div_(255)
+
+
 def random_view(images: Tensor, mirror: bool, randomness: Randomness) -> Tensor:
     """Shift, stretch, brighten or darken each image slightly; mirror each with probability 1/2 if `mirror`.
 

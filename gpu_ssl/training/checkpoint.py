@@ -45,7 +45,7 @@ def save(trainer: Trainer, path: Path, origin: dict[str, str]) -> None:
     StorageError
         If it cannot be written.
     """
-    tensors = {f"vae.{name}": value for name, value in trainer.vae.state_dict().items()}
+    tensors = state.under("vae", trainer.vae.state_dict())
     optimizer = trainer.optimizer.state_dict()
     for index, moments in optimizer["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
@@ -92,10 +92,10 @@ def restore(trainer: Trainer, path: Path, origin: dict[str, str]) -> None:
 def _load(trainer: Trainer, checkpoint: Checkpoint, tensors: dict[str, Tensor]) -> None:
     _check(trainer, checkpoint)
     trainer.replay.forget()  # its momentum buffers are replaced
-    trainer.vae.load_state_dict(_below(tensors, "vae"))
+    trainer.vae.load_state_dict(state.below("vae", tensors))
     parameters = [p for group in trainer.optimizer.param_groups for p in group["params"]]
     states: dict[int, dict[str, Tensor]] = {}
-    for key, value in _below(tensors, "optimizer").items():
+    for key, value in state.below("optimizer", tensors).items():
         index, name = key.split(".", 1)
         if value.shape == (parameter := parameters[int(index)]).shape:
             # The fused optimizer needs weights and moments in one memory layout, which files do not preserve.
@@ -120,12 +120,3 @@ def _check(trainer: Trainer, checkpoint: Checkpoint) -> None:
             raise ValueError(f"the {name} has other settings")
     if checkpoint.schedule["last_epoch"] != done * plan.steps_per_epoch:
         raise ValueError(f"{done} epochs, and {checkpoint.schedule['last_epoch']} steps")
-
-
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return the tensors whose names begin with `prefix` and a dot, without these."""
-    return {
-        name.removeprefix(f"{prefix}."): value
-        for name, value in tensors.items()
-        if name.startswith(f"{prefix}.")
-    }

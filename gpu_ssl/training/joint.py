@@ -16,6 +16,7 @@ from gpu_ssl.errors import TrainingError
 from gpu_ssl.records import CURVE_STEPS
 from gpu_ssl.runtime.device import autocast
 from gpu_ssl.runtime.progress import Advance
+from gpu_ssl.training.augmentation import intensities
 from gpu_ssl.training.muon import all_rates
 from gpu_ssl.training.optimizers import BETA2, Network, make_optimizer, make_schedule
 from gpu_ssl.training.replay import Replay
@@ -164,8 +165,7 @@ class JointTrainer(Generic[Network]):
         return loss.detach()
 
     def _batch(self, rows: Tensor, classes: Tensor | None = None) -> JointBatch:
-        images = self.images[rows].to(torch.float32).div_(255)
-        return JointBatch(images, rows, classes)
+        return JointBatch(intensities(self.images[rows]), rows, classes)
 
     def fit(self, advance: Advance) -> tuple[float, ...]:
         """Perform all steps, advancing by 1 in total, and return the mean loss of each `CURVE_STEPS` of them.

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gpu_ssl.networks.m2 import M2
 from gpu_ssl.networks.m2_bounds import blind_bound, unlabelled_bound
+from gpu_ssl.training.augmentation import intensities
 from gpu_ssl.training.joint import JointBatch
 from gpu_ssl.training.m2_objectives import ModernObjective
 from gpu_ssl.training.m2_published import PublishedObjective
@@ -39,7 +40,7 @@ def bound_and_blind(
     rows = torch.arange(n, device=images.device) * len(images) // n
     bounds, targets = [], []
     for block in torch.split(rows, max(1, BOUNDS // network.n_classes)):
-        batch = JointBatch(images[block].to(torch.float32).div_(255), block)
+        batch = JointBatch(intensities(images[block]), block)
         pair = objective.pair(network, batch)
         features = network.trunk(pair.inputs)
         every = network.bounds(network.to_hidden(features), pair.targets, objective.generator)

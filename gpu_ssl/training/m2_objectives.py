@@ -12,7 +12,7 @@ from torch import Tensor
 from gpu_ssl.networks.m2 import M2
 from gpu_ssl.networks.m2_bounds import Examples, m2_bounds
 from gpu_ssl.networks.vae import VAE, sample
-from gpu_ssl.training.augmentation import strong_view, weak_view
+from gpu_ssl.training.augmentation import intensities, strong_view, weak_view
 from gpu_ssl.training.consistency import PseudoLabels
 from gpu_ssl.training.joint import JointBatch
 
@@ -66,7 +66,7 @@ class ImageSource:
 
     def targets(self, batch: JointBatch) -> Tensor:
         """Return the canonical images; see `Source`."""
-        return self.pictures[batch.rows].to(torch.float32).div_(255)
+        return intensities(self.pictures[batch.rows])
 
 
 class LatentSource:

@@ -18,7 +18,7 @@ from gpu_ssl.runtime.device import autocast, synchronize
 from gpu_ssl.runtime.progress import Progress
 from gpu_ssl.runtime.randomness import Randomness
 from gpu_ssl.runtime.ranks import ALONE, Ranks
-from gpu_ssl.training.augmentation import binarized, canonical_bytes, random_view
+from gpu_ssl.training.augmentation import binarized, canonical_bytes, intensities, random_view
 from gpu_ssl.training.batches import Batch, Images
 from gpu_ssl.training.loss_sums import LossSums
 from gpu_ssl.training.muon import all_rates
@@ -123,11 +123,11 @@ class Trainer:
         With augmentation these are an augmented version of each image and its canonical image, without it
         both are the image, binarized at random if the plan says so.
         """
-        intensities = _intensities(images)
+        pixels = intensities(images)
         if not self.plan.augment:
-            images = binarized(intensities, randomness) if self.plan.binarize else intensities
-            return images, images
-        return random_view(intensities, self.plan.mirror, randomness), _intensities(targets)
+            pixels = binarized(pixels, randomness) if self.plan.binarize else pixels
+            return pixels, pixels
+        return random_view(pixels, self.plan.mirror, randomness), intensities(targets)
 
     def epoch(self, advance: Callable[[float], None] = lambda share: None) -> EpochLosses:
         """Train for one epoch, in a new order; the losses are copied to the host at the end.
@@ -196,10 +196,6 @@ class VAEObjective(nn.Module):
 
 def _unchanged(images: Tensor) -> Tensor:
     return images
-
-
-def _intensities(images: Tensor) -> Tensor:
-    return images.to(torch.float32).div_(255)
 
 
 def build_vae(config: ModelConfig, image_shape: tuple[int, int, int], device: torch.device, seed: int) -> VAE:

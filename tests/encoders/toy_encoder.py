@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpu_ssl.encoders.encoder import Encoder, ImageShape, intensities
+from gpu_ssl.encoders.encoder import Encoder, ImageShape
 from gpu_ssl.encoders.fitting import Training, TrainingImages
+from gpu_ssl.training.augmentation import intensities
 
 
 class Profiles(Encoder):
