@@ -12,7 +12,7 @@ from gpu_ssl.methods.method import Labelled, Options
 from gpu_ssl.methods.view import View
 from gpu_ssl.networks.m2 import M2Spec
 from gpu_ssl.networks.vae import Posterior
-from gpu_ssl.training.class_gaussians import class_probabilities
+from gpu_ssl.training.class_gaussians import mixture_probabilities
 from gpu_ssl.training.m2_objectives import LatentSource
 from gpu_ssl.training.m2_published import OF_LATENTS, PosteriorSamples
 
@@ -50,7 +50,7 @@ def fit(view: View, labelled: Labelled, options: Options) -> M2Classifier:
         informative = Posterior(*(part[:, list(used)] for part in posterior))
         rows, classes = (torch.from_numpy(part).to(view.device) for part in (labelled.rows, labelled.classes))
         with view.stopwatch.phase("fit"):
-            start = class_probabilities(informative, rows, classes, labelled.n_classes)
+            start = mixture_probabilities(informative, rows, classes, labelled.n_classes)
         network, curve = train_published(view, labelled, options, spec, samples, OF_LATENTS, generator, start)
     return M2Classifier(options.method, encoder, network, mirror=False, curve=curve)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from gpu_ssl import catalog
 from gpu_ssl.catalog import MethodSpec
 from gpu_ssl.config import RunConfig
-from gpu_ssl.data.image_set import Dataset
+from gpu_ssl.data.image_set import Dataset, ImageSet
 from gpu_ssl.encoders import vae
 from gpu_ssl.encoders.encoder import Encoder
 from gpu_ssl.encoders.fitting import Training, TrainingImages, fit_encoders
@@ -90,9 +90,7 @@ def represent(
         own = [
             view(p.images[s.start : s.stop], i) for p, s, i in zip(parts, shards, (here, None), strict=True)
         ]
-        for encoder in encoders.values():
-            mine = [some.features(encoder) for some in own]
-            found[encoder] = [ranks.gather(f, len(part)) for f, part in zip(mine, parts, strict=True)]
+        found = {encoder: _gather(encoder, own, parts, ranks) for encoder in encoders.values()}
     ranks.part()
     with stopwatch.phase("train"):
         encoders |= fit_encoders(names, images, training, encoders.values())
@@ -109,6 +107,14 @@ def represent(
             if rows is not None:
                 whole.keep(encoder, rows)
     return train, test
+
+
+def _gather(
+    encoder: Encoder, own: Sequence[View], parts: Sequence[ImageSet], ranks: Ranks
+) -> list[Tensor | None]:
+    """Return the features of all images of each part, on rank 0, from those of each rank's `own` images."""
+    mine = [view.features(encoder) for view in own]
+    return [ranks.gather(some, len(part)) for some, part in zip(mine, parts, strict=True)]
 
 
 def _save_encoder(path: Path, encoder: Encoder) -> None:

@@ -132,7 +132,13 @@ class M2Spec:
 
 
 class M2(nn.Module):
-    """A generative model with a latent class and latents z."""
+    """A generative model with a latent class and latents z.
+
+    Parameters
+    ----------
+    spec : M2Spec
+        What decides its shape.
+    """
 
     def __init__(self, spec: M2Spec) -> None:
         super().__init__()

@@ -102,12 +102,23 @@ def m2_bounds(
 ) -> Bounds:
     """Return the terms of the objective of M2 (Kingma et al. 2014, eq. 8 and 9).
 
-    `labelled` and `unlabelled` hold what `trunk` made of the inputs; `classes` is of shape (n_labelled,).
-    With `exact` the sum over the classes is estimated from so many and one more; see `sample_classes`.
-    `trust` multiplies the gradient of the bounds through q(y|x), but neither their values nor the gradient
-    for the other networks.
-
     All images pass the networks together: a step of small networks costs as much as its number of calls.
+
+    Parameters
+    ----------
+    network : M2
+        The model.
+    labelled, unlabelled : Examples
+        Features of the inputs by its trunk, and their targets.
+    classes : Tensor of shape (n_labelled,), int64
+        Classes of the labelled images.
+    generator : torch.Generator
+        Source of randomness, on the same device.
+    exact : int, optional
+        Estimate the sum over the classes from so many and one more; see `sample_classes`.
+    trust : float or Tensor, optional
+        Factor of the gradient of the bounds through q(y|x); their values, and the gradients of the other
+        networks, stay the same.
     """
     n, n_classes = len(classes), network.n_classes
     features = torch.cat([labelled.features, unlabelled.features])

@@ -20,7 +20,7 @@ RIDGE = 1e-3
 """Added to the variances."""
 
 
-def class_probabilities(posterior: Posterior, rows: Tensor, classes: Tensor, n_classes: int) -> Tensor:
+def mixture_probabilities(posterior: Posterior, rows: Tensor, classes: Tensor, n_classes: int) -> Tensor:
     """Return p(y|z) of each image at its posterior mean, with classes equally frequent.
 
     The first estimate has the mean of each class's labelled images and one covariance for all classes, of the

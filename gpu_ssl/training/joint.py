@@ -49,7 +49,7 @@ class JointObjective(Protocol[Trained]):
     def __call__(
         self, network: Trained, labelled: "JointBatch", unlabelled: "JointBatch", ramp: float | Tensor
     ) -> Tensor:
-        """Return the loss; `ramp` is the weight of the terms of unlabelled images, from 0 to 1."""
+        """Return the loss; `ramp`, from 0 to 1, weights the terms that come in over the first steps."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from gpu_ssl.networks.vae import Posterior
-from gpu_ssl.training.class_gaussians import RIDGE, class_probabilities
+from gpu_ssl.training.class_gaussians import RIDGE, mixture_probabilities
 
 N, K = 3000, 3
 
@@ -37,11 +37,11 @@ def certain(points: Tensor) -> Posterior:
 def test_few_labels_are_enough(points: tuple[Tensor, Tensor], per_class: int) -> None:
     where, classes = points
     rows = torch.arange(per_class * K)
-    found = class_probabilities(certain(where), rows, classes[rows], K)
+    found = mixture_probabilities(certain(where), rows, classes[rows], K)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.sum(dim=1), torch.ones(N))
     half = N // 2
-    best = class_probabilities(certain(where), torch.arange(half), classes[:half], K)
+    best = mixture_probabilities(certain(where), torch.arange(half), classes[:half], K)
     few, many = ((part.argmax(dim=1) == classes)[half:].float().mean() for part in (found, best))
     assert few > many - 0.01
     assert many > 0.97
@@ -50,7 +50,7 @@ def test_few_labels_are_enough(points: tuple[Tensor, Tensor], per_class: int) ->
 def test_labelled_points_keep_their_classes(points: tuple[Tensor, Tensor]) -> None:
     where, classes = points
     rows, wrong = torch.arange(30), (classes[:30] + 1) % K
-    found = class_probabilities(certain(where), rows, wrong, K)
+    found = mixture_probabilities(certain(where), rows, wrong, K)
     assert torch.equal(found[rows], torch.nn.functional.one_hot(wrong, K).float())
 
 
@@ -58,7 +58,7 @@ def test_the_fixed_point_is_that_of_scikit_learn(points: tuple[Tensor, Tensor]) 
     """With hardly any labels and equally frequent classes, both are the same mixture."""
     where, classes = points
     rows = torch.arange(K)
-    found = class_probabilities(certain(where), rows, classes[rows], K)
+    found = mixture_probabilities(certain(where), rows, classes[rows], K)
     mixture = GaussianMixture(K, reg_covar=RIDGE, tol=1e-8, max_iter=500, means_init=where[rows].numpy())
     theirs = mixture.fit(where.double().numpy()).predict_proba(where.double().numpy())
     assert np.abs(found.numpy() - theirs).mean() < 0.01
@@ -67,8 +67,8 @@ def test_the_fixed_point_is_that_of_scikit_learn(points: tuple[Tensor, Tensor]) 
 def test_the_posteriors_widen_the_gaussians(points: tuple[Tensor, Tensor]) -> None:
     where, classes = points
     rows = torch.arange(300)
-    sure = class_probabilities(certain(where), rows, classes[rows], K)
-    wide = class_probabilities(Posterior(where, torch.full_like(where, 3.0)), rows, classes[rows], K)
+    sure = mixture_probabilities(certain(where), rows, classes[rows], K)
+    wide = mixture_probabilities(Posterior(where, torch.full_like(where, 3.0)), rows, classes[rows], K)
     assert wide[300:].max(dim=1).values.mean() < sure[300:].max(dim=1).values.mean() - 0.05
 
 
@@ -78,6 +78,6 @@ def test_a_latent_that_repeats_another_and_a_single_one_are_no_obstacle(
     where, classes = points
     rows = torch.arange(30)
     for given in (where[:, :1], where[:, [0, 1, 1]]):
-        found = class_probabilities(certain(given), rows, classes[rows], K)
+        found = mixture_probabilities(certain(given), rows, classes[rows], K)
         assert found.isfinite().all()
         assert (found.argmax(dim=1) == classes).float().mean() > 0.5
