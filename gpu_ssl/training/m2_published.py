@@ -23,7 +23,7 @@ ALPHA = 0.1
 
 LABELLED_BATCH, UNLABELLED_BATCH = 32, 100
 
-PASSES, FEWEST = 250, 3000
+PASSES, FEWEST = 400, 3000
 """Maximum number of epochs, and a number of steps that is never too many."""
 
 
