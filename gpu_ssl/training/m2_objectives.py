@@ -17,7 +17,10 @@ from gpu_ssl.training.consistency import PseudoLabels
 from gpu_ssl.training.joint import JointBatch
 
 GENERATED = 64
-"""Unlabelled images of a batch for which the modern objective computes the bound of every class."""
+"""Unlabelled images of a batch whose bounds the modern objective computes."""
+
+EXACT = 10
+"""Most probable classes of an image whose bounds it always computes; of more, it samples one other."""
 
 
 class Pair(NamedTuple):
@@ -143,7 +146,7 @@ class ModernObjective:
         consistency = (weights * F.cross_entropy(logits, classes, reduction="none")).mean()
         known = Examples(features[:n], self.source.targets(labelled))
         some = Examples(features[n : n + GENERATED], self.source.targets(unlabelled)[:GENERATED])
-        bounds = m2_bounds(network, known, labelled.classes, some, self.generator)
+        bounds = m2_bounds(network, known, labelled.classes, some, self.generator, EXACT)
         generative = (bounds.labelled + bounds.unlabelled) / (2 * self.outputs)
         return bounds.classification + ramp * (consistency + generative)
 

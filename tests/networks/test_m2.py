@@ -292,6 +292,26 @@ def test_the_modern_objective_begins_with_the_labels_alone(monkeypatch: pytest.M
     assert objective(network, labelled, unlabelled, 0.5) > supervised
 
 
+@pytest.mark.parametrize(("n_classes", "bounds"), [(5, 5), (11, 11), (12, 11), (200, 11)])
+def test_the_modern_objective_computes_few_bounds_of_many_classes(
+    monkeypatch: pytest.MonkeyPatch, n_classes: int, bounds: int
+) -> None:
+    """Else a step of a thousand classes would decode 64,000 images."""
+    decoded = []
+    decode = M2.decode
+
+    def spy(network: M2, latents: Tensor, classes: Tensor) -> Tensor:
+        decoded.append(len(latents))
+        return decode(network, latents, classes)
+
+    monkeypatch.setattr(M2, "decode", spy)
+    network, (labelled, unlabelled) = M2(M2Spec((1, 2, 2), n_classes, LATENT, "bernoulli", False)), batches()
+    source = ImageSource(torch.zeros(6, 1, 2, 2, dtype=torch.uint8), False, seeded())
+    teacher = PseudoLabels(torch.full((6, n_classes), 1 / n_classes), 0.5)
+    ModernObjective(source, teacher, INPUTS, seeded())(network, labelled, unlabelled, 1.0).backward()
+    assert sum(decoded) == 3 + 4 * bounds
+
+
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 17, 40)])
 def test_convolutions_take_images_of_any_shape_and_every_weight_learns(shape: tuple[int, int, int]) -> None:
     network = M2(M2Spec(shape, K, LATENT, "bernoulli", True))
