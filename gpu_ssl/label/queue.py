@@ -70,9 +70,10 @@ class Queue:
 
     def _others(self, count: int, done: Collection[int]) -> list[int]:
         """Return random images, shown while there is no better suggestion."""
-        free = self._n - len(done)
-        if free <= 4 * (count + len(self._skipped) + len(self._held)):
-            rows = self._rng.permutation(self._n).tolist()
-        else:
-            rows = self._rng.integers(self._n, size=16 * (count + len(self._held))).tolist()
-        return [row for row in dict.fromkeys(rows) if row not in self._skipped]
+        busy = {*done, *self._held, *self._skipped}
+        drawn = dict.fromkeys(self._rng.integers(self._n, size=16 * count).tolist())
+        free = [row for row in drawn if row not in busy]
+        if len(free) < count:  # few are left of many, or there are few
+            rest = np.setdiff1d(np.arange(self._n), np.fromiter(busy, np.int64, len(busy)))
+            free = self._rng.permutation(rest).tolist()
+        return free

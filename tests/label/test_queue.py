@@ -1,5 +1,7 @@
 """The images that a page gets: suggested ones first, none twice, and all in the end."""
 
+import pytest
+
 from gpu_ssl.label.queue import Queue
 
 
@@ -40,3 +42,16 @@ def test_what_was_taken_back_comes_first() -> None:
     queue.suggest([4, 5, 6])
     queue.first([9])
     assert queue.take(2, "a", ()) == [9, 4]
+
+
+@pytest.mark.parametrize("n", [300, 5000, 100_000])
+def test_a_page_is_full_as_long_as_there_are_images(n: int) -> None:
+    """Also if nearly all of very many are labelled; skipped ones wait until no other is left."""
+    queue, done, skipped = Queue(n), set(range(n - 250)), set(range(n - 10, n))
+    queue.skip(skipped)
+    for _ in range(10):
+        rows = queue.take(24, "a", done)
+        assert len(set(rows)) == 24
+        assert not (done | skipped) & set(rows)
+        done |= set(rows)
+    assert set(queue.take(24, "a", done)) == skipped
