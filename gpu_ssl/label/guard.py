@@ -5,7 +5,9 @@ does not send the cookie along (``SameSite=Strict``), and another name for 127.0
 pass the check of the Host.
 """
 
+import ipaddress
 import secrets
+import socket
 from collections.abc import Collection
 from hmac import compare_digest
 from typing import Final
@@ -17,6 +19,9 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+
+EVERYWHERE: Final = {"0.0.0.0", "::"}
+"""Addresses to serve on that stand for all of the machine."""
 
 HEADERS: Final = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -43,12 +48,16 @@ class Guard:
         Secret that the first request has in its address, the others in a cookie.
     hosts : collection of str
         Host names that are accepted in addition to those of the loopback interface, with any port, as
-        ``ssh -L`` may forward a different one.
+        ``ssh -L`` may forward a different one. ``0.0.0.0`` and ``::`` stand for every address in numbers,
+        which no other page can take over by its name server, and for this machine's names.
     """
 
     def __init__(self, app: ASGIApp, token: str, hosts: Collection[str] = ()) -> None:
         self._app, self._token = app, token
         self._hosts = {*LOOPBACK, *(host.casefold().strip("[]") for host in hosts)}
+        self._open = bool(EVERYWHERE & self._hosts)
+        if self._open:
+            self._hosts |= {socket.gethostname().casefold(), socket.getfqdn().casefold()}
         self.cookie = f"gpu-ssl-label-{secrets.token_hex(4)}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,10 +92,13 @@ class Guard:
             return PlainTextResponse("Open the address that gpu-ssl label has printed, with its token.", 403)
         return None
 
+    def _knows(self, host: str | None) -> bool:
+        return host in self._hosts or (self._open and host is not None and _is_numeric(host))
+
     def _problem(self, headers: Headers, method: str) -> str | None:
         """Return what is wrong with the headers of a request, if anything."""
         hosts = headers.getlist("host")
-        if len(hosts) != 1 or _name_of(f"//{hosts[0]}") not in self._hosts:
+        if len(hosts) != 1 or not self._knows(_name_of(f"//{hosts[0]}")):
             return "Unknown host name for this server."
         origin = headers.get("origin")
         if origin is not None and origin not in (f"http://{hosts[0]}", f"https://{hosts[0]}"):
@@ -101,6 +113,14 @@ class Guard:
         if not length.isdigit() or int(length) > MOST_BYTES:
             return "The body must be small, with a Content-Length."
         return None
+
+
+def _is_numeric(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _name_of(address: str) -> str | None:

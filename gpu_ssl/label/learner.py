@@ -18,7 +18,7 @@ from gpu_ssl.data.own import UNLABELLED, OwnImages, with_labels
 from gpu_ssl.encoders.feature_cache import features_of
 from gpu_ssl.encoders.fitting import Training, TrainingImages, fit_encoders
 from gpu_ssl.encoders.pretrained import usual_at_hand
-from gpu_ssl.errors import GpuSslError
+from gpu_ssl.errors import GpuSslError, StorageError
 from gpu_ssl.fitted.fitting import Fit, fit
 from gpu_ssl.fitted.kept_encoders import keep, load_kept
 from gpu_ssl.fitted.model import FittedModel
@@ -34,8 +34,6 @@ logger = logging.getLogger(__name__)
 
 KIND: Final = "labelling"
 """Folder in the cache for checkpoints of the VAE that trains in the background."""
-
-BEGINNING: Final = "Choosing the first images"
 
 SUGGESTED: Final = 72
 """Number of images suggested at a time: several pages, so that no page waits for a fit."""
@@ -102,7 +100,7 @@ class Learner:
     def start(self) -> None:
         """Start; existing labels count as new."""
         self.changed(ENOUGH)
-        self.status.working = BEGINNING
+        self.status.beginning = True
         for thread in self._threads:
             thread.start()
 
@@ -123,7 +121,15 @@ class Learner:
             self._wake.notify_all()
 
     def write(self) -> None:
-        """Fit and write a model of the current labels as soon as the background is idle."""
+        """Fit and write a model of the current labels as soon as the background is idle.
+
+        Raises
+        ------
+        StorageError
+            If the background work has failed.
+        """
+        if not self._threads[0].is_alive():
+            raise StorageError("the background work has failed; start gpu-ssl label again to save a model")
         with self._wake:
             self._wanted = True
             self.status.written = self.status.problem = ""
@@ -149,10 +155,15 @@ class Learner:
         except Exception as error:
             logger.exception("gpu-ssl label: background work failed")
             self.status.problem = f"background work failed; labels are still saved: {error}"
+        finally:
+            if work == self._learn:
+                self.status.beginning = self._wanted = False
 
     def _learn(self) -> None:
         """Refit as new labels arrive."""
-        self._begin()
+        with self._telling():
+            self._begin()
+        self.status.beginning = False
         while True:
             with self._wake:
                 while not (self._stopped or self._wanted or self._due()):
@@ -170,7 +181,7 @@ class Learner:
 
     def _begin(self) -> None:
         """Suggest typical images, or those about which an existing model is uncertain."""
-        with self._doing(BEGINNING):
+        with self._doing("Choosing the first images"):
             if self._model is not None and self._can_answer(self._model):
                 self._suggest(self._model, self._labelled())
             elif not self._labelled().class_names:
@@ -209,12 +220,18 @@ class Learner:
         return TrainingImages(images.images, self._device, mirror, images.sha256, originals=images.originals)
 
     def _attempt(self, work: Callable[[OwnImages], None]) -> None:
-        labelled = self._labelled()
-        try:
+        with self._telling():
+            labelled = self._labelled()
             if len(labelled.class_names) >= 2:
                 work(labelled)
             elif self._model is not None and self._can_answer(self._model):
                 self._suggest(self._model, labelled)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Show an error, such as that of a label file which another program has damaged, and go on."""
+        try:
+            yield
         except GpuSslError as error:
             self.status.problem = " ".join(str(error).split())
         finally:

@@ -87,6 +87,11 @@ class Session:
         self._classes |= dict.fromkeys(sorted(set(self._of_classes().values())))
 
     @property
+    def digest(self) -> str:
+        """A name of these images in addresses: others have another one."""
+        return self.images.sha256[:16]
+
+    @property
     def _by_position(self) -> bool:
         return isinstance(self.images.names, Positions)
 
@@ -229,6 +234,7 @@ class Session:
                 counts[label] = counts.get(label, 0) + 1
         estimate = status.estimate
         return {
+            "images": self.digest,
             "data": printable(str(self.place)),
             "file": printable(str(self.store.path)),
             "total": len(self.images),
@@ -239,6 +245,7 @@ class Session:
             if estimate is None
             else {"accuracy": estimate.accuracy, "low": estimate.low, "high": estimate.high},
             "points": [point._asdict() for point in status.points],
+            "beginning": status.beginning,
             "working": status.working,
             "done": status.done,
             "training": status.training,

@@ -26,6 +26,8 @@ class Status:
     ----------
     working : str
         The current work, empty when idle; `done` is the finished share of it.
+    beginning : bool
+        Whether the first images are being chosen.
     training : str
         The same for the training of the encoder, with `trained`.
     problem : str
@@ -46,6 +48,7 @@ class Status:
 
     working: str = ""
     done: float = 0.0
+    beginning: bool = False
     training: str = ""
     trained: float = 0.0
     problem: str = ""

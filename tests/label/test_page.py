@@ -28,6 +28,14 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
+@pytest.fixture
+def page(browser: Browser) -> Page:
+    """A page without what browsers keep for encrypted and local pages."""
+    page = browser.new_page()
+    page.add_init_script("delete Crypto.prototype.randomUUID")
+    return page
+
+
 @contextmanager
 def served(folder: Path, photos: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     command = ("label", str(photos), "--no-open", "--no-mirror", "--classes", ",".join(CLASSES))
@@ -79,11 +87,36 @@ class Person:
         assert on_disk(self.folder) == self.said
 
 
+def test_a_label_that_was_not_written_is_told_until_the_next_one_is(
+    page: Page, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And work in the background goes on once the label file is a table again."""
+    monkeypatch.setenv("GPU_SSL_CACHE_DIR", str(tmp_path / "cache"))
+    with served(tmp_path, photos) as (_, address):
+        page.goto(address)
+        page.wait_for_selector(".picture")
+        page.keyboard.press("1")
+        expect(page.locator("#progress")).to_have_text("1 of 400 images labelled")
+        labels = tmp_path / "labels.csv"
+        good, name = labels.read_bytes(), current(page)
+        labels.write_text("another;table\n")
+        page.keyboard.press("1")
+        expect(page.locator("#problem")).to_contain_text("labels.csv")
+        page.wait_for_timeout(3500)  # two requests of the state
+        expect(page.locator("#problem")).to_contain_text("labels.csv")
+        assert current(page) == name
+        labels.write_bytes(good)
+        page.keyboard.press("2")
+        expect(page.locator("#progress")).to_have_text("2 of 400 images labelled")
+        expect(page.locator("#problem")).to_be_hidden()
+        expect(page.locator("#estimate")).to_contain_text("two or more images of each class", timeout=60_000)
+        assert list(on_disk(tmp_path).values()) == CLASSES[:2]
+
+
 def test_sixty_labels_by_keys_through_undo_reload_and_kill(
-    browser: Browser, photos: Path, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Page, photos: Path, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GPU_SSL_CACHE_DIR", str(tmp_path / "cache"))
-    page = browser.new_page()
     problems: list[str] = []
     page.on("dialog", lambda dialog: problems.append(dialog.message))
     page.on("pageerror", lambda error: problems.append(str(error)))

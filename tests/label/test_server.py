@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+import socket
 from pathlib import Path
 
 import httpx2
@@ -76,6 +77,16 @@ def test_another_port_is_not(session: Session, host: str) -> None:
     assert post(client, "state", origin=f"http://{host}").status_code == 200
 
 
+def test_a_server_for_all_addresses_answers_to_numbers_and_its_own_name(session: Session) -> None:
+    """A page of a stranger's name is refused as ever."""
+    app = make_app(session, TOKEN, ["0.0.0.0"])
+    for host in ("192.168.7.7:8000", "[fe80::1]:8000", f"{socket.gethostname()}:8000"):
+        client = TestClient(app, base_url=f"http://{host}")
+        assert client.get(f"/?token={TOKEN}").status_code == 200, host
+    assert client.get("/", headers={"host": "evil.example"}).status_code == 403
+    assert client_of(session, "http://192.168.7.7:8000").get(f"/?token={TOKEN}").status_code == 403
+
+
 @pytest.mark.parametrize(
     "origin", ["http://evil.example", "null", "http://127.0.0.1:8001", "http://localhost:8000"]
 )
@@ -105,11 +116,14 @@ def test_every_answer_forbids_what_the_page_does_not_need(client: TestClient) ->
 
 @pytest.mark.parametrize(
     "path",
-    ["/picture/../labels.csv", "/picture/..%2flabels.csv", "/picture/-1", "/picture/400", "/picture/0.png",
+    ["/picture/D/../labels.csv", "/picture/D/..%2flabels.csv", "/picture/D/-1", "/picture/D/400",
+     "/picture/D/0.png", "/picture/0", "/picture/0000000000000000/0",
      "/static/../server.py", "/static/%2e%2e/server.py", "/static/..%2f..%2fpyproject.toml", "/etc/passwd"],
 )  # fmt: skip
-def test_no_path_leads_to_a_file(client: TestClient, path: str) -> None:
-    answer = client.get(path)
+def test_no_path_leads_to_a_file(session: Session, client: TestClient, path: str) -> None:
+    """Nor to pictures of other images, which a browser may still keep."""
+    assert client.get(f"/picture/{session.digest}/0").status_code == 200
+    answer = client.get(path.replace("/D/", f"/{session.digest}/"))
     assert answer.status_code in (403, 404)
     assert b"import" not in answer.content
 
@@ -162,7 +176,7 @@ def test_a_picture_that_became_a_link_shows_what_was_read_at_the_start(
     (place / "deep").symlink_to(tmp_path / "elsewhere")
     for row in rows:
         for size in ("small", "large"):
-            shown = pixels(client.get(f"/picture/{row}?size={size}").content)
+            shown = pixels(client.get(f"/picture/{session.digest}/{row}?size={size}").content)
             assert np.array_equal(shown, session.images.images[row, 0])
 
 

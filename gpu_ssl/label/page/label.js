@@ -4,7 +4,9 @@ import { chart } from "./chart.js";
 const SHOWN = 24;
 const NONE = "unknown"; // written for an image of none of the classes
 const $ = (id) => document.getElementById(id);
-const page = (sessionStorage.page ??= crypto.randomUUID());
+// crypto.randomUUID is missing on pages that are neither encrypted nor local.
+const page = (sessionStorage.page ??= crypto.getRandomValues(new Uint32Array(4)).join("-"));
+const CHANGES = ["label", "undo", "skip", "keep", "class", "write"];
 
 let state = null;
 let tab = "next";
@@ -14,6 +16,7 @@ let current = 0;
 let anchor = 0;
 const selected = new Set();
 let busy = Promise.resolve();
+let refused = ""; // why the last change was not made
 
 // -- requests ------------------------------------------------------------------------------------------
 
@@ -30,6 +33,7 @@ async function ask(what, body = {}) {
   } catch {
     answer = { problem: "gpu-ssl label does not answer; it may have stopped. Labels shown here are on disk." };
   }
+  if (CHANGES.includes(what)) refused = answer.problem ?? "";
   if (answer.problem) {
     tell(answer.problem);
     throw new Error(answer.problem);
@@ -67,6 +71,8 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
+// Browsers keep pictures for an hour, so that those of other images need other addresses.
+const address = (picture) => `/picture/${state.images}/${picture.number}`;
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 const shownLabel = (label) => (label === NONE ? "not one of these" : label);
 
@@ -77,7 +83,7 @@ function showState(before) {
   $("progress").textContent =
     `${state.labelled.toLocaleString("en")} of ${state.total.toLocaleString("en")} images labelled${none}`;
   $("suspects").textContent = state.suspects;
-  tell(state.problem);
+  tell(refused || state.problem);
   showEstimate();
   const doing = [state.working, state.training].filter(Boolean).join("; ");
   $("working").textContent = doing ? `${doing} …` : "";
@@ -164,7 +170,7 @@ function showPictures() {
 }
 
 function tile(picture, i) {
-  const image = element("img", { src: `/picture/${picture.number}`, alt: "", loading: "lazy" });
+  const image = element("img", { src: address(picture), alt: "", loading: "lazy" });
   image.addEventListener("load", () => image.classList.toggle("tiny", image.naturalWidth < 128));
   const lines = [element("p", { class: "name", title: picture.name }, picture.name)];
   if (picture.label) lines.push(element("p", { class: "label" }, `✓ ${shownLabel(picture.label)}`));
@@ -240,7 +246,13 @@ function said(pairs) {
   selected.clear();
   showPictures();
   return later(async () => {
-    await ask("label", { page, labels });
+    try {
+      await ask("label", { page, labels });
+    } catch (error) {
+      if (shown === tab && !wasSelected) current = anchor = place;
+      showPictures();
+      throw error;
+    }
     say(pairs.length === 1 ? `Labelled ${shownLabel(pairs[0][1]) ?? "nothing"}` : `${pairs.length} images labelled`);
     if (shown !== tab) return;
     if (shown === "next") {
@@ -332,7 +344,7 @@ function zoom() {
   if (!picture) return;
   const image = $("closely-image");
   image.onload = () => image.classList.toggle("tiny", image.naturalWidth < 300);
-  image.src = `/picture/${picture.number}?size=large`;
+  image.src = `${address(picture)}?size=large`;
   image.alt = picture.name;
   const guess = picture.guess ? ` · ${picture.guess}? ${Math.round(100 * picture.confidence)} %` : "";
   $("closely-name").textContent = picture.name + (picture.label ? ` · ${shownLabel(picture.label)}` : "") + guess;
@@ -352,6 +364,7 @@ async function addClass() {
     $("new-class").close();
   } catch (error) {
     $("new-class-problem").textContent = error.message;
+    refused = "";
     tell("");
   }
 }
@@ -430,7 +443,7 @@ $("closely").addEventListener("close", () => $("grid").focus({ preventScroll: tr
 
 await later(async () => {
   await ask("state");
-  while (state.working.startsWith("Looking")) {
+  while (state.beginning) {
     $("heading").textContent = "Choosing the first images …";
     await new Promise((done) => setTimeout(done, 300));
     await ask("state");
