@@ -162,13 +162,14 @@ def _load(data: Path, labels: Path, options: dict[str, Any], progress: "Progress
     """Read the images and the label file; folder names are not taken as classes."""
     from gpu_ssl.data.collection import Reading
     from gpu_ssl.data.label_file import Columns
+    from gpu_ssl.data.labels import is_no_label
     from gpu_ssl.data.own import load_own, with_labels
     from gpu_ssl.data.preparation import Preparation
     from gpu_ssl.label.store import LabelStore
 
     how = Preparation(pages=options["pages"], large_images=options["large_images"])
     # The column is one of a Parquet file of images; the label file has its own.
-    begun = bool(LabelStore(labels).labels())
+    begun = any(not is_no_label(label) for label in LabelStore(labels).labels().values())
     columns = Columns(path=None if begun else options["path_column"])
     images = load_own(data, [labels] if begun else (), Reading(options["image_size"], how, columns), progress)
     if images.are_embeddings or images.image_shape[1] == 1:

@@ -127,7 +127,10 @@ def open_stream(
     from gpu_ssl.data.stream import ImageStream
 
     pages = {} if asked.pages is None else {"pages": asked.pages}
-    how = record.preparation.model_copy(update={**pages, "large_images": asked.large_images})
+    low, high = record.value_range or (None, None)
+    how = record.preparation.model_copy(
+        update={**pages, "large_images": asked.large_images, "low": low, "high": high}
+    )
     columns = Columns(path=asked.path_column)
     shape, others = record.image_shape, fitted.other_shapes
     stream = ImageStream(data, shape, how, columns, others, fitted.takes_embeddings)

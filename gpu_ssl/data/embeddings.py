@@ -214,8 +214,8 @@ def names_beside(path: Path) -> Path:
 def _names_beside(path: Path) -> Sequence[str]:
     with suppress(OSError):
         text = read_whole(names_beside(path)).decode(errors="surrogateescape")
-        lines = text.replace("\r\n", "\n").split("\n")
-        return tuple(lines[:-1])
+        lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+        return tuple(lines) if text else ()
     return ()
 
 

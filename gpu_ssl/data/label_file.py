@@ -152,9 +152,11 @@ def _choose_columns(
     for name in requested:
         if name not in table.columns:
             raise UsageError(f"{path} has no column {name!r}; its columns are {_listed(table.columns)}")
-    has_names = table.first is not None and by_name == (None, None) and len(table.columns) > 1
-    if has_names and not requested and any(is_image(name) for name in table.columns if name):
-        table = without_header(table)
+    # A first line that names an image is no header, even if its label could be the name of a column.
+    others = [name for name in table.columns if name and name not in by_name]
+    headless = table.first is not None and None in by_name and len(table.columns) > 1 and not requested
+    if headless and any(map(is_image, others)):
+        table, by_name = without_header(table), (None, None)
     name_column = columns.path or by_name[0] or _column_of_images(table, is_image)
     label_column = columns.label or (by_name[1] if by_name[1] != name_column else None)
     groups = {first_of(GROUPS, table.columns), columns.group}

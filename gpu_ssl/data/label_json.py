@@ -37,8 +37,9 @@ def _of_object(content: dict[str, Any]) -> list[Any]:
     if values and all(_is_words(value) for value in values):  # images by class, or labels by image
         return [{"1": name, "2": each} for name, value in content.items() for each in value]
     if len(values) > 1 and all(isinstance(value, dict) for value in values):
-        if all(value.keys() == values[0].keys() for value in values) and "path" not in values[0]:
-            # An object of columns, as pandas writes it.
+        alike = all(value.keys() == values[0].keys() for value in values)
+        if alike and ("path" in content or all(row.isdecimal() for row in values[0])):
+            # An object of columns, as pandas writes it, whose rows are numbered.
             return [{name: column[row] for name, column in content.items()} for row in values[0]]
         return [{"path": name, **value} for name, value in content.items()]
     lists = [value for value in values if isinstance(value, list) and value]

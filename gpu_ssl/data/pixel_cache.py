@@ -15,6 +15,7 @@ from gpu_ssl.data.arrays import scale
 from gpu_ssl.data.decoding import BLOCK, OutOfReachError, decode, decode_all
 from gpu_ssl.data.encoded import EncodedImages
 from gpu_ssl.data.kept_arrays import AGAIN, Notes, kept, mapped, written
+from gpu_ssl.data.opening import formats, reads_dicom
 from gpu_ssl.data.preparation import (
     LEAST_SIDE,
     ImageShape,
@@ -240,7 +241,9 @@ def scaled(
 
 def _fingerprint(images: EncodedImages, shape: ImageShape, how: Preparation) -> str:
     """Return a hash of what decides the pixels of images, short of reading them."""
-    origin = f"{READER} {PIL.__version__} {shape} {how} {images.place.absolute()}"
+    # What is skipped for want of a package is read once that is installed.
+    readers = f"{READER} {PIL.__version__} {formats()} {reads_dicom()}"
+    origin = f"{readers} {shape} {how} {images.place.absolute()}"
     digest = hashlib.sha256(origin.encode(errors="surrogateescape"))
     place = os.fspath(images.place)
     for name in images.files:

@@ -56,13 +56,14 @@ class PixelFormat:
 
     @classmethod
     def of_record(cls, record: ModelRecord) -> Self:
-        """Return the format recorded with a model; uint8 images if the model was fitted to files."""
+        """Return the format recorded with a model: of models fitted to files with channels last."""
         channels, height, width = record.image_shape
         if record.takes_embeddings:
             return cls.of_embeddings(width)
         if record.pixels is None:
             sample_shape = (height, width) if channels == 1 else (height, width, channels)
-            return cls(record.image_shape, sample_shape, np.array(0.0), np.array(255.0))
+            low, high = map(np.array, record.value_range or (0.0, 255.0))
+            return cls(record.image_shape, sample_shape, low, high)
         low, high = (np.array(edge) for edge in (record.pixels.low, record.pixels.high))
         if len(low) == 1:
             low, high = low[0], high[0]
@@ -83,6 +84,15 @@ class PixelFormat:
         """Whether X holds two-dimensional images rather than rows of unordered features."""
         return self.shape[1] > 1
 
+    def in_order(self, X: Any) -> Any:
+        """Return X with its channels first or last as in fit; a model of files was fitted to neither."""
+        channels, height, width = self.shape
+        orders = (self.shape, (height, width, channels))
+        own, given = self.sample_shape, tuple(getattr(X, "shape", ()))[1:]
+        if given == own or given not in orders or own not in orders:
+            return X
+        return np.moveaxis(np.asarray(X), *((1, -1) if given == self.shape else (-1, 1)))
+
     def to_images(self, X: NDArray[Any]) -> NDArray[np.uint8]:
         """Return X as images (n, channels, height, width), uint8; values out of range are clipped."""
         if X.shape[1:] != self.sample_shape:
@@ -90,10 +100,11 @@ class PixelFormat:
                 f"expected samples of shape {self.sample_shape} as in fit, got X of shape {X.shape}"
             )
         if X.dtype != np.uint8:
-            if self.is_uint8 and 0 < X.max(initial=0) <= 1:
+            most = X.max(initial=0)
+            if self.is_uint8 and (0 < most <= 1 or most > 255):
+                advice = "multiply X by 255" if most <= 1 else "scale X to that range"
                 raise UsageError(
-                    f"expected uint8 values from 0 to 255 as in fit, got values up to {X.max():g}: "
-                    "multiply X by 255"
+                    f"expected uint8 values from 0 to 255 as in fit, got values up to {most:g}: {advice}"
                 )
             scaled = (np.asarray(X, dtype=np.float64) - self.low) / (self.high - self.low)
             X = np.rint(255 * scaled.clip(0, 1)).astype(np.uint8)

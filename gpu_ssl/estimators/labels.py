@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils import _safe_indexing
 
 from gpu_ssl.data.labels import is_no_label
 from gpu_ssl.data.own import UNLABELLED
@@ -37,7 +38,7 @@ def labelled_accuracy(estimator: Any, X: Any, y: Any) -> float:
     known = np.flatnonzero(is_labelled(labels))
     if not len(known):
         return float("nan")
-    return float(np.mean(np.asarray(estimator.predict(X[known])) == labels[known]))
+    return float(np.mean(np.asarray(estimator.predict(_safe_indexing(X, known))) == labels[known]))
 
 
 def is_labelled(labels: NDArray[Any]) -> NDArray[np.bool_]:

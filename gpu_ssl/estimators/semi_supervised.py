@@ -262,7 +262,9 @@ class SemiSupervisedClassifier(
         if self.model_.takes_embeddings:
             images = take_embeddings(self, X, reset=False)
         else:
-            images = self.pixels_.to_images(validate_data(self, X, allow_nd=True, reset=False))
+            images = self.pixels_.to_images(
+                validate_data(self, self.pixels_.in_order(X), allow_nd=True, reset=False)
+            )
         blocks = (images[start : start + BLOCK] for start in range(0, max(len(images), 1), BLOCK))
         return np.concatenate([getattr(self.model_.predict(block), part) for block in blocks])
 

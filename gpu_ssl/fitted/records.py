@@ -172,6 +172,14 @@ class ModelRecord(Record):
         return tuple(sorted(shapes or {self.image_shape}, key=prod, reverse=True))
 
     @property
+    def value_range(self) -> tuple[float, float] | None:
+        """The values of black and white in numbers that are not uint8; None if unknown, or one per column."""
+        if self.pixels is not None and len(self.pixels.low) == 1:
+            return self.pixels.low[0], self.pixels.high[0]
+        low, high = self.preparation.low, self.preparation.high
+        return None if low is None or high is None else (low, high)
+
+    @property
     def takes_embeddings(self) -> bool:
         """Whether the model takes embeddings of another program in place of images."""
         return catalog.takes_embeddings(self.encoder["name"])

@@ -192,6 +192,8 @@ def test_labels_and_names_may_lie_beside_the_numbers(tmp_path: Path) -> None:
         assert list(images.names) == (own or ["0", "1", "2", "3"]), name
     # And a file of paths next to an .npy file names its rows, if it has as many.
     np.save(tmp_path / "z.npy", few)
+    embeddings.names_beside(tmp_path / "z.npy").write_text("\n".join(names))
+    assert list(load_own(tmp_path / "z.npy").names) == names
     embeddings.names_beside(tmp_path / "z.npy").write_text("\n".join(names) + "\n")
     (tmp_path / "labels.csv").write_text("path,label\nphotos/x/2.png,b\ny/2.png,a\n")
     images = load_own(tmp_path / "z.npy", [tmp_path / "labels.csv"])

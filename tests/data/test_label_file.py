@@ -49,6 +49,10 @@ def labels(given: GivenLabels) -> dict[str, str]:
         "a.png cat\nb/c.png dog\n",
         "id,image,choice,annotator\n1,a.png,cat,9\n2,b/c.png,dog,9\n",
         '{"a.png": "cat", "b/c.png": "dog"}',
+        '{"a.png": {"label": "cat"}, "b/c.png": {"label": "dog"}}',
+        '{"a.png": {"by": "x", "label": "cat"}, "b/c.png": {"by": "y", "label": "dog"}}',
+        '{"img": {"0": "a.png", "1": "b/c.png"}, "breed": {"0": "cat", "1": "dog"}}',
+        '{"path": {"x": "a.png", "y": "b/c.png"}, "breed": {"x": "cat", "y": "dog"}}',
         '[{"image": "a.png", "choice": "cat"}, {"image": "b/c.png", "choice": {"choices": ["dog"]}}]',
         '{"file_name": "a.png", "label": "cat"}\n\n{"file_name": "b/c.png", "label": "dog"}\n',
         json.dumps(
@@ -69,6 +73,17 @@ def labels(given: GivenLabels) -> dict[str, str]:
 )
 def test_labels_are_read_however_they_are_written(tmp_path: Path, content: str | bytes) -> None:
     assert labels(read(written(tmp_path, content))) == {"a.png": "cat", "b/c.png": "dog"}
+
+
+@pytest.mark.parametrize("first", ["y", "target", "photo", "image", "class", "Key"])
+def test_a_first_label_may_be_a_word_for_a_column(tmp_path: Path, first: str) -> None:
+    """The line names an image, so it is no header."""
+    expected = {"a.png": first, "b.png": "other", "c.png": "other"}
+    for separator in (",", ";", "\t"):
+        lines = "".join(f"{name}{separator}{label}\n" for name, label in expected.items())
+        assert labels(read(written(tmp_path, lines))) == expected
+        turned = "".join(f"{label}{separator}{name}\n" for name, label in expected.items())
+        assert labels(read(written(tmp_path, turned))) == expected
 
 
 def test_a_parquet_file_of_labels_is_read(tmp_path: Path) -> None:

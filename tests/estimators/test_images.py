@@ -77,3 +77,16 @@ def test_pictures_of_another_scale_than_the_fitted_ones_are_refused() -> None:
         UsageError, match=r"uint8 values from 0 to 255 as in fit, got values up to .*: multiply X by 255"
     ):
         pixels.to_images(images / 255)
+    with pytest.raises(UsageError, match=r"as in fit, got values up to 4095: scale X to that range"):
+        pixels.to_images(np.full((1, 8, 8), 4095, np.uint16))
+
+
+def test_colours_may_come_first_or_last() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 9, 3), dtype=np.uint8)
+    first = images.transpose(0, 3, 1, 2)
+    for fitted_to in (images, first):
+        pixels = PixelFormat.of(fitted_to, None)
+        assert np.array_equal(pixels.to_images(pixels.in_order(images)), first)
+        assert np.array_equal(pixels.to_images(pixels.in_order(first)), first)
+    grey = images[..., 0]
+    assert PixelFormat.of(grey, None).in_order(grey) is grey

@@ -23,7 +23,7 @@ X = np.zeros((6, 2))
 def test_accuracy_is_that_of_labelled_samples(labels: list[object], without: object) -> None:
     y = np.array(labels)
     model = DummyClassifier().fit(X, y[[0, 0, 0, 0, 0, 0]])
-    assert labelled_accuracy(model, X, y) == 3 / 4
+    assert labelled_accuracy(model, X, y) == labelled_accuracy(model, X.tolist(), y) == 3 / 4
     if without != -1 or y.dtype.kind == "i":  # scikit-learn takes no NaN
         assert model.score(X, y) == 3 / 6
     assert np.isnan(labelled_accuracy(model, X, np.full_like(y, without)))

@@ -136,6 +136,31 @@ def test_truth_values_stay_truth_values(digits: Dataset, tmp_path: Path) -> None
     assert np.array_equal(after.predict(X), before.predict(X))
 
 
+@pytest.mark.parametrize("scale", [lambda X: X / 128.0 - 1, lambda X: X.astype(np.uint16) * 16])
+def test_python_and_the_program_scale_numbers_alike(digits: Dataset, tmp_path: Path, scale: Any) -> None:
+    """Some images do not span the range of all, by which a model was fitted."""
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    X, y = few(digits)
+    X, new = scale(X), scale(digits.test.images[:50, 0] // 2)
+    np.save(tmp_path / "new.npy", new)
+
+    def said(model: str) -> list[str]:
+        done = run_program(tmp_path, "predict", model, "new.npy", "--format", "jsonl", environment=cache)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line)["label"] for line in done.stdout.splitlines()]
+
+    ours = classifier().fit(X, y)
+    ours.save(tmp_path / "ours")
+    assert said("ours") == ours.predict(new).astype(str).tolist()
+
+    np.savez(tmp_path / "all.npz", images=X, labels=y)
+    fit = "fit all.npz --output theirs --method svm --encoder pixels --no-mirror --device cpu"
+    done = run_program(tmp_path, *fit.split(), environment=cache)
+    assert done.returncode == 0, done.stderr
+    theirs = gpu_ssl.load(tmp_path / "theirs", device="cpu")
+    assert theirs.predict(new).astype(str).tolist() == said("theirs")
+
+
 def test_a_model_of_the_program_is_loaded_and_the_program_reads_one_of_ours(
     digits: Dataset, tmp_path: Path
 ) -> None:
