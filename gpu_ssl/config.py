@@ -260,7 +260,7 @@ def _refuse_unused_steps(steps: int | None, names: Sequence[str]) -> None:
 class FitConfig(MethodConfig):
     """Everything that determines the result of ``gpu-ssl fit``, except the images and labels.
 
-    `image_size` is the maximum side length in pixels; None stands for a default that depends on the images.
+    `image_size` is the longest side in pixels; None stands for a default that depends on the images.
     `mirror` says whether mirroring keeps the class.
     """
 

@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     "--image-size",
     type=int,
     metavar="PIXELS",
-    help="Maximum side length; larger images are scaled down for the models.  [default: 64]",
+    help="Longest side of images for the models, in pixels; arrays keep their size.  [default: 64 at most]",
 )
 @click.option(
     "--pages",

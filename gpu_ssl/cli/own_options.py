@@ -78,8 +78,8 @@ _READING = (
         "--image-size",
         type=int,
         metavar="PIXELS",
-        help="Maximum side length; larger images are scaled down. A pretrained network takes its own size.  "
-        "[default: 64]",
+        help="Longest side of images in pixels; arrays keep their size, pretrained networks take their own.  "
+        "[default: 64 at most]",
     ),
     _PAGES,
     _LARGE_IMAGES,

@@ -119,7 +119,11 @@ def command(
     if sheet is not None:
         _draw(chosen, sheet)
     if len(chosen.names) < count:
-        left_out = "labelled images, their copies and copies of each other" if models else "blank images"
+        left_out = (
+            "labelled images, their copies and copies of each other"
+            if models
+            else "labelled and blank images"
+        )
         print_message(
             f"only {counted(len(chosen.names), 'image is', 'images are')} left to suggest: {left_out} are "
             "left out"
@@ -170,7 +174,7 @@ def _first(data: Path, count: int, seed: int, asked: Asked, device: str, progres
 
     from gpu_ssl.data.collection import Reading
     from gpu_ssl.data.label_file import Columns
-    from gpu_ssl.data.own import load_own
+    from gpu_ssl.data.own import UNLABELLED, load_own, with_labels
     from gpu_ssl.data.preparation import Preparation
     from gpu_ssl.fitted.storage import MODEL
     from gpu_ssl.fitted.suggestion import suggest_first
@@ -183,6 +187,9 @@ def _first(data: Path, count: int, seed: int, asked: Asked, device: str, progres
     how = Preparation(pages=asked.pages or "first", large_images=asked.large_images)
     images = load_own(data, (), Reading(how=how, columns=Columns(path=asked.path_column)), progress)
     tell_problems(images.problems)
+    if data.is_dir() and not (images.labels == UNLABELLED).any():
+        print_message("all images lie in folders, whose names are not taken as classes here")
+        images = with_labels(images, {})
     place = torch.device(resolve_device(device).used)
     with memory_errors(place, "give `device=cpu`"):
         rows = suggest_first(images, count, place, seed)

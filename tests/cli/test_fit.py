@@ -147,6 +147,13 @@ def test_without_a_model_typical_images_are_suggested(home: Path) -> None:
     assert len({row["path"] for row in rows}) == 30
     assert all(row["label"] == "" and row["guess"] == "" for row in rows)
     assert (home / "first.png").read_bytes().startswith(b"\x89PNG")
+    for i, year in enumerate(("2023", "2024")):  # folders that are no classes
+        (home / "years" / year).mkdir(parents=True)
+        for name in (f"{i}000.png", f"{i}001.png"):
+            shutil.copy(home / "train" / name, home / "years" / year / name)
+    done = program(home, "suggest", "years", "-n", "4")
+    assert (done.returncode, done.stdout.count("\n")) == (0, 5), done.stderr
+    assert "all images lie in folders, whose names are not taken as classes here" in done.stderr
     done = program(home, "suggest", "model")
     assert done.returncode == 2
     assert "is a model; give the images as well: gpu-ssl suggest model IMAGES" in done.stderr
