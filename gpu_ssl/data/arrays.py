@@ -60,7 +60,7 @@ class ArrayImages:
         return [Problem("unused-arrays", len(self.unused), self.unused, message)] if self.unused else []
 
 
-def read_arrays(path: Path, prefer_embeddings: bool = False) -> ArrayImages:
+def read_arrays(path: Path, prefer_embeddings: bool = False, labels_too: bool = True) -> ArrayImages:
     """Read images or embeddings, with optional labels, from a NumPy or safetensors file.
 
     An ``.npz`` file holds an array of images and optionally an array of labels: numbers or words, of shape
@@ -74,6 +74,8 @@ def read_arrays(path: Path, prefer_embeddings: bool = False) -> ArrayImages:
         The file.
     prefer_embeddings : bool
         Whether embeddings are read even if the file also holds images.
+    labels_too : bool
+        Whether labels are read.
 
     Raises
     ------
@@ -104,10 +106,12 @@ def read_arrays(path: Path, prefer_embeddings: bool = False) -> ArrayImages:
     others = {key: a for key, a in others.items() if NAMES.isdisjoint(_words(key))}
     if len(others) > 1:
         others = {key: a for key, a in others.items() if _role(key) == _role(name)} or others
+    unused = tuple(key for key in arrays if key != name and key not in others)
+    if not labels_too:
+        others = {}
     if len(others) > 1:
         raise DataError(f"{path} holds several arrays that may be labels: {', '.join(others)}; keep only one")
     labels = next(iter(others.values()), np.full(len(images), -1))
-    unused = tuple(key for key in arrays if key != name and key not in others)
     return ArrayImages(images, *_labels_of(labels, len(images), path), unused=unused)
 
 

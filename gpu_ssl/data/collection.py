@@ -19,7 +19,7 @@ from gpu_ssl.data.folder import found_problems
 from gpu_ssl.data.folder_classes import folder_classes
 from gpu_ssl.data.label_file import NO_COLUMNS, Columns
 from gpu_ssl.data.opening import is_image_file, opened
-from gpu_ssl.data.parquet import ParquetImages, holds_parquet
+from gpu_ssl.data.parquet import ParquetImages, column_names, holds_parquet
 from gpu_ssl.data.parquet_embeddings import parquet_embeddings
 from gpu_ssl.data.pixel_cache import Decoding, decoded, scaled, surveyed
 from gpu_ssl.data.positions import Positions
@@ -47,12 +47,15 @@ class Reading:
         Columns of label files and Parquet files, where given by the user.
     folders_too : bool
         Whether folder names label the images that a label file leaves unlabelled.
+    label_files : bool
+        Whether labels come from label files: those in an array or Parquet file are not read then.
     """
 
     image_size: int | None = None
     how: Preparation = AS_IS
     columns: Columns = NO_COLUMNS
     folders_too: bool = False
+    label_files: bool = False
 
 
 USUAL = Reading()
@@ -134,7 +137,7 @@ def open_collection(data: Path, reading: Reading = USUAL, progress: Progress = S
         return _parquet(data, reading)
     if is_file and is_image_file(data):
         raise UsageError(f"{data} is a single image; give the folder that contains it")
-    return _folder(data, reading, progress) if is_folder else _arrays(data)
+    return _folder(data, reading, progress) if is_folder else _arrays(data, not reading.label_files)
 
 
 def embeddings_in(data: Path, columns: Columns = NO_COLUMNS) -> tuple[Embeddings | None, list[Problem]]:
@@ -196,28 +199,33 @@ def _folder(data: Path, reading: Reading, progress: Progress) -> Collection:
 
 
 def _parquet(data: Path, reading: Reading) -> Collection:
-    embeddings = parquet_embeddings(data, reading.columns)
-    images = ParquetImages(data, reading.columns)
+    columns = reading.columns
+    if reading.label_files:  # the columns may be those of the label files
+        columns = Columns(path=columns.path if columns.path in column_names(data) else None)
+    embeddings = parquet_embeddings(data, columns)
+    images = ParquetImages(data, columns)
     rows = images if embeddings is None else embeddings
     decode: _Decode = partial(decoded, images, reading.image_size, reading.how)
     if embeddings is not None:
         decode = partial(mapped, embeddings)
     if not rows.names:
         raise DataError(f"{data} holds no rows")
+    encoded = images if embeddings is None else None
+    if reading.label_files:
+        return Collection(data, rows.names, {}, decode, encoded=encoded)
     labels, nothing = rows.labels()
     problems = []
-    columns = rows.could_be_labels()
-    if len(columns) > 1 and not reading.columns.label:
-        message = f"columns that may hold labels: {', '.join(columns)}; choose one with `label_column`"
-        problems.append(Problem("columns", len(columns), tuple(columns), message))
-    encoded = images if embeddings is None else None
+    others = rows.could_be_labels()
+    if len(others) > 1 and not columns.label:
+        message = f"columns that may hold labels: {', '.join(others)}; choose one with `label_column`"
+        problems.append(Problem("columns", len(others), tuple(others), message))
     return Collection(
         data, rows.names, labels, decode, problems=problems, taken_as_none=nothing, encoded=encoded
     )
 
 
-def _arrays(data: Path) -> Collection:
-    found = read_arrays(data)
+def _arrays(data: Path, labels_too: bool) -> Collection:
+    found = read_arrays(data, labels_too=labels_too)
     numbers = found.pixels
     problems = found.problems
     if isinstance(numbers, Embeddings):

@@ -136,7 +136,7 @@ def load_own(
     DataError, UsageError
         If there are no images, or a label file cannot be read or names no image.
     """
-    collection = open_collection(data, reading, progress)
+    collection = open_collection(data, replace(reading, label_files=bool(label_files)), progress)
     labels, groups, problems = _labels(collection, label_files, reading)
     decoding = collection.decode(progress)
     skipped = decoding.skipped

@@ -134,7 +134,7 @@ class ImageStream:
             yield from ((page, Page(path, i)) for i, page in enumerate(page_names(name, count)))
 
     def _array(self, path: Path) -> Iterator[Block]:
-        found = read_arrays(path)
+        found = read_arrays(path, labels_too=False)
         images, self.problems = found.pixels, found.problems
         if isinstance(images, Embeddings):
             raise UsageError(NO_IMAGES.format(data=path))

@@ -206,3 +206,27 @@ def test_rows_may_hold_paths_and_the_column_of_labels_any_usual_name(tmp_path: P
         load_own(tmp_path / "x.parquet", [], Reading(columns=Columns(label="nothing")))
     pq.write_table(pa.table({"file_name": [f"{i}.png" for i in range(4)]}), tmp_path / "names.parquet")
     assert load_own(tmp_path / "names.parquet").images[:, 0, 0, 0].tolist() == [0, 10, 20, 30]
+
+
+@pytest.mark.parametrize("columns", [Columns(label="species"), Columns(path="where", label="species")])
+def test_label_files_overrule_a_column_whatever_it_holds(tmp_path: Path, columns: Columns) -> None:
+    """Columns that were asked for may be those of the label file."""
+    table = pa.table({"image": [encoded(10 * i) for i in range(4)], "label": [0.5, 1.5, 2.5, 0.1]})
+    pq.write_table(table, tmp_path / "x.parquet")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("where,species,label\n0,cat,9\n2,dog,9\n3,cat,9\n")
+    with pytest.raises(DataError, match="whole numbers or words"):
+        load_own(tmp_path / "x.parquet")
+    images = load_own(tmp_path / "x.parquet", [labels], Reading(columns=columns))
+    assert images.class_names == ("cat", "dog")
+    assert images.labels.tolist() == [0, -1, 1, 0]
+
+
+def test_label_files_overrule_an_array_whatever_it_holds(tmp_path: Path) -> None:
+    pixels = np.arange(256, dtype=np.uint8).reshape(4, 8, 8)
+    np.savez(tmp_path / "x.npz", images=pixels, labels=np.eye(4, dtype=np.int64))
+    (tmp_path / "labels.csv").write_text("path,label\n0,cat\n2,dog\n")
+    with pytest.raises(DataError, match="labels of shape"):
+        load_own(tmp_path / "x.npz")
+    assert load_own(tmp_path / "x.npz", [tmp_path / "labels.csv"]).labels.tolist() == [0, -1, 1, -1]
+    assert len(next(iter(ImageStream(tmp_path / "x.npz", SHAPE))).names) == 4
