@@ -256,7 +256,7 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _points(self, X: Array, *y: NDArray[Any]) -> Any:
         """Return X as a validated float array of the SVM library; with y (in `fit`), return both."""
         on_gpu = is_cupy_array(X) or (is_torch_array(X) and X.device.type == "cuda")
-        if on_gpu and self.backend_.used != "sklearn":
+        if on_gpu and self.device_.used != "cpu" and self.backend_.used != "sklearn":
             points = self._check_device_array(X.detach() if is_torch_array(X) else X, *y)
             if self.backend_.used == "batched":
                 points = receive(points)

@@ -68,15 +68,19 @@ def _asked(report: Report) -> list[str]:
 
 
 def _sentences(report: Report) -> list[str]:
-    """Return a summary in three sentences: what was done, the results, and the time."""
+    """Return a summary in three parts: what was done, the results, and the time."""
     data, counts = report.dataset, sorted({own.labels for own in report.results})
     splits = max(own.splits for own in report.results)
     choices = f"{splits} random choices" if splits > 1 else "one random choice"
-    listed = ", ".join(f"{count:,}" for count in counts)
+    some = [count for count in counts if count < data.n_train]
+    listed = ", ".join(f"{count:,}" for count in some)
+    labelled = [f"{listed} labelled ones, in {choices} of each number"] if some else []
+    labelled += ["all of them with labels"] if data.n_train in counts else []
+    given = "The VAE was trained on them without labels; methods" if report.training else "Methods"
     best = max((own for own in report.results if own.labels == counts[-1]), key=lambda own: own.accuracy_mean)
     return [
-        f"Encoders were trained on all {data.n_train:,} training images of {data.name} without labels; "
-        f"methods were fitted to {listed} labelled ones, in {choices} of each number.",
+        f"There are {data.n_train:,} training images of {data.name}. {given} were fitted to "
+        f"{' and to '.join(labelled)}.",
         f"With {counts[-1]:,} labels the best is {catalog.title(best.method)}: {accuracy_cell(best)} % of "
         f"{data.n_test:,} test images are classified correctly; their labels were read once, to score.",
         f"It took {report.timings.total:.0f} seconds on {report.device.used} ({report.device.reason}), with "

@@ -17,7 +17,7 @@ from gpu_ssl.records import Report
 from gpu_ssl.runtime.optional import require
 from gpu_ssl.runtime.progress import Progress
 from gpu_ssl.sweep.spec import SweepCell
-from gpu_ssl.sweep.work import finish_cell, read_cell, train_vae
+from gpu_ssl.sweep.work import finish_cell, needs_vae, read_cell, train_vae
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -155,7 +155,8 @@ def run(client: "Client", cells: Sequence[SweepCell], folder: Path, progress: Pr
     futures: dict[Any, SweepCell] = {}
     for cell in waiting:
         vae_folder = folder / "vaes" / cell.vae_name
-        if cell.vae_name not in vaes:
+        needs = needs_vae(cell.config)
+        if needs and cell.vae_name not in vaes:
             vaes[cell.vae_name] = client.submit(
                 train_vae, cell.config, vae_folder, key=f"vae-{cell.vae_name}-{sweep}"
             )
@@ -164,7 +165,7 @@ def run(client: "Client", cells: Sequence[SweepCell], folder: Path, progress: Pr
             cell.config,
             folder / "cells" / cell.name,
             vae_folder,
-            vaes[cell.vae_name],
+            vaes[cell.vae_name] if needs else None,
             key=f"cell-{cell.name}-{sweep}",
         )
         futures[future] = cell

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import torch
 
-from gpu_ssl import experiment
+from gpu_ssl import catalog, experiment
 from gpu_ssl.config import RunConfig
 from gpu_ssl.data.loading import load_dataset
 from gpu_ssl.encoders import vae
 from gpu_ssl.encoders.fitting import Training, TrainingImages
 from gpu_ssl.errors import GpuSslError, UsageError
+from gpu_ssl.methods.method import encoders_of
 from gpu_ssl.methods.representation import CHECKPOINT
 from gpu_ssl.records import Report
 from gpu_ssl.report import writing
@@ -39,6 +40,12 @@ def _train_vae(config: RunConfig, folder: Path) -> None:
     device = torch.device(resolve_device(config.device).used)
     images = TrainingImages(dataset.train.images, device, dataset.mirrored, dataset.sha256)
     vae.fit(images, Training(config, folder / CHECKPOINT))
+
+
+def needs_vae(config: RunConfig) -> bool:
+    """Whether the method of a cell, or a baseline beside it, works on the VAE's latents."""
+    needed = (encoders_of(own, config.encoder, config.preset) for own in experiment.methods_of(config))
+    return any("vae" in catalog.encoder_parts(name) for names in needed for name in names)
 
 
 def finish_cell(config: RunConfig, folder: Path, vae_folder: Path, failed: str | None = None) -> str | None:
@@ -71,10 +78,11 @@ def _finish_cell(config: RunConfig, folder: Path, vae_folder: Path) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     writing.write_config(folder, config)
-    # The JSON last, as it names the tensors.
-    stem = Path(CHECKPOINT).stem
-    for source in (*vae_folder.glob(f"{stem}-*.safetensors"), vae_folder / CHECKPOINT):
-        shutil.copyfile(source, folder / source.name)
+    if (vae_folder / CHECKPOINT).is_file():  # not where no method works on a VAE
+        # The JSON last, as it names the tensors.
+        stem = Path(CHECKPOINT).stem
+        for source in (*vae_folder.glob(f"{stem}-*.safetensors"), vae_folder / CHECKPOINT):
+            shutil.copyfile(source, folder / source.name)
     writing.finish_folder(folder, experiment.run(config, folder, SILENT), plots=False)
 
 

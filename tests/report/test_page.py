@@ -125,6 +125,18 @@ def test_a_page_says_what_the_report_says(page: Path) -> None:
     assert "read once" in text
 
 
+def test_a_page_speaks_of_a_vae_and_of_choices_only_where_there_are_some(tmp_path: Path) -> None:
+    one = REPORT.results[0]
+    results = (one, one.model_copy(update={"labels": REPORT.dataset.n_train, "splits": 1}))
+    write_run_page(
+        tmp_path / "report.html", REPORT.model_copy(update={"training": None, "results": results}), details(1)
+    )
+    text = " ".join((tmp_path / "report.html").read_text().split())
+    assert f"fitted to {one.labels} labelled ones, in {one.splits} random choices of each number" in text
+    assert "and to all of them with labels" in text
+    assert "The VAE was trained" not in text
+
+
 def test_pages_open_from_disk_ask_for_nothing_and_show_pictures(page: Path) -> None:
     with started() as browser:
         shown = browser.new_page()

@@ -91,6 +91,14 @@ def test_a_cell_that_fails_does_not_stop_the_others(
     assert list(cluster.reports(both, root / "broken")) == [cells[0]]
 
 
+def test_methods_without_a_vae_train_none(client: Client, root: Path, tmp_path: Path) -> None:
+    (tmp_path / "spec.toml").write_text(SPEC.replace('["m1", "graph"]', '["raw-svc"]'))
+    cells = sweep_cells(SweepSpec.read(tmp_path / "spec.toml"), "cpu")
+    assert cluster.run(client, cells, root / "pixels", SILENT) == {}
+    assert len(cluster.reports(cells, root / "pixels")) == len(cells)
+    assert not (root / "pixels" / "vaes").exists()
+
+
 def test_two_sweeps_on_one_cluster_have_a_report_of_a_cell_each(
     root: Path, cells: list[SweepCell], client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
