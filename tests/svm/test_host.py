@@ -1,19 +1,24 @@
 """Few points are fitted without scikit-learn: to the same solutions, independent of each other."""
 
 import itertools
+from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.svm import SVC
 
 from gpu_ssl.svm import _host
 from gpu_ssl.svm._host import FEW, HostBackend
+from gpu_ssl.svm._sklearn import SklearnBackend
 from gpu_ssl.svm.kernels import Kernel
 from gpu_ssl.svm.model import OneVsOneModel
 from gpu_ssl.svm.one_vs_one import Task, fit_all
-from gpu_ssl.svm.pairs import Penalty
+from gpu_ssl.svm.pairs import PairSolutions, Penalty
 from tests.svm import clouds, fit, kernels
 
 
@@ -60,6 +65,30 @@ def test_decisions_are_those_of_scikit_learn(
     unique = have_unique_constants(own, labels, C * (np.ones(len(labels)) if weights is None else weights))
     assert (np.ptp(found - expected, axis=0) < 0.01 * size).all()
     assert (np.abs(found - expected) < 0.01 * size)[:, unique].all()
+
+
+@pytest.mark.parametrize("most", [-1, 100_000, 50])
+def test_many_iterations_are_left_to_libsvm(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """With a large C and contradictory labels; a requested number of iterations still counts."""
+    rng = np.random.default_rng(0)
+    points, labels = rng.normal(size=(100, 2)).astype(np.float32), rng.integers(0, 2, 100)
+    by_libsvm = []
+    solve = SklearnBackend.solve_pairs
+
+    def spy(*arguments: Any) -> PairSolutions:
+        by_libsvm.append(arguments)
+        return solve(*arguments)
+
+    monkeypatch.setattr(SklearnBackend, "solve_pairs", spy)
+    kernel = Kernel(gamma=0.5)
+    with pytest.warns(ConvergenceWarning) if most == 50 else nullcontext():
+        (hard,) = fit_all(HostBackend(), [Task(points, labels, 2, Penalty(1e3, kernel, max_iter=most))])
+    assert len(by_libsvm) == (0 if most == 50 else 1)
+    if most != 50:
+        expected = SVC(C=1e3, gamma=0.5).fit(points, labels).predict(points)
+        assert (hard.predict(points) == expected).mean() > 0.98
+    fit_all(HostBackend(), [Task(points, labels, 2, Penalty(5.0, kernel))])
+    assert len(by_libsvm) == (0 if most == 50 else 1)
 
 
 def test_a_solution_does_not_depend_on_what_is_solved_with_it() -> None:
