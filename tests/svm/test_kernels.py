@@ -7,9 +7,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.datasets import load_wine
 from sklearn.metrics.pairwise import pairwise_kernels
 from sklearn.svm import SVC
 
+from gpu_ssl import OneVsOneSVC
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.svm.kernels import Kernel, scale_gamma
 from tests.svm import kernels
@@ -45,3 +47,21 @@ def test_gamma_is_that_of_scikit_learn(digits: Dataset) -> None:
     expected = SVC().fit(points, digits.train.labels)._gamma
     assert scale_gamma(points) == pytest.approx(expected)
     assert scale_gamma(torch.from_numpy(points).float()) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("on_torch", [False, True])
+def test_features_that_were_not_scaled_are_classified_as_by_scikit_learn(on_torch: bool) -> None:
+    """In float32 the exponents, of hundreds of millions, would be off by ten and more."""
+    found = load_wine()
+    points = (100 * found.data).astype(np.float32)
+    kernel = Kernel(gamma=1 / points.shape[1])
+    values = kernel.against(torch.from_numpy(points) if on_torch else points)(
+        torch.from_numpy(points) if on_torch else points
+    )
+    assert "float32" in str(values.dtype)
+    expected = pairwise_kernels(points.astype(np.float64), metric="rbf", gamma=kernel.gamma)
+    np.testing.assert_allclose(np.asarray(values), expected, atol=1e-6)
+    svc = OneVsOneSVC(C=5, gamma="auto", device="cpu").fit(points, found.target)
+    assert svc.score(points, found.target) == SVC(C=5, gamma="auto").fit(points, found.target).score(
+        points, found.target
+    )
