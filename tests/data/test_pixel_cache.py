@@ -1,6 +1,7 @@
 """Decoded images are also read from a read-only cache."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,3 +25,24 @@ def test_a_read_only_cache_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     monkeypatch.setattr(pixel_cache, "decode_all", refuse)
     assert np.array_equal(load_own(tmp_path / "images", None).images, first.images)
+
+
+def test_a_folder_is_read_again_once_a_package_for_its_images_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else "HEIC needs pillow-heif" would stay after its installation."""
+    (tmp_path / "images").mkdir()
+    Image.new("L", (8, 8), 9).save(tmp_path / "images" / "1.png")
+    monkeypatch.setenv("GPU_SSL_CACHE_DIR", str(tmp_path / "cache"))
+    calls = []
+    decode_all = pixel_cache.decode_all
+
+    def spy(*arguments: Any, **named: Any) -> Any:
+        calls.append(arguments)
+        return decode_all(*arguments, **named)
+
+    monkeypatch.setattr(pixel_cache, "decode_all", spy)
+    for readers in (("PNG",), ("PNG",), ("PNG", "HEIF")):
+        monkeypatch.setattr(pixel_cache, "formats", lambda readers=readers: readers)
+        load_own(tmp_path / "images")
+    assert len(calls) == 2

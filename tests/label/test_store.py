@@ -1,6 +1,7 @@
 """The label file: no confirmed label is lost, whatever other programs write to it."""
 
 import csv
+import errno
 import multiprocessing
 import os
 from pathlib import Path
@@ -125,3 +126,15 @@ def _pictures(folder: Path) -> list[str]:
     for name in names:
         Image.fromarray(rng.integers(256, size=(9, 9), dtype=np.uint8)).save(folder / name)
     return names
+
+
+def test_labels_are_kept_on_a_file_system_without_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    store = LabelStore(tmp_path / "labels.csv")
+    store.put({"a.png": "cat"})
+    assert LabelStore(tmp_path / "labels.csv").labels() == {"a.png": "cat"}
