@@ -19,7 +19,8 @@ from gpu_ssl.data.folder import found_problems
 from gpu_ssl.data.folder_classes import folder_classes
 from gpu_ssl.data.label_file import NO_COLUMNS, Columns
 from gpu_ssl.data.opening import is_image_file, opened
-from gpu_ssl.data.parquet import ParquetImages, column_names, holds_parquet
+from gpu_ssl.data.parquet import ParquetImages, holds_parquet
+from gpu_ssl.data.parquet import opened as opened_parquet
 from gpu_ssl.data.parquet_embeddings import parquet_embeddings
 from gpu_ssl.data.pixel_cache import Decoding, decoded, scaled, surveyed
 from gpu_ssl.data.positions import Positions
@@ -201,7 +202,7 @@ def _folder(data: Path, reading: Reading, progress: Progress) -> Collection:
 def _parquet(data: Path, reading: Reading) -> Collection:
     columns = reading.columns
     if reading.label_files:  # the columns may be those of the label files
-        columns = Columns(path=columns.path if columns.path in column_names(data) else None)
+        columns = Columns(path=columns.path if columns.path in _columns_in(data) else None)
     embeddings = parquet_embeddings(data, columns)
     images = ParquetImages(data, columns)
     rows = images if embeddings is None else embeddings
@@ -222,6 +223,14 @@ def _parquet(data: Path, reading: Reading) -> Collection:
     return Collection(
         data, rows.names, labels, decode, problems=problems, taken_as_none=nothing, encoded=encoded
     )
+
+
+def _columns_in(data: Path) -> list[str]:
+    """Return the columns of a Parquet file, or of the first in a folder."""
+    for path, _ in ParquetImages(data).shards:
+        with opened_parquet(path) as file:
+            return list(file.schema_arrow.names)
+    return []
 
 
 def _arrays(data: Path, labels_too: bool) -> Collection:

@@ -173,14 +173,6 @@ def holds_parquet(data: Path) -> bool:
     return False
 
 
-def column_names(data: Path) -> list[str]:
-    """Return the columns of a Parquet file, or of the first in a folder."""
-    for path in [data] if data.is_file() else shards_in(data):
-        with opened(path) as file:
-            return list(file.schema_arrow.names)
-    return []
-
-
 def _begins_as_parquet(path: Path) -> bool:
     with suppress(OSError), path.open("rb") as file:
         return file.read(4) == b"PAR1"

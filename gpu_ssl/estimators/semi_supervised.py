@@ -181,8 +181,7 @@ class SemiSupervisedClassifier(
         What carries no label in `y` (-1, say) counts as wrong, since no class is called so. For
         ``cross_val_score`` on partly labelled data give ``scoring=gpu_ssl.labelled_accuracy``.
         """
-        accuracy: float = super().score(X, y, sample_weight)
-        return accuracy
+        return float(super().score(X, y, sample_weight))
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Return features of X, of shape (n, n_features), float32: latents if the model has a VAE."""
@@ -249,8 +248,8 @@ class SemiSupervisedClassifier(
             random_state=config.seed,
             device=device,
         )
-        known.model_, known.record_, known.pixels_ = model, record, PixelFormat.of_record(record)
-        known.suspects_ = ()
+        known.model_, known.record_, known.suspects_ = model, record, ()
+        known.pixels_ = PixelFormat.of_record(record)
         known.classes_ = np.array(record.class_names if record.class_labels is None else record.class_labels)
         known.n_features_in_ = known.pixels_.sample_shape[0]
         return known
@@ -262,9 +261,8 @@ class SemiSupervisedClassifier(
         if self.model_.takes_embeddings:
             images = take_embeddings(self, X, reset=False)
         else:
-            images = self.pixels_.to_images(
-                validate_data(self, self.pixels_.in_order(X), allow_nd=True, reset=False)
-            )
+            X = validate_data(self, self.pixels_.in_order(X), allow_nd=True, reset=False)
+            images = self.pixels_.to_images(X)
         blocks = (images[start : start + BLOCK] for start in range(0, max(len(images), 1), BLOCK))
         return np.concatenate([getattr(self.model_.predict(block), part) for block in blocks])
 

@@ -6,8 +6,8 @@ pass the check of the Host.
 """
 
 import ipaddress
+import platform
 import secrets
-import socket
 from collections.abc import Collection
 from hmac import compare_digest
 from typing import Final
@@ -49,7 +49,7 @@ class Guard:
     hosts : collection of str
         Host names that are accepted in addition to those of the loopback interface, with any port, as
         ``ssh -L`` may forward a different one. ``0.0.0.0`` and ``::`` stand for every address in numbers,
-        which no other page can take over by its name server, and for this machine's names.
+        which no other page can take over by its name server, and for this machine's name.
     """
 
     def __init__(self, app: ASGIApp, token: str, hosts: Collection[str] = ()) -> None:
@@ -57,7 +57,7 @@ class Guard:
         self._hosts = {*LOOPBACK, *(host.casefold().strip("[]") for host in hosts)}
         self._open = bool(EVERYWHERE & self._hosts)
         if self._open:
-            self._hosts |= {socket.gethostname().casefold(), socket.getfqdn().casefold()}
+            self._hosts.add(platform.node().casefold())
         self.cookie = f"gpu-ssl-label-{secrets.token_hex(4)}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -2,8 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from threading import Condition, Thread
 from typing import Final
@@ -161,7 +160,7 @@ class Learner:
 
     def _learn(self) -> None:
         """Refit as new labels arrive."""
-        with self._telling():
+        with self.status.telling():
             self._begin()
         self.status.beginning = False
         while True:
@@ -181,7 +180,7 @@ class Learner:
 
     def _begin(self) -> None:
         """Suggest typical images, or those about which an existing model is uncertain."""
-        with self._doing("Choosing the first images"):
+        with self.status.doing("Choosing the first images"):
             if self._model is not None and self._can_answer(self._model):
                 self._suggest(self._model, self._labelled())
             elif not self._labelled().class_names:
@@ -220,22 +219,12 @@ class Learner:
         return TrainingImages(images.images, self._device, mirror, images.sha256, originals=images.originals)
 
     def _attempt(self, work: Callable[[OwnImages], None]) -> None:
-        with self._telling():
+        with self.status.telling():
             labelled = self._labelled()
             if len(labelled.class_names) >= 2:
                 work(labelled)
             elif self._model is not None and self._can_answer(self._model):
                 self._suggest(self._model, labelled)
-
-    @contextmanager
-    def _telling(self) -> Iterator[None]:
-        """Show an error, such as that of a label file which another program has damaged, and go on."""
-        try:
-            yield
-        except GpuSslError as error:
-            self.status.problem = " ".join(str(error).split())
-        finally:
-            self.status.working = ""
 
     def _quick(self, labelled: OwnImages) -> None:
         """Fit a model that takes seconds, and suggest images with it."""
@@ -246,12 +235,12 @@ class Learner:
             config = config.model_copy(update={"method": "hybrid"})
         elif not self._better:
             config = config.model_copy(update={"method": "svm", "encoder": "hog"})
-        with self._doing("Fitting a model"):
+        with self.status.doing("Fitting a model"):
             self._suggest(self._fit(labelled, config).model, labelled)
 
     def _final(self, labelled: OwnImages) -> None:
         """Fit as ``gpu-ssl fit`` does, and write the model."""
-        with self._doing("Fitting the final model"):
+        with self.status.doing("Fitting the final model"):
             fitted = self._fit(labelled, self._config)
             self.status.written = str(self._write(fitted, labelled))
 
@@ -305,11 +294,3 @@ class Learner:
     def _check(self) -> None:
         if self._stopped:
             raise StoppedError
-
-    @contextmanager
-    def _doing(self, what: str) -> Iterator[None]:
-        self.status.working, self.status.done = what, 0.0
-        try:
-            yield
-        finally:
-            self.status.working = ""

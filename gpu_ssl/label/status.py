@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from gpu_ssl.errors import GpuSslError
 from gpu_ssl.fitted.records import Estimate, SuspectLabel
 from gpu_ssl.runtime.progress import Advance
 
@@ -61,6 +62,25 @@ class Status:
     estimate: Estimate | None = None
     suspects: tuple[SuspectLabel, ...] = ()
     written: str = ""
+
+    @contextmanager
+    def doing(self, what: str) -> Iterator[None]:
+        """Show what is being done during the block."""
+        self.working, self.done = what, 0.0
+        try:
+            yield
+        finally:
+            self.working = ""
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Show an error of the block, such as that of a damaged label file, and go on."""
+        try:
+            yield
+        except GpuSslError as error:
+            self.problem = " ".join(str(error).split())
+        finally:
+            self.working = ""
 
 
 class StoppedError(Exception):

@@ -116,7 +116,10 @@ def test_what_is_unsure_or_strange_can_be_named_unknown(home: Path) -> None:
         assert len(probabilities) == 10
         assert sum(probabilities.values()) == pytest.approx(1, abs=1e-3)
         assert max(probabilities, key=probabilities.__getitem__) == f"p_{before['label']}"
-        refused = float(row["confidence"]) < 0.8 or float(row["ood_score"]) > 1
+        confidence, score = float(row["confidence"]), float(row["ood_score"])
+        if abs(confidence - 0.8) < 1e-4 or abs(score - 1) < 1e-3:
+            continue  # what is written is rounded
+        refused = confidence < 0.8 or score > 1
         unknown += refused
         assert row["label"] == ("unknown" if refused else before["label"])
     assert 0 < unknown < len(rows)

@@ -74,11 +74,12 @@ def road(digits: Dataset) -> tuple[Classifier, np.ndarray, Crossings, Crossings]
 
 def assert_resident(fitting: Crossings, predicting: Crossings) -> None:
     """Hold what crossed to what has to: iterations of pairs and single numbers, and predicted classes."""
-    # Both parts of the features are finite; gamma; one number of iterations a pair, by two steps.
-    assert Counter(fitting.values) == {1: 3, 45: 2}
+    # Both parts of the features are finite; gamma; one number of iterations a pair, by two steps. And here as
+    # below, on a CPU alone, the largest exponent of the kernel.
+    assert Counter(fitting.values) == {1: 4, 45: 2}
     # The support vectors of each class, and the looks at whether all pairs have converged.
     assert 10 < fitting.positions < 20
-    assert Counter(predicting.values) == {1: 2, N_TEST: 2}
+    assert Counter(predicting.values) == {1: 3, N_TEST: 2}
     assert predicting.positions == 0
 
 
