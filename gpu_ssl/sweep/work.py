@@ -43,7 +43,7 @@ def _train_vae(config: RunConfig, folder: Path) -> None:
 
 
 def needs_vae(config: RunConfig) -> bool:
-    """Whether the method of a cell, or a baseline beside it, works on the VAE's latents."""
+    """Return whether a method of a cell, baselines included, uses the VAE."""
     needed = (encoders_of(own, config.encoder, config.preset) for own in experiment.methods_of(config))
     return any("vae" in catalog.encoder_parts(name) for names in needed for name in names)
 

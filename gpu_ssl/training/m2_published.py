@@ -36,8 +36,8 @@ class Recipe:
     steps : int
         Steps for a large set of images with ten labels per class.
     growth : float
-        Power of the labels per class by which the steps grow: the more labels, the fewer errors are left, and
-        the better the densities must be that tell them (docs/experiments/paper.md).
+        The number of steps grows with this power of the labels per class. With many labels, only better
+        densities reduce the error further (docs/experiments/paper.md).
     learning_rate : float
         Peak of the learning rate.
     warm_up : float

@@ -74,8 +74,8 @@ def road(digits: Dataset) -> tuple[Classifier, np.ndarray, Crossings, Crossings]
 
 def assert_resident(fitting: Crossings, predicting: Crossings) -> None:
     """Hold what crossed to what has to: iterations of pairs and single numbers, and predicted classes."""
-    # Both parts of the features are finite; gamma; one number of iterations a pair, by two steps. And here as
-    # below, on a CPU alone, the largest exponent of the kernel.
+    # Both parts of the features are finite; gamma; one number of iterations a pair, by two steps; on a CPU
+    # also the largest exponent of the kernel, here and in prediction.
     assert Counter(fitting.values) == {1: 4, 45: 2}
     # The support vectors of each class, and the looks at whether all pairs have converged.
     assert 10 < fitting.positions < 20
