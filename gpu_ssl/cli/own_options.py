@@ -127,13 +127,12 @@ def open_stream(
     from gpu_ssl.data.stream import ImageStream
 
     pages = {} if asked.pages is None else {"pages": asked.pages}
-    low, high = record.value_range or (None, None)
-    how = record.preparation.model_copy(
-        update={**pages, "large_images": asked.large_images, "low": low, "high": high}
-    )
+    how = record.preparation.model_copy(update={**pages, "large_images": asked.large_images})
     columns = Columns(path=asked.path_column)
     shape, others = record.image_shape, fitted.other_shapes
-    stream = ImageStream(data, shape, how, columns, others, fitted.takes_embeddings)
+    stream = ImageStream(
+        data, shape, how, columns, others, fitted.takes_embeddings, value_range=record.value_range
+    )
     tell_problems(stream.problems)
     return stream
 

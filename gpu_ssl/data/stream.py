@@ -64,6 +64,8 @@ class ImageStream:
         Further shapes to resize images to; not supported for arrays.
     embeddings : bool
         Whether to read embeddings, with `shape` (1, 1, width), instead of images.
+    value_range : tuple of float, optional
+        Values of black and white in arrays that are not uint8; by default those of `how`, or of the array.
 
     Attributes
     ----------
@@ -90,8 +92,10 @@ class ImageStream:
         columns: Columns = NO_COLUMNS,
         also: Sequence[ImageShape] = (),
         embeddings: bool = False,
+        value_range: tuple[float, float] | None = None,
     ) -> None:
         self.shape, self.how, self.also = shape, how, also
+        self._value_range = value_range or (how.low, how.high)
         self.total: int | None = None
         self.n_read = self.n_skipped = 0
         self.skipped: list[str] = []
@@ -145,9 +149,10 @@ class ImageStream:
             )
         if images.dtype == np.uint8:
             return self._rows(images, 0, 255)
-        if self.how.low is not None and self.how.high is not None:
-            return self._rows(images, self.how.low, self.how.high)
-        return self._rows(images, *range_in(images, path))
+        low, high = self._value_range
+        if low is None or high is None:
+            low, high = range_in(images, path)
+        return self._rows(images, low, high)
 
     def _rows(self, images: NDArray[Any], low: float, high: float) -> Iterator[Block]:
         names = Positions(len(images))

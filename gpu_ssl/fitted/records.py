@@ -173,9 +173,10 @@ class ModelRecord(Record):
 
     @property
     def value_range(self) -> tuple[float, float] | None:
-        """The values of black and white in numbers that are not uint8; None if unknown, or one per column."""
+        """The values of black and white in arrays that are not uint8; None if unknown, or one per column."""
         if self.pixels is not None and len(self.pixels.low) == 1:
-            return self.pixels.low[0], self.pixels.high[0]
+            found = self.pixels.low[0], self.pixels.high[0]
+            return None if found == (0, 255) else found  # fitted to uint8
         low, high = self.preparation.low, self.preparation.high
         return None if low is None or high is None else (low, high)
 

@@ -136,6 +136,21 @@ def test_truth_values_stay_truth_values(digits: Dataset, tmp_path: Path) -> None
     assert np.array_equal(after.predict(X), before.predict(X))
 
 
+def test_the_program_scales_files_by_their_own_range(digits: Dataset, tmp_path: Path) -> None:
+    """A model of numbers from 0 to 1 reads 16-bit files as it reads 8-bit ones."""
+    X, y = few(digits)
+    ours = classifier().fit(X / 16, y)
+    ours.save(tmp_path / "ours")
+    (tmp_path / "files").mkdir()
+    for i, image in enumerate(digits.test.images[:20, 0]):
+        Image.fromarray(image.astype(np.uint16) * 257).save(tmp_path / "files" / f"{i:02d}.png")
+    done = run_program(tmp_path, "predict", "ours", "files", "--format", "jsonl")
+    assert done.returncode == 0, done.stderr
+    labels = [json.loads(line)["label"] for line in done.stdout.splitlines()]
+    expected = ours.predict(digits.test.images[:20, 0] / 255 * X.max() / 16)
+    assert labels == expected.astype(str).tolist()
+
+
 @pytest.mark.parametrize("scale", [lambda X: X / 128.0 - 1, lambda X: X.astype(np.uint16) * 16])
 def test_python_and_the_program_scale_numbers_alike(digits: Dataset, tmp_path: Path, scale: Any) -> None:
     """Some images do not span the range of all, by which a model was fitted."""
