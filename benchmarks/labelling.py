@@ -68,7 +68,11 @@ def hold(folder: Path, truth: list[str], by_page: bool, seed: int) -> dict[str, 
         labels: list[int] = []
         right: list[float] = []
         try:
-            while session.learner.status.working or session.learner.status.training:
+            while (
+                session.learner.status.beginning
+                or session.learner.status.working
+                or session.learner.status.training
+            ):
                 time.sleep(0.05)
             while not right or (right[-1] < WANTED and labels[-1] < MOST):
                 if by_page:
