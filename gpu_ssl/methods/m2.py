@@ -204,7 +204,7 @@ def train_published(
     view, labelled, options, spec, generator
         See `train_modern`.
     """
-    objective = PublishedObjective(inputs, len(labelled.rows), len(view), generator, recipe.exact, start)
+    objective = PublishedObjective(inputs, len(labelled.rows), len(view), generator, recipe.estimate, start)
     # The density of latents is learned, for which bfloat16 has too few digits.
     precision = view.precision if spec.likelihood == "bernoulli" else torch.float32
     plan = recipe.plan(len(view), labelled.per_class, precision)

@@ -48,7 +48,7 @@ class Selected(nn.Module):
         self.register_buffer("positions", torch.tensor(positions, dtype=torch.int64), persistent=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return inputs[:, self.positions] if len(self.positions) else inputs
+        return inputs.index_select(1, self.positions) if len(self.positions) else inputs
 
 
 def perceptrons(spec: "M2Spec") -> M2Parts:

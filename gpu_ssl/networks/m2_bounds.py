@@ -35,60 +35,100 @@ class Examples:
     targets: Tensor
 
 
-class SampledClasses(NamedTuple):
-    """Some classes (n, k) of each image, and weights (n, k) that make of a sum over them one over all."""
+@dataclass(frozen=True)
+class Estimate:
+    """How to estimate the sum over the classes of the images of a batch.
 
+    Parameters
+    ----------
+    exact : int
+        Number of most probable classes of each image whose bounds are always computed, at least 1.
+    sampled : float
+        Number of sampled pairs of an image and another of its classes, per image of the batch.
+    """
+
+    exact: int
+    sampled: float
+
+
+class Pairs(NamedTuple):
+    """Pairs of an image and a class that it is supposed to have; the first are one of each image, in order.
+
+    `rows` and `classes` (n_pairs,) say which, and `shares` (n_pairs,) how much the bound of a pair counts in
+    the sum over all images and classes of q(y|x) L(x, y), or in its estimate.
+    """
+
+    rows: Tensor
     classes: Tensor
-    weights: Tensor
+    shares: Tensor
 
 
-def sample_classes(log_probabilities: Tensor, exact: int, generator: torch.Generator) -> SampledClasses:
-    """Choose the `exact` most probable classes of each image, and sample one of the others.
+def all_pairs(log_probabilities: Tensor) -> Pairs:
+    """Return each image with each class; see `sample_pairs`."""
+    n, n_classes = log_probabilities.shape
+    images, classes = (torch.arange(k, device=log_probabilities.device) for k in (n, n_classes))
+    shares = log_probabilities.detach().exp().t().flatten()
+    return Pairs(images.repeat(n_classes), classes.repeat_interleave(n), shares)
 
-    The sum over y of q(y) f(y) has the same expectation as that of the chosen classes' w(y) q(y) f(y): w is 1
-    for the most probable, and one over its probability to be sampled for the other. So has its gradient.
+
+def sample_pairs(log_probabilities: Tensor, estimate: Estimate, generator: torch.Generator) -> Pairs:
+    """Choose the most probable classes of each image, and sample pairs of an image and another class.
+
+    A pair is sampled in proportion to q(y|x), which only few images leave to other classes once it knows
+    most of them. The samples are stratified: sorted by image, one lies in each of as many equal parts of
+    the probability of all of them. The sum of shares times bounds has the expectation of the sum over all
+    classes, and so has its gradient.
 
     Parameters
     ----------
     log_probabilities : Tensor of shape (n, n_classes)
         log q(y|x).
-    exact : int
-        Below the number of classes less 1.
+    estimate : Estimate
+        How many; fewer exact classes than all.
     generator : torch.Generator
         On the same device.
     """
-    logs = log_probabilities.detach()
-    most = logs.topk(exact, dim=1).indices
-    others = logs.scatter(1, most, -torch.inf)
-    uniform = torch.rand(others.shape, generator=generator, device=others.device)
-    noise = -(-uniform.clamp(1e-20, 1 - 1e-7).log()).log()  # Gumbel's: the largest sum is a sample.
-    sampled = (others + noise).argmax(dim=1, keepdim=True)
-    weights = torch.exp(others.logsumexp(dim=1, keepdim=True) - others.gather(1, sampled))
-    ones = torch.ones(most.shape, device=logs.device)
-    return SampledClasses(torch.cat([most, sampled], dim=1), torch.cat([ones, weights], dim=1))
+    n, n_classes = log_probabilities.shape
+    probabilities = log_probabilities.detach().exp()
+    most = probabilities.topk(estimate.exact, dim=1).indices
+    others = probabilities.scatter(1, most, 0.0).flatten().cumsum(0)
+    count = max(1, round(estimate.sampled * n))
+    share = others[-1] / count
+    places = torch.arange(count, device=others.device)
+    uniform = torch.rand(count, generator=generator, device=others.device)
+    found = torch.searchsorted(others, (places + uniform) * share, right=True).clamp(max=len(others) - 1)
+    return Pairs(
+        rows=torch.cat([torch.arange(n, device=others.device).repeat(estimate.exact), found // n_classes]),
+        classes=torch.cat([most.t().flatten(), found % n_classes]),
+        shares=torch.cat([probabilities.gather(1, most).t().flatten(), share.expand(count)]),
+    )
 
 
-def unlabelled_bound(
-    bounds: Tensor, log_probabilities: Tensor, sampled: SampledClasses | None = None
-) -> Tensor:
+def unlabelled_bound(bounds: Tensor, log_probabilities: Tensor) -> Tensor:
     """Return U(x) = sum_y q(y|x) L(x, y) - H(q(y|x)) of each image (Kingma et al. 2014, eq. 7).
 
     Parameters
     ----------
-    bounds : Tensor of shape (n, n_classes), or (n, k) of sampled classes
+    bounds : Tensor of shape (n, n_classes)
         L(x, y).
     log_probabilities : Tensor of shape (n, n_classes)
         log q(y|x).
-    sampled : SampledClasses, optional
-        Of which classes the bounds are. U(x) is then an estimate without bias.
     """
-    probabilities = log_probabilities.exp()
-    if sampled is None:
-        return (probabilities * (bounds + log_probabilities)).sum(dim=1)
-    # q sums to 1, so any constant may be taken from the bounds: this one makes for little variance.
-    likeliest = bounds[:, 0].detach()
-    above = (bounds - likeliest[:, None]) * sampled.weights * probabilities.gather(1, sampled.classes)
-    return likeliest + above.sum(dim=1) + (probabilities * log_probabilities).sum(dim=1)
+    return (log_probabilities.exp() * (bounds + log_probabilities)).sum(dim=1)
+
+
+def mean_unlabelled_bound(bounds: Tensor, log_probabilities: Tensor, pairs: Pairs) -> Tensor:
+    """Return the mean of U(x) over a batch from the bounds L(x, y) of pairs (n_pairs,).
+
+    See `unlabelled_bound`. From sampled pairs it is an estimate without bias, as is its gradient.
+    """
+    n, n_classes = log_probabilities.shape
+    logs = log_probabilities.flatten().gather(0, pairs.rows * n_classes + pairs.classes)
+    probabilities = pairs.shares * torch.exp(logs - logs.detach())
+    # q sums to 1, so any constant may be subtracted from an image's bounds: this one reduces the variance.
+    likeliest = bounds[:n].detach()
+    above = (bounds - likeliest.index_select(0, pairs.rows)) * probabilities
+    return likeliest.mean() + (above.sum() + (log_probabilities.exp() * log_probabilities).sum()) / n
 
 
 def m2_bounds(
@@ -97,7 +137,7 @@ def m2_bounds(
     classes: Tensor,
     unlabelled: Examples,
     generator: torch.Generator,
-    exact: int | None = None,
+    estimate: Estimate | None = None,
     trust: float | Tensor | None = None,
 ) -> Bounds:
     """Return the terms of the objective of M2 (Kingma et al. 2014, eq. 8 and 9).
@@ -114,8 +154,8 @@ def m2_bounds(
         Classes of the labelled images.
     generator : torch.Generator
         Source of randomness, on the same device.
-    exact : int, optional
-        Estimate the sum over the classes from so many and one more; see `sample_classes`.
+    estimate : Estimate, optional
+        Estimate the sum over the classes, where it leaves out more than one; see `sample_pairs`.
     trust : float or Tensor, optional
         Factor of the gradient of the bounds through q(y|x); their values, and the gradients of the other
         networks, stay the same.
@@ -124,21 +164,18 @@ def m2_bounds(
     features = torch.cat([labelled.features, unlabelled.features])
     logits = network.classifier(features).float()
     log_probabilities = logits[n:].log_softmax(dim=1)
-    sampled = None
-    if exact is not None and exact + 1 < n_classes:
-        sampled = sample_classes(log_probabilities, exact, generator)
-        supposed = sampled.classes
+    if estimate is not None and estimate.exact + 1 < n_classes:
+        pairs = sample_pairs(log_probabilities, estimate, generator)
     else:
-        supposed = torch.arange(n_classes, device=classes.device).expand(len(log_probabilities), -1)
-    k = supposed.shape[1]
+        pairs = all_pairs(log_probabilities)
 
     def per_bound(known: Tensor, unknown: Tensor) -> Tensor:
-        return torch.cat([known, unknown.repeat_interleave(k, dim=0)])
+        return torch.cat([known, unknown, unknown.index_select(0, pairs.rows[len(unknown) :])])
 
     hidden = network.to_hidden(features)
     bounds = network.bound(
         per_bound(hidden[:n], hidden[n:]),
-        F.one_hot(torch.cat([classes, supposed.flatten()]), n_classes).float(),
+        F.one_hot(torch.cat([classes, pairs.classes]), n_classes).float(),
         per_bound(labelled.targets, unlabelled.targets),
         generator,
     )
@@ -148,7 +185,7 @@ def m2_bounds(
         trusted = fixed + trust * (log_probabilities - fixed)
     return Bounds(
         labelled=bounds[:n].mean(),
-        unlabelled=unlabelled_bound(bounds[n:].reshape(-1, k), trusted, sampled).mean(),
+        unlabelled=mean_unlabelled_bound(bounds[n:], trusted, pairs),
         classification=F.cross_entropy(logits[:n], classes),
         log_probabilities=log_probabilities,
     )

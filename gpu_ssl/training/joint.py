@@ -165,7 +165,7 @@ class JointTrainer(Generic[Network]):
         return loss.detach()
 
     def _batch(self, rows: Tensor, classes: Tensor | None = None) -> JointBatch:
-        return JointBatch(intensities(self.images[rows]), rows, classes)
+        return JointBatch(intensities(self.images.index_select(0, rows)), rows, classes)
 
     def fit(self, advance: Advance) -> tuple[float, ...]:
         """Perform all steps, advancing by 1 in total, and return the mean loss of each `CURVE_STEPS` of them.

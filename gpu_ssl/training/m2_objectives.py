@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gpu_ssl.networks.m2 import M2
-from gpu_ssl.networks.m2_bounds import Examples, m2_bounds
+from gpu_ssl.networks.m2_bounds import Estimate, Examples, m2_bounds
 from gpu_ssl.networks.vae import VAE, sample
 from gpu_ssl.training.augmentation import intensities, strong_view, weak_view
 from gpu_ssl.training.consistency import PseudoLabels
@@ -19,8 +19,8 @@ from gpu_ssl.training.joint import JointBatch
 GENERATED = 64
 """Unlabelled images of a batch whose bounds the modern objective computes."""
 
-EXACT = 10
-"""Most probable classes of an image whose bounds it always computes; of more, it samples one other."""
+MANY_CLASSES = Estimate(exact=10, sampled=1.0)
+"""How it estimates the sum over more than eleven classes."""
 
 
 class Pair(NamedTuple):
@@ -146,7 +146,7 @@ class ModernObjective:
         consistency = (weights * F.cross_entropy(logits, classes, reduction="none")).mean()
         known = Examples(features[:n], self.source.targets(labelled))
         some = Examples(features[n : n + GENERATED], self.source.targets(unlabelled)[:GENERATED])
-        bounds = m2_bounds(network, known, labelled.classes, some, self.generator, EXACT)
+        bounds = m2_bounds(network, known, labelled.classes, some, self.generator, MANY_CLASSES)
         generative = (bounds.labelled + bounds.unlabelled) / (2 * self.outputs)
         return bounds.classification + ramp * (consistency + generative)
 

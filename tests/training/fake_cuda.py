@@ -59,7 +59,8 @@ def backward(loss: Tensor) -> None:
                 _accumulate(node.variable, given[0])
                 continue
             slots = max(len(node._input_metadata), max(given) + 1)
-            results = node(*[given.get(slot) for slot in range(slots)])
+            call = getattr(node, "apply", node)  # An autograd.Function in Python is not callable.
+            results = call(*[given.get(slot) for slot in range(slots)])
             results = results if isinstance(results, tuple) else (results,)
             for (after, slot), gradient in zip(node.next_functions, results, strict=False):
                 if after is not None and gradient is not None:
