@@ -34,6 +34,7 @@ def command(data: Path, label_files: tuple[Path, ...], as_json: bool, quiet: boo
       extreme-shape       very long or wide images, which are distorted
       pages               files of several pages or frames
       value-range         images of more than 8 bits, and their black and white point
+      unused-names        names of embeddings that are not one for each row
       constant-columns    columns of embeddings with a single value
       scales              columns of embeddings: one deviates 100 times as much as another
       duplicate           identical images; near-duplicate: nearly identical images

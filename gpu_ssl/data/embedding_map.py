@@ -90,7 +90,7 @@ def mapped(rows: Embeddings, progress: Progress) -> Decoding:
     if not len(array):
         raise DataError(none)
     skipped = {rows.names[row]: wrong_row(width) for row in notes.skipped}
-    return Decoding(array.reshape(-1, 1, 1, width), AS_IS, skipped, problems=tuple(_problems(notes)))
+    return Decoding(array.reshape(-1, 1, 1, width), AS_IS, skipped, problems=tuple(_problems(rows, notes)))
 
 
 def wrong_row(width: int) -> str:
@@ -165,7 +165,10 @@ class _Survey:
         )
 
 
-def _problems(notes: EmbeddingNotes) -> Iterator[Problem]:
+def _problems(rows: Embeddings, notes: EmbeddingNotes) -> Iterator[Problem]:
+    if reason := rows.unused_names:
+        message = f"{reason}; the rows are named by their positions, from 0"
+        yield Problem("unused-names", len(rows.given_names), (), message)
     if columns := list(map(str, notes.constant)):
         message = (
             f"{counted(len(columns), 'column is', 'columns are')} constant and carry no information: "

@@ -4,6 +4,7 @@ import math
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_ssl.data.positions import Positions
+from gpu_ssl.data.problems import counted, printable
 from gpu_ssl.errors import DataError
 from gpu_ssl.runtime.files import read_whole
 from gpu_ssl.runtime.memory_map import release
@@ -52,9 +54,29 @@ class Embeddings(ABC):
 
     @cached_property
     def names(self) -> Sequence[str]:
-        """Name of each row, from the text file next to the embeddings, else its position."""
-        listed = _names_beside(self.place)
-        return listed if len(listed) == len(self) == len(set(listed)) else Positions(len(self))
+        """Name of each row: those given, if there is a different one for each row, else its position."""
+        return Positions(len(self)) if self.unused_names or not self.given_names else self.given_names
+
+    @property
+    def unused_names(self) -> str:
+        """Why the given names are not those of the rows; empty if they are, or none are given."""
+        given, n = self.given_names, len(self)
+        if not given or len(given) == n == len(set(given)):
+            return ""
+        if len(given) != n:
+            return f"{self.named_by} has {counted(len(given), 'name')} for {counted(n, 'row')}"
+        name, count = Counter(given).most_common(1)[0]
+        return f"{self.named_by} has the name {printable(name)!r} {count} times"
+
+    @cached_property
+    def given_names(self) -> Sequence[str]:
+        """The names of `named_by`."""
+        return _lines_of(names_beside(self.place))
+
+    @property
+    def named_by(self) -> str:
+        """What gives the names of the rows: the text file next to the embeddings."""
+        return str(names_beside(self.place))
 
     @property
     def files(self) -> Sequence[Path]:
@@ -211,9 +233,9 @@ def names_beside(path: Path) -> Path:
     return path.with_name(path.stem + NAMES)
 
 
-def _names_beside(path: Path) -> Sequence[str]:
+def _lines_of(path: Path) -> Sequence[str]:
     with suppress(OSError):
-        text = read_whole(names_beside(path)).decode(errors="surrogateescape")
+        text = read_whole(path).decode(errors="surrogateescape")
         lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
         return tuple(lines) if text else ()
     return ()

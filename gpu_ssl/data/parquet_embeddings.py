@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from gpu_ssl.data.embeddings import BLOCK, LEAST_WIDTH, Embeddings, to_float32
 from gpu_ssl.data.label_file import PATHS, Columns, first_of
 from gpu_ssl.data.parquet import ParquetImages, encoded_columns, is_text, opened
-from gpu_ssl.data.positions import Positions
 from gpu_ssl.errors import DataError
 
 if TYPE_CHECKING:
@@ -28,12 +27,12 @@ class ParquetEmbeddings(Embeddings):
         The files and their labels.
     part : str
         The column of embeddings.
-    named_by : str, optional
+    name_column : str, optional
         Text column that names the rows.
     """
 
-    def __init__(self, rows: ParquetImages, part: str, named_by: str | None) -> None:
-        self.place, self.part, self._rows, self.named_by = rows.place, part, rows, named_by
+    def __init__(self, rows: ParquetImages, part: str, name_column: str | None) -> None:
+        self.place, self.part, self._rows, self._name_column = rows.place, part, rows, name_column
         self.shape = sum(n for _, n in rows.shards), self._width()
 
     @property
@@ -42,15 +41,19 @@ class ParquetEmbeddings(Embeddings):
         return [path for path, _ in self._rows.shards]
 
     @cached_property
-    def names(self) -> Sequence[str]:
-        """See `Embeddings`; from the column `named_by` if its values are unique."""
+    def given_names(self) -> Sequence[str]:
+        """See `Embeddings`."""
         names: list[str | None] = []
-        for path in self.files if self.named_by else ():
+        for path in self.files if self._name_column else ():
             with opened(path) as file:
-                if self.named_by in file.schema_arrow.names:
-                    names += file.read([self.named_by]).column(0).to_pylist()
-        listed = tuple(name for name in names if name)
-        return listed if len(listed) == len(self) == len(set(listed)) else Positions(len(self))
+                if self._name_column in file.schema_arrow.names:
+                    names += file.read([self._name_column]).column(0).to_pylist()
+        return tuple(name for name in names if name)
+
+    @property
+    def named_by(self) -> str:
+        """See `Embeddings`: the column of names."""
+        return f"column {self._name_column} of {self.place}"
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """See `Embeddings.blocks`."""
@@ -68,7 +71,7 @@ class ParquetEmbeddings(Embeddings):
 
     def could_be_labels(self) -> list[str]:
         """Return the columns of the first file that hold text or numbers."""
-        return self._rows.could_be_labels([self.part, self.named_by or ""])
+        return self._rows.could_be_labels([self.part, self._name_column or ""])
 
     def _width(self) -> int:
         """Return the length of the first row that is not too short for an embedding."""
@@ -121,8 +124,8 @@ def parquet_embeddings(data: Path, columns: Columns) -> ParquetEmbeddings | None
             f"{path} has several columns of embeddings: {', '.join(lists)}; choose one with `path_column`"
         )
     column = requested if requested is not None and requested in lists else lists[0]
-    named_by = requested if requested in texts else first_of(PATHS, texts)
-    return ParquetEmbeddings(rows, column, named_by)
+    name_column = requested if requested in texts else first_of(PATHS, texts)
+    return ParquetEmbeddings(rows, column, name_column)
 
 
 def _is_list(kind: Any) -> bool:

@@ -141,6 +141,10 @@ def told(images: OwnImages) -> dict[str, tuple[str, ...]]:
     return {problem.kind: problem.paths for problem in images.problems if problem.kind != "few-labels"}
 
 
+def message_of(images: OwnImages) -> str:
+    return "\n".join(problem.message for problem in images.problems)
+
+
 def test_equal_rows_are_copies_and_similar_ones_are_not(tmp_path: Path) -> None:
     numbers = NUMBERS.copy()
     numbers[9], numbers[12] = numbers[2], numbers[3] * 1.0001
@@ -190,6 +194,11 @@ def test_labels_and_names_may_lie_beside_the_numbers(tmp_path: Path) -> None:
         images = load_own(tmp_path / name)
         assert images.labels.tolist() == [0, 1, -1, 0], name
         assert list(images.names) == (own or ["0", "1", "2", "3"]), name
+        if name == "same.parquet":
+            assert "unused-names" in told(images)
+            assert f"column path of {tmp_path / name} has the name 'same' 4 times" in message_of(images)
+        else:
+            assert "unused-names" not in told(images), name
     # And a file of paths next to an .npy file names its rows, if it has as many.
     np.save(tmp_path / "z.npy", few)
     embeddings.names_beside(tmp_path / "z.npy").write_text("\n".join(names))
@@ -199,7 +208,10 @@ def test_labels_and_names_may_lie_beside_the_numbers(tmp_path: Path) -> None:
     images = load_own(tmp_path / "z.npy", [tmp_path / "labels.csv"])
     assert (list(images.names), images.labels.tolist()) == (names, [-1, 1, -1, 0])
     embeddings.names_beside(tmp_path / "z.npy").write_text("one.png\n")
-    assert list(load_own(tmp_path / "z.npy").names) == ["0", "1", "2", "3"]
+    images = load_own(tmp_path / "z.npy")
+    assert list(images.names) == ["0", "1", "2", "3"]
+    wanted = f"{tmp_path / 'z.paths.txt'} has 1 name for 4 rows; the rows are named by their positions"
+    assert wanted in message_of(images)
 
 
 @pytest.mark.parametrize("name", ["z.npz", "z.safetensors"])
