@@ -184,7 +184,7 @@ def export(model: FittedModel, record: ModelRecord, path: Path) -> None:
     whole = ModelGraph(model, resizes).eval()
     kind = torch.float32 if record.takes_embeddings else torch.uint8
     n = torch.export.Dim("n")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.no_grad():
         warnings.filterwarnings("ignore", "# The axis name")  # several inputs share it intentionally
         program = torch.onnx.export(
             whole,

@@ -53,5 +53,6 @@ def decoder(image_shape: tuple[int, int, int], latent_dim: int) -> nn.Module:
     for _ in range(doublings):
         layers += [nn.Conv2d(depth, 4 * depth, 3, padding=1, bias=False), ChannelsToPixels(2)]
         layers += [nn.BatchNorm2d(depth), nn.ReLU(inplace=True)]
-    layers += [nn.Conv2d(depth, 16 * channels, 3, padding=1), ChannelsToPixels(4), Crop(height, width)]
+    layers += [Convolution(depth, 16 * channels, side=3, stride=1, padding=1, bias=True)]
+    layers += [ChannelsToPixels(4), Crop(height, width)]
     return nn.Sequential(*layers)

@@ -55,3 +55,36 @@ def test_in_bfloat16_it_trains_as_torchs_does(n: int) -> None:
         torch.testing.assert_close(found, expected, rtol=0, atol=2**-6 * scale)
     assert layer.weight.grad is not None
     assert layer.weight.grad.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("grid", [(1, 1), (1, 2), (2, 1), (2, 2)])
+@pytest.mark.parametrize(("side", "padding"), [(3, 1), (5, 2)])
+def test_on_a_few_cells_it_is_torchs_convolution(
+    side: int, padding: int, grid: tuple[int, int], stride: int, bias: bool
+) -> None:
+    torch.manual_seed(0)
+    images = torch.randn(7, 6, *grid).contiguous(memory_format=torch.channels_last)
+    layer = Convolution(6, 4, side, stride, padding, bias).to(memory_format=torch.channels_last)
+    other = nn.Conv2d(6, 4, side, stride, padding, bias=bias)
+    other.load_state_dict(layer.state_dict())
+    assert "Convolution" not in str(layer(images).grad_fn)
+    for found, expected in zip(
+        *(gradients(each, images, torch.float32) for each in (layer, other)), strict=True
+    ):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    if bias:
+        assert layer.bias is not None
+        assert other.bias is not None
+        torch.testing.assert_close(layer.bias.grad, other.bias.grad, rtol=1e-4, atol=1e-4)
+    assert layer.weight.grad is not None
+    assert layer.weight.grad.is_contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(images), other(images))
+
+
+@pytest.mark.parametrize("grid", [(3, 2), (2, 3), (4, 4)])
+def test_on_larger_grids_torchs_convolution_is_used(grid: tuple[int, int]) -> None:
+    layer = Convolution(6, 4, side=3, stride=1, padding=1, bias=True)
+    assert "Convolution" in str(layer(torch.randn(7, 6, *grid)).grad_fn)

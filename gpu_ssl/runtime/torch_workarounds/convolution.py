@@ -1,7 +1,8 @@
-"""torch's weight gradient of a strided convolution in bfloat16 on a CPU is slow.
+"""Training a convolution on a CPU is slow in torch, in bfloat16 with a stride and on grids of a few cells.
 
 Upstream: pytorch/pytorch#183815 (open: convolutions in bfloat16 on a CPU are 4 to 16 times slower since
-2.13). To be removed when `python -m benchmarks.roofline` shows the same time for the network without it.
+2.13); we know of no issue about small grids. To be removed when `python -m benchmarks.roofline` shows the
+same time for the network without it.
 """
 
 from typing import Any
@@ -13,27 +14,55 @@ from torch.autograd.function import once_differentiable
 
 
 class Convolution(nn.Conv2d):
-    """Convolution with equal stride and padding in both axes, without bias; faster to train in bfloat16 on a
-    CPU.
+    """Convolution with equal stride and padding in both axes; faster to train on a CPU.
 
-    At a stride of 2, torch's gradient of the weights takes 4 ms for what the CPU could do in 1.5. It equals a
-    product of two matrices: the gradients of the outputs, and the input patch of each. With the copying of
-    the patches that takes 2 to 3 ms; in float32, or at a stride of 1, it is slower than torch.
+    At a stride of 2 in bfloat16, torch's gradient of the weights takes 4 ms for what the CPU could do in 1.5.
+    It equals a product of two matrices: the gradients of the outputs, and the input patch of each. With the
+    copying of the patches that takes 2 to 3 ms; in float32, or at a stride of 1, it is slower than torch.
+
+    On a grid of 2 x 2 cells or fewer, a step forward and back takes 2 to 6 times as long as the product with
+    a matrix of all pairs of cells (benchmarks.md has the figures).
     """
 
-    def __init__(self, inputs: int, outputs: int, side: int, stride: int, padding: int) -> None:
-        super().__init__(inputs, outputs, side, stride, padding, bias=False)
+    def __init__(
+        self, inputs: int, outputs: int, side: int, stride: int, padding: int, bias: bool = False
+    ) -> None:
+        super().__init__(inputs, outputs, side, stride, padding, bias=bias)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return features of images (n, inputs, height, width); see `torch.nn.Conv2d`."""
-        pays = images.is_cpu and images.dtype == torch.bfloat16 and self.stride[0] > 1
-        if not (pays and torch.is_grad_enabled()):
+        if not (images.is_cpu and torch.is_grad_enabled()):
+            return super().forward(images)
+        starts = [self._starts(length) for length in images.shape[2:]]
+        if all(starts):
+            return self._by_matrix(images, *starts)
+        if images.dtype != torch.bfloat16 or self.stride[0] == 1 or self.bias is not None:
             return super().forward(images)
         # Outputs of a layer under autocast have its dtype already.
         features: Tensor = _Convolution.apply(
             images, self.weight.to(images.dtype), self.stride[0], int(self.padding[0])
         )
         return features
+
+    def _starts(self, length: int) -> list[int]:
+        """Return where in the kernel an axis of the images begins, for each output; empty if some output
+        does not see all of it.
+        """
+        side, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
+        outputs = (length + 2 * padding - side) // stride + 1
+        starts = [padding - stride * place for place in range(outputs)]
+        return starts if all(0 <= start <= side - length for start in starts) else []
+
+    def _by_matrix(self, images: Tensor, rows: list[int], columns: list[int]) -> Tensor:
+        height, width = images.shape[2:]
+        # Channels last, as the weights are in memory, so that their gradients are too.
+        kernel = self.weight.permute(0, 2, 3, 1)
+        places = [(row, column) for row in rows for column in columns]
+        cells = [kernel[:, i : i + height, j : j + width].flatten(1) for i, j in places]
+        bias = None if self.bias is None else self.bias.repeat(len(cells))
+        features = F.linear(images.permute(0, 2, 3, 1).flatten(1), torch.cat(cells), bias)
+        grid = len(rows), len(columns), self.out_channels
+        return features.unflatten(1, grid).permute(0, 3, 1, 2)
 
 
 class _Convolution(torch.autograd.Function):
