@@ -148,7 +148,7 @@ def run(
         The processes that train and encode together. Only rank 0 does the rest; the others end before it.
     jobs : int, optional
         Number of splits to process in parallel for methods that train networks, each in its own process;
-        None for one per core on a CPU. The results are bitwise identical.
+        None for one per core on a CPU, where the results are bitwise identical.
 
     Raises
     ------

@@ -82,7 +82,7 @@ def principal_components(
     covariance = points.T @ points - len(points) * np.outer(mean, mean)
     _, vectors = np.linalg.eigh(covariance / max(1, len(points) - 1))
     components = vectors.T[::-1][:n]
-    # The sign of a component is nobody's: its largest weight is positive.
+    # The sign of a component is arbitrary; make its largest weight positive.
     largest = np.abs(components).argmax(axis=1)
     return mean, components * np.sign(components[np.arange(n), largest])[:, None]
 

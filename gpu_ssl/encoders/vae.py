@@ -12,6 +12,7 @@ from gpu_ssl.errors import DataError
 from gpu_ssl.networks.vae import VAE, Posterior
 from gpu_ssl.records import TrainingRecord
 from gpu_ssl.runtime.device import autocast
+from gpu_ssl.runtime.environment import release
 from gpu_ssl.runtime.ranks import Ranks
 from gpu_ssl.training import checkpoint
 from gpu_ssl.training.augmentation import canonical, intensities
@@ -114,6 +115,7 @@ def fit(images: TrainingImages, training: Training) -> VAEEncoder:
         "plan": repr(plan),
         "seed": str(config.seed),
         "device": pixels.device.type,
+        "gpu_ssl": release(),
         "torch": torch.__version__,
     }
     checkpoint.restore(trainer, training.checkpoint, origin)

@@ -56,7 +56,7 @@ def fit(view: View, labelled: Labelled, options: Options) -> M2Classifier:
 
 
 def varying(means: Tensor) -> tuple[int, ...]:
-    """Return the latents in use: those whose means (n, latent_dim) have a standard deviation of `USED`.
+    """Return the latents in use: those whose means (n, latent_dim) have at least a deviation of `USED`.
 
     Raises
     ------

@@ -39,7 +39,7 @@ class M2Parts(NamedTuple):
 
 
 class Selected(nn.Module):
-    """Some of the numbers of each input, at `positions`; all of them where there are none."""
+    """Selects the elements of each input (n, d) at `positions`; all of them if `positions` is empty."""
 
     positions: Tensor
 
@@ -107,7 +107,7 @@ class M2Spec:
     hidden : int
         Of the paper's networks.
     positions : tuple of int
-        Which numbers of an input are modelled, by the paper's networks; all of them where none is given.
+        Indices of the input's elements that the paper's networks model; empty for all of them.
     """
 
     input_shape: tuple[int, ...]
@@ -120,7 +120,7 @@ class M2Spec:
 
     @property
     def modelled(self) -> int:
-        """How many numbers of an input are modelled."""
+        """Number of modelled elements of an input."""
         return len(self.positions) or math.prod(self.input_shape)
 
     def parts(self) -> M2Parts:

@@ -52,10 +52,11 @@ class Estimate:
 
 
 class Pairs(NamedTuple):
-    """Pairs of an image and a class that it is supposed to have; the first are one of each image, in order.
+    """Pairs of an image and a hypothetical class. The first n contain each of the n images once, in order.
 
-    `rows` and `classes` (n_pairs,) say which, and `shares` (n_pairs,) how much the bound of a pair counts in
-    the sum over all images and classes of q(y|x) L(x, y), or in its estimate.
+    `rows` and `classes` (n_pairs,), int64, are the image and the class of each pair; `shares` (n_pairs,),
+    float32, is the weight of its bound L(x, y) in the sum of q(y|x) L(x, y) over all images and classes, or
+    in an estimate of that sum.
     """
 
     rows: Tensor
@@ -74,10 +75,10 @@ def all_pairs(log_probabilities: Tensor) -> Pairs:
 def sample_pairs(log_probabilities: Tensor, estimate: Estimate, generator: torch.Generator) -> Pairs:
     """Choose the most probable classes of each image, and sample pairs of an image and another class.
 
-    A pair is sampled in proportion to q(y|x), which only few images leave to other classes once it knows
-    most of them. The samples are stratified: sorted by image, one lies in each of as many equal parts of
-    the probability of all of them. The sum of shares times bounds has the expectation of the sum over all
-    classes, and so has its gradient.
+    Pairs are sampled in proportion to q(y|x): once it is certain of most images, the others get nearly all
+    samples. Sampling is stratified: the pairs, ordered by image, are divided into intervals of equal total
+    probability, and one pair is sampled from each. The sum of shares times bounds, and its gradient, are
+    unbiased estimates of those over all classes.
 
     Parameters
     ----------
@@ -96,7 +97,8 @@ def sample_pairs(log_probabilities: Tensor, estimate: Estimate, generator: torch
     share = others[-1] / count
     places = torch.arange(count, device=others.device)
     uniform = torch.rand(count, generator=generator, device=others.device)
-    found = torch.searchsorted(others, (places + uniform) * share, right=True).clamp(max=len(others) - 1)
+    # Above 0 and at most the sum: only there is the first pair that reaches it never one without probability.
+    found = torch.searchsorted(others, torch.minimum((places + 1 - uniform) * share, others[-1]))
     return Pairs(
         rows=torch.cat([torch.arange(n, device=others.device).repeat(estimate.exact), found // n_classes]),
         classes=torch.cat([most.t().flatten(), found % n_classes]),
@@ -120,15 +122,24 @@ def unlabelled_bound(bounds: Tensor, log_probabilities: Tensor) -> Tensor:
 def mean_unlabelled_bound(bounds: Tensor, log_probabilities: Tensor, pairs: Pairs) -> Tensor:
     """Return the mean of U(x) over a batch from the bounds L(x, y) of pairs (n_pairs,).
 
-    See `unlabelled_bound`. From sampled pairs it is an estimate without bias, as is its gradient.
+    See `unlabelled_bound`. From sampled pairs it is an unbiased estimate, and so is its gradient.
+
+    Parameters
+    ----------
+    bounds : Tensor of shape (n_pairs,)
+        L(x, y) of each pair, in nats.
+    log_probabilities : Tensor of shape (n, n_classes)
+        log q(y|x).
+    pairs : Pairs
+        The pairs.
     """
     n, n_classes = log_probabilities.shape
-    logs = log_probabilities.flatten().gather(0, pairs.rows * n_classes + pairs.classes)
+    logs = _rows_of(log_probabilities.flatten(), pairs.rows * n_classes + pairs.classes)
     probabilities = pairs.shares * torch.exp(logs - logs.detach())
-    # q sums to 1, so any constant may be subtracted from an image's bounds: this one reduces the variance.
-    likeliest = bounds[:n].detach()
-    above = (bounds - likeliest.index_select(0, pairs.rows)) * probabilities
-    return likeliest.mean() + (above.sum() + (log_probabilities.exp() * log_probabilities).sum()) / n
+    # A control variate: q sums to 1, so a constant per image may be subtracted from its bounds.
+    baseline = bounds[:n].detach()
+    above = (bounds - baseline.index_select(0, pairs.rows)) * probabilities
+    return baseline.mean() + (above.sum() + (log_probabilities.exp() * log_probabilities).sum()) / n
 
 
 def m2_bounds(
@@ -170,7 +181,7 @@ def m2_bounds(
         pairs = all_pairs(log_probabilities)
 
     def per_bound(known: Tensor, unknown: Tensor) -> Tensor:
-        return torch.cat([known, unknown, unknown.index_select(0, pairs.rows[len(unknown) :])])
+        return torch.cat([known, unknown, _rows_of(unknown, pairs.rows[len(unknown) :])])
 
     hidden = network.to_hidden(features)
     bounds = network.bound(
@@ -189,6 +200,11 @@ def m2_bounds(
         classification=F.cross_entropy(logits[:n], classes),
         log_probabilities=log_probabilities,
     )
+
+
+def _rows_of(values: Tensor, rows: Tensor) -> Tensor:
+    """Return some rows, which may repeat; a GPU, too, sums their gradients in a fixed order."""
+    return values[rows] if values.is_cuda else values.index_select(0, rows)
 
 
 def blind_bound(targets: Tensor, likelihood: Likelihood) -> float:

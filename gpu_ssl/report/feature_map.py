@@ -71,7 +71,7 @@ def _projected(features: NDArray[np.float32], device: str) -> tuple[NDArray[np.f
         umap = importlib.import_module(module)
         return np.asarray(umap.project(features), np.float64), umap.NAME
     except Exception as error:
-        # A map is worth no run: whatever libraries that are rarely used raise, the page says it.
+        # The map is optional: any error of UMAP falls back to principal components, and the page says why.
         logger.info("", exc_info=True)
         return two_components(features), f"{COMPONENTS}, as UMAP failed ({reason_of(error)})"
 

@@ -77,14 +77,16 @@ def _sentences(report: Report) -> list[str]:
     labelled = [f"{listed} labelled ones, in {choices} of each number"] if some else []
     labelled += ["all of them with labels"] if data.n_train in counts else []
     given = "The VAE was trained on them without labels; methods" if report.training else "Methods"
+    has_svms = any(catalog.method(own.method).svm for own in report.results)
+    svms = f"; SVMs by {report.svm.used} ({report.svm.reason})" if has_svms else ""
     best = max((own for own in report.results if own.labels == counts[-1]), key=lambda own: own.accuracy_mean)
     return [
         f"There are {data.n_train:,} training images of {data.name}. {given} were fitted to "
         f"{' and to '.join(labelled)}.",
         f"With {counts[-1]:,} labels the best is {catalog.title(best.method)}: {accuracy_cell(best)} % of "
-        f"{data.n_test:,} test images are classified correctly; their labels were read once, to score.",
-        f"It took {report.timings.total:.0f} seconds on {report.device.used} ({report.device.reason}), with "
-        f"SVMs by {report.svm.used}.",
+        f"{data.n_test:,} test images are classified correctly; their labels were used only to score and, "
+        "afterwards, to show errors.",
+        f"It took {report.timings.total:.0f} seconds on {report.device.used} ({report.device.reason}){svms}.",
     ]
 
 

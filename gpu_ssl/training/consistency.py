@@ -11,7 +11,7 @@ MOMENTUM = 0.99
 """Decay of the running statistics."""
 
 SIGMAS = 2.0
-"""Standard deviations below the mean confidence at which the weight is exp(-2) (see `ConfidenceWeight`)."""
+"""Factor of the standardized confidence: at -1, a weight is exp(-SIGMAS^2 / 2); see `ConfidenceWeight`."""
 
 
 class Alignment:

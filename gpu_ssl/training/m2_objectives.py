@@ -48,7 +48,7 @@ class ImageSource:
 
     Parameters
     ----------
-    pictures : Tensor of shape (n, channels, height, width), uint8
+    canonical_images : Tensor of shape (n, channels, height, width), uint8
         Canonical images of all training images.
     mirror : bool
         Whether mirroring keeps the class.
@@ -56,8 +56,8 @@ class ImageSource:
         Source of randomness, on the device of the images.
     """
 
-    def __init__(self, pictures: Tensor, mirror: bool, generator: torch.Generator) -> None:
-        self.pictures, self.mirror, self.generator = pictures, mirror, generator
+    def __init__(self, canonical_images: Tensor, mirror: bool, generator: torch.Generator) -> None:
+        self.canonical_images, self.mirror, self.generator = canonical_images, mirror, generator
 
     def weak(self, batch: JointBatch) -> Tensor:
         """Return weakly augmented images; see `Source`."""
@@ -69,7 +69,7 @@ class ImageSource:
 
     def targets(self, batch: JointBatch) -> Tensor:
         """Return the canonical images; see `Source`."""
-        return intensities(self.pictures[batch.rows])
+        return intensities(self.canonical_images[batch.rows])
 
 
 class LatentSource:

@@ -20,8 +20,9 @@ class Convolution(nn.Conv2d):
     It equals a product of two matrices: the gradients of the outputs, and the input patch of each. With the
     copying of the patches that takes 2 to 3 ms; in float32, or at a stride of 1, it is slower than torch.
 
-    On a grid of 2 x 2 cells or fewer, a step forward and back takes 2 to 6 times as long as the product with
-    a matrix of all pairs of cells (benchmarks.md has the figures).
+    If every output sees the whole grid (2 x 2 cells or fewer, for a side of 3), the convolution is computed
+    as one product with a dense matrix from all input cells to all output cells, in half to a sixth of the
+    time (`python -m benchmarks.small_grids`).
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Convolution(nn.Conv2d):
         bias = None if self.bias is None else self.bias.repeat(len(cells))
         features = F.linear(images.permute(0, 2, 3, 1).flatten(1), torch.cat(cells), bias)
         grid = len(rows), len(columns), self.out_channels
-        return features.unflatten(1, grid).permute(0, 3, 1, 2)
+        return torch.unflatten(features, 1, grid).permute(0, 3, 1, 2)
 
 
 class _Convolution(torch.autograd.Function):
