@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from gpu_ssl.cli.messages import no_formula, stdout_of_names
+from gpu_ssl.data.parquet import SUFFIX as SHARD
+from gpu_ssl.data.parquet import holds_parquet
 from gpu_ssl.errors import UsageError, either
 from gpu_ssl.runtime.files import atomic_path, require_space
 from gpu_ssl.runtime.optional import require
 
 FORMATS = {"csv": (".csv",), "jsonl": (".jsonl", ".ndjson"), "parquet": (".parquet",)}
 """The formats, and the file name endings that imply them."""
+
+ANSWERS = {ending for endings in FORMATS.values() for ending in endings} | {".npy", ".onnx"}
+"""The file name endings of what commands write."""
 
 ESCAPE_FORMULAS = (
     "Write ' before names in CSV that begin with =, +, - or @, which a spreadsheet would run as formulas."
@@ -78,6 +83,26 @@ def check_output(output: Path | None, needed: int = 0) -> None:
         raise UsageError(f"{output} is a folder; name a file")
     if output.is_file() or not output.exists():
         require_space(Path(os.path.realpath(output)).parent, needed)
+
+
+def refuse_inputs(output: Path | None, *inputs: Path) -> None:
+    """Refuse an output file that is an input, or would replace a file of an input folder.
+
+    Answers may be written into a folder of images or of a model, and replaced there by the next ones.
+
+    Raises
+    ------
+    UsageError
+        If `output` is one of `inputs`, or an existing file in one of them that is not of answers.
+    """
+    if output is None or not output.is_file():
+        return
+    place = Path(os.path.realpath(output))
+    for given in inputs:
+        whole = Path(os.path.realpath(given))
+        is_shard = place.suffix.lower() == SHARD and place.parent == whole and holds_parquet(whole)
+        if place == whole or is_shard or (whole in place.parents and place.suffix.lower() not in ANSWERS):
+            raise UsageError(f"{output} is read by this command and would be lost; name another file")
 
 
 @contextmanager

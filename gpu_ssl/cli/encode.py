@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpu_ssl.cli.answer_file import check_output
+from gpu_ssl.cli.answer_file import check_output, refuse_inputs
 from gpu_ssl.cli.fit import tell_skipped
 from gpu_ssl.cli.messages import show
 from gpu_ssl.cli.options import CACHE_DIR, DEVICE, QUIET
@@ -77,6 +77,7 @@ def command(
     from gpu_ssl.runtime.device import memory_errors, resolve_device
 
     refuse_exchanged("encode", Path(what), data)
+    refuse_inputs(output, Path(what), data)
     check_ending(output)
     check_output(output)
     place = torch.device(resolve_device(device).used)

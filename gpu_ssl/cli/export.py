@@ -22,10 +22,11 @@ def command(model: Path, onnx: Path) -> None:
     \b
       gpu-ssl export model --onnx model.onnx
     """
-    from gpu_ssl.cli.answer_file import check_output
+    from gpu_ssl.cli.answer_file import check_output, refuse_inputs
     from gpu_ssl.fitted.onnx_file import OUTPUTS, export, input_name, input_shape
     from gpu_ssl.fitted.storage import load
 
+    refuse_inputs(onnx, model)
     check_output(onnx)
     fitted, record = load(model, "cpu", "sklearn")
     export(fitted, record, onnx)

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from gpu_ssl.cli.answer_file import ESCAPE_FORMULAS, FORMATS, Rows, answer_file, check_output, choose_format
+from gpu_ssl.cli.answer_file import (
+    ESCAPE_FORMULAS,
+    FORMATS,
+    Rows,
+    answer_file,
+    check_output,
+    choose_format,
+    refuse_inputs,
+)
 from gpu_ssl.cli.fit import tell_skipped
 from gpu_ssl.cli.messages import print_message
 from gpu_ssl.cli.options import DEVICE, QUIET
@@ -107,6 +115,7 @@ def command(
     from gpu_ssl.runtime.device import memory_errors
 
     refuse_exchanged("predict", model, data)
+    refuse_inputs(output, model, data)
     kind = choose_format(output, kind)
     fitted, record = load(model, device)
     stream = open_stream(read_paths() if str(data) == "-" else data, fitted, record, Asked(**asked))

@@ -25,11 +25,15 @@ LARGEST = 2**30
 """Bytes that the arrays of an ``.npz`` file may take; they are inflated as a whole, but for embeddings."""
 
 IMAGES = frozenset(("x", "image", "images", "img", "imgs", "data"))
-LABELS = frozenset(("y", "label", "labels", "target", "targets"))
+LABELS = frozenset(
+    ("y", "label", "labels", "target", "targets", "class", "classes", "category", "categories")
+)
+UNNAMED = re.compile(r"arr_[0-9]+")
 NAMES = frozenset(("names", "filenames", "paths", "files"))
 SAFETENSORS = ".safetensors"
 PARTS = ("train", "val", "test", "dev")
-"""Words in array names that mark images, labels, file names and parts of a data set."""
+"""Words in array names that mark images, labels, file names and parts of a data set; NumPy's own names are
+`UNNAMED`."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ def read_arrays(path: Path, prefer_embeddings: bool = False, labels_too: bool = 
 
     An ``.npz`` file holds an array of images and optionally an array of labels: numbers or words, of shape
     (n,) or (n, 1). If there are several, those named as training data are used, such as ``x_train`` and
-    ``y_train`` or ``train_images`` and ``train_labels``. Without an array of images, a float array of shape
+    ``y_train`` or ``train_images`` and ``train_labels``. Labels have a word of `LABELS` in their name, or
+    NumPy's own name ``arr_1``; other arrays are not used. Without an array of images, a float array of shape
     (n, d) is read as embeddings.
 
     Parameters
@@ -104,6 +109,7 @@ def read_arrays(path: Path, prefer_embeddings: bool = False, labels_too: bool = 
     part = _part(name)
     others = {key: a for key, a in others.items() if _part(key) in ("", part or _part(key))}
     others = {key: a for key, a in others.items() if NAMES.isdisjoint(_words(key))}
+    others = {key: a for key, a in others.items() if LABELS & set(_words(key)) or UNNAMED.fullmatch(key)}
     if len(others) > 1:
         others = {key: a for key, a in others.items() if _role(key) == _role(name)} or others
     unused = tuple(key for key in arrays if key != name and key not in others)
@@ -136,7 +142,8 @@ def _arrays_in(path: Path) -> dict[str, Any]:
     except Exception as error:  # a damaged file makes NumPy raise exceptions of many types
         if lacks_memory(error):
             raise MemoryError(str(error)) from error
-        raise DataError(f"{path} is not a readable .npy or .npz file: {error}") from error
+        advice = "; save text with `.astype(str)`" if "allow_pickle" in str(error) else ""
+        raise DataError(f"{path} is not a readable .npy or .npz file: {error}{advice}") from error
     if not all(isinstance(array, np.ndarray | Embeddings) for array in arrays.values()):
         raise DataError(f"{path} holds an object that is not an array; save only arrays")
     return {

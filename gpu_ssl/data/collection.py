@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from gpu_ssl.data.arrays import blank_rows, range_in, read_arrays
 from gpu_ssl.data.embedding_map import mapped
 from gpu_ssl.data.embeddings import Embeddings
-from gpu_ssl.data.encoded import EncodedImages, image_files
+from gpu_ssl.data.encoded import EncodedImages, files_of, image_files
 from gpu_ssl.data.folder import found_problems
 from gpu_ssl.data.folder_classes import folder_classes
 from gpu_ssl.data.label_file import NO_COLUMNS, Columns
 from gpu_ssl.data.opening import is_image_file, opened
 from gpu_ssl.data.parquet import ParquetImages, holds_parquet
-from gpu_ssl.data.parquet import opened as opened_parquet
 from gpu_ssl.data.parquet_embeddings import parquet_embeddings
+from gpu_ssl.data.parquet_file import opened as opened_parquet
 from gpu_ssl.data.pixel_cache import Decoding, decoded, scaled, surveyed
 from gpu_ssl.data.positions import Positions
 from gpu_ssl.data.preparation import AS_IS, ImageShape, Preparation
@@ -182,16 +182,13 @@ def look_at(data: Path, reading: Reading = USUAL) -> tuple[ImageShape, Preparati
 def _folder(data: Path, reading: Reading, progress: Progress) -> Collection:
     images, found = image_files(data, reading.how.pages == "all", progress)
     labels, problems = folder_classes(images.names)
-    files: dict[str, list[str]] = {}
-    for page, (file, _) in images.pages.items():
-        files.setdefault(file, []).append(page)
     return Collection(
         data,
         images.names,
         labels,
         partial(decoded, images, reading.image_size, reading.how),
         True,
-        files,
+        files_of(images.pages),
         found.left_out,
         [*found_problems(found), *problems],
         sorted(found.tables),

@@ -1,5 +1,6 @@
 """Writing embeddings and the names of their rows, one block at a time."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,7 +73,9 @@ def embedding_file(path: Path, width: int) -> Iterator[Write]:
         _write_header(file, n, width)  # NumPy pads the header, so that the number of rows can grow
         assert file.tell() == begin
         file.flush()
-        path.unlink(missing_ok=True)  # Stopped between the two, numbers must not have the names of others.
+        Path(os.path.realpath(path)).unlink(
+            missing_ok=True
+        )  # Stopped between the two, numbers must not have the names of others.
 
 
 def _write_header(file: Any, n: int, width: int) -> None:

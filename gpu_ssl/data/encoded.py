@@ -1,6 +1,6 @@
 """Encoded images from files below a folder or rows of a Parquet file."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -77,6 +77,14 @@ class ImageFiles:
             return self.place / name
         file, number = self.pages[name]
         return Page(self.place / file, number)
+
+
+def files_of(pages: Mapping[str, tuple[str, int]]) -> dict[str, list[str]]:
+    """Return the names of the pages of each file, from the file and number of each page."""
+    files: dict[str, list[str]] = {}
+    for page, (file, _) in pages.items():
+        files.setdefault(file, []).append(page)
+    return files
 
 
 def image_files(folder: Path, all_pages: bool, progress: Progress = SILENT) -> tuple[ImageFiles, Found]:

@@ -161,9 +161,14 @@ def _contradicting(
     labelled = [[row for row in group if labels[row] >= 0] for group in groups]
     differ = [rows for rows in labelled if len(set(labels[rows].tolist())) > 1]
     if differ:
-        listed = [" and ".join(names[row] for row in rows) for rows in differ]
+        listed = [" and ".join(names[row] for row in _one_of_each(rows, labels)[:2]) for rows in differ]
         message = f"{what} under different labels: {examples(listed)}"
         yield _grouped("conflicting-labels", len(differ), message, differ, names)
+
+
+def _one_of_each(rows: Sequence[int], labels: NDArray[np.int64]) -> list[int]:
+    """Return the first of the rows of each class."""
+    return list({int(labels[row]): row for row in reversed(rows)}.values())[::-1]
 
 
 def _of_groups(kind: str, what: str, groups: Sequence[Sequence[int]], names: Sequence[str]) -> Problem:

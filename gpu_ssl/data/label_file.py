@@ -18,8 +18,9 @@ PATHS = (
     "position", "index", "row", "id", "uid", "key", "url",
 )
 LABELS = (
+    "choice", "choices",  # of an annotator, whom Label Studio may have shown a column label
     "label", "labels", "class", "class_name", "classname", "class_label", "category", "category_name",
-    "target", "breed", "species", "diagnosis", "dx", "choice", "choices", "tag", "fine_label", "coarse_label",
+    "target", "breed", "species", "diagnosis", "dx", "tag", "fine_label", "coarse_label",
     "y",
 )
 GROUPS = (
@@ -64,11 +65,14 @@ class GivenLabels:
         How often each word was read as a missing label.
     problems : list of Problem
         Problems to report to the user.
+    name_columns : set of str
+        The columns that name images.
     """
 
     rows: list[tuple[str, str, str, str]] = field(default_factory=list)
     taken_as_none: Counter[str] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
+    name_columns: set[str] = field(default_factory=set)
 
 
 def read_labels(paths: Sequence[Path], columns: Columns, is_image: Callable[[str], bool]) -> GivenLabels:
@@ -106,6 +110,7 @@ def read_labels(paths: Sequence[Path], columns: Columns, is_image: Callable[[str
 def _read(path: Path, columns: Columns, is_image: Callable[[str], bool], given: GivenLabels) -> None:
     table = read_table(path)
     name_column, label_column, table = _choose_columns(path, table, columns, is_image)
+    given.name_columns.add(name_column)
     group_column = columns.group or first_of(GROUPS, table.columns)
     for column in (name_column, label_column, group_column):
         if f"{column} (2)" in table.columns:
@@ -124,6 +129,7 @@ def _read(path: Path, columns: Columns, is_image: Callable[[str], bool], given: 
                 given.taken_as_none[label] += 1
             label = ""
         group = text_of(row.cells.get(group_column, "")).strip() if group_column else ""
+        group = "" if is_no_label(group) else group
         found += bool(label)
         if _name(row, name_column):
             given.rows.append((row.where, row.cells[name_column], label, group))
@@ -157,7 +163,7 @@ def _choose_columns(
     headless = table.first is not None and None in by_name and len(table.columns) > 1 and not requested
     if headless and any(map(is_image, others)):
         table, by_name = without_header(table), (None, None)
-    name_column = columns.path or by_name[0] or _column_of_images(table, is_image)
+    name_column = columns.path or by_name[0] or _column_of_images(table, is_image, by_name[1])
     label_column = columns.label or (by_name[1] if by_name[1] != name_column else None)
     groups = {first_of(GROUPS, table.columns), columns.group}
     rest = [name for name in table.columns if name not in {name_column, label_column, *groups}]
@@ -181,10 +187,10 @@ def _listed(columns: Sequence[str]) -> str:
     return ", ".join(printable(name)[:50] for name in columns[:20]) + (", ..." if len(columns) > 20 else "")
 
 
-def _column_of_images(table: Table, is_image: Callable[[str], bool]) -> str | None:
-    """Return the column in which most of the first cells name images."""
+def _column_of_images(table: Table, is_image: Callable[[str], bool], labels: str | None) -> str | None:
+    """Return the column in which most of the first cells name images, `labels` only if no other does."""
     sample = [row for row in table.rows[:20] if any(row.cells.values())]
-    for column in table.columns:
+    for column in sorted(table.columns, key=lambda name: name == labels):
         cells = [cell for row in sample if (cell := _name(row, column))]
         if cells and sum(map(is_image, cells)) > len(cells) / 2:
             return column

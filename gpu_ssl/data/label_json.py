@@ -7,6 +7,9 @@ from typing import Any
 
 from gpu_ssl.errors import DataError
 
+SHOWN = 80
+"""Maximum number of characters of a value in a message."""
+
 
 def json_objects(text: str, path: Path) -> list[dict[str, Any]]:
     """Return one object per label in a JSON or JSON lines file.
@@ -34,6 +37,8 @@ def _of_object(content: dict[str, Any]) -> list[Any]:
     values = list(content.values())
     if values and all(not isinstance(value, dict | list) for value in values):
         return [{"path": name, "label": label} for name, label in content.items()]
+    if "path" in content and _are_columns(values):  # as pandas writes lists
+        return [dict(zip(content, row, strict=True)) for row in zip(*values, strict=True)]
     if values and all(_is_words(value) for value in values):  # images by class, or labels by image
         return [{"1": name, "2": each} for name, value in content.items() for each in value]
     if len(values) > 1 and all(isinstance(value, dict) for value in values):
@@ -46,6 +51,11 @@ def _of_object(content: dict[str, Any]) -> list[Any]:
     if len(lists) == 1 and all(isinstance(entry, dict) for entry in lists[0]):
         return lists[0]
     return [content]
+
+
+def _are_columns(values: list[Any]) -> bool:
+    """Whether values are lists of one length."""
+    return all(isinstance(value, list) and len(value) == len(values[0]) for value in values)
 
 
 def _is_words(value: object) -> bool:
@@ -82,20 +92,14 @@ def _flattened(task: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 yield {**data, "choice": value}
 
 
-def cell_of(value: Any, where: str) -> str:
-    """Return a JSON value as text; for the choices of a labelling tool, the chosen label.
-
-    Raises
-    ------
-    DataError
-        If several labels are chosen.
-    """
+def cell_of(value: Any) -> str:
+    """Return a JSON value as text: of the choices of a labelling tool the label, of several values JSON."""
     if isinstance(value, dict) and isinstance(value.get("choices"), list):
         value = value["choices"]
     if isinstance(value, list):
-        if len(value) > 1 and all(isinstance(each, str) for each in value):
-            raise DataError(f"{where}: expected one label per image, got {value}")
-        value = value[0] if len(value) == 1 else None
+        if len(value) > 1:
+            return json.dumps(value)
+        value = value[0] if value else None
     if value is None or isinstance(value, dict):
         return ""
     return str(value)
@@ -109,10 +113,14 @@ def choice_in(cell: str, where: str) -> str:
     DataError
         If the cell holds several labels.
     """
-    if not cell.startswith(('{"', '["')):
+    if not cell.startswith(('{"', "[")):
         return cell
     try:
         value = json.loads(cell)
     except (ValueError, RecursionError):
         return cell
-    return cell_of(value, where)
+    label = cell_of(value)
+    if label.startswith("[") and len(several := json.loads(label)) > 1:
+        shown = label if len(label) <= SHOWN else f"{label[:SHOWN]} ..."
+        raise DataError(f"{where}: expected one label per image, got {len(several):,}: {shown}")
+    return label

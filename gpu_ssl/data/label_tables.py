@@ -190,10 +190,7 @@ def _parquet_rows(path: Path) -> list[dict[str, Any]]:
 def _of_objects(objects: Sequence[dict[str, Any]], path: Path) -> Table:
     columns = list(dict.fromkeys(str(name) for entry in objects for name in entry))
     rows = [
-        Row(
-            f"{path}, entry {number}",
-            {str(name): cell_of(value, f"{path}, entry {number}") for name, value in entry.items()},
-        )
+        Row(f"{path}, entry {number}", {str(name): cell_of(value) for name, value in entry.items()})
         for number, entry in enumerate(objects, 1)
     ]
     return Table(columns, rows)

@@ -37,10 +37,20 @@ def match(
         for (where, written, _, _), names in zip(given.rows, found, strict=True)
         if folder_of(written) and names and not index.strays(written, names[0])
     }
+    # Likewise of the folders above: val/dogs/1.png is not dogs/1.png in train, if others are train/...
+    rooted = {
+        _file_of(where)
+        for (where, written, _, _), names in zip(given.rows, found, strict=True)
+        if names and index.begins_elsewhere(written, names[0]) is False
+    }
     votes, groups, unknown = [], {}, []
     meant: dict[str, tuple[str, str]] = {}
     for (where, written, label, group), names in zip(given.rows, found, strict=True):
-        if not names or (_file_of(where) in exact and index.strays(written, names[0])):
+        if (
+            not names
+            or (_file_of(where) in exact and index.strays(written, names[0]))
+            or (_file_of(where) in rooted and index.begins_elsewhere(written, names[0]))
+        ):
             if label:
                 unknown.append(written)
             continue

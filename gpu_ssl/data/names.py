@@ -51,6 +51,7 @@ class NameIndex:
     ) -> None:
         self._positions = names if isinstance(names, Positions) else None
         self._folder = place.absolute().name
+        self._above = [_composed(part).casefold() for part in place.absolute().parts]
         self._bases = [f"{_normal(str(base))}/" for base in (place, place.absolute())]
         self._names: dict[str, tuple[str, ...]] = {}
         self._others = frozenset(others)
@@ -81,6 +82,16 @@ class NameIndex:
         given = folder_of(name).rpartition("/")[2]
         actual = image.rpartition("/")[0].rpartition("/")[2] or self._folder
         return bool(given) and _composed(given).casefold() != _composed(actual).casefold()
+
+    def begins_elsewhere(self, name: str, image: str) -> bool | None:
+        """Whether a name with more leading folders than the image has them from another place than the data.
+
+        None if it has no more. Of ``val/dogs/1.png`` for the image ``dogs/1.png`` it is ``val``, which is not
+        the last folder of the data in ``set/train``.
+        """
+        given = [_composed(part).casefold() for part in folder_of(name).split("/") if part]
+        extra = given[: len(given) - image.count("/")]
+        return extra[-1] != self._above[-1] if extra else None
 
     def _find_position(self, name: str) -> tuple[str, ...]:
         number = POSITION.fullmatch(name)

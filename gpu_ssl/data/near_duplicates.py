@@ -18,6 +18,9 @@ ALL_PAIRS = 12_000
 
 BLOCK = 1000
 
+PAIRS, LEAST_ROWS = 2**20, 64
+"""Number of pairs compared at a time, and minimum number of images that are compared with all."""
+
 
 def near_duplicates(
     images: NDArray[np.uint8], rows: NDArray[np.int64], labels: NDArray[np.int64]
@@ -45,15 +48,15 @@ def near_duplicates(
     )
     labelled = np.flatnonzero(labels[rows] >= 0)
     queries = np.arange(len(rows)) if len(rows) <= ALL_PAIRS else labelled
-    pairs = []
-    for start in range(0, len(queries), BLOCK):
-        block = queries[start : start + BLOCK]
+    group = np.arange(len(rows))
+    size = max(LEAST_ROWS, PAIRS // len(rows))
+    for start in range(0, len(queries), size):
+        block = queries[start : start + size]
         first, second = np.nonzero(thumbnails[block] @ thumbnails.T > CORRELATION)
-        pairs.append((block[first], second))
-    first, second = (
-        (np.concatenate(ends) for ends in zip(*pairs, strict=True)) if pairs else (rows[:0], rows[:0])
-    )
-    group = linked_groups(len(rows), first, second)
+        # Nearly all images of a still camera are similar; they are in one group after the first block.
+        new = group[block[first]] != group[second]
+        if new.any():
+            group = linked_groups(len(rows), group[block[first[new]]], group[second[new]])[group]
     order = np.argsort(group, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
     return [rows[part].tolist() for part in parts if len(part) > 1]

@@ -14,16 +14,18 @@ from numpy.typing import NDArray
 
 from gpu_ssl.data.collection import USUAL, Collection, Reading, open_collection
 from gpu_ssl.data.embeddings import are_embeddings
+from gpu_ssl.data.encoded import ImageFiles, files_of
 from gpu_ssl.data.findings import of_copies, of_decoding, of_folders, of_labels, of_tables
 from gpu_ssl.data.label_file import read_labels, settle
 from gpu_ssl.data.labels import class_problems as of_classes
 from gpu_ssl.data.matching import match
 from gpu_ssl.data.names import AmbiguousNameError, NameIndex
 from gpu_ssl.data.originals import Originals
+from gpu_ssl.data.parquet import ParquetImages
 from gpu_ssl.data.positions import Positions
 from gpu_ssl.data.preparation import AS_IS, ImageShape, Preparation
 from gpu_ssl.data.problems import Problem
-from gpu_ssl.errors import UsageError
+from gpu_ssl.errors import DataError, UsageError
 from gpu_ssl.runtime.memory_map import release
 from gpu_ssl.runtime.progress import SILENT, Progress
 
@@ -87,6 +89,15 @@ class OwnImages:
     def are_embeddings(self) -> bool:
         """Whether `images` holds embeddings rather than pixels."""
         return are_embeddings(self.images)
+
+    def index(self, place: Path) -> NameIndex:
+        """Return an index of the images in `place` by name, as label files name them.
+
+        It also finds the files that cannot be read.
+        """
+        encoded = None if self.originals is None else self.originals.encoded
+        pages = encoded.pages if isinstance(encoded, ImageFiles) else {}
+        return NameIndex(self.names, place, files_of(pages), self.skipped)
 
     @cached_property
     def sha256(self) -> str:
@@ -240,6 +251,13 @@ def _labels(
         return False
 
     given = read_labels(label_files, reading.columns, is_image)
+    if isinstance(collection.encoded, ParquetImages) and (
+        column := collection.encoded.other_numbers(given.name_columns)
+    ):
+        raise DataError(
+            f"`labels` names images by {column!r}, but column {column} of {collection.place} does not hold "
+            "the positions of its rows, which name them: give the position of each row, from 0"
+        )
     votes, groups = match(given, index, collection.place, collection.example)
     labels, problems = settle(votes)
     problems = [*given.problems, *problems]

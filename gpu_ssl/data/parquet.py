@@ -4,7 +4,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,9 +15,9 @@ from gpu_ssl.data.folder import find_images
 from gpu_ssl.data.label_file import LABELS, NO_COLUMNS, PATHS, Columns, first_of
 from gpu_ssl.data.labels import clean, named
 from gpu_ssl.data.opening import Source
+from gpu_ssl.data.parquet_file import is_text, is_whole, opened
 from gpu_ssl.data.positions import Positions
-from gpu_ssl.errors import DataError, GpuSslError
-from gpu_ssl.runtime.optional import require
+from gpu_ssl.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow.parquet
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 SUFFIX = ".parquet"
 ROWS = 256
 """Number of images read at a time."""
-
-BUFFER = 2**20
-"""Number of bytes of a column read at a time. Without it, Arrow reads whole row groups; with Arrow's
-pre-buffering, all data read stays in memory."""
 
 GROUPS = 10
 """Number of row groups sampled to choose a shape."""
@@ -136,6 +132,19 @@ class ParquetImages:
             start += rows
         return labels, nothing
 
+    def other_numbers(self, names: Collection[str]) -> str | None:
+        """Return which of the columns `names` holds whole numbers that are not the positions of the rows."""
+        for name in names:
+            numbers: list[int | None] = []
+            for path, _ in self.shards:
+                with opened(path) as file:
+                    schema = file.schema_arrow
+                    if name in schema.names and is_whole(schema.field(name).type):
+                        numbers += file.read([name]).column(0).to_pylist()
+            if numbers and numbers != list(range(len(self.names))):
+                return name
+        return None
+
     def could_be_labels(self, but: Collection[str] | None = None) -> list[str]:
         """Return the columns of text or numbers in the first file, without `but` (default: image columns)."""
         for path, _ in self.shards:
@@ -208,28 +217,8 @@ def _is_label(kind: Any) -> bool:
     )
 
 
-def is_text(kind: Any) -> bool:
-    """Whether an Arrow type is text."""
-    return str(kind) in ("string", "large_string", "string_view")
-
-
 def _is_binary(kind: Any) -> bool:
     return str(kind) in ("binary", "large_binary", "binary_view")
-
-
-@contextmanager
-def opened(path: Path) -> Iterator["pyarrow.parquet.ParquetFile"]:
-    """Open a Parquet file; any failure to read it is raised as a DataError."""
-    require("a Parquet file", "pyarrow", extra="parquet")
-    import pyarrow.parquet
-
-    try:
-        with pyarrow.parquet.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False) as file:
-            yield file
-    except (GpuSslError, MemoryError):
-        raise
-    except Exception as error:  # a damaged file makes Arrow raise exceptions of many types
-        raise DataError(f"{path} is not a readable Parquet file: {' '.join(str(error).split())}") from error
 
 
 class _ImageColumn(NamedTuple):

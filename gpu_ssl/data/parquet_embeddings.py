@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from gpu_ssl.data.embeddings import BLOCK, LEAST_WIDTH, Embeddings, to_float32
 from gpu_ssl.data.label_file import PATHS, Columns, first_of
-from gpu_ssl.data.parquet import ParquetImages, encoded_columns, is_text, opened
+from gpu_ssl.data.parquet import ParquetImages, encoded_columns
+from gpu_ssl.data.parquet_file import is_text, is_whole, opened
 from gpu_ssl.errors import DataError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class ParquetEmbeddings(Embeddings):
     part : str
         The column of embeddings.
     name_column : str, optional
-        Text column that names the rows.
+        Column of text or whole numbers that names the rows.
     """
 
     def __init__(self, rows: ParquetImages, part: str, name_column: str | None) -> None:
@@ -43,12 +44,12 @@ class ParquetEmbeddings(Embeddings):
     @cached_property
     def given_names(self) -> Sequence[str]:
         """See `Embeddings`."""
-        names: list[str | None] = []
+        names: list[str | int | None] = []
         for path in self.files if self._name_column else ():
             with opened(path) as file:
                 if self._name_column in file.schema_arrow.names:
                     names += file.read([self._name_column]).column(0).to_pylist()
-        return tuple(name for name in names if name)
+        return tuple(str(name) for name in names if name not in (None, ""))
 
     @property
     def named_by(self) -> str:
@@ -115,6 +116,7 @@ def parquet_embeddings(data: Path, columns: Columns) -> ParquetEmbeddings | None
         schema = file.schema_arrow
         lists = [field.name for field in schema if _is_list(field.type)]
         texts = [field.name for field in schema if is_text(field.type)]
+        numbers = [field.name for field in schema if is_whole(field.type)]
         images = encoded_columns(schema)
     requested = columns.path
     if not lists or (requested not in lists and (images or requested in images)):
@@ -124,7 +126,8 @@ def parquet_embeddings(data: Path, columns: Columns) -> ParquetEmbeddings | None
             f"{path} has several columns of embeddings: {', '.join(lists)}; choose one with `path_column`"
         )
     column = requested if requested is not None and requested in lists else lists[0]
-    name_column = requested if requested in texts else first_of(PATHS, texts)
+    asked = requested if requested in (*texts, *numbers) else None
+    name_column = asked or first_of(PATHS, texts) or first_of(PATHS, numbers)
     return ParquetEmbeddings(rows, column, name_column)
 
 

@@ -95,15 +95,15 @@ class Session:
     def _by_position(self) -> bool:
         return isinstance(self.images.names, Positions)
 
-    def _finder(self) -> Callable[[str], str | None]:
+    def _finder(self) -> Callable[[str], tuple[str, ...]]:
         index: list[NameIndex] = []
 
-        def find(written: str) -> str | None:
+        def find(written: str) -> tuple[str, ...]:
             if not index:  # slow with many images, and most files need none
-                index.append(NameIndex(self.images.names, self.place))
+                index.append(self.images.index(self.place))
             with suppress(AmbiguousNameError):
-                return next(iter(index[0].find(written)), None)
-            return None
+                return index[0].find(written)
+            return ()
 
         return find
 

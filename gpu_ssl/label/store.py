@@ -11,6 +11,8 @@ from threading import Lock
 from typing import Final
 
 from gpu_ssl.data.label_file import LABELS, PATHS, first_of, settle
+from gpu_ssl.data.label_tables import text_of
+from gpu_ssl.data.labels import clean, unify_numbers
 from gpu_ssl.errors import StorageError, UsageError
 from gpu_ssl.runtime.files import atomic_path
 
@@ -41,9 +43,9 @@ class LabelStore:
     ----------
     path : Path
         The file, which need not exist.
-    name_of : callable
-        Returns the image that a path in the file stands for, or None. Only called for paths in an existing
-        file.
+    names_of : callable
+        Returns the images that a path in the file stands for: none, one, or all pages of a file. Only called
+        for paths in an existing file.
 
     Raises
     ------
@@ -51,8 +53,10 @@ class LabelStore:
         If the existing file is not a table to which labels can be added.
     """
 
-    def __init__(self, path: Path, name_of: Callable[[str], str | None] = lambda written: written) -> None:
-        self.path, self._name_of = path, name_of
+    def __init__(
+        self, path: Path, names_of: Callable[[str], Sequence[str]] = lambda written: (written,)
+    ) -> None:
+        self.path, self._names_of = path, names_of
         self._lock = Lock()
         self._seen: tuple[int, int, int] | None = None
         self._known: dict[str, str] = {}
@@ -110,25 +114,33 @@ class LabelStore:
         return _Rows(header, rest, header.index(path), header.index(label))
 
     def _labels_of(self, table: _Rows) -> dict[str, str]:
-        votes = [(self._name(row[table.path]), row[table.label].strip()) for row in table.rows]
-        return settle((name, label) for name, label in votes if name is not None and label)[0]
-
-    def _name(self, written: str) -> str | None:
-        return self._name_of(written)
+        labels = [clean(text_of(row[table.label])) for row in table.rows]
+        numbers = unify_numbers(filter(None, labels))
+        votes = zip(table.rows, labels, strict=True)
+        return settle(
+            (name, numbers.get(label, label))
+            for row, label in votes
+            if label
+            for name in self._names_of(row[table.path])
+        )[0]
 
     def _change(self, table: _Rows, changes: Mapping[str, str | None]) -> None:
         """Update existing rows, and append new ones."""
         left = dict(changes)
         kept = []
         for row in table.rows:
-            name = self._name(row[table.path])
-            if name is not None and name in changes:
-                row[table.label] = changes[name] or ""
+            names = self._names_of(row[table.path])
+            if changes.keys().isdisjoint(names):
+                kept.append(row)
+                continue
+            for name in names:  # The pages of a file get rows of their own once one of them changes.
+                own = list(row)
+                own[table.path] = row[table.path] if len(names) == 1 else name
+                own[table.label] = (changes[name] or "") if name in changes else row[table.label]
                 left.pop(name, None)
-                alone = not any(cell for i, cell in enumerate(row) if i not in (table.path, table.label))
-                if alone and not row[table.label]:
-                    continue
-            kept.append(row)
+                alone = not any(cell for i, cell in enumerate(own) if i not in (table.path, table.label))
+                if own[table.label] or not alone:
+                    kept.append(own)
         for name, label in left.items():
             if label:
                 row = [""] * len(table.header)
@@ -148,19 +160,21 @@ class LabelStore:
         _flush_folder(self.path)
 
 
-def names_of(names: Sequence[str], find: Callable[[str], str | None]) -> Callable[[str], str | None]:
-    """Return a function from paths to images: by name, or by `find` for paths in an existing file."""
+def names_of(
+    names: Sequence[str], find: Callable[[str], tuple[str, ...]]
+) -> Callable[[str], tuple[str, ...]]:
+    """Return a function from paths to images: by name, or by `find`, of which only `names` count."""
     known = names if not isinstance(names, tuple) else frozenset(names)
-    found: dict[str, str | None] = {}
+    found: dict[str, tuple[str, ...]] = {}
 
-    def name_of(written: str) -> str | None:
+    def names_of_path(written: str) -> tuple[str, ...]:
         if written in known:
-            return written
+            return (written,)
         if written not in found:
-            found[written] = find(written)
+            found[written] = tuple(name for name in find(written) if name in known)
         return found[written]
 
-    return name_of
+    return names_of_path
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:

@@ -204,10 +204,12 @@ def train_published(
     view, labelled, options, spec, generator
         See `train_modern`.
     """
-    objective = PublishedObjective(inputs, len(labelled.rows), len(view), generator, recipe.estimate, start)
     # The density of latents is learned, for which bfloat16 has too few digits.
     precision = view.precision if spec.likelihood == "bernoulli" else torch.float32
-    plan = recipe.plan(len(view), labelled.per_class, precision)
+    plan = as_asked(recipe.plan(len(view), labelled.per_class, precision), options)
+    objective = PublishedObjective(
+        *(inputs, len(labelled.rows), len(view), generator, recipe.estimate(plan.steps), start)
+    )
     make = (lambda: M2(spec)) if start is None else (lambda: with_z_in_use(M2(spec)))
     return _train(view, labelled, options, make, objective, plan)
 

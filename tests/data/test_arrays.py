@@ -56,6 +56,23 @@ def test_what_says_nothing_is_no_label(tmp_path: Path, labels: np.ndarray) -> No
     assert read_arrays(tmp_path / "x.npz").labels == {"0": "1", "2": "0"}
 
 
+def test_arrays_of_other_names_are_no_labels(tmp_path: Path) -> None:
+    """Patients are not classes; and they are told as unused."""
+    np.savez(tmp_path / "x.npz", images=PICTURES, patient=np.array([0, 0, 1, 1]))
+    found = read_arrays(tmp_path / "x.npz")
+    assert (found.labels, found.unused) == ({}, ("patient",))
+    np.savez(tmp_path / "x.npz", images=PICTURES, patient=np.array([0, 0, 1, 1]), class_ids=np.arange(4))
+    assert read_arrays(tmp_path / "x.npz").labels == {"0": "0", "1": "1", "2": "2", "3": "3"}
+    np.savez(tmp_path / "x.npz", PICTURES, np.arange(4))
+    assert len(read_arrays(tmp_path / "x.npz").labels) == 4
+
+
+def test_text_as_pandas_holds_it_is_refused_with_advice(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", images=PICTURES, labels=np.array(["a", "b", "a", None], object))
+    with pytest.raises(DataError, match="save text with `"):
+        read_arrays(tmp_path / "x.npz")
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -66,7 +83,7 @@ def test_what_says_nothing_is_no_label(tmp_path: Path, labels: np.ndarray) -> No
         ({"images": PICTURES, "labels": np.zeros(3, int)}, r"expected labels of shape \(4,\)"),
         ({"images": PICTURES, "labels": np.full(4, 0.5)}, "whole numbers or words"),
         (
-            {"images": PICTURES, "a": np.zeros(4, int), "b": np.zeros(4, int)},
+            {"images": PICTURES, "labels": np.zeros(4, int), "classes": np.zeros(4, int)},
             "several arrays that may be labels",
         ),
     ],

@@ -185,3 +185,44 @@ def test_labels_come_through_a_pipe_and_one_without_a_writer_is_not_waited_for(
     (row,) = read_table(pipe).rows
     writer.join()
     assert row.cells == {"path": "a.png", "label": "cat"}
+
+
+def test_the_choice_of_an_annotator_counts_and_not_a_label_that_was_shown(tmp_path: Path) -> None:
+    tasks = [
+        {
+            "data": {"image": f"{name}.png", "label": shown},
+            "annotations": [{"result": [{"value": {"choices": [chosen]}}]}],
+        }
+        for name, shown, chosen in (("a", "cat", "dog"), ("b", "", "cat"))
+    ]
+    for content in (json.dumps(tasks), "image,label,choice,annotator\na.png,cat,dog,1\nb.png,,cat,1\n"):
+        assert labels(read(written(tmp_path, content))) == {"a.png": "dog", "b.png": "cat"}
+
+
+def test_other_columns_of_json_may_hold_several_values_and_labels_may_not(tmp_path: Path) -> None:
+    rows = [{"file_name": "a.png", "label": "cat", "captions": ["x", "y"], "box": [1, 2]}]
+    assert labels(read(written(tmp_path, json.dumps(rows)))) == {"a.png": "cat"}
+    for several in (["cat", "dog"], [3, 5], list(range(20_000))):
+        path = written(tmp_path, json.dumps([{"path": "a.png", "labels": several}]))
+        with pytest.raises(DataError, match=f"expected one label per image, got {len(several):,}") as error:
+            read(path)
+        assert len(str(error.value)) < 300
+
+
+def test_columns_of_json_may_be_lists(tmp_path: Path) -> None:
+    content = {"path": ["a.png", "b.png", "c.png"], "label": [3, None, 5]}
+    assert labels(read(written(tmp_path, json.dumps(content)))) == {"a.png": "3", "c.png": "5"}
+
+
+@pytest.mark.parametrize("missing", ["", "nan", "NaN", "None", "-1", "unknown", "?"])
+def test_images_without_a_group_are_no_group(tmp_path: Path, missing: str) -> None:
+    content = f"path,label,patient\na.png,cat,7\nb.png,dog,{missing}\nc.png,dog,{missing}\n"
+    assert [group for _, _, _, group in read(written(tmp_path, content)).rows] == ["7", "", ""]
+
+
+def test_numbers_that_are_labels_do_not_name_images(tmp_path: Path) -> None:
+    for content in ("label,number\n0,5\n1,6\n1,7\n", "number,label\n5,0\n6,1\n7,1\n"):
+        given = read_labels(
+            [written(tmp_path, content)], Columns(), lambda name: name.isdecimal() and int(name) < 30
+        )
+        assert labels(given) == {"5": "0", "6": "1", "7": "1"}

@@ -1,6 +1,7 @@
 """Near duplicates are found after any modification, and distinct images are not."""
 
 import io
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -44,3 +45,32 @@ def test_copies_are_found_and_nothing_else(monkeypatch: pytest.MonkeyPatch, labe
 def test_digits_are_no_copies_of_each_other(digits: Dataset) -> None:
     images = digits.train.images
     assert near_duplicates(images, np.arange(len(images)), digits.train.labels) == []
+
+
+def test_frames_of_a_still_camera_take_no_memory_of_all_pairs() -> None:
+    rng = np.random.default_rng(0)
+    frame = rng.integers(30, 220, (1, 1, 16, 16))
+    frames = (frame + rng.integers(-2, 3, (2500, 1, 16, 16))).astype(np.uint8)
+    other = rng.integers(0, 256, (3, 1, 16, 16), dtype=np.uint8)
+    images = np.concatenate([other[:2], frames, other[2:]])
+    tracemalloc.start()
+    try:
+        groups = near_duplicates(images, np.arange(len(images)), np.full(len(images), -1))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert groups == [list(range(2, 2502))]
+    assert most < 2**27  # of all pairs, positions alone take 100 million bytes
+
+
+def test_groups_that_grow_together_late_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each image resembles only the next, and few pairs are compared at a time."""
+    monkeypatch.setattr(module, "PAIRS", 1)
+    monkeypatch.setattr(module, "LEAST_ROWS", 1)
+    rng = np.random.default_rng(0)
+    start, way = rng.normal(128, 30, (2, 16, 16))
+    images = np.stack([start + 0.08 * i * (way - 128) for i in range(9)]).clip(0, 255)[:, None]
+    order = rng.permutation(9)
+    found = near_duplicates(images[order].astype(np.uint8), np.arange(9), np.full(9, -1))
+    assert found == [list(range(9))]
+    assert len(near_duplicates(images[[0, 8]].astype(np.uint8), np.arange(2), np.full(2, -1))) == 0

@@ -122,7 +122,14 @@ def test_a_page_says_what_the_report_says(page: Path) -> None:
     for own in REPORT.results:
         assert f"{100 * own.accuracy_mean:.2f}" in text
     assert "60,000 training images" in text
-    assert "read once" in text
+    assert "used only to score" in text
+    assert f"SVMs by {REPORT.svm.used}" in text
+
+
+def test_a_page_names_an_svm_only_where_a_method_has_one(tmp_path: Path) -> None:
+    results = tuple(own.model_copy(update={"method": "m2"}) for own in REPORT.results[:1])
+    write_run_page(tmp_path / "report.html", REPORT.model_copy(update={"results": results}), details(1))
+    assert "SVMs by" not in (tmp_path / "report.html").read_text()
 
 
 def test_a_page_speaks_of_a_vae_and_of_choices_only_where_there_are_some(tmp_path: Path) -> None:

@@ -36,8 +36,7 @@ def test_only_an_m2_that_ignores_its_inputs_is_warned_of(caplog: pytest.LogCaptu
     assert "give it more `steps`" in caplog.text
 
     caplog.clear()
-    estimate = Estimate(1, 0.25)
-    recipe = Recipe(400, growth=0.0, learning_rate=6e-3, warm_up=0.3, ramp=0.1, estimate=estimate)
+    recipe = Recipe(400, growth=0.0, learning_rate=6e-3, warm_up=0.3, ramp=0.1, exact=1, sampled=0.25)
     plan = recipe.plan(N, 10, torch.float32)
     rows = np.arange(30)
     trainer = JointTrainer(network, objective, images, rows, classes[:30].numpy(), plan, seed=0)

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from gpu_ssl.training.m2_published import FEWEST, OF_IMAGES, OF_LATENTS, PASSES, Recipe
+from gpu_ssl.networks.m2_bounds import Estimate
+from gpu_ssl.training.m2_published import FEWEST, MANY_STEPS, OF_IMAGES, OF_LATENTS, PASSES, Recipe
 
 
 def steps(recipe: Recipe, n_images: int, labels_per_class: float) -> int:
@@ -25,3 +26,9 @@ def test_few_images_are_not_repeated_without_end(recipe: Recipe, n_images: int, 
     assert plan.unlabelled_batch <= n_images
     assert plan.steps > 0
     assert plan.steps <= FEWEST or plan.steps * plan.unlabelled_batch <= PASSES * n_images
+
+
+def test_fewer_bounds_are_computed_only_in_long_trainings() -> None:
+    assert OF_LATENTS.estimate(OF_LATENTS.steps) == Estimate(1, 0.25)
+    assert OF_LATENTS.estimate(MANY_STEPS - 1) == Estimate(1, 1.0)
+    assert OF_IMAGES.estimate(OF_IMAGES.steps) == OF_IMAGES.estimate(1000) == Estimate(2, 1.0)
