@@ -235,7 +235,7 @@ def names_beside(path: Path) -> Path:
 
 def _lines_of(path: Path) -> Sequence[str]:
     with suppress(OSError):
-        text = read_whole(path).decode(errors="surrogateescape")
+        text = read_whole(path).removeprefix(b"\xef\xbb\xbf").decode(errors="surrogateescape")
         lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
         return tuple(lines) if text else ()
     return ()

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from gpu_ssl.data import embedding_map, embeddings, parquet_embeddings, stream
 from gpu_ssl.data.collection import Reading, embeddings_in
+from gpu_ssl.data.embedding_file import embedding_file
 from gpu_ssl.data.label_file import Columns
 from gpu_ssl.data.own import OwnImages, load_own
 from gpu_ssl.data.stream import ImageStream
@@ -201,7 +202,7 @@ def test_labels_and_names_may_lie_beside_the_numbers(tmp_path: Path) -> None:
             assert "unused-names" not in told(images), name
     # And a file of paths next to an .npy file names its rows, if it has as many.
     np.save(tmp_path / "z.npy", few)
-    embeddings.names_beside(tmp_path / "z.npy").write_text("\n".join(names))
+    embeddings.names_beside(tmp_path / "z.npy").write_text("\ufeff" + "\n".join(names))
     assert list(load_own(tmp_path / "z.npy").names) == names
     embeddings.names_beside(tmp_path / "z.npy").write_text("\n".join(names) + "\n")
     (tmp_path / "labels.csv").write_text("path,label\nphotos/x/2.png,b\ny/2.png,a\n")
@@ -267,3 +268,28 @@ def test_streams_refuse_what_the_model_does_not_take(tmp_path: Path) -> None:
     for place in (tmp_path / "images.npy", tmp_path / "photos", iter(["a.png"])):
         with pytest.raises(UsageError, match="no embeddings, but the model expects embeddings of width 6"):
             ImageStream(place, (1, 1, WIDTH), embeddings=True)
+
+
+@pytest.mark.parametrize("column", ["id", "number_of_mine"])
+def test_ids_name_the_rows_of_embeddings(tmp_path: Path, column: str) -> None:
+    """They are shuffled, so that taken for positions they would be those of other rows."""
+    ids = np.random.default_rng(0).permutation(N)
+    kind = pa.list_(pa.float32())
+    pq.write_table(table(NUMBERS, kind, **{column: ids.tolist()}), tmp_path / "z.parquet")
+    rows = [f"{i},{'even' if i % 2 == 0 else 'odd'}" for i in range(6)]
+    (tmp_path / "labels.csv").write_text("\n".join([f"{column},label", *rows]))
+    reading = Reading(columns=Columns(path=None if column == "id" else column))
+    images = load_own(tmp_path / "z.parquet", [tmp_path / "labels.csv"], reading)
+    assert list(images.names) == list(map(str, ids))
+    found = {int(name): code for name, code in zip(images.names, images.labels.tolist(), strict=True)}
+    assert found == {i: (i % 2 if i < 6 else -1) for i in range(N)}
+
+
+def test_embeddings_are_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "large").mkdir()
+    (tmp_path / "z.npy").symlink_to(tmp_path / "large/z.npy")
+    for n in (3, 4):
+        with embedding_file(tmp_path / "z.npy", 2) as write:
+            write([f"{i}.png" for i in range(n)], np.ones((n, 2), np.float32))
+        assert (tmp_path / "z.npy").is_symlink()
+        assert list(load_own(tmp_path / "z.npy").names) == [f"{i}.png" for i in range(n)]

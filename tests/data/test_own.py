@@ -345,3 +345,23 @@ def test_pixels_that_nobody_used_for_long_are_deleted(folder: Path, cache: Path)
     names = {path.name for path in cache.iterdir()}
     assert not {old.name, "old.json", left.name} & names
     assert {used.name, used.with_suffix(".json").name} <= names
+
+
+def test_labels_of_another_part_of_a_data_set_are_refused(tmp_path: Path) -> None:
+    """The files of train/ and val/ may have equal names."""
+    train = tmp_path / "set" / "train"
+    (train / "images").mkdir(parents=True)
+    for i in range(6):
+        Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) + 10 * i).save(train / f"images/{i}.png")
+    rows = ["train/images/0.png,cat", "train/images/1.png,dog"]
+    assert named(load_own(train, [label_file(train, *rows)])) == {
+        "images/0.png": "cat",
+        "images/1.png": "dog",
+    }
+    with pytest.raises(DataError, match=r"1 image that is not in .*'val/images/3.png'"):
+        load_own(train, [label_file(train, *rows, "val/images/3.png,bird")])
+    # Of a folder that has moved, all paths begin elsewhere.
+    moved = [f"/old/place/images/{i}.png,{label}" for i, label in enumerate(("cat", "dog"))]
+    assert len(named(load_own(train, [label_file(train, *moved)]))) == 2
+    mixed = [*moved, "images/2.png,cat", "2/images/3.png,dog"]
+    assert len(named(load_own(train, [label_file(train, *mixed)]))) == 4

@@ -230,3 +230,24 @@ def test_label_files_overrule_an_array_whatever_it_holds(tmp_path: Path) -> None
         load_own(tmp_path / "x.npz")
     assert load_own(tmp_path / "x.npz", [tmp_path / "labels.csv"]).labels.tolist() == [0, -1, 1, -1]
     assert len(next(iter(ImageStream(tmp_path / "x.npz", SHAPE))).names) == 4
+
+
+@pytest.mark.parametrize("ids", [[1, 2, 3, 4], [2, 0, 3, 1]])
+def test_ids_that_are_no_positions_do_not_shift_labels(tmp_path: Path, ids: list[int]) -> None:
+    pq.write_table(
+        pa.table({"image": [encoded(10 * i) for i in range(4)], "image_id": ids}), tmp_path / "x.parquet"
+    )
+    (tmp_path / "labels.csv").write_text("image_id,label\n1,a\n2,b\n3,a\n")
+    with pytest.raises(DataError, match=r"column image_id of .* does not hold the positions of its rows"):
+        load_own(tmp_path / "x.parquet", [tmp_path / "labels.csv"])
+    (tmp_path / "labels.csv").write_text("row,label\n1,a\n2,b\n3,a\n")
+    images = load_own(tmp_path / "x.parquet", [tmp_path / "labels.csv"])
+    assert images.labels.tolist() == [-1, 0, 1, 0]
+
+
+def test_ids_that_are_the_positions_name_rows(tmp_path: Path) -> None:
+    table = pa.table({"image": [encoded(10 * i) for i in range(4)], "id": list(range(4))})
+    pq.write_table(table, tmp_path / "x.parquet")
+    (tmp_path / "labels.csv").write_text("id,label\n1,a\n2,b\n3,a\n")
+    images = load_own(tmp_path / "x.parquet", [tmp_path / "labels.csv"])
+    assert images.labels.tolist() == [-1, 0, 1, 0]

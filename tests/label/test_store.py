@@ -4,6 +4,7 @@ import csv
 import errno
 import multiprocessing
 import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image
 from gpu_ssl.data.labels import clean, is_no_label, unify_numbers
 from gpu_ssl.data.own import load_own
 from gpu_ssl.errors import GpuSslError, UsageError
-from gpu_ssl.label.store import NONE_OF_THESE, LabelStore
+from gpu_ssl.label.store import NONE_OF_THESE, LabelStore, names_of
 
 NAMES = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=12)
 
@@ -138,3 +139,36 @@ def test_labels_are_kept_on_a_file_system_without_locks(
     store = LabelStore(tmp_path / "labels.csv")
     store.put({"a.png": "cat"})
     assert LabelStore(tmp_path / "labels.csv").labels() == {"a.png": "cat"}
+
+
+def test_a_file_of_a_spreadsheet_is_read_as_fit_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_bytes("path,label\na.png,caf\xe9\nb.png,tea\n".encode("cp1252"))
+    store = LabelStore(path)
+    store.put({"c.png": "caf\xe9", "d.png": unicodedata.normalize("NFD", "caf\xe9")})
+    assert store.labels() == {"a.png": "caf\xe9", "b.png": "tea", "c.png": "caf\xe9", "d.png": "caf\xe9"}
+    path.write_text("path,label\na.png,1.0\nb.png,2.0\nc.png,2\n")
+    assert store.labels() == {"a.png": "1", "b.png": "2", "c.png": "2"}
+
+
+def test_a_label_of_a_file_is_that_of_its_pages_until_one_gets_another(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("path,label,by\na.tif,x,me\nb.png,y,\n")
+    pages = {"a.tif": ("a.tif#1", "a.tif#2", "a.tif#3")}
+    store = LabelStore(path, lambda written: pages.get(written, (written,)))
+    assert store.labels() == {"a.tif#1": "x", "a.tif#2": "x", "a.tif#3": "x", "b.png": "y"}
+    assert store.put({"a.tif#2": "y", "a.tif#3": None}) == {"a.tif#2": "x", "a.tif#3": "x"}
+    assert store.labels() == {"a.tif#1": "x", "a.tif#2": "y", "b.png": "y"}
+    assert path.read_text() == "path,label,by\na.tif#1,x,me\na.tif#2,y,me\na.tif#3,,me\nb.png,y,\n"
+
+
+def test_a_label_of_a_damaged_image_goes_to_no_other(tmp_path: Path) -> None:
+    (tmp_path / "data/sub").mkdir(parents=True)
+    (tmp_path / "data/1.png").write_bytes(b"no image")
+    for name in ("sub/1.png", "sub/2.png"):
+        Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / "data" / name)
+    images = load_own(tmp_path / "data")
+    find = images.index(tmp_path / "data").find
+    path = tmp_path / "labels.csv"
+    path.write_text("path,label\n1.png,cat\n2.png,dog\n")
+    assert LabelStore(path, names_of(images.names, find)).labels() == {"sub/2.png": "dog"}
