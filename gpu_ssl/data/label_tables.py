@@ -17,7 +17,7 @@ DELIMITERS = (",", ";", "\t", "|", " ")
 LARGEST = 2**31
 """Maximum size of a table in bytes."""
 
-IN_BRACKETS = re.compile(r"""[\[{][^\[\]{},"']*[\]}][^\s,;]""")
+IN_BRACKETS = re.compile(r"""[\[{][^\[\]{},"']*[\]}][ \t]*[^\s,;]""")
 """Start of a name in brackets, which is not JSON."""
 
 NO_TEXT = {

@@ -15,6 +15,9 @@ from gpu_ssl.errors import either
 UPLOADED = re.compile(r"^[0-9a-f]{6,8}-(?=.)")
 """Prefix that Label Studio adds to the names of uploaded files."""
 
+ESCAPED = re.compile(r"^'(?=[=+@-])")
+"""Mark that `--escape-formulas` writes before a name."""
+
 POSITION = re.compile(r"0*([0-9]+)(\.0*)?")
 """A position in a file, which programs may write as 7.0."""
 
@@ -72,7 +75,7 @@ class NameIndex:
         AmbiguousNameError
             If several images match equally well.
         """
-        for each in dict.fromkeys((name, name.strip())):
+        for each in dict.fromkeys((name, name.strip(), ESCAPED.sub("", name))):
             if found := self._find_position(each) if self._positions is not None else self._find(each):
                 return found
         return ()

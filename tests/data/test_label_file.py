@@ -226,3 +226,9 @@ def test_numbers_that_are_labels_do_not_name_images(tmp_path: Path) -> None:
             [written(tmp_path, content)], Columns(), lambda name: name.isdecimal() and int(name) < 30
         )
         assert labels(given) == {"5": "0", "6": "1", "7": "1"}
+
+
+@pytest.mark.parametrize("name", ["[A] 1.png", "[1] a.png", "{b} 2.png", "[A]1.png"])
+def test_a_first_name_in_brackets_is_not_json(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path, f"{name},cat\nother.png,dog\n")
+    assert labels(read(path)) == {name: "cat", "other.png": "dog"}

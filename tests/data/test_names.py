@@ -55,6 +55,13 @@ def test_the_image_that_is_meant_is_found(written: str, meant: str | None) -> No
     assert NameIndex(NAMES, PLACE).find(written) == ((meant,) if meant else ())
 
 
+def test_a_mark_against_formulas_is_no_part_of_a_name() -> None:
+    index = NameIndex(("-a.png", "=b.png", "'c.png", "'-d.png", "-d.png"), PLACE)
+    for written, meant in (("'-a.png", "-a.png"), ("'=b.png", "=b.png"), ("'c.png", "'c.png")):
+        assert index.find(written) == (meant,)
+    assert index.find("'-d.png") == ("'-d.png",)
+
+
 def test_what_may_mean_several_is_refused() -> None:
     with pytest.raises(AmbiguousNameError, match=r"'1.jpg' may mean 'cat/1.jpg' or 'dog/1.jpg'"):
         NameIndex(NAMES, PLACE).find("1.jpg")
