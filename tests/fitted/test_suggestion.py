@@ -6,6 +6,7 @@ from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.data.own import image_key
 from gpu_ssl.data.stream import Block
 from gpu_ssl.fitted.fitting import Fit
+from gpu_ssl.fitted.model import Answers
 from gpu_ssl.fitted.suggestion import POOL, confidence_margins, spread, suggest
 
 
@@ -28,10 +29,20 @@ def test_they_are_of_the_least_sure_and_in_that_order(fitted: Fit, digits: Datas
         assert np.array_equal(image, images[int(name)])
 
 
+class Remembering:
+    """Answers of a model for all images at once: those of other blocks differ by rounding."""
+
+    def __init__(self, answers: Answers) -> None:
+        self.answers = answers
+
+    def answer(self, block: Block) -> Answers:
+        return self.answers.rows(np.array([int(name) for name in block.names]))
+
+
 def test_blocks_of_any_size_give_the_same(fitted: Fit, digits: Dataset) -> None:
-    all_at_once, *others = (
-        suggest(fitted.model, blocks(digits.test.images, n), 7, set()) for n in (450, 64, 7)
-    )
+    images = digits.test.images
+    model = Remembering(fitted.model.predict(images))
+    all_at_once, *others = (suggest(model, blocks(images, n), 7, set()) for n in (450, 64, 7))
     assert all_at_once is not None
     for other in others:
         assert other is not None

@@ -243,7 +243,7 @@ def test_a_start_is_followed_at_first_and_forgotten_in_the_end() -> None:
 )
 def test_a_sum_over_some_classes_is_that_over_all_without_bias(estimate: Estimate) -> None:
     """So is its gradient, by which q(y|x) and the other networks learn."""
-    n, k, repeats = 8, 6, 6000
+    n, k, repeats = 8, 6, 1500
     logits = torch.randn(n, k, generator=seeded(1)).mul(2).requires_grad_()
     bounds = torch.randn(n, k, generator=seeded(2)).mul(2).requires_grad_()
     log_q = logits.log_softmax(1)
@@ -254,9 +254,9 @@ def test_a_sum_over_some_classes_is_that_over_all_without_bias(estimate: Estimat
         pairs = sample_pairs(log_q, estimate, generator)
         total = total + mean_unlabelled_bound(bounds[pairs.rows, pairs.classes], log_q, pairs)
     found = torch.autograd.grad(total, [logits, bounds])
-    assert float(total.detach()) / repeats == pytest.approx(float(exactly.detach()), abs=0.03)
+    assert float(total.detach()) / repeats == pytest.approx(float(exactly.detach()), abs=0.06)
     for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one / repeats, other, atol=0.03, rtol=0)
+        torch.testing.assert_close(one / repeats, other, atol=0.06, rtol=0)
 
 
 def test_sampled_pairs_are_all_of_the_likeliest_classes_and_some_of_the_others() -> None:
