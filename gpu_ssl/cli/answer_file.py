@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from gpu_ssl.cli.messages import no_formula, stdout_of_names
-from gpu_ssl.data.parquet import SUFFIX as SHARD
-from gpu_ssl.data.parquet import holds_parquet
 from gpu_ssl.errors import UsageError, either
 from gpu_ssl.runtime.files import atomic_path, require_space
 from gpu_ssl.runtime.optional import require
@@ -97,10 +95,12 @@ def refuse_inputs(output: Path | None, *inputs: Path) -> None:
     """
     if output is None or not output.is_file():
         return
+    from gpu_ssl.data.parquet import SUFFIX, holds_parquet
+
     place = Path(os.path.realpath(output))
     for given in inputs:
         whole = Path(os.path.realpath(given))
-        is_shard = place.suffix.lower() == SHARD and place.parent == whole and holds_parquet(whole)
+        is_shard = place.suffix.lower() == SUFFIX and place.parent == whole and holds_parquet(whole)
         if place == whole or is_shard or (whole in place.parents and place.suffix.lower() not in ANSWERS):
             raise UsageError(f"{output} is read by this command and would be lost; name another file")
 

@@ -93,7 +93,7 @@ class OwnImages:
     def index(self, place: Path) -> NameIndex:
         """Return an index of the images in `place` by name, as label files name them.
 
-        It also finds the files that cannot be read.
+        The index includes files that cannot be read.
         """
         encoded = None if self.originals is None else self.originals.encoded
         pages = encoded.pages if isinstance(encoded, ImageFiles) else {}

@@ -138,8 +138,8 @@ class LabelStore:
                 own[table.path] = row[table.path] if len(names) == 1 else name
                 own[table.label] = (changes[name] or "") if name in changes else row[table.label]
                 left.pop(name, None)
-                alone = not any(cell for i, cell in enumerate(own) if i not in (table.path, table.label))
-                if own[table.label] or not alone:
+                # A row without a label is kept for its other cells.
+                if any(cell for i, cell in enumerate(own) if i != table.path):
                     kept.append(own)
         for name, label in left.items():
             if label:

@@ -85,8 +85,8 @@ class Recipe:
     def estimate(self, steps: int) -> Estimate:
         """Return how the sum over the classes is estimated in a training of so many steps.
 
-        With few sampled pairs a step takes a quarter less time, and tens of thousands of steps reach the same
-        accuracy to within the variation between runs, few steps a lower one (docs/experiments/paper.md).
+        Fewer sampled pairs make a step cheaper. They lower the accuracy of short trainings, but that of long
+        ones by no more than runs differ from each other (docs/experiments/paper.md).
         """
         return Estimate(self.exact, self.sampled if steps >= MANY_STEPS else 1.0)
 

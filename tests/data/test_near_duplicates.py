@@ -60,7 +60,7 @@ def test_frames_of_a_still_camera_take_no_memory_of_all_pairs() -> None:
     finally:
         tracemalloc.stop()
     assert groups == [list(range(2, 2502))]
-    assert most < 2**27  # of all pairs, positions alone take 100 million bytes
+    assert most < 2**27  # The positions of all pairs would take 100 MB.
 
 
 def test_groups_that_grow_together_late_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
