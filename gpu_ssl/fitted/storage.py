@@ -105,7 +105,11 @@ def load(folder: Path, device: str = "auto", svm_backend: str = "auto") -> tuple
 def _ood_encoder(record: ModelRecord, tensors: dict[str, Tensor], classifier: Classifier) -> Encoder:
     if not isinstance(record.ood_encoder, str):
         return build_encoder(record.ood_encoder, state.below("ood", tensors))
-    return {part.name: plain(part) for part in classifier.encoder.parts}[record.ood_encoder]
+    # Of several networks, which have the same name, the first was taken.
+    named = [part for part in classifier.encoder.parts if part.name == record.ood_encoder]
+    if not named:
+        raise KeyError(record.ood_encoder)
+    return plain(named[0])
 
 
 def _check(record: ModelRecord, classifier: Classifier, calibration: Calibration, ood: OODScore) -> None:

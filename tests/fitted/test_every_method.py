@@ -142,6 +142,18 @@ def test_a_model_says_the_same_from_disk(
     assert suggestions(fitted.model, images) == suggestions(read, images)
 
 
+def test_of_several_networks_the_same_one_scores_from_disk(
+    fit_case: FitCase, kinds: dict[str, tuple[OwnImages, np.ndarray]], tmp_path: Path
+) -> None:
+    """Without a VAE the score takes the features of the first network; all have the same name."""
+    _, others = kinds["digits"]
+    fitted = fit_case("digits", Case("consistency", "hog", "best"))
+    assert len({id(part) for part in fitted.model.classifier.encoder.parts}) == 4
+    storage.save(tmp_path, fitted.model, fitted.record)
+    read, _ = storage.load(tmp_path, "cpu")
+    assert np.array_equal(read.predict(others).ood_scores, fitted.model.predict(others).ood_scores)
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_record_names_the_method_and_what_its_estimate_rests_on(case: Case, fit_case: FitCase) -> None:
     """A method that trains networks is judged once, on a third; others on all labelled images."""
