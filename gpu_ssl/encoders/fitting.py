@@ -92,11 +92,14 @@ class TrainingImages:
             yield np.ascontiguousarray(self.pixels[first : first + decoding.BLOCK])
 
     def some_features(self, encoder: Encoder) -> Tensor:
-        """Return the features of the first images, at most `BLOCK`."""
+        """Return the features of at most `BLOCK` images.
+
+        They are spread over all images: folders are often sorted by class.
+        """
+        rows = np.linspace(0, len(self) - 1, min(BLOCK, len(self))).astype(np.int64)
         if encoder in self.known:
-            return self.known[encoder][:BLOCK]
-        first = np.ascontiguousarray(self.pixels[:BLOCK])
-        return encode(encoder, torch.from_numpy(first).to(self.device))
+            return self.known[encoder][torch.from_numpy(rows).to(self.device)]
+        return encode(encoder, torch.from_numpy(np.ascontiguousarray(self.pixels[rows])).to(self.device))
 
     @cached_property
     def placed(self) -> Images:

@@ -17,9 +17,10 @@ PARTS = ("vae", "hog", "pixels")
 
 
 def test_the_features_of_each_part_have_a_mean_norm_of_1(digits: Dataset, tmp_path: Path) -> None:
-    """Over the images it is scaled by, the first ones: of raw features the longest would dominate."""
+    """Over the images it is scaled by, some of all: of raw features the longest would dominate."""
     encoders = fitted(digits.train.images, tmp_path, "vae+hog+pixels")
-    encoder, sample = encoders["vae+hog+pixels"], torch.from_numpy(digits.train.images[:BLOCK])
+    rows = np.linspace(0, len(digits.train) - 1, BLOCK).astype(int)
+    encoder, sample = encoders["vae+hog+pixels"], torch.from_numpy(digits.train.images[rows])
     features = encode(encoder, sample)
     lengths = [part.width for part in encoder.parts]
     for own in torch.split(features, lengths, dim=1):
@@ -30,6 +31,16 @@ def test_the_features_of_each_part_have_a_mean_norm_of_1(digits: Dataset, tmp_pa
     new = torch.from_numpy(digits.test.images)
     expected = [encode(encoders[name], new) / length for name, length in zip(PARTS, raw, strict=True)]
     torch.testing.assert_close(encode(encoder, new), torch.cat(expected, dim=1), rtol=1e-4, atol=1e-5)
+
+
+def test_images_of_one_colour_that_come_first_do_not_decide_the_scales(
+    digits: Dataset, tmp_path: Path
+) -> None:
+    """A folder called "background" may, and HOG finds nothing in its images."""
+    blank = np.full((BLOCK, 1, 8, 8), 9, np.uint8)
+    encoder = fitted(np.concatenate([blank, digits.train.images]), tmp_path, "pixels+hog")["pixels+hog"]
+    assert isinstance(encoder, Sum)
+    assert float(encoder.scales.max()) < 5 * float(encoder.scales.min())
 
 
 def test_the_sum_is_the_join_of_its_parts(digits: Dataset, tmp_path: Path) -> None:
