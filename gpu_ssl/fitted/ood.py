@@ -67,7 +67,10 @@ def nearest(features: Tensor, references: Tensor) -> Tensor:
     """Return the Euclidean distance of each of `features` (n, d) to the nearest of `references` (m, d)."""
     # Squared distances without the norm of the query, which is constant: enough to find the nearest
     # reference, but too inaccurate for the distance, because they are differences of large numbers.
-    squares = torch.addmm(references.square().sum(dim=1), features, references.T, alpha=-2)
+    # The mean is subtracted first: embeddings may be far from the origin.
+    centre = references.mean(dim=0)
+    centred = references - centre
+    squares = torch.addmm(centred.square().sum(dim=1), features - centre, centred.T, alpha=-2)
     found = references[squares.argmin(dim=1)]
     return (features - found).square().sum(dim=1).sqrt()
 

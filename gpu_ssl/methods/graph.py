@@ -122,12 +122,15 @@ class _Votes(nn.Module):
         components: Tensor | None = None,
     ) -> None:
         super().__init__()
-        self.points, self.probabilities, self.k = points, probabilities, min(k, len(points))
+        # Squared distances are differences of large numbers where points are far from the origin.
+        self.centre = points.mean(dim=0)
+        self.points, self.probabilities, self.k = points - self.centre, probabilities, min(k, len(points))
         self.components = components
 
     def forward(self, features: Tensor) -> Tensor:
         if self.components is not None:
             features = features @ self.components
+        features = features - self.centre
         squares = features.square().sum(1, keepdim=True) + self.points.square().sum(1)
         squares = (squares - 2 * features @ self.points.T).clamp(min=0)
         nearest, indices = torch.topk(squares, self.k, dim=1, largest=False)

@@ -44,6 +44,13 @@ def test_distances_are_to_the_nearest_reference() -> None:
     torch.testing.assert_close(nearest(features, references), expected)
 
 
+def test_distances_are_right_far_from_the_origin() -> None:
+    """The squares of embeddings with a large mean would leave their rounding."""
+    features, references = torch.randn(500, 64) + 3000, torch.randn(50, 64) + 3000
+    expected = torch.cdist(features.double(), references.double()).amin(1).float()
+    torch.testing.assert_close(nearest(features, references), expected, rtol=1e-3, atol=0)
+
+
 def test_what_is_a_reference_is_at_no_distance() -> None:
     """Squares of large numbers would leave their rounding, which differs from one machine to another."""
     references = torch.rand(200, 300)

@@ -13,6 +13,7 @@ from gpu_ssl import catalog
 from gpu_ssl.config import SVMConfig
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.encoders.encoder import Encoder, encode
+from gpu_ssl.encoders.given import Given
 from gpu_ssl.encoders.hog import HOG
 from gpu_ssl.encoders.saving import describe_encoder
 from gpu_ssl.errors import StorageError, UsageError
@@ -375,6 +376,16 @@ def test_a_graph_of_components_answers_the_same_from_disk_and_as_a_module(
     np.testing.assert_allclose(told, classifier.decisions(test), atol=1e-3)
     whole = fit_method(train, labelled, Options("graph"))
     assert (whole.predict(test) == classifier.predict(test)).mean() > 0.9
+
+
+def test_a_graph_far_from_the_origin_is_the_same_as_a_module(digits: Dataset) -> None:
+    """An ONNX file has the module, and embeddings may have a large mean."""
+    rows = digits.train.images.reshape(-1, 1, 1, 64).astype(np.float32) / 16 + 3000
+    view = view_of(rows, [Given((1, 1, 64))])
+    classifier = fit_method(view, choose(digits, 100), Options("graph", encoder="given"))
+    with torch.no_grad():
+        told = classifier.module()(view.features(classifier.encoder))
+    np.testing.assert_array_equal(told.argmax(1), classifier.predict(view))
 
 
 def test_the_graph_of_a_trained_network_is_not_kept(train: View, labelled: Labelled) -> None:
