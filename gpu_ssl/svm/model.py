@@ -168,7 +168,9 @@ class OneVsOneModel:
             block = slice(start, min(start + rows, points.shape[0]))
             # Kept until the next block exists: freed at once, its memory would go back to the system and be
             # mapped again page by page, which took half of the time on the CPU.
-            values = kernel(points[block, :])
+            part = points[block, :]
+            # NumPy promotes two kinds of floats, torch refuses to multiply them.
+            values = kernel(part.to(own) if is_torch_array(part) else part)
             result[block, ...] = rule(values)
         return result
 

@@ -153,6 +153,17 @@ def test_torch_tensors_are_scored_as_numpy_arrays_are(digits: Dataset, dtype: to
     assert np.array_equal(predicted.numpy(), model.predict(points))
 
 
+@pytest.mark.parametrize("name", ["rbf", "linear", "poly", "sigmoid"])
+def test_points_of_another_precision_are_scored(digits: Dataset, name: str) -> None:
+    points = digits.train.images.reshape(len(digits.train), -1) / 255
+    model = fit(points, digits.train.labels, Kernel(name=name, gamma=0.1))
+    names = ("support", "support_vectors", "duals", "intercepts")
+    arrays = {name: torch.from_numpy(getattr(model, name)) for name in names}
+    same = OneVsOneModel(**arrays, kernel=model.kernel, n_support=model.n_support)
+    found = same.predict(torch.from_numpy(points.astype(np.float32)))
+    assert np.array_equal(found.numpy(), model.predict(points.astype(np.float32)))
+
+
 def test_float32_scoring_agrees_on_real_images(digits: Dataset) -> None:
     train, test = (part.images.reshape(len(part), -1) / 255 for part in (digits.train, digits.test))
     theirs = SVC(C=5, gamma=0.05).fit(train, digits.train.labels)
