@@ -83,7 +83,8 @@ def choose(view: View, labelled: Labelled, options: Options) -> tuple[Options, C
     chosen = candidates[best]
     if graph.is_too_large(view):  # and so is the teacher of a network
         reason = f"{reason}; no graph of more than {graph.MOST_IN_GRAPH:,} images, unless requested"
-    elif options.effort != "quick" and chosen.encoder == options.encoder:  # and not a pretrained network's
+    elif options.effort != "quick" and view.is_pictures and chosen.encoder == options.encoder:
+        # Not on features of a pretrained network, nor on rows, which cannot be shifted or mirrored.
         # Pseudo-labels of the graph can hurt a network only if labels are few, when they have much weight.
         quick, teacher = (next(iter(candidates)), "graph")
         misleads = bool(right) and labelled.per_class < graph.MANY and lead(quick, teacher) > CLEARLY

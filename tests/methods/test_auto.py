@@ -246,6 +246,9 @@ def test_rows_of_numbers_leave_out_what_is_for_pictures(
     # A requested encoder other than HOG is as good for an SVM as for a graph.
     options, why = choose(view, LABELLED, replace(OPTIONS, encoder="pca"))
     assert (options.method, list(why.shares)) == ("svm", ["svm", "graph"])
+    # Nor a network, whose augmentations shift and mirror.
+    judge({"m1": first(20), "graph": first(30)})
+    assert choose(view, LABELLED, BEST)[0].method == "graph"
 
 
 def test_an_encoder_that_cannot_be_is_refused(digits: Dataset, tmp_path: Path) -> None:
