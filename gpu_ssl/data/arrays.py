@@ -266,6 +266,14 @@ def range_in(images: NDArray[Any], path: Path) -> tuple[float, float]:
     return range_of(values, images.dtype.kind in "iu")
 
 
+def holds_levels(images: NDArray[Any], high: float) -> bool:
+    """Whether uint8 images have 255 for white, where those that a model was fitted to had `high`.
+
+    They do after 16 bits, or if a value is larger than `high`; else only their dtype differs.
+    """
+    return images.dtype == np.uint8 and (high >= 255 or bool(images.max(initial=0) > high))
+
+
 def blank_rows(images: NDArray[np.uint8]) -> list[int]:
     """Return the positions of single-colour images."""
     found: list[int] = []

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_ssl.data.arrays import range_in, read_arrays, scale
+from gpu_ssl.data.arrays import holds_levels, range_in, read_arrays, scale
 from gpu_ssl.data.collection import embeddings_in
 from gpu_ssl.data.decoding import Decoded, decode_all
 from gpu_ssl.data.embedding_map import wrong_row
@@ -147,11 +147,11 @@ class ImageStream:
             raise UsageError(
                 f"{path}: the model expects images of shape {self.shape}, got {tuple(images.shape[1:])}"
             )
-        if images.dtype == np.uint8:
-            return self._rows(images, 0, 255)
         low, high = self._value_range
         if low is None or high is None:
             low, high = range_in(images, path)
+        if holds_levels(images, high):
+            low, high = 0, 255
         return self._rows(images, low, high)
 
     def _rows(self, images: NDArray[Any], low: float, high: float) -> Iterator[Block]:

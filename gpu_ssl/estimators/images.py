@@ -7,10 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_ssl.config import LearningConfig, ModelConfig, TrainConfig
+from gpu_ssl.data.arrays import holds_levels
 from gpu_ssl.errors import UsageError
 from gpu_ssl.fitted.records import ModelRecord, PixelScale
 
 ImageShape = tuple[int, int, int]
+
+BLOCK = 1000
+"""Number of samples that are converted at a time."""
 
 
 @dataclass(frozen=True)
@@ -94,23 +98,35 @@ class PixelFormat:
         return np.moveaxis(np.asarray(X), *((1, -1) if given == self.shape else (-1, 1)))
 
     def to_images(self, X: NDArray[Any]) -> NDArray[np.uint8]:
-        """Return X as images (n, channels, height, width), uint8; values out of range are clipped."""
+        """Return X as images (n, channels, height, width), uint8; values out of range are clipped.
+
+        uint8 values are levels from 0 to 255 if they are beyond the range of fit, else scaled by that.
+        """
         if X.shape[1:] != self.sample_shape:
             raise UsageError(
                 f"expected samples of shape {self.sample_shape} as in fit, got X of shape {X.shape}"
             )
-        if X.dtype != np.uint8:
-            most = X.max(initial=0)
-            if self.is_uint8 and (0 < most <= 1 or most > 255):
-                advice = "multiply X by 255" if most <= 1 else "scale X to that range"
-                raise UsageError(
-                    f"expected uint8 values from 0 to 255 as in fit, got values up to {most:g}: {advice}"
-                )
-            scaled = (np.asarray(X, dtype=np.float64) - self.low) / (self.high - self.low)
-            X = np.rint(255 * scaled.clip(0, 1)).astype(np.uint8)
+        most = X.max(initial=0)
+        fractions = X.dtype.kind in "bf" and 0 < most <= 1
+        if self.is_uint8 and (fractions or most > 255):
+            advice = "multiply X by 255" if most <= 1 else "scale X to that range"
+            raise UsageError(
+                f"expected uint8 values from 0 to 255 as in fit, got values up to {most:g}: {advice}"
+            )
+        if self.low.ndim or not holds_levels(X, float(self.high)):
+            X = self._scaled(X)
         if self._channels_last():
             X = X.transpose(0, 3, 1, 2)
         return np.require(X.reshape(-1, *self.shape), requirements=["C", "W"])
+
+    def _scaled(self, X: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return X with `low` and `high` at 0 and 255; in blocks, as float64 is eight times as large."""
+        scaled = np.empty(X.shape, np.uint8)
+        for start in range(0, len(X), BLOCK):
+            block = slice(start, start + BLOCK)
+            shares = (np.asarray(X[block], dtype=np.float64) - self.low) / (self.high - self.low)
+            scaled[block] = np.rint(255 * shares.clip(0, 1))
+        return scaled
 
     def from_intensities(self, images: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return images (n, channels, height, width), from 0 to 1, in the layout and range of X."""

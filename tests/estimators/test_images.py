@@ -1,5 +1,7 @@
 """X in every layout becomes the same images, and comes back."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -79,6 +81,44 @@ def test_pictures_of_another_scale_than_the_fitted_ones_are_refused() -> None:
         pixels.to_images(images / 255)
     with pytest.raises(UsageError, match=r"as in fit, got values up to 4095: scale X to that range"):
         pixels.to_images(np.full((1, 8, 8), 4095, np.uint16))
+
+
+def test_fractions_are_refused_and_dark_images_are_not() -> None:
+    pixels = PixelFormat.of(IMAGES[:, 0], None)
+    dark = np.zeros((1, 6, 7), np.int64)
+    dark[0, 0, 0] = 1
+    assert pixels.to_images(dark).max() == 1
+    for fractions in (dark / 2, dark.astype(bool)):
+        with pytest.raises(UsageError, match="multiply X by 255"):
+            pixels.to_images(fractions)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.uint8])
+def test_numbers_are_scaled_as_in_fit_whatever_their_dtype(dtype: type) -> None:
+    """Images from 0 to 16, as scikit-learn's digits have them, may be bytes later; also rows of columns."""
+    X = np.random.default_rng(0).integers(0, 17, (50, 4, 4))
+    X[0, 0, 0] = 16
+    for samples in (X, X.reshape(50, 16)):
+        pixels = PixelFormat.of(samples.astype(np.float64), None)
+        assert np.array_equal(pixels.to_images(samples.astype(dtype)), pixels.to_images(samples / 1.0))
+    masks = PixelFormat.of(X > 8, None)
+    assert np.array_equal(masks.to_images((X > 8).astype(dtype)), 255 * (X > 8)[:, None])
+
+
+@pytest.mark.parametrize("high", [1.0, 65535.0])
+def test_bytes_stand_for_themselves_where_fit_had_fractions_or_16_bits(high: float) -> None:
+    pixels = PixelFormat.of(IMAGES[:, 0] * (high / 255), None)
+    assert np.array_equal(pixels.to_images(IMAGES[:, 0]), IMAGES[:, :1])
+
+
+def test_the_conversion_does_not_hold_all_images_in_float64() -> None:
+    X = np.random.default_rng(0).random((20_000, 8, 8), np.float32)
+    pixels = PixelFormat.of(X, None)
+    tracemalloc.start()
+    images = pixels.to_images(X)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 * images.nbytes  # float64 of all images is eight times as large
 
 
 def test_colours_may_come_first_or_last() -> None:
