@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import _safe_indexing
+from sklearn.utils.multiclass import check_classification_targets
 
 from gpu_ssl.data.labels import is_no_label
 from gpu_ssl.data.own import UNLABELLED
@@ -39,6 +40,41 @@ def labelled_accuracy(estimator: Any, X: Any, y: Any) -> float:
     if not len(known):
         return float("nan")
     return float(np.mean(np.asarray(estimator.predict(_safe_indexing(X, known))) == labels[known]))
+
+
+def encoded(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return the sorted classes, and the position of each label (n,) among them, `UNLABELLED` where none is.
+
+    Raises
+    ------
+    UsageError
+        If there are fewer than two classes, or some labels are words and others are not.
+    ValueError
+        If the labels are not classes, such as fractions.
+    """
+    known = is_labelled(labels)
+    named = _of_one_type(labels[known])
+    check_classification_targets(named)
+    classes, codes = np.unique(named, return_inverse=True)
+    if len(classes) < 2:
+        found = "1 class" if len(classes) else "no class"
+        raise UsageError(f"the labels in y contain {found}; a classifier needs at least 2 classes")
+    positions = np.full(len(labels), UNLABELLED)
+    positions[known] = codes
+    return classes, positions
+
+
+def _of_one_type(labels: NDArray[Any]) -> NDArray[Any]:
+    """Return labels that are objects, as numbers beside None are, as an array of numbers."""
+    if labels.dtype != object:
+        return labels
+    words = [isinstance(label, str) for label in labels]
+    if all(words):
+        return labels
+    if any(words):
+        word, other = labels[words.index(True)], labels[words.index(False)]
+        raise UsageError(f"y mixes words and other labels ({word!r}, {other!r}); give words or numbers only")
+    return np.array(labels.tolist())
 
 
 def is_labelled(labels: NDArray[Any]) -> NDArray[np.bool_]:

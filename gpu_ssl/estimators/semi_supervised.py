@@ -7,21 +7,20 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 from torch import Tensor
 
 from gpu_ssl.config import FitConfig, SVMConfig
-from gpu_ssl.data.own import UNLABELLED, OwnImages
+from gpu_ssl.data.own import OwnImages
 from gpu_ssl.data.positions import Positions
 from gpu_ssl.encoders import given
 from gpu_ssl.encoders.encoder import BLOCK
 from gpu_ssl.errors import UsageError
 from gpu_ssl.estimators.embeddings import labels_on_host, rows_on_host, take_embeddings
 from gpu_ssl.estimators.images import ImageShape, PixelFormat, learning_settings
-from gpu_ssl.estimators.labels import is_labelled
+from gpu_ssl.estimators.labels import encoded
 from gpu_ssl.fitted import storage
-from gpu_ssl.fitted.fitting import fit
+from gpu_ssl.fitted.fitting import FEWEST, fit
 from gpu_ssl.runtime.files import alone_in
 from gpu_ssl.runtime.progress import SILENT
 
@@ -140,19 +139,14 @@ class SemiSupervisedClassifier(
         labels = column_or_1d(labels_on_host(y), warn=True)
         if len(labels) != len(X):
             raise UsageError(f"X has {len(X)} samples, but y has {len(labels)} entries")
-        known = is_labelled(labels)
-        check_classification_targets(labels[known])
-        self.classes_, codes = np.unique(labels[known], return_inverse=True)
-        if len(self.classes_) < 2:
-            found = "1 class" if len(self.classes_) else "no class"
-            raise UsageError(f"the labels in y contain {found}; a classifier needs at least 2 classes")
+        if len(X) < FEWEST:
+            raise UsageError(f"{len(X)} samples are too few to learn from; give at least {FEWEST}")
+        self.classes_, classes = encoded(labels)
         if are_embeddings:
             self.pixels_, images = PixelFormat.of_embeddings(X.shape[3]), rows_on_host(X)
         else:
             self.pixels_ = PixelFormat.of(X, self.image_shape)
             images = self.pixels_.to_images(X)
-        classes = np.full(len(X), UNLABELLED)
-        classes[known] = codes
         class_names = tuple(str(name) for name in self.classes_)
         own_images = OwnImages(Positions(len(X)), images, classes, class_names, {})
         placed = X if isinstance(X, Tensor) else None
@@ -232,7 +226,8 @@ class SemiSupervisedClassifier(
             If there is no model, or a file is damaged.
         """
         model, record = storage.load(_folder_of(folder), device)
-        config = record.config
+        config, pixels = record.config, PixelFormat.of_record(record)
+        of_rows = len(pixels.sample_shape) == 1 and pixels.is_picture
         known = cls(
             config.svm.C,
             method=config.method,
@@ -245,11 +240,12 @@ class SemiSupervisedClassifier(
             epochs=config.train.epochs,
             batch_size=config.train.batch_size,
             mirror=config.mirror,
+            image_shape=record.image_shape if of_rows else None,
             random_state=config.seed,
             device=device,
         )
         known.model_, known.record_, known.suspects_ = model, record, ()
-        known.pixels_ = PixelFormat.of_record(record)
+        known.pixels_ = pixels
         known.classes_ = np.array(record.class_names if record.class_labels is None else record.class_labels)
         known.n_features_in_ = known.pixels_.sample_shape[0]
         return known

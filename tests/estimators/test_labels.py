@@ -7,7 +7,7 @@ from sklearn.dummy import DummyClassifier
 
 import gpu_ssl
 from gpu_ssl.errors import UsageError
-from gpu_ssl.estimators.labels import is_labelled, labelled_accuracy
+from gpu_ssl.estimators.labels import encoded, is_labelled, labelled_accuracy
 
 X = np.zeros((6, 2))
 
@@ -36,3 +36,19 @@ def test_a_dtype_that_cannot_hold_minus_one_is_refused_where_that_matters(dtype:
     with pytest.raises(UsageError, match=r"give labels as int64, with -1"):
         is_labelled(y.astype(dtype))
     assert is_labelled(np.array([0, 1], dtype)).all()
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"), [([7, 3, None, 7], [3, 7]), ([True, False, None, True], [False, True])]
+)
+def test_none_beside_numbers_is_no_label(labels: list[object], classes: list[object]) -> None:
+    """Such labels are an array of objects, which scikit-learn takes for no classes."""
+    found, positions = encoded(np.array(labels, dtype=object))
+    assert found.tolist() == classes
+    assert found.dtype.kind == ("b" if isinstance(classes[0], bool) else "i")
+    assert positions.tolist() == [1, 0, -1, 1]
+
+
+def test_words_beside_numbers_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"words and other labels \('a', 1\)"):
+        encoded(np.array(["a", 1, None], dtype=object))

@@ -70,6 +70,7 @@ def test_the_scale_of_numbers_goes_into_the_file(
     before = classifier(image_shape=image_shape).fit(X, y)
     before.save(tmp_path)
     after = gpu_ssl.load(tmp_path)
+    assert after.get_params()["image_shape"] == image_shape
     assert_same_answers(before, after, new)
     assert after.score(new, digits.test.labels) > 0.8
     with pytest.raises(ValueError, match=r"as in fit|is expecting"):
