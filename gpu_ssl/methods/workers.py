@@ -21,6 +21,8 @@ from gpu_ssl.runtime.threads import limited_threads, n_threads
 GRACE: Final = 10.0
 """Seconds after which a worker that was asked to stop is killed."""
 
+ENDED_EARLY: Final = "a worker process ended early: it may have been killed for lack of memory; lower `jobs`"
+
 
 class _Progress(NamedTuple):
     note: str
@@ -80,12 +82,12 @@ class Workers:
         with task.train.stopwatch.phase("fit"):
             free = self._start(min(self.jobs, len(cells)))
             for connection in free:
-                connection.send_bytes(copy)
+                _send(connection, copy)
             busy: list[Connection] = []
             while waiting or busy:
                 while waiting and free:
                     busy.append(free.pop())
-                    busy[-1].send(waiting.popleft())
+                    _send(busy[-1], pickle.dumps(waiting.popleft()))
                 ready = wait(busy)
                 for connection in [each for each in busy if each in ready]:
                     message = _receive(connection)
@@ -109,13 +111,19 @@ class Workers:
         return [worker.connection for worker in self._workers[:n]]
 
 
+def _send(connection: Connection, content: bytes) -> None:
+    """Send a pickled object; a broken pipe would be taken for that of stdout."""
+    try:
+        connection.send_bytes(content)
+    except ConnectionError:
+        raise GpuSslError(ENDED_EARLY) from None
+
+
 def _receive(connection: Connection) -> Any:
     try:
         return connection.recv()
     except (EOFError, ConnectionError):
-        raise GpuSslError(
-            "a worker process ended early: it may have been killed for lack of memory; lower `jobs`"
-        ) from None
+        raise GpuSslError(ENDED_EARLY) from None
 
 
 def _work(connection: Connection) -> None:

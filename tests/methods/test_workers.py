@@ -83,6 +83,17 @@ def test_what_goes_wrong_in_a_worker_is_told_and_no_worker_stays(
     assert not active_children()
 
 
+def test_a_worker_that_ended_before_its_task_is_told(task: CellTask) -> None:
+    """Not as a broken pipe, which the program would take for a reader of stdout that has seen enough."""
+    with Workers(1) as workers:
+        workers(task, CELLS[:1], silent)
+        (child,) = active_children()
+        child.kill()
+        child.join()
+        with pytest.raises(GpuSslError, match="worker process ended early"):
+            workers(task, CELLS[1:], silent)
+
+
 def test_an_interrupt_stops_the_workers_at_once(task: CellTask) -> None:
     def interrupted(note: str, steps: float = 1) -> None:
         raise KeyboardInterrupt
