@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -48,15 +49,24 @@ class SweepRecord(Record):
 
 
 def summarize(found: Mapping[SweepCell, Report], failed: dict[str, str]) -> SweepRecord:
-    """Combine the reports of cells."""
-    accuracies: dict[tuple[str, str, str, int], list[float]] = defaultdict(list)
+    """Combine the reports of cells.
+
+    A baseline that is also one of the methods is in two cells of a seed, and counts once.
+    """
+    accuracies: dict[tuple[str, str, str, int], dict[int, tuple[float, ...]]] = defaultdict(dict)
     for cell, report in found.items():
         for result in report.results:
             key = (report.dataset.name, cell.variant, result.method, result.labels)
-            accuracies[key] += result.accuracies
+            accuracies[key][cell.config.seed] = result.accuracies
     rows = (
-        Row(dataset=dataset, settings=settings, method=method, labels=labels, accuracies=tuple(values))
-        for (dataset, settings, method, labels), values in accuracies.items()
+        Row(
+            dataset=dataset,
+            settings=settings,
+            method=method,
+            labels=labels,
+            accuracies=tuple(chain.from_iterable(of_seeds.values())),
+        )
+        for (dataset, settings, method, labels), of_seeds in accuracies.items()
     )
     return SweepRecord(rows=tuple(rows), failed=failed)
 

@@ -15,6 +15,7 @@ from gpu_ssl.methods.method import encoders_of
 from gpu_ssl.methods.representation import CHECKPOINT
 from gpu_ssl.records import Report
 from gpu_ssl.report import writing
+from gpu_ssl.runtime import state
 from gpu_ssl.runtime.device import resolve_device
 from gpu_ssl.runtime.progress import SILENT
 
@@ -77,8 +78,9 @@ def _finish_cell(config: RunConfig, folder: Path, vae_folder: Path) -> None:
     if read_cell(config, folder) is not None:
         return
     folder.mkdir(parents=True, exist_ok=True)
+    state.remove(folder / writing.REPORT)  # of a cell without the baselines
     writing.write_config(folder, config)
-    if (vae_folder / CHECKPOINT).is_file():  # not where no method works on a VAE
+    if needs_vae(config) and (vae_folder / CHECKPOINT).is_file():
         # The JSON last, as it names the tensors.
         stem = Path(CHECKPOINT).stem
         for source in (*vae_folder.glob(f"{stem}-*.safetensors"), vae_folder / CHECKPOINT):
@@ -89,6 +91,9 @@ def _finish_cell(config: RunConfig, folder: Path, vae_folder: Path) -> None:
 def read_cell(config: RunConfig, folder: Path) -> Report | None:
     """Return the report of a finished cell, or None.
 
+    Baselines belong to the cells of the first method. If that has changed, a cell with baselines serves as
+    one without, and one without lacks only these.
+
     Raises
     ------
     UsageError
@@ -96,9 +101,13 @@ def read_cell(config: RunConfig, folder: Path) -> Report | None:
     StorageError
         If the report cannot be read.
     """
-    if (folder / writing.CONFIG).is_file() and writing.read_config(folder) != config:
-        raise UsageError(
-            f"{folder} holds a cell of other settings; give the changed settings another name, or `output` "
-            "another folder"
-        )
+    if (folder / writing.CONFIG).is_file():
+        kept = writing.read_config(folder)
+        if kept.model_copy(update={"baselines": config.baselines}) != config:
+            raise UsageError(
+                f"{folder} holds a cell of other settings; give the changed settings another name, or "
+                "`output` another folder"
+            )
+        if config.baselines and not kept.baselines:
+            return None
     return writing.read_report(folder)

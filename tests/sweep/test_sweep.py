@@ -15,6 +15,7 @@ import pytest
 from distributed import Client
 
 from gpu_ssl.errors import DependencyError, UsageError
+from gpu_ssl.records import Report
 from gpu_ssl.runtime.progress import SILENT
 from gpu_ssl.sweep import cluster
 from gpu_ssl.sweep.spec import SweepCell, SweepSpec, sweep_cells
@@ -239,6 +240,38 @@ def test_a_finished_cell_is_not_touched(root: Path, cells: list[SweepCell], whol
     finish_cell(cells[0].config, folder, root / "nowhere")
     assert (folder / "report.json").stat().st_mtime_ns == before
     assert read_cell(cells[0].config, folder) is not None
+
+
+def test_a_baseline_that_is_a_method_counts_once_and_the_order_of_methods_costs_nothing(
+    tmp_path: Path,
+) -> None:
+    """Baselines belong to the cells of the first method, whose predictions are not computed again."""
+
+    def by_method(*names: str) -> dict[str, SweepCell]:
+        text = f'datasets = ["digits"]\nmethods = {list(names)}\nlabels = [50]\nsplits = 3'
+        (tmp_path / "spec.toml").write_text(f"{text}\n[[settings]]\ntrain.epochs = 1")
+        cells = sweep_cells(SweepSpec.read(tmp_path / "spec.toml"), "cpu")
+        return {cell.config.methods[0]: cell for cell in cells}
+
+    def found(cells: dict[str, SweepCell]) -> dict[SweepCell, Report]:
+        reports = {cell: read_cell(cell.config, tmp_path / cell.name) for cell in cells.values()}
+        return {cell: report for cell, report in reports.items() if report is not None}
+
+    cells = by_method("m1", "raw-svc")
+    for cell in cells.values():
+        assert finish_cell(cell.config, tmp_path / cell.name, tmp_path / "nowhere") is None
+    assert {row.method: len(row.accuracies) for row in summarize(found(cells), {}).rows} == dict.fromkeys(
+        ("m1", "raw-svc", "pca-svc", "rank-svc"), 3
+    )
+    before = found(cells)[cells["raw-svc"]]
+
+    other = by_method("raw-svc", "m1")
+    assert list(found(other)) == [other["m1"]]
+    cell = other["raw-svc"]
+    assert finish_cell(cell.config, tmp_path / cell.name, tmp_path / "nowhere") is None
+    after = found(other)[cell]
+    assert after.results[0] == before.results[0]  # with the seconds of then
+    assert len(after.results) == 3
 
 
 @pytest.mark.parametrize(
