@@ -41,7 +41,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @classmethod
-    def of(cls, **values: Any) -> Self:
+    def of(cls, /, **values: Any) -> Self:
         """Create settings from those `values` that are not None; the others keep their defaults.
 
         Raises
@@ -57,7 +57,8 @@ class Settings(BaseModel):
 
 def _one_line(error: ValidationError) -> str:
     problems = {}
-    for detail in error.errors(include_url=False):
+    details = error.errors(include_url=False)  # of a list without a valid member, also that it is too short
+    for detail in [own for own in details if own["type"] != "too_short"] or details:
         # A setting of several types has a location for each; the last name of a setting is what counts.
         names = [str(part) for part in detail["loc"] if str(part).isidentifier()]
         name = f"`{names[-1]}`" if names else "settings"

@@ -92,7 +92,8 @@ def run(config: BenchConfig, device: str, repeats: int, progress: Progress) -> B
 
 def _run_worker(config: BenchConfig, device: str) -> list[Sample]:
     done = subprocess.run(
-        [sys.executable, "-m", "gpu_ssl.bench.worker", device],
+        # -P: modules of the current folder, such as a random.py, are not those of Python.
+        [sys.executable, "-P", "-m", "gpu_ssl.bench.worker", device],
         input=config.model_dump_json(),
         capture_output=True,
         text=True,

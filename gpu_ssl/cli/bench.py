@@ -100,9 +100,9 @@ def command(
     from gpu_ssl.bench.records import BenchConfig
     from gpu_ssl.cli.display import make_progress
     from gpu_ssl.config import DataConfig
-    from gpu_ssl.runtime.files import write_text
+    from gpu_ssl.runtime.files import to_keep, write_text
 
-    data = DataConfig.of(dataset=dataset, data_dir=data_dir and data_dir.absolute())
+    data = DataConfig.of(dataset=dataset, data_dir=data_dir and to_keep(data_dir))
     config = runner.check(BenchConfig.of(data=data, labels=labels, images=images, seed=seed))
     path = output or Path("runs") / f"bench-{datetime.now().strftime('%Y%m%d-%H%M%S')}.json"
     _check_output(path)
@@ -183,8 +183,9 @@ def _print_record(record: "BenchRecord") -> None:
     for measurement in record.measurements:
         groups[measurement.phase, measurement.size].append(measurement)
     for (phase, size), found in groups.items():
-        times = [f"{statistics.median(m.seconds):.4f}" for m in found]
-        peaks = [f"{max(p or 0 for p in m.peak_bytes) / 2**30:.2f}" for m in found]
+        of = {m.device: m for m in found}  # some sizes are measured on one device only
+        times = [f"{statistics.median(of[d].seconds):.4f}" if d in of else "" for d in devices]
+        peaks = [f"{max(p or 0 for p in of[d].peak_bytes) / 2**30:.2f}" if d in of else "" for d in devices]
         accuracy = found[-1].accuracy
         missing = ["not measured" for _ in record.not_measured]
         share = "" if accuracy is None else in_percent(accuracy, 2)

@@ -35,6 +35,7 @@ from gpu_ssl.cli.tracking import TRACK, tracking
 from gpu_ssl.config import DataConfig, RunConfig, SVMConfig, parse_label_counts
 from gpu_ssl.errors import GpuSslError, InterruptError, RankError, UsageError
 from gpu_ssl.report.command import option_name
+from gpu_ssl.runtime.files import to_keep
 
 if TYPE_CHECKING:
     from gpu_ssl.records import Report
@@ -242,7 +243,7 @@ def make_config(options: dict[str, Any]) -> RunConfig:
     names = ("methods", "encoder", "effort", "preset", "splits", "seed", "baselines", "device", "svm_backend")
     return RunConfig.of(
         # --resume may be called from another folder.
-        data=DataConfig.of(dataset=options["dataset"], data_dir=data_dir and data_dir.absolute()),
+        data=DataConfig.of(dataset=options["dataset"], data_dir=data_dir and to_keep(data_dir)),
         model=model,
         train=train,
         svm=SVMConfig.of(
@@ -277,7 +278,8 @@ def _print_report(report: Any, as_json: bool) -> None:
     if as_json:
         click.echo(report_text(report), nl=False)
     else:
-        make_console().print(render(report))
+        console = make_console()
+        console.print(render(report), soft_wrap=not console.is_terminal)
     sys.stdout.flush()
 
 

@@ -19,6 +19,8 @@ def claim(output: Path | None, config: RunConfig, stack: ExitStack) -> Path:
     if output is not None:
         _claim_folder(output, config, stack)
         return output
+    if writing.DEFAULT_PARENT.exists() and not writing.DEFAULT_PARENT.is_dir():
+        raise UsageError(f"{writing.DEFAULT_PARENT} is a file; move it, or name a folder with `output`")
     name = f"{datetime.now().strftime('%Y%m%d-%H%M%S')}-{config.data.dataset}-{'-'.join(config.methods)}"
     for suffix in itertools.chain([""], (f"-{n}" for n in itertools.count(2))):
         folder = writing.DEFAULT_PARENT / f"{name}{suffix}"

@@ -32,6 +32,22 @@ LONGEST_NAME = 255
 """Maximum length in bytes of a file's name on most file systems."""
 
 
+def to_keep(path: Path) -> Path:
+    """Return an absolute path, to be kept in a file with settings.
+
+    Raises
+    ------
+    UsageError
+        If it is not UTF-8, as these files are.
+    """
+    absolute = path.absolute()
+    try:
+        str(absolute).encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"the name of {absolute} is not UTF-8; rename it, or give a link to it") from None
+    return absolute
+
+
 @contextmanager
 def atomic_path(path: Path, *, devices: bool = True) -> Iterator[Path]:
     """Yield a temporary path next to `path`, which replaces `path` when the block succeeds.

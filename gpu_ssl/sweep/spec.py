@@ -21,7 +21,7 @@ from gpu_ssl.config import (
     TrainConfig,
 )
 from gpu_ssl.errors import UsageError
-from gpu_ssl.runtime.files import read_given
+from gpu_ssl.runtime.files import read_given, to_keep
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=60)]
 
@@ -113,7 +113,7 @@ def sweep_cells(spec: SweepSpec, device: str) -> list[SweepCell]:
         SweepCell(
             variant.name,
             RunConfig.of(
-                data=DataConfig(dataset=dataset, data_dir=spec.data_dir and spec.data_dir.absolute()),
+                data=DataConfig(dataset=dataset, data_dir=spec.data_dir and to_keep(spec.data_dir)),
                 model=variant.model,
                 train=variant.train,
                 svm=variant.svm,

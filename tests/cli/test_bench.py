@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from gpu_ssl.cli.bench import _print_record
 from tests.bench import record
 from tests.conftest import RunCli
 
@@ -13,8 +14,23 @@ SMALL = ("--dataset", "digits", "--labels", "20,100", "--images", "100,500", "--
 without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
 
 
+def test_a_size_of_one_device_leaves_the_cells_of_others_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    _print_record(
+        record(
+            {("fit", 10, "cpu"): (1.0,), ("fit", 10, "cuda"): (2.0,), ("fit batched", 60_000, "cuda"): (3.0,)}
+        )
+    )
+    lines = capsys.readouterr().out.splitlines()
+    columns = [(line[lines[0].index("cpu, s") : lines[0].index("cuda, s")], line) for line in lines]
+    both, alone = columns[1:]
+    assert "1.0000" in both[0]
+    assert "3.0000" in alone[1]
+    assert not alone[0].strip()
+
+
 @without_cuda
 def test_a_record_with_its_plots_and_its_comparison(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "random.py").touch()  # a module of Python, but not here
     done = run_cli("bench", *SMALL, "--output", "a.json", "--json")
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout)

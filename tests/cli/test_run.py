@@ -173,6 +173,13 @@ def test_training_that_diverges_says_what_to_change(run_cli: RunCli, options: tu
     assert "--learning-rate" in done.stderr
 
 
+def test_a_file_in_the_place_of_the_folder_of_runs_is_told(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "runs").touch()
+    done = run_cli("run", "--dataset", "digits", "--labels", "50")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "gpu-ssl: error: runs is a file; move it, or name a folder with --output\n"
+
+
 def test_a_folder_that_is_in_use_is_refused(run_cli: RunCli, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("years of work")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from gpu_ssl.cli.run import _print_report
 from gpu_ssl.config import RunConfig
 from gpu_ssl.errors import StorageError, UsageError
 from gpu_ssl.records import (
@@ -104,6 +105,15 @@ def test_device_backend_reasons_and_times_are_shown() -> None:
     assert "train 2.00" in text
     assert "total 16.0" in text
     assert "upload" not in text
+
+
+def test_lines_are_whole_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    """What searches for a line finds all of it."""
+    reason = "graph 93.1 % correct, " * 20
+    results = (REPORT.results[0].model_copy(update={"reasons": (reason, reason)}), *REPORT.results[1:])
+    _print_report(REPORT.model_copy(update={"results": results}), as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert f"m1, 100 labels, split 1: {reason}" in lines
 
 
 def test_a_report_comes_back_from_its_json(tmp_path: Path) -> None:

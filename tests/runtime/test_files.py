@@ -12,13 +12,21 @@ from pathlib import Path
 import pytest
 
 from gpu_ssl.errors import StorageError, UsageError
-from gpu_ssl.runtime.files import alone_in, atomic_path, read_whole, require_space, write_text
+from gpu_ssl.runtime.files import alone_in, atomic_path, read_whole, require_space, to_keep, write_text
 
 
 def test_a_file_is_written_and_nothing_else(tmp_path: Path) -> None:
     write_text(tmp_path / "new" / "a.json", "content ü")
     assert (tmp_path / "new" / "a.json").read_text(encoding="utf-8") == "content ü"
     assert os.listdir(tmp_path / "new") == ["a.json"]
+
+
+def test_a_path_that_settings_cannot_hold_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written at the end of a run, they would lose it."""
+    monkeypatch.chdir(tmp_path)
+    assert to_keep(Path("ü")) == tmp_path / "ü"
+    with pytest.raises(UsageError, match="is not UTF-8; rename it"):
+        to_keep(Path(os.fsdecode(b"\xff-d")))
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])

@@ -80,6 +80,7 @@ train.augment = true
         ('datasets = ["digits"]', "`labels`"),
         ('datasets = ["digits"]\nlabels = [50]\nmethods = ["m3"]', "there is no method 'm3'; allowed are m1"),
         ('datasets = ["digits"]\nlabels = [50]\ncolour = 1', "`colour` 1"),
+        ('datasets = ["digits"]\nlabels = [50]\ncls = 1', "`cls` 1"),
         ('datasets = ["../x"]\nlabels = [50]', "'../x'"),
         ('datasets = ["digits"]\nlabels = [50]\n[[settings]]\nmodel.latent_dim = 0', "`latent_dim` 0"),
         (
@@ -92,6 +93,7 @@ def test_what_cannot_be_is_one_line(tmp_path: Path, text: str, words: str) -> No
     with pytest.raises(UsageError) as caught:
         spec(tmp_path, text)
     assert words in str(caught.value)
+    assert "at least 1 item" not in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "spec.toml" in str(caught.value)
 
