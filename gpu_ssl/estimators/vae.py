@@ -23,7 +23,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     X has shape (n, height, width), optionally with 1 or 3 channels first or last, or (n, n_features); rows
     are images if `image_shape` is given. uint8 values are used unchanged; other values are scaled from their
-    minimum and maximum to 256 levels.
+    minimum and maximum to 256 levels. Later X is scaled as in `fit`, except for uint8 values beyond that
+    range, which are used unchanged.
 
     Parameters
     ----------
