@@ -65,7 +65,7 @@ def encoded(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
 
 
 def _of_one_type(labels: NDArray[Any]) -> NDArray[Any]:
-    """Return labels as an array of numbers if they are an object array of numbers, which None makes of them."""
+    """Return labels as an array of numbers if they are an object array of numbers."""
     if labels.dtype != object:
         return labels
     words = [isinstance(label, str) for label in labels]
