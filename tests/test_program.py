@@ -31,9 +31,10 @@ def test_forked_ranks_say_and_end_as_started_ones(tmp_path: Path) -> None:
     forked = run_ranks(tmp_path, torchrun, *wrong)
     assert (forked.returncode, forked.stdout) == (started.returncode, started.stdout)
     for words in ("gpu-ssl: ", "exitcode  : 2 "):
-        # One rank may have ended the other before that could say the same.
+        # One rank may have ended the other before that could say the same; on a busy machine it says so.
         ours, theirs = (
             {line.partition("(")[0] for line in done.stderr.splitlines() if words in line}
+            - {"gpu-ssl: error: stopped by SIGTERM, which torchrun sends when another process ends"}
             for done in (forked, started)
         )
         assert ours == theirs != set()
