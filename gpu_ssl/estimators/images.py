@@ -106,13 +106,14 @@ class PixelFormat:
             raise UsageError(
                 f"expected samples of shape {self.sample_shape} as in fit, got X of shape {X.shape}"
             )
-        most = X.max(initial=0)
-        fractions = X.dtype.kind in "bf" and 0 < most <= 1
-        if self.is_uint8 and (fractions or most > 255):
-            advice = "multiply X by 255" if most <= 1 else "scale X to that range"
-            raise UsageError(
-                f"expected uint8 values from 0 to 255 as in fit, got values up to {most:g}: {advice}"
-            )
+        if self.is_uint8 and X.dtype != np.uint8:
+            most = X.max(initial=0)
+            fractions = X.dtype.kind in "bf" and 0 < most <= 1
+            if fractions or most > 255:
+                advice = "multiply X by 255" if most <= 1 else "scale X to that range"
+                raise UsageError(
+                    f"expected uint8 values from 0 to 255 as in fit, got values up to {most:g}: {advice}"
+                )
         if self.low.ndim or not holds_levels(X, float(self.high)):
             X = self._scaled(X)
         if self._channels_last():

@@ -177,6 +177,20 @@ def test_python_and_the_program_scale_numbers_alike(digits: Dataset, tmp_path: P
     assert theirs.predict(new).astype(str).tolist() == said("theirs")
 
 
+def test_the_program_scales_bytes_with_the_values_of_fit(digits: Dataset, tmp_path: Path) -> None:
+    """Images from 0 to 15 are the same as floats and as uint8."""
+    X, y = few(digits)
+    ours = classifier().fit((X // 16).astype(np.float32), y)
+    ours.save(tmp_path / "ours")
+    new = digits.test.images[:50, 0] // 16
+    np.save(tmp_path / "new.npy", new)
+    done = run_program(tmp_path, "predict", "ours", "new.npy", "--format", "jsonl")
+    assert done.returncode == 0, done.stderr
+    labels = [json.loads(line)["label"] for line in done.stdout.splitlines()]
+    assert labels == ours.predict(new.astype(np.float32)).astype(str).tolist()
+    assert len(set(labels)) > 5
+
+
 def test_a_model_of_the_program_is_loaded_and_the_program_reads_one_of_ours(
     digits: Dataset, tmp_path: Path
 ) -> None:
