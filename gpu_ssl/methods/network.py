@@ -24,7 +24,7 @@ from gpu_ssl.training.optimizers import build
 from gpu_ssl.training.side_by_side import train_side_by_side
 
 GROWTH: Final = 0.4
-"""The number of steps grows with this power of the labels per class.
+"""The number of steps grows with this power of the labels per class, unless a method asks for another.
 
 With 300 per class, 5850 steps of AdamW instead of 3510 gained half a percentage point on held-out images, and
 twice the steps of Muon a third (docs/experiments/accuracy.md).
@@ -55,6 +55,7 @@ def plan_joint(
     learning_rate: float,
     weight_decay: float,
     muon: bool = False,
+    growth: float = GROWTH,
 ) -> JointPlan:
     """Adapt a plan of `steps` for a large data set with ten labels per class to the images and labels.
 
@@ -68,9 +69,11 @@ def plan_joint(
         Labelled images per class, which decide the steps and the size of a labelled batch.
     precision, learning_rate, weight_decay, muon
         See `JointPlan`.
+    growth : float
+        The number of steps grows with this power of the labels per class.
     """
     batch = min(UNLABELLED_BATCH, n_images)
-    wanted = round(steps * (labels_per_class / 10) ** GROWTH)
+    wanted = round(steps * (labels_per_class / 10) ** growth)
     return JointPlan(
         steps=max(FEWEST, min(wanted, PASSES * n_images // batch)),
         labelled_batch=LABELLED_BATCH if labels_per_class < MANY_LABELS else 2 * LABELLED_BATCH,
@@ -121,7 +124,12 @@ class NetworkJob(NamedTuple):
 
 
 def fit_networks(
-    view: View, jobs: Sequence[NetworkJob], steps: int, finish: Finish, n_networks: int = 1
+    view: View,
+    jobs: Sequence[NetworkJob],
+    steps: int,
+    finish: Finish,
+    n_networks: int = 1,
+    growth: float = GROWTH,
 ) -> list[Classifier]:
     """Train networks, and fit a classifier to the features of those of each job and, for images, HOG.
 
@@ -133,7 +141,7 @@ def fit_networks(
         The images.
     jobs : sequence of NetworkJob
         The choices of labelled images.
-    steps : int
+    steps, growth
         See `plan_joint`.
     finish : callable
         Fits the classifier.
@@ -147,7 +155,7 @@ def fit_networks(
         trainers, trainings = [], []
         for job, number in whole[start : start + at_a_time]:
             own = job._replace(options=_part(job.options, number, n_networks))
-            trainers.append(_trainer(view, own, steps))
+            trainers.append(_trainer(view, own, steps, growth))
             trainings.append(trainers[-1].training(own.options.advance))
         with view.stopwatch.phase("fit"):
             curves = train_side_by_side(trainings, view.device)
@@ -188,7 +196,7 @@ def _part(options: Options, number: int, of: int) -> Options:
     return replace(options, seed=(options.seed + number) % 2**32, advance=advance)
 
 
-def _trainer(view: View, job: NetworkJob, steps: int) -> JointTrainer[ClassifierNetwork]:
+def _trainer(view: View, job: NetworkJob, steps: int, growth: float) -> JointTrainer[ClassifierNetwork]:
     """Return the trainer of one network."""
     labelled, options = job.labelled, job.options
     network = build(
@@ -196,7 +204,9 @@ def _trainer(view: View, job: NetworkJob, steps: int) -> JointTrainer[Classifier
     )
     objective = job.make_objective(torch.Generator(view.device).manual_seed(options.seed))
     plan = plan_joint(
-        *(steps, len(view), labelled.per_class, view.precision, LEARNING_RATE, WEIGHT_DECAY), muon=True
+        *(steps, len(view), labelled.per_class, view.precision, LEARNING_RATE, WEIGHT_DECAY),
+        muon=True,
+        growth=growth,
     )
     return JointTrainer(
         *(network, objective, view.images, labelled.rows, labelled.classes),

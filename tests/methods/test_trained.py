@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from gpu_ssl import catalog, experiment
-from gpu_ssl.config import DataConfig, ModelConfig, Preset, RunConfig, TrainConfig
+from gpu_ssl.config import DataConfig, Effort, ModelConfig, Preset, RunConfig, TrainConfig
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.encoders.encoder import encode
 from gpu_ssl.errors import TrainingError
 from gpu_ssl.methods import m2, network
+from gpu_ssl.methods.consistency import growth_of
 from gpu_ssl.methods.m2 import M2Classifier
 from gpu_ssl.methods.network import plan_joint, teacher_weight
 from gpu_ssl.methods.saving import load_classifier
@@ -297,6 +298,20 @@ def test_steps_grow_with_labels_within_bounds(monkeypatch: pytest.MonkeyPatch) -
     assert steps[-1] == 30 * 60_000 // 256
     small = plan_joint(1500, 60, 6, torch.float32, 1e-2, 0.02)
     assert (small.steps, small.unlabelled_batch) == (400, 60)
+
+
+def test_with_best_effort_networks_train_longer_from_ten_labels_per_class_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(network, "PASSES", 30)
+
+    def steps(labels_per_class: float, effort: Effort) -> int:
+        growth = growth_of(effort, labels_per_class)
+        return plan_joint(750, 60_000, labels_per_class, torch.float32, 1e-2, 0.02, growth=growth).steps
+
+    assert steps(300, "quick") == steps(300, "normal") < steps(300, "best") < 1.5 * steps(300, "normal")
+    for few in (3, 10):
+        assert steps(few, "normal") == steps(few, "best")
 
 
 def test_batches_have_more_labelled_images_where_there_are_many() -> None:
