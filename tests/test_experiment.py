@@ -267,7 +267,7 @@ def test_the_report_holds_what_the_schema_promises(outcome: experiment.Outcome, 
 def test_no_second_is_in_two_phases(outcome: experiment.Outcome) -> None:
     phases = outcome.report.timings.model_dump()
     total = phases.pop("total")
-    for phase in ("load", "upload", "train", "encode", "handoff", "fit", "score"):
+    for phase in ("load", "upload", "train", "encode", "handoff", "fit", "score", "write"):
         assert phases[phase] > 0, phase
     assert phases["warm_up"] == 0  # the CPU needs none
     # What no phase names is little: files, and choices of rows.

@@ -195,8 +195,10 @@ class CellTask:
             seconds += time.perf_counter() - start
             chosen = classifier.chosen
             why = f"{chosen.method}: {chosen.reason}" if chosen else ""
-            self.keep(cell, classifier)
-            self.store.save(self.options.method, cell, Prediction(classes, seconds, why, classifier.curve))
+            with self.train.stopwatch.phase("write"):
+                self.keep(cell, classifier)
+                found = Prediction(classes, seconds, why, classifier.curve)
+                self.store.save(self.options.method, cell, found)
             bar.finish()
 
     def prepare(self) -> None:

@@ -94,8 +94,9 @@ def represent(
     ranks.part()
     with stopwatch.phase("train"):
         encoders |= fit_encoders(names, images, training, encoders.values())
-    for encoder in encoders.values():
-        _save_encoder(folder / f"{encoder.name}.json", encoder)
+    with stopwatch.phase("write"):
+        for encoder in encoders.values():
+            _save_encoder(folder / f"{encoder.name}.json", encoder)
     train, test = (
         view(dataset.train.images, here if ranks.size == 1 else None),
         view(dataset.test.images, None),
