@@ -114,7 +114,7 @@ def _of_encoder(
 ) -> "tuple[BlockEncoder, ImageStream]":
     from gpu_ssl.config import FitConfig
     from gpu_ssl.data.collection import Reading, look_at
-    from gpu_ssl.data.label_file import Columns
+    from gpu_ssl.data.label_columns import Columns
     from gpu_ssl.data.preparation import Preparation
     from gpu_ssl.data.stream import ImageStream
     from gpu_ssl.fitted.encoding import check_name, of_encoder

@@ -161,7 +161,7 @@ def _check_labels(labels: Path, folder: Path) -> None:
 def _load(data: Path, labels: Path, options: dict[str, Any], progress: "Progress") -> "OwnImages":
     """Read the images and the label file; folder names are not taken as classes."""
     from gpu_ssl.data.collection import Reading
-    from gpu_ssl.data.label_file import Columns
+    from gpu_ssl.data.label_columns import Columns
     from gpu_ssl.data.labels import is_no_label
     from gpu_ssl.data.own import load_own, with_labels
     from gpu_ssl.data.preparation import Preparation

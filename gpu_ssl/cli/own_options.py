@@ -8,6 +8,7 @@ import click
 from gpu_ssl.cli.messages import print_item, print_message
 from gpu_ssl.cli.paths import GivenPath
 from gpu_ssl.cli.wording import as_options
+from gpu_ssl.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,7 +112,7 @@ def image_options(command: Any) -> Any:
 def take_reading(options: dict[str, Any]) -> "Reading":
     """Pop the settings of reading, except the image size, from the options of a command."""
     from gpu_ssl.data.collection import Reading
-    from gpu_ssl.data.label_file import Columns
+    from gpu_ssl.data.label_columns import Columns
     from gpu_ssl.data.preparation import Preparation
 
     columns = Columns(*(options.pop(name) for name in ("path_column", "label_column", "group_column")))
@@ -123,13 +124,18 @@ def open_stream(
     data: "Path | Iterable[str]", fitted: "FittedModel", record: "ModelRecord", asked: Asked
 ) -> "ImageStream":
     """Open images with the preparation of a model, and report those that are skipped."""
-    from gpu_ssl.data.label_file import Columns
+    from gpu_ssl.data.label_columns import Columns
     from gpu_ssl.data.stream import ImageStream
 
     pages = {} if asked.pages is None else {"pages": asked.pages}
     how = record.preparation.model_copy(update={**pages, "large_images": asked.large_images})
     columns = Columns(path=asked.path_column)
     shape, others = record.image_shape, fitted.other_shapes
+    if shape[1] == 1 and not fitted.takes_embeddings:
+        raise UsageError(
+            f"the model was fitted in Python to rows of {shape[2]} numbers, which are no images; "
+            "gpu_ssl.load reads it, and predict takes such rows"
+        )
     stream = ImageStream(
         data, shape, how, columns, others, fitted.takes_embeddings, value_range=record.value_range
     )

@@ -173,7 +173,7 @@ def _first(data: Path, count: int, seed: int, asked: Asked, device: str, progres
     import torch
 
     from gpu_ssl.data.collection import Reading
-    from gpu_ssl.data.label_file import Columns
+    from gpu_ssl.data.label_columns import Columns
     from gpu_ssl.data.own import UNLABELLED, load_own, with_labels
     from gpu_ssl.data.preparation import Preparation
     from gpu_ssl.fitted.storage import MODEL

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_ssl.data.embeddings import ArrayEmbeddings, Embeddings, in_npz, in_safetensors, may_be, read_header
-from gpu_ssl.data.encoded import SURVEYED, spread_over
 from gpu_ssl.data.labels import clean, named
-from gpu_ssl.data.preparation import LEAST_SIDE, NO_DATA, range_of
+from gpu_ssl.data.preparation import LEAST_SIDE
 from gpu_ssl.data.problems import Problem, examples
 from gpu_ssl.errors import DataError, GpuSslError, lacks_memory
 from gpu_ssl.runtime.memory_map import release
@@ -244,36 +243,6 @@ def _channels_first(images: NDArray[Any], path: Path) -> NDArray[Any]:
     return np.require(images, requirements=["W"])
 
 
-def range_in(images: NDArray[Any], path: Path) -> tuple[float, float]:
-    """Return the values that stand for black and white in images; 0 and 255 for uint8.
-
-    Raises
-    ------
-    DataError
-        If all sampled values are equal, or none is finite.
-    """
-    if images.dtype == np.uint8:
-        return 0.0, 255.0
-    if images.dtype == np.bool_:
-        return 0.0, 1.0
-    rows = spread_over(len(images), SURVEYED)
-    values = np.concatenate([np.ravel(images[row]).astype(np.float64) for row in rows])
-    values = values[np.abs(values) < NO_DATA]  # false for NaN
-    if not len(values):
-        raise DataError(f"{path}: none of the sampled pixel values is finite")
-    if values.min() == values.max():
-        raise DataError(f"{path}: all sampled pixel values are {values.min():g}")
-    return range_of(values, images.dtype.kind in "iu")
-
-
-def holds_levels(images: NDArray[Any], high: float) -> bool:
-    """Whether uint8 images have 255 for white, where those that a model was fitted to had `high`.
-
-    They do after 16 bits, or if a value is larger than `high`; else only their dtype differs.
-    """
-    return images.dtype == np.uint8 and (high >= 255 or bool(images.max(initial=0) > high))
-
-
 def blank_rows(images: NDArray[np.uint8]) -> list[int]:
     """Return the positions of single-colour images."""
     found: list[int] = []
@@ -283,14 +252,3 @@ def blank_rows(images: NDArray[np.uint8]) -> list[int]:
         found += (start + np.flatnonzero((flat.min(-1) == flat.max(-1)).all(-1))).tolist()
         release(images)
     return found
-
-
-def scale(images: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
-    """Scale values to uint8, `low` to 0 and `high` to 255, and clip; NaN and no-data values become 0."""
-    if images.dtype == np.uint8 and (low, high) == (0, 255):
-        return images
-    values = images.astype(np.float32)
-    values = np.where(np.abs(values) < NO_DATA, values, low)
-    levels = np.rint((values - low) * (255 / (high - low)))
-    scaled: NDArray[np.uint8] = levels.clip(0, 255).astype(np.uint8)
-    return scaled

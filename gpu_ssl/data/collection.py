@@ -11,13 +11,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_ssl.data.arrays import blank_rows, range_in, read_arrays
+from gpu_ssl.data.array_range import range_in
+from gpu_ssl.data.arrays import blank_rows, read_arrays
 from gpu_ssl.data.embedding_map import mapped
 from gpu_ssl.data.embeddings import Embeddings
 from gpu_ssl.data.encoded import EncodedImages, files_of, image_files
 from gpu_ssl.data.folder import found_problems
-from gpu_ssl.data.folder_classes import folder_classes
-from gpu_ssl.data.label_file import NO_COLUMNS, Columns
+from gpu_ssl.data.folder_classes import folder_classes, split_files
+from gpu_ssl.data.label_columns import NO_COLUMNS, Columns
 from gpu_ssl.data.opening import is_image_file, opened
 from gpu_ssl.data.parquet import ParquetImages, holds_parquet
 from gpu_ssl.data.parquet_embeddings import parquet_embeddings
@@ -212,7 +213,7 @@ def _parquet(data: Path, reading: Reading) -> Collection:
     if reading.label_files:
         return Collection(data, rows.names, {}, decode, encoded=encoded)
     labels, nothing = rows.labels()
-    problems = []
+    problems = split_files([path.name for path, _ in images.shards])
     others = rows.could_be_labels()
     if len(others) > 1 and not columns.label:
         message = f"columns that may hold labels: {', '.join(others)}; choose one with `label_column`"

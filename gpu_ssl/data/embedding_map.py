@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_ssl.data.embeddings import Embeddings
-from gpu_ssl.data.kept_arrays import AGAIN, Notes, kept, written
+from gpu_ssl.data.kept_arrays import AGAIN, Notes, kept, version_of, written
 from gpu_ssl.data.kept_arrays import mapped as mapped_file
 from gpu_ssl.data.pixel_cache import Decoding
 from gpu_ssl.data.preparation import AS_IS
@@ -196,6 +196,5 @@ def _fingerprint(rows: Embeddings) -> str:
     """Return the name of the cached copy: a hash of path, part, shape and the state of the files."""
     identity = f"{READER} {rows.place.absolute()} {rows.part} {rows.shape}"
     for path in rows.files:
-        state = path.stat()
-        identity += f" {path.name} {state.st_size} {state.st_mtime_ns}"
+        identity += f" {path.name} {version_of(path.stat())}"
     return f"{hashlib.sha256(identity.encode(errors='surrogateescape')).hexdigest()[:32]}.npy"

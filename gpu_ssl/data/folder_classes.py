@@ -64,6 +64,15 @@ def folder_classes(names: Sequence[str]) -> tuple[dict[str, str], list[Problem]]
     return labels, problems
 
 
+def split_files(names: Sequence[str]) -> list[Problem]:
+    """Return a problem if files are named for parts of a data set, as in train-00000-of-00001.parquet."""
+    parts = sorted({re.split("[^a-z]", name.casefold())[0] for name in names})
+    if len(parts) < 2 or not all(part in SPLITS for part in parts):
+        return []
+    message = f"the images of {examples(parts)} are used together: to hold some out, give only the others"
+    return [_problem(parts, message)]
+
+
 def _folders_at(paths: Collection[tuple[str, ...]], level: int) -> dict[str, set[str]]:
     """Return the possible class folders at a level, with the names of their subfolders."""
     found: dict[str, set[str]] = {}

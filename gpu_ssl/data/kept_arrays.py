@@ -109,3 +109,8 @@ def _reserve(path: Path) -> None:
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
+def version_of(file: os.stat_result) -> str:
+    """Return what changes if a file is written or replaced, even by one of its size and date."""
+    return f"{file.st_size} {file.st_mtime_ns} {file.st_ctime_ns} {file.st_ino}"

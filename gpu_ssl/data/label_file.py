@@ -1,56 +1,22 @@
 """Reading label files: choosing the columns, and settling conflicting labels."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gpu_ssl.data.label_columns import GROUPS, LABELS, PATHS, Columns, first_of, folded
 from gpu_ssl.data.label_json import choice_in
 from gpu_ssl.data.label_tables import Row, Table, read_table, text_of, without_header
 from gpu_ssl.data.labels import clean, is_no_label, unify_numbers
 from gpu_ssl.data.problems import Problem, counted, examples, printable
 from gpu_ssl.errors import DataError, UsageError
 
-# fmt: off
-PATHS = (
-    "path", "file_path", "filepath", "image_path", "img_path", "file_name", "filename", "file", "image_name",
-    "image_file", "imagename", "image", "img", "photo", "picture", "image_id", "img_id", "imageid", "name",
-    "position", "index", "row", "id", "uid", "key", "url",
-)
-LABELS = (
-    "choice", "choices",  # of an annotator, whom Label Studio may have shown a column label
-    "label", "labels", "class", "class_name", "classname", "class_label", "category", "category_name",
-    "target", "breed", "species", "diagnosis", "dx", "tag", "fine_label", "coarse_label",
-    "y",
-)
-GROUPS = (
-    "group", "group_id", "scene", "scene_id", "patient", "patient_id", "subject", "subject_id", "burst",
-    "burst_id", "sequence", "sequence_id", "video", "video_id",
-)
-# fmt: on
-"""Recognized column names, preferred first; case is ignored, and spaces and hyphens match ``_``."""
+SAMPLED = 20
+"""Number of rows in which a column of image names is recognized."""
 
-
-@dataclass(frozen=True)
-class Columns:
-    """Column names given by the user; columns that are None are recognized by their usual names."""
-
-    path: str | None = None
-    label: str | None = None
-    group: str | None = None
-
-
-NO_COLUMNS = Columns()
-
-
-def first_of(names: Iterable[str], columns: Sequence[str]) -> str | None:
-    """Return the column that matches the first possible name; None if no name matches."""
-    known = {_folded(column): column for column in reversed(columns)}
-    return next((known[name] for name in names if name in known), None)
-
-
-def _folded(column: str) -> str:
-    return column.strip().lower().replace(" ", "_").replace("-", "_")
+ANSWER, REJECTED = "answer", ("reject", "ignore")
+"""Column in which Prodigy says whether the annotator accepted the label, and the values where not."""
 
 
 @dataclass
@@ -111,19 +77,26 @@ def _read(path: Path, columns: Columns, is_image: Callable[[str], bool], given: 
     table = read_table(path)
     name_column, label_column, table = _choose_columns(path, table, columns, is_image)
     given.name_columns.add(name_column)
-    group_column = columns.group or first_of(GROUPS, table.columns)
+    rest = [column for column in table.columns if column not in (name_column, label_column)]
+    group_column = columns.group or first_of(GROUPS, rest)
+    if group_column == label_column:
+        raise UsageError(f"{path}: column {label_column!r} holds the labels; name another for the groups")
     for column in (name_column, label_column, group_column):
         if f"{column} (2)" in table.columns:
             raise DataError(f"{path} has several columns {column!r}; rename or delete all but one")
-    others = [name for name in table.columns if name != label_column and _folded(name) in LABELS]
+    others = [name for name in table.columns if name != label_column and folded(name) in LABELS]
     if others and not columns.label:
         message = f"{path}: labels are read from column {label_column!r}, not from {examples(others)}; "
         given.problems.append(
             Problem("columns", len(others), (), message + "choose another with `label_column`")
         )
+    if rejected := _rejected(table):
+        message = f"{path}: {counted(rejected, 'label')} not accepted, by column {ANSWER}, left out"
+        given.problems.append(Problem("columns", rejected, (), message))
     found = 0
     for row in table.rows:
         label = clean(choice_in(text_of(row.cells.get(label_column, "")).strip(), row.where))
+        label = "" if row.cells.get(ANSWER) in REJECTED else label
         if is_no_label(label):
             if label:
                 given.taken_as_none[label] += 1
@@ -145,6 +118,11 @@ def _read(path: Path, columns: Columns, is_image: Callable[[str], bool], given: 
         raise DataError(f"{path} holds no label; expected a header path,label and one image per row")
 
 
+def _rejected(table: Table) -> int:
+    """Return the number of rows whose annotator did not accept the label (Prodigy)."""
+    return sum(row.cells.get(ANSWER) in REJECTED for row in table.rows)
+
+
 def _name(row: Row, column: str) -> str:
     return row.cells.get(column, "").strip()
 
@@ -161,10 +139,14 @@ def _choose_columns(
     # A first line that names an image is no header, even if its label could be the name of a column.
     others = [name for name in table.columns if name and name not in by_name]
     headless = table.first is not None and None in by_name and len(table.columns) > 1 and not requested
-    if headless and any(map(is_image, others)):
+    if headless and any(map(is_image, others)) and not _is_numbered(path, table):
         table, by_name = without_header(table), (None, None)
     name_column = columns.path or by_name[0] or _column_of_images(table, is_image, by_name[1])
     label_column = columns.label or (by_name[1] if by_name[1] != name_column else None)
+    if name_column is not None and columns.path is None:
+        others = [name for name in table.columns if name != label_column]
+        cells = {name: [_name(row, name) for row in table.rows] for name in others}
+        name_column = column_of_names(name_column, cells, is_image)
     groups = {first_of(GROUPS, table.columns), columns.group}
     rest = [name for name in table.columns if name not in {name_column, label_column, *groups}]
     if name_column is None and label_column is not None and len(rest) == 1:
@@ -183,13 +165,63 @@ def _choose_columns(
     return name_column, label_column, table
 
 
+def column_of_names(chosen: str, cells: Mapping[str, Sequence[str]], is_image: Callable[[str], bool]) -> str:
+    """Return `chosen`, a column of paths by its name; if it holds whole numbers, a column of file names.
+
+    Numbers of rows, as of an index, may also be the names of images without their ending: 7 of 7.png.
+
+    Parameters
+    ----------
+    chosen : str
+        Name of the column.
+    cells : mapping of str to sequence of str
+        The cells of each column that may be the one.
+    is_image : callable
+        Whether a text is the name of an image.
+    """
+
+    def sample(column: str) -> list[str]:
+        return [cell.strip() for cell in cells.get(column, ()) if cell.strip()][:SAMPLED]
+
+    if not all(cell.isdecimal() for cell in sample(chosen)):
+        return chosen
+    for column in cells:
+        found = sample(column)
+        if found and not any(cell.isdecimal() for cell in found) and all(map(is_image, found)):
+            return column
+    return chosen
+
+
+def _is_numbered(path: Path, table: Table) -> bool:
+    """Whether the first line numbers the columns from 0, as pandas does if they have no names.
+
+    Raises
+    ------
+    DataError
+        If it could as well be a row: the first image, of class 1.
+    """
+    indexed = table.columns[0] == "" and len(table.columns) > 1
+    columns = table.columns[indexed:]
+    if columns != [str(number) for number in range(len(columns))]:
+        return False
+    below = [_name(row, columns[0]) for row in table.rows]
+    if indexed or "0" in below or not all(cell.isdecimal() for cell in below):
+        return True
+    if [int(cell) for cell in below] == sorted(map(int, below)):
+        return False
+    raise DataError(
+        f"{path}: the first line {','.join(columns)} may be a header or a row; make path,label the first "
+        "line, or name the columns with `path_column` and `label_column`"
+    )
+
+
 def _listed(columns: Sequence[str]) -> str:
     return ", ".join(printable(name)[:50] for name in columns[:20]) + (", ..." if len(columns) > 20 else "")
 
 
 def _column_of_images(table: Table, is_image: Callable[[str], bool], labels: str | None) -> str | None:
     """Return the column in which most of the first cells name images, `labels` only if no other does."""
-    sample = [row for row in table.rows[:20] if any(row.cells.values())]
+    sample = [row for row in table.rows[:SAMPLED] if any(row.cells.values())]
     for column in sorted(table.columns, key=lambda name: name == labels):
         cells = [cell for row in sample if (cell := _name(row, column))]
         if cells and sum(map(is_image, cells)) > len(cells) / 2:

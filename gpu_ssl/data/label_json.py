@@ -5,7 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gpu_ssl.data.label_columns import LABELS, PATHS, first_of
 from gpu_ssl.errors import DataError
+
+NAMES = ("name", "label", "class", "value", "title")
+"""Keys of the name of a class in an object that describes it, preferred first."""
 
 SHOWN = 80
 """Maximum number of characters of a value in a message."""
@@ -35,22 +39,33 @@ def json_objects(text: str, path: Path) -> list[dict[str, Any]]:
 def _of_object(content: dict[str, Any]) -> list[Any]:
     """Return the entries of a JSON object as a list of objects."""
     values = list(content.values())
-    if values and all(not isinstance(value, dict | list) for value in values):
+    names = [str(name) for name in content]
+    columns = first_of(PATHS, names) is not None and first_of(LABELS, names) is not None
+    if values and not columns and all(not isinstance(value, dict | list) for value in values):
         return [{"path": name, "label": label} for name, label in content.items()]
-    if "path" in content and _are_columns(values):  # as pandas writes lists
+    if columns and _are_columns(values):  # as pandas writes lists
         return [dict(zip(content, row, strict=True)) for row in zip(*values, strict=True)]
     if values and all(_is_words(value) for value in values):  # images by class, or labels by image
         return [{"1": name, "2": each} for name, value in content.items() for each in value]
     if len(values) > 1 and all(isinstance(value, dict) for value in values):
         alike = all(value.keys() == values[0].keys() for value in values)
-        if alike and ("path" in content or all(row.isdecimal() for row in values[0])):
+        if alike and (columns or all(row.isdecimal() for row in values[0])):
             # An object of columns, as pandas writes it, whose rows are numbered.
             return [{name: column[row] for name, column in content.items()} for row in values[0]]
         return [{"path": name, **value} for name, value in content.items()]
+    if isinstance(labels := content.get("labels"), dict):  # beside the names of the classes (FiftyOne)
+        classes = content.get("classes")
+        return [{"path": name, "label": _class_of(label, classes)} for name, label in labels.items()]
     lists = [value for value in values if isinstance(value, list) and value]
     if len(lists) == 1 and all(isinstance(entry, dict) for entry in lists[0]):
         return lists[0]
     return [content]
+
+
+def _class_of(label: Any, classes: Any) -> Any:
+    """Return the name of the class with a number, if there are names."""
+    named = isinstance(classes, list) and isinstance(label, int) and 0 <= label < len(classes)
+    return classes[label] if named else label
 
 
 def _are_columns(values: list[Any]) -> bool:
@@ -93,16 +108,18 @@ def _flattened(task: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def cell_of(value: Any) -> str:
-    """Return a JSON value as text: of the choices of a labelling tool the label, of several values JSON."""
+    """Return a JSON value as text: of an object its name or label, of several values JSON."""
     if isinstance(value, dict) and isinstance(value.get("choices"), list):
         value = value["choices"]
     if isinstance(value, list):
         if len(value) > 1:
             return json.dumps(value)
         value = value[0] if value else None
-    if value is None or isinstance(value, dict):
-        return ""
-    return str(value)
+    if isinstance(value, dict):
+        value = next((value[key] for key in NAMES if isinstance(value.get(key), str | int)), value)
+    if isinstance(value, dict):
+        return json.dumps(value) if value else ""
+    return "" if value is None else str(value)
 
 
 def choice_in(cell: str, where: str) -> str:
@@ -111,7 +128,7 @@ def choice_in(cell: str, where: str) -> str:
     Raises
     ------
     DataError
-        If the cell holds several labels.
+        If the cell holds several labels, or an object without a name.
     """
     if not cell.startswith(('{"', "[")):
         return cell
@@ -120,7 +137,12 @@ def choice_in(cell: str, where: str) -> str:
     except (ValueError, RecursionError):
         return cell
     label = cell_of(value)
+    if label.startswith("{"):
+        raise DataError(f"{where}: expected a label, got the object {_shown(label)}")
     if label.startswith("[") and len(several := json.loads(label)) > 1:
-        shown = label if len(label) <= SHOWN else f"{label[:SHOWN]} ..."
-        raise DataError(f"{where}: expected one label per image, got {len(several):,}: {shown}")
+        raise DataError(f"{where}: expected one label per image, got {len(several):,}: {_shown(label)}")
     return label
+
+
+def _shown(cell: str) -> str:
+    return cell if len(cell) <= SHOWN else f"{cell[:SHOWN]} ..."

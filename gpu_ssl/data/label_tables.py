@@ -93,8 +93,14 @@ def _decoded(content: bytes) -> str:
 
 
 def text_of(cell: str) -> str:
-    """Return the text of a cell, read as Windows-1252 if it is not valid UTF-8."""
-    content = cell.encode(errors="surrogateescape")
+    """Return the text of a cell, read as Windows-1252 if it is not valid UTF-8.
+
+    Half of a character of two, as programs in JavaScript cut off, becomes U+FFFD.
+    """
+    try:
+        content = cell.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return cell.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     try:
         return content.decode()
     except UnicodeDecodeError:

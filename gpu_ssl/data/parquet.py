@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpu_ssl.data.encoded import SURVEYED, spread_over
 from gpu_ssl.data.folder import find_images
-from gpu_ssl.data.label_file import LABELS, NO_COLUMNS, PATHS, Columns, first_of
+from gpu_ssl.data.label_columns import LABELS, NO_COLUMNS, PATHS, Columns, first_of
 from gpu_ssl.data.labels import clean, named
 from gpu_ssl.data.opening import Source
 from gpu_ssl.data.parquet_file import is_text, is_whole, opened

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_ssl.data.embeddings import BLOCK, LEAST_WIDTH, Embeddings, to_float32
-from gpu_ssl.data.label_file import PATHS, Columns, first_of
+from gpu_ssl.data.label_columns import PATHS, Columns, first_of
 from gpu_ssl.data.parquet import ParquetImages, encoded_columns
 from gpu_ssl.data.parquet_file import is_text, is_whole, opened
 from gpu_ssl.errors import DataError

@@ -11,10 +11,10 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from gpu_ssl.data.arrays import scale
+from gpu_ssl.data.array_range import scale
 from gpu_ssl.data.decoding import BLOCK, OutOfReachError, decode, decode_all
 from gpu_ssl.data.encoded import EncodedImages
-from gpu_ssl.data.kept_arrays import AGAIN, Notes, kept, mapped, written
+from gpu_ssl.data.kept_arrays import AGAIN, Notes, kept, mapped, version_of, written
 from gpu_ssl.data.opening import formats, reads_dicom
 from gpu_ssl.data.preparation import (
     LEAST_SIDE,
@@ -213,14 +213,14 @@ def scaled(
     origin : Path
         The file.
     low, high : float
-        See `data.arrays.scale`.
+        See `data.array_range.scale`.
     progress : Progress
         Shows how far it is.
     """
     if images.dtype == np.uint8 and (low, high) == (0, 255):
         return images
     found = origin.stat()
-    identity = f"{READER} {origin.absolute()} {found.st_size} {found.st_mtime_ns} {low} {high} {images.shape}"
+    identity = f"{READER} {origin.absolute()} {version_of(found)} {low} {high} {images.shape}"
     name = f"{hashlib.sha256(identity.encode(errors='surrogateescape')).hexdigest()[:32]}.npy"
     cached, notes = _kept(name, images.shape)
     if notes is None:
@@ -250,7 +250,7 @@ def _fingerprint(images: EncodedImages, shape: ImageShape, how: Preparation) -> 
         try:
             # A path is made for each of many: pathlib takes longer than the system.
             found = os.stat(os.path.join(place, name) if name else place)  # noqa: PTH116, PTH118
-            state = f"{found.st_size}\0{found.st_mtime_ns}"
+            state = version_of(found)
         except (OSError, ValueError):  # the latter of a name with a null character
             state = "missing"
         digest.update(f"{name}\0{state}\0".encode(errors="surrogateescape"))

@@ -9,14 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_ssl.data.arrays import holds_levels, range_in, read_arrays, scale
+from gpu_ssl.data.array_range import holds_levels, range_for_levels, scale
+from gpu_ssl.data.arrays import read_arrays
 from gpu_ssl.data.collection import embeddings_in
 from gpu_ssl.data.decoding import Decoded, decode_all
 from gpu_ssl.data.embedding_map import wrong_row
 from gpu_ssl.data.embeddings import Embeddings
 from gpu_ssl.data.encoded import image_files, page_names
 from gpu_ssl.data.folder import found_problems
-from gpu_ssl.data.label_file import NO_COLUMNS, Columns
+from gpu_ssl.data.label_columns import NO_COLUMNS, Columns
 from gpu_ssl.data.opening import Page, Source, count_pages, is_image_file
 from gpu_ssl.data.parquet import ParquetImages, holds_parquet
 from gpu_ssl.data.parquet_embeddings import parquet_embeddings
@@ -149,8 +150,8 @@ class ImageStream:
             )
         low, high = self._value_range
         if low is None or high is None:
-            low, high = range_in(images, path)
-        if holds_levels(images, high):
+            low, high = range_for_levels(images, path)
+        elif holds_levels(images, low, high):
             low, high = 0, 255
         return self._rows(images, low, high)
 

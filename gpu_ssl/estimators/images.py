@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_ssl.config import LearningConfig, ModelConfig, TrainConfig
-from gpu_ssl.data.arrays import holds_levels
-from gpu_ssl.errors import UsageError
+from gpu_ssl.data.array_range import holds_levels
+from gpu_ssl.errors import DataError, UsageError
 from gpu_ssl.fitted.records import ModelRecord, PixelScale
 
 ImageShape = tuple[int, int, int]
@@ -100,7 +100,8 @@ class PixelFormat:
     def to_images(self, X: NDArray[Any]) -> NDArray[np.uint8]:
         """Return X as images (n, channels, height, width), uint8; values out of range are clipped.
 
-        uint8 values are levels from 0 to 255 if they are beyond the range of fit, else scaled by that.
+        Values far beyond the range of fit are levels from 0 to 255, or refused; see
+        `data.array_range.holds_levels`.
         """
         if X.shape[1:] != self.sample_shape:
             raise UsageError(
@@ -114,11 +115,19 @@ class PixelFormat:
                 raise UsageError(
                     f"expected uint8 values from 0 to 255 as in fit, got values up to {most:g}: {advice}"
                 )
-        if self.low.ndim or not holds_levels(X, float(self.high)):
+        if not self._holds_levels(X):
             X = self._scaled(X)
         if self._channels_last():
             X = X.transpose(0, 3, 1, 2)
         return np.require(X.reshape(-1, *self.shape), requirements=["C", "W"])
+
+    def _holds_levels(self, X: NDArray[Any]) -> bool:
+        if self.low.ndim:
+            return False
+        try:
+            return holds_levels(X, float(self.low), float(self.high))
+        except DataError as error:
+            raise UsageError(str(error)) from error
 
     def _scaled(self, X: NDArray[Any]) -> NDArray[np.uint8]:
         """Return X with `low` and `high` at 0 and 255; in blocks, as float64 is eight times as large."""

@@ -22,7 +22,7 @@ def labelled_accuracy(estimator: Any, X: Any, y: Any) -> float:
     X : array of shape (n, ...)
         Samples.
     y : array of shape (n,)
-        Labels; -1, NaN, None, an empty word or one like "unlabelled" stands for none.
+        Labels; -1, NaN, None, a masked one, an empty word or one like "unlabelled" stands for none.
 
     Returns
     -------
@@ -35,11 +35,20 @@ def labelled_accuracy(estimator: Any, X: Any, y: Any) -> float:
     >>> from gpu_ssl import SemiSupervisedClassifier, labelled_accuracy
     >>> # cross_val_score(SemiSupervisedClassifier(), X, y, scoring=labelled_accuracy)
     """
-    labels = np.asarray(y)
+    labels = np.asarray(unmasked(y))
     known = np.flatnonzero(is_labelled(labels))
     if not len(known):
         return float("nan")
     return float(np.mean(np.asarray(estimator.predict(_safe_indexing(X, known))) == labels[known]))
+
+
+def unmasked(y: Any) -> Any:
+    """Return a masked array of NumPy as an array of objects, with None for masked entries; else `y`."""
+    if not isinstance(y, np.ma.MaskedArray):
+        return y
+    labels = y.data.astype(object)
+    labels[np.ma.getmaskarray(y)] = None
+    return labels
 
 
 def encoded(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:

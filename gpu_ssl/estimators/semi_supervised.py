@@ -18,7 +18,7 @@ from gpu_ssl.encoders.encoder import BLOCK
 from gpu_ssl.errors import UsageError
 from gpu_ssl.estimators.embeddings import labels_on_host, rows_on_host, take_embeddings
 from gpu_ssl.estimators.images import ImageShape, PixelFormat, learning_settings
-from gpu_ssl.estimators.labels import encoded
+from gpu_ssl.estimators.labels import encoded, unmasked
 from gpu_ssl.fitted import storage
 from gpu_ssl.fitted.fitting import FEWEST, fit
 from gpu_ssl.runtime.files import alone_in
@@ -136,7 +136,7 @@ class SemiSupervisedClassifier(
         X = take_embeddings(self, X, reset=True) if are_embeddings else validate_data(self, X, allow_nd=True)
         if y is None:
             raise UsageError("this classifier requires y to be passed, but the target y is None")
-        labels = column_or_1d(labels_on_host(y), warn=True)
+        labels = column_or_1d(unmasked(labels_on_host(y)), warn=True)
         if len(labels) != len(X):
             raise UsageError(f"X has {len(X)} samples, but y has {len(labels)} entries")
         if len(X) < FEWEST:

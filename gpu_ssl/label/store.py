@@ -10,9 +10,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Final
 
-from gpu_ssl.data.label_file import LABELS, PATHS, first_of, settle
+from gpu_ssl.data.label_columns import LABELS, PATHS, first_of
+from gpu_ssl.data.label_file import column_of_names, settle
 from gpu_ssl.data.label_tables import text_of
-from gpu_ssl.data.labels import clean, unify_numbers
+from gpu_ssl.data.labels import clean, is_no_label, unify_numbers
 from gpu_ssl.errors import StorageError, UsageError
 from gpu_ssl.runtime.files import atomic_path
 
@@ -111,6 +112,8 @@ class LabelStore:
                 "label in its first line; name another file"
             )
         rest = [row + [""] * (len(header) - len(row)) for row in rest]
+        cells = {name: [row[i] for row in rest] for i, name in enumerate(header) if name != label}
+        path = column_of_names(path, cells, lambda name: bool(self._names_of(name)))
         return _Rows(header, rest, header.index(path), header.index(label))
 
     def _labels_of(self, table: _Rows) -> dict[str, str]:
@@ -120,7 +123,7 @@ class LabelStore:
         return settle(
             (name, numbers.get(label, label))
             for row, label in votes
-            if label
+            if label == NONE_OF_THESE or not is_no_label(label)
             for name in self._names_of(row[table.path])
         )[0]
 

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from gpu_ssl.data import arrays
-from gpu_ssl.data.arrays import range_in, read_arrays, scale
+from gpu_ssl.data.array_range import holds_levels, range_for_levels, range_in, scale
+from gpu_ssl.data.arrays import read_arrays
 from gpu_ssl.errors import DataError
 
 PICTURES = np.zeros((4, 8, 8), np.uint8)
@@ -185,3 +186,37 @@ def test_images_and_labels_in_safetensors_are_read(
     found = read_arrays(tmp_path / "x.safetensors")
     assert np.array_equal(np.asarray(found.pixels).reshape(shape), pixels.float().numpy())
     assert found.labels == {str(row): str(row) for row in range(9)}
+
+
+def levels(dtype: str, scale_by: float = 1.0) -> np.ndarray:
+    """Dark images, of values from 7 to 50."""
+    return (np.linspace(7, 50, 4 * 64).reshape(4, 1, 8, 8).round() * scale_by).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "int64", "float32"])
+def test_for_a_model_of_levels_the_same_values_are_the_same_in_any_dtype(dtype: str) -> None:
+    """However dark the images are."""
+    images = levels(dtype)
+    assert range_for_levels(images, Path("x")) == (0, 255)
+    assert np.array_equal(scale(images, 0, 255), levels("uint8"))
+    assert range_for_levels(np.full_like(images, 7), Path("x")) == (0, 255)
+
+
+def test_for_a_model_of_levels_fractions_and_wider_ranges_are_what_they_are() -> None:
+    assert range_for_levels(levels("float64", 1 / 255), Path("x")) == (0, 1)
+    assert range_for_levels(levels("uint16", 80), Path("x")) == (0, 4095)
+    assert range_for_levels(levels("uint8") > 20, Path("x")) == (0, 1)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "float32"])
+def test_a_model_of_fractions_knows_levels_in_any_dtype(dtype: str) -> None:
+    assert holds_levels(levels(dtype, 4), 0, 1)
+    assert not holds_levels(levels("float32", 1 / 50), 0, 1)
+
+
+def test_values_of_another_range_are_refused_and_outliers_are_not() -> None:
+    images = np.random.default_rng(0).normal(size=(50, 1, 8, 8))
+    images[0, 0, 0, :3] = 40
+    assert not holds_levels(images, -2, 2)
+    with pytest.raises(DataError, match=r"expected values from 0 to 1 .* got values from 560 to 4000"):
+        holds_levels(levels("float32", 80), 0, 1)

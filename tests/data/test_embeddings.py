@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from gpu_ssl.data import embedding_map, embeddings, parquet_embeddings, stream
 from gpu_ssl.data.collection import Reading, embeddings_in
 from gpu_ssl.data.embedding_file import embedding_file
-from gpu_ssl.data.label_file import Columns
+from gpu_ssl.data.label_columns import Columns
 from gpu_ssl.data.own import OwnImages, load_own
 from gpu_ssl.data.stream import ImageStream
 from gpu_ssl.errors import DataError, UsageError

@@ -25,7 +25,8 @@ from gpu_ssl.data.arrays import read_arrays
 from gpu_ssl.data.collection import Reading
 from gpu_ssl.data.decoding import decode
 from gpu_ssl.data.embeddings import Embeddings
-from gpu_ssl.data.label_file import NO_COLUMNS, read_labels
+from gpu_ssl.data.label_columns import NO_COLUMNS
+from gpu_ssl.data.label_file import read_labels
 from gpu_ssl.data.opening import formats
 from gpu_ssl.data.own import load_own
 from gpu_ssl.data.preparation import Preparation, choose_preparation, choose_shape, usual_shape

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gpu_ssl.data.label_file import Columns, GivenLabels, read_labels, settle
+from gpu_ssl.data.label_columns import Columns
+from gpu_ssl.data.label_file import GivenLabels, read_labels, settle
 from gpu_ssl.data.label_tables import read_table
 from gpu_ssl.errors import DataError, UsageError
 from gpu_ssl.runtime import files
@@ -232,3 +233,102 @@ def test_numbers_that_are_labels_do_not_name_images(tmp_path: Path) -> None:
 def test_a_first_name_in_brackets_is_not_json(tmp_path: Path, name: str) -> None:
     path = written(tmp_path, f"{name},cat\nother.png,dog\n")
     assert labels(read(path)) == {name: "cat", "other.png": "dog"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "index,image_file_name,label\n0,5.png,cat\n1,0.png,dog\n",
+        "id,image_url,label\n0,5.png,cat\n1,0.png,dog\n",
+        "image,path_to_image,label\n0,5.png,cat\n1,0.png,dog\n",
+        '{"0": {"filename": "5.png", "label": "cat"}, "1": {"filename": "0.png", "label": "dog"}}',
+    ],
+)
+def test_files_are_named_by_their_column_and_not_by_the_number_of_the_row(
+    tmp_path: Path, content: str
+) -> None:
+    """The row number 0 is also the image 0.png, without its ending."""
+    given = read_labels([written(tmp_path, content)], Columns(), numbered)
+    assert labels(given) == {"5.png": "cat", "0.png": "dog"}
+
+
+def numbered(name: str) -> bool:
+    """Whether a text is a number, or the name of a file called by one."""
+    return name.removesuffix(".png").isdecimal()
+
+
+def test_rows_are_named_by_numbers_if_no_column_names_files(tmp_path: Path) -> None:
+    path = written(tmp_path, "index,taken,label\n3,yesterday,cat\n1,today,dog\n")
+    assert labels(read_labels([path], Columns(), numbered)) == {"3": "cat", "1": "dog"}
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("0,1\n20,0\n0,1\n", {"20": "0", "0": "1"}),
+        ("0,1\n5.png,cat\n0.png,dog\n", {"5.png": "cat", "0.png": "dog"}),
+        (",0\n5.png,cat\n0.png,dog\n", {"5.png": "cat", "0.png": "dog"}),
+        ("0,1\n1,0\n7,1\n", {"0": "1", "1": "0", "7": "1"}),  # rows without a header, ascending
+        ("0,7\n20,0\n3,1\n", {"0": "7", "20": "0", "3": "1"}),
+    ],
+)
+def test_columns_without_names_are_numbered_by_pandas(
+    tmp_path: Path, content: str, expected: dict[str, str]
+) -> None:
+    assert labels(read_labels([written(tmp_path, content)], Columns(), numbered)) == expected
+
+
+def test_a_first_line_that_may_be_a_header_or_a_row_is_asked_about(tmp_path: Path) -> None:
+    path = written(tmp_path, "0,1\n20,0\n3,1\n")
+    with pytest.raises(DataError, match="the first line 0,1 may be a header or a row"):
+        read_labels([path], Columns(), numbered)
+    assert labels(read_labels([path], Columns("0", "1"), numbered)) == {"20": "0", "3": "1"}
+
+
+def test_the_column_of_labels_is_no_column_of_groups(tmp_path: Path) -> None:
+    path = written(tmp_path, "path,scene\na.png,indoor\nb.png,outdoor\n")
+    given = read(path, Columns(label="scene"))
+    assert labels(given) == {"a.png": "indoor", "b.png": "outdoor"}
+    assert {group for *_, group in given.rows} == {""}
+    with pytest.raises(UsageError, match="'scene' holds the labels; name another for the groups"):
+        read(path, Columns(label="scene", group="scene"))
+
+
+def test_what_an_annotator_rejected_is_no_label(tmp_path: Path) -> None:
+    """As Prodigy writes it."""
+    rows = [("a", "cat", "accept"), ("b", "cat", "reject"), ("c", "dog", "ignore"), ("d", "dog", "accept")]
+    lines = [json.dumps({"image": f"{n}.png", "label": label, "answer": said}) for n, label, said in rows]
+    given = read(written(tmp_path, "\n".join(lines)))
+    assert labels(given) == {"a.png": "cat", "d.png": "dog"}
+    (problem,) = given.problems
+    assert "2 labels not accepted, by column answer, left out" in problem.message
+    chosen = [{"image": f"{n}.png", "accept": [label], "answer": said} for n, label, said in rows]
+    assert labels(read(written(tmp_path, json.dumps(chosen)))) == {"a.png": "cat", "d.png": "dog"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '[{"image": "a.png", "label": {"id": 1, "name": "cat"}}, {"image": "b.png", "label": "dog"}]',
+        '{"classes": ["dog", "cat"], "labels": {"a.png": 1, "b.png": 0}}',
+        '{"version": 1, "labels": {"a.png": "cat", "b.png": "dog"}}',
+        '{"filename": ["a.png", "b.png"], "label": ["cat", "dog"]}',
+    ],
+)
+def test_labels_in_objects_are_found(tmp_path: Path, content: str) -> None:
+    assert labels(read(written(tmp_path, content))) == {"a.png": "cat", "b.png": "dog"}
+
+
+def test_one_line_of_json_is_one_row(tmp_path: Path) -> None:
+    assert labels(read(written(tmp_path, '{"path": "a.png", "label": "cat"}\n'))) == {"a.png": "cat"}
+
+
+def test_an_object_without_a_name_is_no_label(tmp_path: Path) -> None:
+    path = written(tmp_path, '[{"image": "a.png", "label": {"x": 1.5}}, {"image": "b.png", "label": "dog"}]')
+    with pytest.raises(DataError, match=r'entry 1: expected a label, got the object \{"x": 1.5\}'):
+        read(path)
+
+
+def test_half_a_character_is_replaced(tmp_path: Path) -> None:
+    given = read(written(tmp_path, '{"a.png": "cat\\ud83d", "b.png": "dog"}'))
+    assert labels(given) == {"a.png": "cat\ufffd", "b.png": "dog"}

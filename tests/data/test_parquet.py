@@ -15,7 +15,7 @@ from PIL import Image
 
 from gpu_ssl.data import parquet
 from gpu_ssl.data.collection import Reading
-from gpu_ssl.data.label_file import Columns
+from gpu_ssl.data.label_columns import Columns
 from gpu_ssl.data.own import load_own
 from gpu_ssl.data.parquet import ParquetImages
 from gpu_ssl.data.stream import ImageStream
@@ -44,6 +44,7 @@ def hugging_face(path: Path, labels: list[int | None], names: list[str] | None =
         features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
         told = json.dumps({"info": {"features": features}})
         table = table.replace_schema_metadata({"huggingface": told})
+    path.parent.mkdir(exist_ok=True)
     pq.write_table(table, path, row_group_size=4)
     return path
 
@@ -251,3 +252,14 @@ def test_ids_that_are_the_positions_name_rows(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("id,label\n1,a\n2,b\n3,a\n")
     images = load_own(tmp_path / "x.parquet", [tmp_path / "labels.csv"])
     assert images.labels.tolist() == [-1, 0, 1, 0]
+
+
+def test_files_of_parts_of_a_data_set_are_told(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        hugging_face(tmp_path / "data" / f"{part}-00000-of-00001.parquet", [0, 1, 1])
+    (problem,) = (p for p in load_own(tmp_path / "data").problems if p.kind == "split-folders")
+    assert problem.paths == ("test", "train")
+    assert "to hold some out, give only the others" in problem.message
+    for number in range(2):
+        hugging_face(tmp_path / "shards" / f"train-0000{number}-of-00002.parquet", [0, 1, 1])
+    assert not [p for p in load_own(tmp_path / "shards").problems if p.kind == "split-folders"]

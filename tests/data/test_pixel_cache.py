@@ -1,5 +1,7 @@
 """Decoded images are also read from a read-only cache."""
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +48,26 @@ def test_a_folder_is_read_again_once_a_package_for_its_images_is_installed(
         monkeypatch.setattr(pixel_cache, "formats", lambda readers=readers: readers)
         load_own(tmp_path / "images")
     assert len(calls) == 2
+
+
+def test_a_file_of_the_same_size_and_date_is_another_file(tmp_path: Path) -> None:
+    """As archives with normalized dates unpack it."""
+    for kind in ("folder", "numbers.npy"):
+        means = []
+        for level in (10, 200):
+            data = tmp_path / kind
+            if kind == "folder":
+                shutil.rmtree(data, ignore_errors=True)
+                data.mkdir()
+                for number in range(3):
+                    pixels = np.full((8, 8), level, np.uint8)
+                    pixels[number] = level + 9
+                    Image.fromarray(pixels).save(data / f"{number}.bmp")
+                    os.utime(data / f"{number}.bmp", (0, 0))
+            else:
+                numbers = np.full((3, 8, 8), float(level))
+                numbers[:, 0] = 255
+                np.save(data, numbers)
+                os.utime(data, (0, 0))
+            means.append(float(np.mean(load_own(data).images)))
+        assert means[1] - means[0] > 100, kind

@@ -7,7 +7,7 @@ from sklearn.dummy import DummyClassifier
 
 import gpu_ssl
 from gpu_ssl.errors import UsageError
-from gpu_ssl.estimators.labels import encoded, is_labelled, labelled_accuracy
+from gpu_ssl.estimators.labels import encoded, is_labelled, labelled_accuracy, unmasked
 
 X = np.zeros((6, 2))
 
@@ -52,3 +52,15 @@ def test_none_beside_numbers_is_no_label(labels: list[object], classes: list[obj
 def test_words_beside_numbers_are_refused() -> None:
     with pytest.raises(UsageError, match=r"words and other labels \('a', 1\)"):
         encoded(np.array(["a", 1, None], dtype=object))
+
+
+def test_masked_labels_are_no_labels() -> None:
+    y = np.ma.masked_array([0, 1, 1, 0], mask=[False, False, True, True])
+    classes, positions = encoded(np.asarray(unmasked(y)))
+    assert (classes.tolist(), positions.tolist()) == ([0, 1], [0, 1, -1, -1])
+
+    class Says:
+        def predict(self, X: np.ndarray) -> np.ndarray:
+            return np.zeros(len(X), int)
+
+    assert labelled_accuracy(Says(), np.zeros((4, 2)), y) == 0.5

@@ -172,3 +172,19 @@ def test_a_label_of_a_damaged_image_goes_to_no_other(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text("path,label\n1.png,cat\n2.png,dog\n")
     assert LabelStore(path, names_of(images.names, find)).labels() == {"sub/2.png": "dog"}
+
+
+def test_words_for_no_label_are_no_labels(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("path,label\na.png,cat\nb.png,todo\nc.png,-1\nd.png,nan\ne.png,unknown\n")
+    assert LabelStore(path).labels() == {"a.png": "cat", "e.png": NONE_OF_THESE}
+
+
+def test_a_number_of_a_row_names_no_file_beside_a_column_of_names(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("id,picture_file,label\n0,5.png,cat\n1,0.png,\n")
+    files = {"0": ["0.png"], "1": ["1.png"], "0.png": ["0.png"], "5.png": ["5.png"]}
+    store = LabelStore(path, lambda name: files.get(name, []))
+    assert store.labels() == {"5.png": "cat"}
+    store.put({"0.png": "dog"})
+    assert path.read_text() == "id,picture_file,label\n0,5.png,cat\n1,0.png,dog\n"
