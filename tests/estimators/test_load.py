@@ -100,6 +100,12 @@ def test_rows_of_numbers_are_no_pictures(tmp_path: Path, monkeypatch: pytest.Mon
             assert before.score(X, y) > 0.8, method
         before.save(tmp_path / method)
         assert_same_answers(before, gpu_ssl.load(tmp_path / method), X)
+    np.save(tmp_path / "rows.npy", X)
+    (tmp_path / "pictures").mkdir()
+    for data in ("rows.npy", "pictures"):
+        done = run_program(tmp_path, "predict", "m1", data, "--device", "cpu")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "the model was fitted in Python to rows of 4 numbers, which are no images" in done.stderr
     for changes in ({"method": "hybrid", "encoder": None}, {"encoder": "hog"}):
         with pytest.raises(UsageError, match="these are embeddings"):
             classifier(latent_dim=2, epochs=1).set_params(**changes).fit(X, partly)
