@@ -33,9 +33,9 @@ class OODScore:
     references : Tensor of shape (m, d), float32
         Features of training images.
     reach : float
-        The 95th percentile of the distance for the other training images.
+        The distance at a score of 1.
     usual_error : float or None
-        The 95th percentile of the reconstruction error; None without a decoder.
+        The reconstruction error at a score of 1; None without a decoder.
     """
 
     encoder: Encoder
@@ -79,7 +79,8 @@ def nearest(features: Tensor, references: Tensor) -> Tensor:
 def fit_ood_score(view: View, encoder: Encoder, seed: int) -> OODScore:
     """Fit a score to training images, at most twice `REFERENCES`.
 
-    A part of the images, at most half, are references; the percentiles are computed on the others.
+    A part of the images, at most half, are references. Distance and error are divided by their 95th
+    percentiles on the others, and the larger of both by its own, so 95 % of these have a score up to 1.
 
     Parameters
     ----------
@@ -108,9 +109,16 @@ def fit_ood_score(view: View, encoder: Encoder, seed: int) -> OODScore:
         torch.from_numpy(part).to(view.device) for part in (order[:m], order[m : m + REFERENCES])
     )
     references = features[chosen].contiguous()
-    distances = [nearest(part, references) for part in torch.split(features[others], BLOCK) if len(part)]
-    reach = _typical(torch.cat(distances)) if distances else 1.0
-    return OODScore(encoder, references, reach, _typical(torch.cat(errors)) if errors else None)
+    if not len(others):  # of one image
+        return OODScore(encoder, references, 1.0, _typical(torch.cat(errors)) if errors else None)
+    distances = torch.cat([nearest(part, references) for part in torch.split(features[others], BLOCK)])
+    reach = _typical(distances)
+    if not errors:
+        return OODScore(encoder, references, reach, None)
+    of_others = torch.cat(errors)[others]
+    usual_error = _typical(of_others)
+    both = _typical(torch.maximum(distances / reach, of_others / usual_error))
+    return OODScore(encoder, references, both * reach, both * usual_error)
 
 
 def _typical(values: Tensor) -> float:

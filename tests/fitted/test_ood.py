@@ -72,6 +72,18 @@ def test_one_in_twenty_scores_above_one_with_and_without_a_decoder(
     assert 0.03 < (half > 1).mean() < 0.12
 
 
+def test_one_in_twenty_of_the_images_it_is_fitted_to_scores_above_one(digits: Dataset) -> None:
+    """Of the larger of two, too: references have no distance, but errors as others have."""
+    images = digits.train.images
+    score = fit_ood_score(view_of(images), untrained(), 0)
+    order = np.random.default_rng(0).permutation(len(images))
+    others = order[(len(images) + 1) // 2 :]
+    found = scores(score, images[others])
+    assert 0.04 < (found > 1).mean() <= 0.051
+    by_distance = scores(fit_ood_score(view_of(images), Pixels(SHAPE), 0), images[others])
+    assert 0.04 < (by_distance > 1).mean() <= 0.051
+
+
 @pytest.mark.parametrize("make", [lambda: Pixels(SHAPE), lambda: HOG(SHAPE)], ids=["pixels", "hog"])
 def test_an_encoder_without_a_decoder_tells_noise_from_digits(
     make: Callable[[], Encoder], digits: Dataset, noise: np.ndarray
