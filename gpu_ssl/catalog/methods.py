@@ -103,7 +103,7 @@ METHODS: tuple[MethodSpec, ...] = (
         "auto: chosen by cross-validation",
         "m1, hybrid or graph (with --encoder or a pretrained network: svm or graph on its features), chosen "
         "by cross-validation on the labelled images; with --effort normal or best consistency instead, "
-        "unless the graph's pseudo-labels reduce its accuracy or a pretrained network was chosen",
+        "unless the SVM is clearly better than the graph or a pretrained network was chosen",
         module="gpu_ssl.methods.auto",
         encoder="vae+hog",
         teacher="vae+hog",

@@ -76,8 +76,8 @@ LISTED = 5
     "base",
     type=GivenPath(),
     metavar="MODEL",
-    help="Reuse the encoders of a model of the same images. Only needed if the cache has them no "
-    "longer, is on another machine, or has those of another seed, number of threads or version.",
+    help="Reuse the encoders of a model of the same images. Needed only if they are not in the cache: it "
+    "was cleared or is on another machine, or the seed, number of threads or version differs.",
 )
 @PRESET
 @STEPS
@@ -108,7 +108,7 @@ def command(
     array of shape (n, d) as .npy, .npz or .safetensors, or a Parquet column of lists, such as gpu-ssl encode
     writes.
 
-    Encoders are trained on all images, the method on the labelled ones. Cross-validation on the labelled
+    Encoders are trained on all images without labels. Cross-validation on the labelled
     images chooses the method and estimates its accuracy. Trained encoders are cached, so another fit with
     more labels for the same images takes seconds. DATA may be larger than memory. The same command resumes
     an interrupted fit.

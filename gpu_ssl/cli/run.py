@@ -132,9 +132,9 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     """Train on all images, classify with few labels, and print the table of accuracies.
 
     Encoders, such as the VAE, read no label and are fitted once; for each number of labels and each split
-    every --method is fitted to the labelled images and predicts the test images. The test labels are read
-    once, at the end. Report, settings, models and plots go to --output; --resume continues an interrupted
-    run.
+    every --method gets the labels of the labelled images and predicts the test images. The test labels are
+    read once, at the end. Report, settings, models and plots go to --output; --resume continues an
+    interrupted run.
 
     \b
       gpu-ssl run --labels all

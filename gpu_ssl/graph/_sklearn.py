@@ -14,7 +14,7 @@ from gpu_ssl.graph.neighbours import Neighbours
 from gpu_ssl.graph.search import search_blocks
 
 FEW = 1000
-"""Points that are few."""
+"""Maximum number of points among which torch searches, by all distances."""
 
 MOST_DISTANCES = 2**22
 """Maximum number of distances that torch works out at a time."""

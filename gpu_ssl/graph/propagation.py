@@ -1,7 +1,7 @@
 """Label spreading on a graph of nearest neighbours.
 
-The points are features of all training images. It is transductive for these. Test images are not part of the
-graph; they get the weighted average of their nearest neighbours in it.
+The points are features of all training images, for which label spreading is transductive. Test images are
+not part of the graph; they get the weighted average of their nearest neighbours in it.
 """
 
 from collections.abc import Callable

@@ -31,7 +31,7 @@ twice the steps of Muon a third (docs/experiments/accuracy.md).
 """
 
 PASSES = 30
-"""Maximum number of epochs on a small set of images, after the first `FEWEST` steps."""
+"""Maximum number of epochs, unless these are fewer than `FEWEST` steps."""
 
 FEWEST = 400
 LABELLED_BATCH, UNLABELLED_BATCH = 64, 256

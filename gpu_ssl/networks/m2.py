@@ -105,7 +105,7 @@ class M2Spec:
     convolutional : bool
         Our networks for images; otherwise the paper's, with `hidden` units in each layer.
     hidden : int
-        Of the paper's networks.
+        Units in each hidden layer of the paper's networks.
     positions : tuple of int
         Indices of the input's elements that the paper's networks model; empty for all of them.
     """

@@ -2,7 +2,7 @@
 
 A file contains its kind, the version of its schema, its content, the name, size and hash of its tensor file
 (safetensors) if there is one, and a hash over all of this: any modification is refused, and so are tensors of
-another state. Nothing is pickled.
+another state. No file is pickled.
 
 The JSON is written last and determines the state: a process that dies between the two writes leaves the
 previous state.

@@ -48,7 +48,8 @@ WORKERS = 4
 to 32, 4 was the fastest or close to it on an H200 (docs/benchmarks.md)."""
 
 MANY = 50
-"""Number of classes: 51 have 1275 pairs, and 45 pairs took 0.2 s on an H200."""
+"""Maximum number of classes whose small pairs cuML fits, too: 51 have 1275 pairs, and 45 took 0.2 s on an
+H200."""
 
 LARGEST_CACHE_MIB = 1024
 """cuML's default. Every fit allocates the whole kernel cache, even for few points."""

@@ -25,7 +25,7 @@ FEW = 200
 on one core, and 0.05 s with it."""
 
 PATIENCE = 5000
-"""Iterations after which a problem is left to LIBSVM, which takes a hundredth of the time for one. With the
+"""Iterations after which a problem is left to LIBSVM, whose iterations take a hundredth of the time. With the
 default C hundreds are enough; a large C, or contradictory labels, can take millions."""
 
 

@@ -18,7 +18,7 @@ that were not scaled: a CPU then computes in float64."""
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel with its parameters (Chang and Lin 2011, *LIBSVM*, section 4).
+    """A kernel with its parameters, as LIBSVM defines them (Chang and Lin 2011).
 
     ``rbf``: exp(-gamma |x - s|^2); ``linear``: x.s; ``poly``: (gamma x.s + coef0)^degree; ``sigmoid``:
     tanh(gamma x.s + coef0).

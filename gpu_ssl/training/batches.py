@@ -241,7 +241,8 @@ class Streamed:
 def place(pixels: NDArray[np.uint8], device: torch.device, own: range | None = None) -> Images:
     """Put images (n, channels, height, width) on the device, or stream them if there are many.
 
-    On a CPU there are many if they fill several chunks; on a GPU, if they exceed its free memory. On a CPU,
+    On a CPU there are many if they fill several chunks; on a GPU, if they exceed a quarter
+    of its free memory. On a CPU,
     training gives bitwise identical results either way. Each process uses its shard `own`.
     """
     own = range(len(pixels)) if own is None else own

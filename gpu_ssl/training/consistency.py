@@ -15,10 +15,10 @@ SIGMAS = 2.0
 
 
 class Alignment:
-    """Distribution alignment (Berthelot et al. 2020, section 3.1): pseudo-labels follow the class
-    frequencies.
+    """Distribution alignment (Berthelot et al. 2020, section 3.1), for equally frequent classes.
 
-    Labelled images are sampled with equally many of each class, so classes are assumed equally frequent.
+    There the pseudo-labels follow the class frequencies of the labelled images; here labelled images are
+    sampled with equally many of each class, and the frequencies are taken to be uniform.
     """
 
     def __init__(self, n_classes: int, device: torch.device) -> None:
@@ -83,9 +83,9 @@ class SupervisedObjective:
 class PseudoLabels:
     """Pseudo-labels of unlabelled images, from a network's aligned probabilities and a teacher's.
 
-    The pseudo-label of an image is the class with the largest p^(1 - w) t^w, where p is the probability by
-    the network for a weak augmentation, t the teacher's, and w `weight`. With few labels a network without
-    teacher confirms its own errors; a graph of neighbours makes different ones.
+    The pseudo-label of an image is the class with the largest p^(1 - w) t^w, where p is the aligned
+    probability by the network for a weak augmentation, t the teacher's, sharpened, and w `weight`. With few
+    labels a network without teacher confirms its own errors; a graph of neighbours makes different ones.
 
     Parameters
     ----------
@@ -147,6 +147,6 @@ class ConsistencyObjective:
 
 
 def sharpened(probabilities: Tensor) -> Tensor:
-    """Square probabilities (a temperature of 1/2), clamp them at 0.1 %, and normalize rows to sum 1."""
+    """Add 0.1 % to probabilities, square them (a temperature of 1/2), and normalize rows to sum 1."""
     squares = (probabilities + 1e-3).square()
     return squares / squares.sum(dim=1, keepdim=True)

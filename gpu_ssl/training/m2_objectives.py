@@ -111,7 +111,8 @@ class ModernObjective:
     """M2 with augmentation, pseudo-labels for q(y|x), and a warm-up of the terms of unlabelled images.
 
     The bounds are divided by the number of outputs: an image has hundreds of nats, which would dominate the
-    few nats of the labels. In the terms of eq. 9 of the paper, alpha is that number.
+    few nats of the labels. In eq. 9 of the paper, which sums over N images, this is an alpha of N times that
+    number, instead of 0.1 N; the means over labelled and unlabelled images have equal weight here.
 
     Parameters
     ----------

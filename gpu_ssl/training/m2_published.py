@@ -28,7 +28,7 @@ MANY_STEPS = 20_000
 """Number of steps from which on few sampled pairs suffice; see `Recipe.estimate`."""
 
 PASSES, FEWEST = 400, 3000
-"""Maximum number of epochs, and a number of steps that is never too many."""
+"""Maximum number of epochs, and a number of steps that is allowed even if these are more epochs."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Several trainings at a time on one GPU: each is a step ahead of the host on a stream of its own.
+"""Several trainings at a time on one GPU, interleaved, each on a stream of its own.
 
 A small network's step, recorded as a CUDA graph, occupies a part of a large GPU. One thread starts the next
 step of each training in turn, so that the steps of several overlap on the device. No training reads what

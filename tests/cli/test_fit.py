@@ -445,7 +445,7 @@ def test_a_model_goes_out_as_onnx(home: Path, digits: Dataset) -> None:
 
 def test_help_teaches(run_cli: RunCli) -> None:
     for name, words in (
-        ("fit", "Encoders are trained on all images, the method on the labelled ones"),
+        ("fit", "Encoders are trained on all images without labels"),
         ("predict", "ood_score"),
         ("suggest", "label next"),
         ("export", "one ONNX file"),
