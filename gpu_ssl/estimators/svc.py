@@ -31,7 +31,7 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Every pair of classes is a binary problem. cuML (GPU) and scikit-learn's LIBSVM (CPU) solve several at a
     time, the ``batched`` solver in torch all at once. All pairs are scored together, from one kernel matrix.
-    On a GPU, X is copied to the host only if scikit-learn fits: if asked to, or for over 50 small classes.
+    On a GPU, X reaches the host only if scikit-learn fits: on request, without cuML, for > 50 small classes.
 
     Parameters
     ----------
