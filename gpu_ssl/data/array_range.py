@@ -10,8 +10,11 @@ from gpu_ssl.data.encoded import SURVEYED, spread_over
 from gpu_ssl.data.preparation import NO_DATA, range_of
 from gpu_ssl.errors import DataError
 
-FAR = 1
-"""How many ranges a value lies beyond white if it is of another range, and not an outlier of this one."""
+DARKEST = 32
+"""Largest value from which on values up to 255 are taken for levels of 8 bits, however dark the images are.
+
+Below, they may be of fewer bits, such as the digits of scikit-learn from 0 to 16.
+"""
 
 OUTLIERS = 1.0
 """Share of the values in % that may be outliers."""
@@ -40,42 +43,46 @@ def range_in(images: NDArray[Any], path: Path) -> tuple[float, float]:
 def range_for_levels(images: NDArray[Any], path: Path) -> tuple[float, float]:
     """Return the values of black and white in images for a model that was fitted to levels from 0 to 255.
 
-    They do not depend on how dark the images are, as far as their values can be such levels, or fractions.
+    Values that can be such levels are taken as they are, however dark the images; others have a range of
+    their own.
 
     Raises
     ------
     DataError
         See `range_in`.
     """
-    values = _sampled(images)
-    if images.dtype == np.bool_ or not len(values) or values.min() < 0 or values.max() > 255:
-        return range_in(images, path)
-    fractions = images.dtype.kind == "f" and values.max() <= 1
-    return (0.0, 1.0) if fractions else (0.0, 255.0)
+    return (0.0, 255.0) if _are_levels(_sampled(images)) else range_in(images, path)
 
 
 def holds_levels(images: NDArray[Any], low: float, high: float) -> bool:
     """Whether images have 255 for white, where those that a model was fitted to had `high`.
 
-    uint8 images do if a value is larger than `high`, or `high` was of more than 8 bits; others if more than
-    outliers are far beyond `high`, and all are from 0 to 255.
+    uint8 images do if a value is larger than `high`, or `high` was of more than 8 bits; others if the values
+    of the model were far smaller and these can be levels.
 
     Raises
     ------
     DataError
-        If the values are neither in the range of the model nor levels.
+        If the values are far larger than those of the model, and no levels either.
     """
     if images.dtype == np.uint8:
         return high >= 255 or bool(images.max(initial=0) > high)
     values = _sampled(images)
-    if not len(values) or np.percentile(values, 100 - OUTLIERS) <= high + FAR * (high - low):
+    if not len(values) or high > DARKEST or np.percentile(values, 100 - OUTLIERS) <= high + (high - low):
         return False
-    if high < 255 and values.min() >= 0 and values.max() <= 255:
+    if _are_levels(values):
         return True
+    if np.percentile(values, 100 - OUTLIERS) <= 255:
+        return False
     raise DataError(
         f"expected values from {low:g} to {high:g} as in the images that the model was fitted to, got values "
         f"from {values.min():g} to {values.max():g}: scale them to that range"
     )
+
+
+def _are_levels(values: NDArray[np.float64]) -> bool:
+    """Whether values can be levels of 8 bits."""
+    return len(values) > 0 and bool(values.min() >= 0 and DARKEST < values.max() <= 255)
 
 
 def _sampled(images: NDArray[Any]) -> NDArray[np.float64]:

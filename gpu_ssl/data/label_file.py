@@ -1,5 +1,6 @@
 """Reading label files: choosing the columns, and settling conflicting labels."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +16,13 @@ from gpu_ssl.errors import DataError, UsageError
 SAMPLED = 20
 """Number of rows in which a column of image names is recognized."""
 
-ANSWER, REJECTED = "answer", ("reject", "ignore")
-"""Column in which Prodigy says whether the annotator accepted the label, and the values where not."""
+OF_FILES = ("file", "path", "image", "img", "photo", "picture", "name", "url")
+"""Parts of the names of columns that hold names of files."""
+
+ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")
+
+ANSWER, ACCEPTED, REJECTED = "answer", "accept", ("reject", "ignore")
+"""Column in which Prodigy says whether the annotator accepted the label, and its values."""
 
 
 @dataclass
@@ -85,18 +91,21 @@ def _read(path: Path, columns: Columns, is_image: Callable[[str], bool], given: 
         if f"{column} (2)" in table.columns:
             raise DataError(f"{path} has several columns {column!r}; rename or delete all but one")
     others = [name for name in table.columns if name != label_column and folded(name) in LABELS]
+    others = [name for name in others if name != ACCEPTED]
     if others and not columns.label:
         message = f"{path}: labels are read from column {label_column!r}, not from {examples(others)}; "
         given.problems.append(
             Problem("columns", len(others), (), message + "choose another with `label_column`")
         )
-    if rejected := _rejected(table):
+    answers = [row.cells.get(ANSWER, "") for row in table.rows if label_column != ANSWER]
+    judged = all(answer in ("", ACCEPTED, *REJECTED) for answer in answers)
+    if judged and (rejected := sum(answer in REJECTED for answer in answers)):
         message = f"{path}: {counted(rejected, 'label')} not accepted, by column {ANSWER}, left out"
         given.problems.append(Problem("columns", rejected, (), message))
+        table = table._replace(rows=[row for row in table.rows if row.cells.get(ANSWER) not in REJECTED])
     found = 0
     for row in table.rows:
         label = clean(choice_in(text_of(row.cells.get(label_column, "")).strip(), row.where))
-        label = "" if row.cells.get(ANSWER) in REJECTED else label
         if is_no_label(label):
             if label:
                 given.taken_as_none[label] += 1
@@ -116,11 +125,6 @@ def _read(path: Path, columns: Columns, is_image: Callable[[str], bool], given: 
         raise DataError(f"{path} has no label yet: fill in its column {label_column}")
     if not found:
         raise DataError(f"{path} holds no label; expected a header path,label and one image per row")
-
-
-def _rejected(table: Table) -> int:
-    """Return the number of rows whose annotator did not accept the label (Prodigy)."""
-    return sum(row.cells.get(ANSWER) in REJECTED for row in table.rows)
 
 
 def _name(row: Row, column: str) -> str:
@@ -168,7 +172,8 @@ def _choose_columns(
 def column_of_names(chosen: str, cells: Mapping[str, Sequence[str]], is_image: Callable[[str], bool]) -> str:
     """Return `chosen`, a column of paths by its name; if it holds whole numbers, a column of file names.
 
-    Numbers of rows, as of an index, may also be the names of images without their ending: 7 of 7.png.
+    Numbers of rows, as of an index, may also be the names of images without their ending: 7 of 7.png. Another
+    column is taken instead if its name says so, and it holds a different file with an ending in each row.
 
     Parameters
     ----------
@@ -181,13 +186,17 @@ def column_of_names(chosen: str, cells: Mapping[str, Sequence[str]], is_image: C
     """
 
     def sample(column: str) -> list[str]:
-        return [cell.strip() for cell in cells.get(column, ()) if cell.strip()][:SAMPLED]
+        return [cell.strip() for cell in cells.get(column, ())[:SAMPLED]]
 
-    if not all(cell.isdecimal() for cell in sample(chosen)):
+    if not all(cell.isdecimal() for cell in sample(chosen) if cell):
         return chosen
     for column in cells:
         found = sample(column)
-        if found and not any(cell.isdecimal() for cell in found) and all(map(is_image, found)):
+        if (
+            any(word in folded(column) for word in OF_FILES)
+            and all(ENDING.search(cell) and is_image(cell) for cell in found)
+            and len(set(found)) == len(found) > 0
+        ):
             return column
     return chosen
 
@@ -210,8 +219,8 @@ def _is_numbered(path: Path, table: Table) -> bool:
     if [int(cell) for cell in below] == sorted(map(int, below)):
         return False
     raise DataError(
-        f"{path}: the first line {','.join(columns)} may be a header or a row; make path,label the first "
-        "line, or name the columns with `path_column` and `label_column`"
+        f"{path}: the first line {','.join(columns)} may be a header or a row; if it is a row, add "
+        "path,label above it; if a header, name the columns with `path_column` and `label_column`"
     )
 
 

@@ -40,10 +40,12 @@ def _of_object(content: dict[str, Any]) -> list[Any]:
     """Return the entries of a JSON object as a list of objects."""
     values = list(content.values())
     names = [str(name) for name in content]
-    columns = first_of(PATHS, names) is not None and first_of(LABELS, names) is not None
+    labels = first_of(LABELS, names)
+    columns = "path" in content or (first_of(PATHS, names) is not None and labels is not None)
     if values and not columns and all(not isinstance(value, dict | list) for value in values):
         return [{"path": name, "label": label} for name, label in content.items()]
-    if columns and _are_columns(values):  # as pandas writes lists
+    by_class = labels is not None and _are_files(content[labels])
+    if columns and not by_class and _are_columns(values):  # as pandas writes lists
         return [dict(zip(content, row, strict=True)) for row in zip(*values, strict=True)]
     if values and all(_is_words(value) for value in values):  # images by class, or labels by image
         return [{"1": name, "2": each} for name, value in content.items() for each in value]
@@ -53,12 +55,12 @@ def _of_object(content: dict[str, Any]) -> list[Any]:
             # An object of columns, as pandas writes it, whose rows are numbered.
             return [{name: column[row] for name, column in content.items()} for row in values[0]]
         return [{"path": name, **value} for name, value in content.items()]
-    if isinstance(labels := content.get("labels"), dict):  # beside the names of the classes (FiftyOne)
-        classes = content.get("classes")
-        return [{"path": name, "label": _class_of(label, classes)} for name, label in labels.items()]
     lists = [value for value in values if isinstance(value, list) and value]
     if len(lists) == 1 and all(isinstance(entry, dict) for entry in lists[0]):
         return lists[0]
+    if isinstance(given := content.get("labels"), dict):  # beside the names of the classes (FiftyOne)
+        classes = content.get("classes")
+        return [{"path": name, "label": _class_of(label, classes)} for name, label in given.items()]
     return [content]
 
 
@@ -71,6 +73,10 @@ def _class_of(label: Any, classes: Any) -> Any:
 def _are_columns(values: list[Any]) -> bool:
     """Whether values are lists of one length."""
     return all(isinstance(value, list) and len(value) == len(values[0]) for value in values)
+
+
+def _are_files(value: object) -> bool:
+    return _is_words(value) and all("." in str(name)[-5:-1] for name in value)  # type: ignore[attr-defined]
 
 
 def _is_words(value: object) -> bool:
@@ -116,7 +122,7 @@ def cell_of(value: Any) -> str:
             return json.dumps(value)
         value = value[0] if value else None
     if isinstance(value, dict):
-        value = next((value[key] for key in NAMES if isinstance(value.get(key), str | int)), value)
+        value = next((value[key] for key in NAMES if isinstance(value.get(key, []), str | int | None)), value)
     if isinstance(value, dict):
         return json.dumps(value) if value else ""
     return "" if value is None else str(value)
@@ -136,11 +142,13 @@ def choice_in(cell: str, where: str) -> str:
         value = json.loads(cell)
     except (ValueError, RecursionError):
         return cell
+    if isinstance(value, dict) and isinstance(value.get("choices"), list):
+        value = value["choices"]
     label = cell_of(value)
-    if label.startswith("{"):
+    if isinstance(value, dict) and label.startswith("{"):
         raise DataError(f"{where}: expected a label, got the object {_shown(label)}")
-    if label.startswith("[") and len(several := json.loads(label)) > 1:
-        raise DataError(f"{where}: expected one label per image, got {len(several):,}: {_shown(label)}")
+    if isinstance(value, list) and len(value) > 1:
+        raise DataError(f"{where}: expected one label per image, got {len(value):,}: {_shown(label)}")
     return label
 
 

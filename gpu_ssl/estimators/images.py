@@ -100,8 +100,7 @@ class PixelFormat:
     def to_images(self, X: NDArray[Any]) -> NDArray[np.uint8]:
         """Return X as images (n, channels, height, width), uint8; values out of range are clipped.
 
-        Values far beyond the range of fit are levels from 0 to 255, or refused; see
-        `data.array_range.holds_levels`.
+        Values far beyond the range of fit may be levels from 0 to 255; see `data.array_range.holds_levels`.
         """
         if X.shape[1:] != self.sample_shape:
             raise UsageError(
@@ -117,6 +116,8 @@ class PixelFormat:
                 )
         if not self._holds_levels(X):
             X = self._scaled(X)
+        elif X.dtype != np.uint8:
+            X = np.rint(X).astype(np.uint8)
         if self._channels_last():
             X = X.transpose(0, 3, 1, 2)
         return np.require(X.reshape(-1, *self.shape), requirements=["C", "W"])

@@ -199,13 +199,26 @@ def test_for_a_model_of_levels_the_same_values_are_the_same_in_any_dtype(dtype: 
     images = levels(dtype)
     assert range_for_levels(images, Path("x")) == (0, 255)
     assert np.array_equal(scale(images, 0, 255), levels("uint8"))
-    assert range_for_levels(np.full_like(images, 7), Path("x")) == (0, 255)
 
 
-def test_for_a_model_of_levels_fractions_and_wider_ranges_are_what_they_are() -> None:
-    assert range_for_levels(levels("float64", 1 / 255), Path("x")) == (0, 1)
-    assert range_for_levels(levels("uint16", 80), Path("x")) == (0, 4095)
-    assert range_for_levels(levels("uint8") > 20, Path("x")) == (0, 1)
+@pytest.mark.parametrize(
+    "images",
+    [
+        levels("float64", 1 / 50),
+        levels("float64", 1.02 / 50),  # a little above 1, as after interpolation
+        levels("int64", 1 / 50),
+        levels("int64", 1 / 3),  # of 4 bits
+        levels("uint16", 80),
+        levels("uint8") > 20,
+    ],
+)
+def test_for_a_model_of_levels_other_ranges_are_what_they_are(images: np.ndarray) -> None:
+    assert range_for_levels(images, Path("x")) == range_in(images, Path("x"))
+
+
+@pytest.mark.parametrize(("low", "high", "top"), [(0, 0.1, 0.5), (0, 1, 4), (-2.4, 2.4, 10), (0, 16, 31)])
+def test_brighter_images_are_cut_and_no_levels(low: float, high: float, top: float) -> None:
+    assert not holds_levels(levels("float64", top / 50), low, high)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int64", "float32"])

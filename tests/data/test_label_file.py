@@ -252,6 +252,27 @@ def test_files_are_named_by_their_column_and_not_by_the_number_of_the_row(
     assert labels(given) == {"5.png": "cat", "0.png": "dog"}
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "id,rating,label\n0,3.0,cat\n1,5.0,dog\n",
+        "id,file_rating,label\n0,3.0,cat\n1,5.0,dog\n",
+        "index,age,label\n0,3,cat\n1,,dog\n",
+        "id,burst,label\n0,0.png,cat\n1,0.png,dog\n",
+        "id,first_image,label\n0,0.png,cat\n1,0.png,dog\n",
+        "id,label,duplicate_of\n0,cat,\n1,dog,0.png\n",
+        "image,mask,label\n0,7.png,cat\n1,8.png,dog\n",
+        "id,animal\n0,cat\n1,dog\n",
+    ],
+)
+def test_other_columns_that_could_name_images_do_not(tmp_path: Path, content: str) -> None:
+    def is_image(name: str) -> bool:
+        return numbered(name) or name in ("3.0", "5.0", "cat", "dog")
+
+    given = read_labels([written(tmp_path, content)], Columns(), is_image)
+    assert labels(given) == {"0": "cat", "1": "dog"}
+
+
 def numbered(name: str) -> bool:
     """Whether a text is a number, or the name of a file called by one."""
     return name.removesuffix(".png").isdecimal()
@@ -302,6 +323,10 @@ def test_what_an_annotator_rejected_is_no_label(tmp_path: Path) -> None:
     assert labels(given) == {"a.png": "cat", "d.png": "dog"}
     (problem,) = given.problems
     assert "2 labels not accepted, by column answer, left out" in problem.message
+    answers = read(written(tmp_path, "path,answer\na.png,accept\nb.png,reject\n"))
+    assert labels(answers) == {"a.png": "accept", "b.png": "reject"}
+    other = read(written(tmp_path, "path,answer,label\na.png,reject,cat\nb.png,maybe,dog\n"))
+    assert labels(other) == {"a.png": "cat", "b.png": "dog"}
     chosen = [{"image": f"{n}.png", "accept": [label], "answer": said} for n, label, said in rows]
     assert labels(read(written(tmp_path, json.dumps(chosen)))) == {"a.png": "cat", "d.png": "dog"}
 
@@ -317,6 +342,41 @@ def test_what_an_annotator_rejected_is_no_label(tmp_path: Path) -> None:
 )
 def test_labels_in_objects_are_found(tmp_path: Path, content: str) -> None:
     assert labels(read(written(tmp_path, content))) == {"a.png": "cat", "b.png": "dog"}
+
+
+def test_tables_of_classes_beside_images_are_no_labels(tmp_path: Path) -> None:
+    images = [{"file": "a.png", "label": 0}, {"file": "b.png", "label": 1}]
+    for table in ({"0": "cat", "1": "dog"}, {"cat": 0, "dog": 1}):
+        given = read(written(tmp_path, json.dumps({"labels": table, "images": images})))
+        assert labels(given) == {"a.png": "0", "b.png": "1"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"path": ["a.png", "b.png"], "animal": ["cat", "dog"]}',
+        '{"path": {"x": "a.png", "y": "b.png"}, "animal": {"x": "cat", "y": "dog"}}',
+        '{"cat": ["a.png"], "dog": ["b.png"]}',
+    ],
+)
+def test_columns_and_classes_of_json_may_have_any_name(tmp_path: Path, content: str) -> None:
+    assert labels(read(written(tmp_path, content))) == {"a.png": "cat", "b.png": "dog"}
+
+
+def test_classes_may_be_called_as_columns(tmp_path: Path) -> None:
+    given = read(written(tmp_path, '{"photo": ["a.png", "b.png"], "tag": ["c.png", "d.png"]}'))
+    assert labels(given) == {"a.png": "photo", "b.png": "photo", "c.png": "tag", "d.png": "tag"}
+
+
+@pytest.mark.parametrize("nothing", ['{"value": null}', '{"id": null, "name": null}', "{}", "null"])
+def test_an_object_without_a_value_is_no_label(tmp_path: Path, nothing: str) -> None:
+    content = f'[{{"image": "a.png", "label": "cat"}}, {{"image": "b.png", "label": {nothing}}}]'
+    assert labels(read(written(tmp_path, content))) == {"a.png": "cat"}
+
+
+def test_a_label_in_brackets_in_an_object_is_a_label(tmp_path: Path) -> None:
+    given = read(written(tmp_path, 'path,label\na.png,"{""name"": ""[unk]""}"\nb.png,"[""[x]""]"\n'))
+    assert labels(given) == {"a.png": "[unk]", "b.png": "[x]"}
 
 
 def test_one_line_of_json_is_one_row(tmp_path: Path) -> None:

@@ -51,9 +51,12 @@ def test_pictures_keep_their_contrast_and_what_lies_beyond_is_cut() -> None:
     pixels = PixelFormat.of(X, None)
     assert np.unique(pixels.to_images(X)).tolist() == [0, 128, 255]
     assert np.unique(pixels.to_images(2 * X - 0.5)).tolist() == [0, 128, 255]
-    assert np.array_equal(pixels.to_images(np.rint(255 * X)), pixels.to_images(X))  # levels
-    with pytest.raises(UsageError, match=r"expected values from 0 to 1 .* got values from -3 to 7"):
-        pixels.to_images(10 * X - 3)
+    assert np.unique(pixels.to_images(10 * X - 3)).tolist() == [0, 255]
+    levels = pixels.to_images(np.rint(255 * X))
+    assert levels.dtype == np.uint8
+    assert np.array_equal(levels, pixels.to_images(X))
+    with pytest.raises(UsageError, match=r"expected values from 0 to 1 .* got values from 0 to 4000"):
+        pixels.to_images(4000 * X)
 
 
 @pytest.mark.parametrize(

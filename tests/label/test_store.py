@@ -185,6 +185,9 @@ def test_a_number_of_a_row_names_no_file_beside_a_column_of_names(tmp_path: Path
     path.write_text("id,picture_file,label\n0,5.png,cat\n1,0.png,\n")
     files = {"0": ["0.png"], "1": ["1.png"], "0.png": ["0.png"], "5.png": ["5.png"]}
     store = LabelStore(path, lambda name: files.get(name, []))
+    other = tmp_path / "other.csv"
+    other.write_text("id,label,duplicate_of\n0,cat,\n1,dog,0.png\n")
+    assert LabelStore(other, lambda name: files.get(name, [])).labels() == {"0.png": "cat", "1.png": "dog"}
     assert store.labels() == {"5.png": "cat"}
     store.put({"0.png": "dog"})
     assert path.read_text() == "id,picture_file,label\n0,5.png,cat\n1,0.png,dog\n"
