@@ -179,7 +179,7 @@ def render() -> str:
     train, encode, score = (
         costs_of(cases["roofline"], phase) for phase in ("train, our network", "encode", "score, 3000 labels")
     )
-    lines = ["| phase | MFLOP an image | KB an image | share of the roof reached here |", "|---|---|---|---|"]
+    lines = ["| phase | MFLOP an image | KB an image | efficiency measured here |", "|---|---|---|---|"]
     for name, costs in (("train", train), ("encode", encode), ("score", score)):
         per_image = f"{costs.flops / 1e6:.1f} | {costs.bytes / 1e3:.0f}"
         lines.append(f"| {name} | {per_image} | {in_percent(costs.share, 0)} |")
