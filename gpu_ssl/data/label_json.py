@@ -58,7 +58,7 @@ def _of_object(content: dict[str, Any]) -> list[Any]:
     lists = [value for value in values if isinstance(value, list) and value]
     if len(lists) == 1 and all(isinstance(entry, dict) for entry in lists[0]):
         return lists[0]
-    if isinstance(given := content.get("labels"), dict):  # beside the names of the classes (FiftyOne)
+    if isinstance(given := content.get("labels"), dict):  # FiftyOne, with the names of the classes
         classes = content.get("classes")
         return [{"path": name, "label": _class_of(label, classes)} for name, label in given.items()]
     return [content]
