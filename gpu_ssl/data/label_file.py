@@ -97,12 +97,8 @@ def _read(path: Path, columns: Columns, is_image: Callable[[str], bool], given: 
         given.problems.append(
             Problem("columns", len(others), (), message + "choose another with `label_column`")
         )
-    answers = [row.cells.get(ANSWER, "") for row in table.rows if label_column != ANSWER]
-    judged = all(answer in ("", ACCEPTED, *REJECTED) for answer in answers)
-    if judged and (rejected := sum(answer in REJECTED for answer in answers)):
-        message = f"{path}: {counted(rejected, 'label')} not accepted, by column {ANSWER}, left out"
-        given.problems.append(Problem("columns", rejected, (), message))
-        table = table._replace(rows=[row for row in table.rows if row.cells.get(ANSWER) not in REJECTED])
+    if label_column != ANSWER:
+        table = _accepted(path, table, given.problems)
     found = 0
     for row in table.rows:
         label = clean(choice_in(text_of(row.cells.get(label_column, "")).strip(), row.where))
@@ -125,6 +121,18 @@ def _read(path: Path, columns: Columns, is_image: Callable[[str], bool], given: 
         raise DataError(f"{path} has no label yet: fill in its column {label_column}")
     if not found:
         raise DataError(f"{path} holds no label; expected a header path,label and one image per row")
+
+
+def _accepted(path: Path, table: Table, problems: list[Problem]) -> Table:
+    """Return the table without rows whose label the annotator did not accept, and note how many these are."""
+    answers = [row.cells.get(ANSWER, "") for row in table.rows]
+    if not all(answer in ("", ACCEPTED, *REJECTED) for answer in answers):
+        return table
+    rows = [row for row, answer in zip(table.rows, answers, strict=True) if answer not in REJECTED]
+    if left_out := len(table.rows) - len(rows):
+        message = f"{path}: {counted(left_out, 'label')} not accepted, by column {ANSWER}, left out"
+        problems.append(Problem("columns", left_out, (), message))
+    return table._replace(rows=rows)
 
 
 def _name(row: Row, column: str) -> str:
