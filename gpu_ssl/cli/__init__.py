@@ -83,8 +83,9 @@ class LazyGroup(click.Group):
 def main(ctx: click.Context, verbose: bool) -> None:
     """Classify images when only a few of them are labelled.
 
-    Encoders such as a variational autoencoder are trained on all images without labels; classifiers use the
-    labelled images, some of them all. It runs on an NVIDIA GPU if there is one, else on the CPU. To start:
+    Encoders such as a variational autoencoder are trained on all images without labels; classifiers learn
+    from the labelled images, and some from the others as well. It runs on an NVIDIA GPU if there is one, else
+    on the CPU. To start:
 
     \b
       gpu-ssl run --dataset digits --labels 50,100    a minute, no download

@@ -90,8 +90,7 @@ def _read(path: Path, columns: Columns, is_image: Callable[[str], bool], given: 
     for column in (name_column, label_column, group_column):
         if f"{column} (2)" in table.columns:
             raise DataError(f"{path} has several columns {column!r}; rename or delete all but one")
-    others = [name for name in table.columns if name != label_column and folded(name) in LABELS]
-    others = [name for name in others if name != ACCEPTED]
+    others = [name for name in rest if folded(name) in LABELS and name != ACCEPTED]
     if others and not columns.label:
         message = f"{path}: labels are read from column {label_column!r}, not from {examples(others)}; "
         given.problems.append(
@@ -222,9 +221,9 @@ def _is_numbered(path: Path, table: Table) -> bool:
     if columns != [str(number) for number in range(len(columns))]:
         return False
     below = [_name(row, columns[0]) for row in table.rows]
-    if indexed or "0" in below or not all(cell.isdecimal() for cell in below):
+    if not below or indexed or "0" in below or not all(cell.isdecimal() for cell in below):
         return True
-    if [int(cell) for cell in below] == sorted(map(int, below)):
+    if below[0] == "1":  # the first image is followed by the second
         return False
     raise DataError(
         f"{path}: the first line {','.join(columns)} may be a header or a row; if it is a row, add "
