@@ -40,7 +40,7 @@ ERRORS = (0.0, 0.05, 0.1)
 
 Images = NDArray[np.uint8]
 Scenes = Callable[[np.random.Generator], NDArray[np.float64]]
-"""Makes `SCENES` pictures (n, channels, height, width) of intensities up to 255."""
+"""Makes `SCENES` images (n, channels, height, width) of intensities up to 255."""
 
 
 def view_of(images: Images, mirror: bool) -> View:
@@ -79,23 +79,23 @@ def ordinary(view: View, rng: np.random.Generator) -> list[dict[str, Any]]:
 
 
 def smooth(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Colour pictures of soft blobs."""
+    """Colour images of soft blobs."""
     from scipy.ndimage import gaussian_filter
 
     fields = gaussian_filter(rng.normal(size=(SCENES, 3, SIDE, SIDE)), (0, 0, 3, 3), mode="wrap")
-    pictures: NDArray[np.float64] = 128 + 45 * fields / fields.std(axis=(2, 3), keepdims=True)
-    return pictures
+    images: NDArray[np.float64] = 128 + 45 * fields / fields.std(axis=(2, 3), keepdims=True)
+    return images
 
 
 def photographs(rng: np.random.Generator) -> NDArray[np.float64]:
     """Patches of scikit-learn's two photographs."""
     from sklearn.datasets import load_sample_images
 
-    pictures, patches = load_sample_images().images, []
+    images, patches = load_sample_images().images, []
     for _ in range(SCENES):
-        picture = pictures[rng.integers(2)]
-        top, left = (rng.integers(side - 3 * SIDE) for side in picture.shape[:2])
-        patches.append(picture[top : top + 3 * SIDE : 3, left : left + 3 * SIDE : 3].transpose(2, 0, 1))
+        image = images[rng.integers(2)]
+        top, left = (rng.integers(side - 3 * SIDE) for side in image.shape[:2])
+        patches.append(image[top : top + 3 * SIDE : 3, left : left + 3 * SIDE : 3].transpose(2, 0, 1))
     return np.stack(patches).astype(np.float64)
 
 

@@ -28,7 +28,7 @@ from gpu_ssl.label.session import Session
 from gpu_ssl.runtime.environment import describe_environment
 
 RESULT = Path(__file__).parent / "results" / "labelling.json"
-PICTURES, AT_ONCE, WANTED = 5_000, 24, 0.9
+IMAGES, AT_ONCE, WANTED = 5_000, 24, 0.9
 MOST = 3_000
 """Maximum number of labels of a session."""
 
@@ -36,7 +36,7 @@ MOST = 3_000
 def write_folder(folder: Path, seed: int) -> list[str]:
     """Write the images, and return their classes in the order of their names."""
     train = load_dataset(DataConfig()).train
-    rows = np.random.default_rng(seed).permutation(len(train))[:PICTURES]
+    rows = np.random.default_rng(seed).permutation(len(train))[:IMAGES]
     for i, row in enumerate(rows):
         Image.fromarray(train.images[row][0]).save(folder / f"{i:05d}.png")
     return [train.class_names[code] for code in train.labels[rows].tolist()]
@@ -76,7 +76,7 @@ def hold(folder: Path, truth: list[str], by_page: bool, seed: int) -> dict[str, 
                 time.sleep(0.05)
             while not right or (right[-1] < WANTED and labels[-1] < MOST):
                 if by_page:
-                    rows = [picture["number"] for picture in session.next(AT_ONCE, "oracle")]
+                    rows = [image["number"] for image in session.next(AT_ONCE, "oracle")]
                 else:
                     rows, order = order[:AT_ONCE], order[AT_ONCE:]
                 session.label("oracle", {row: truth[row] for row in rows})
@@ -99,8 +99,9 @@ def hold(folder: Path, truth: list[str], by_page: bool, seed: int) -> dict[str, 
 def share_right(session: Session, said: dict[int, str], truth: list[str]) -> float:
     """Return the share of all images that is correct, by the oracle or by the model."""
     others: NDArray[np.int64] = np.setdiff1d(np.arange(len(truth)), list(said))
-    guesses = session.learner.guesses(others)
-    hits = sum(int(guess == truth[row]) for (guess, _), row in zip(guesses, others.tolist(), strict=True))
+    predictions = session.learner.predictions(others)
+    named = [name for name, _ in predictions]
+    hits = sum(int(name == truth[row]) for name, row in zip(named, others.tolist(), strict=True))
     return (len(said) + hits) / len(truth)
 
 

@@ -26,7 +26,7 @@ from gpu_ssl.svm.many_classes import ClassScores, most_likely_first
 from gpu_ssl.svm.model import OneVsOneModel, votes
 
 CASES = ((2, 3), (2, 10), (2, 30), (3, 3), (3, 10))
-"""Pictures side by side, and how many of each class are learned from."""
+"""Images side by side, and how many of each class are learned from."""
 
 JUDGES = {2: 3000, 3: 1000}
 Numbers = NDArray[np.float32]
@@ -34,7 +34,7 @@ Classes = NDArray[np.int64]
 
 
 def compose(train: ImageSet, side_by_side: int, classes: Classes, half: int, seed: int) -> Numbers:
-    """Return the pixels of a picture of each of `classes`, made of every other image from `half` on."""
+    """Return the pixels of an image of each of `classes`, made of every other image from `half` on."""
     rng = np.random.default_rng(seed)
     images, labels = train.images[half::2, 0, ::2, ::2], train.labels[half::2]
     members = [np.flatnonzero(labels == number) for number in range(10)]

@@ -1,9 +1,9 @@
-"""Colour pictures of eight kinds, few of them labelled: the gain of a pretrained network.
+"""Colour images of eight kinds, few of them labelled: the gain of a pretrained network.
 
     python -m benchmarks.photographs
     python -m benchmarks.photographs --labels 10 --splits 3
 
-The pictures are drawings of Debian's package openclipart-png, which is fetched into the cache where it is not
+The images are drawings of Debian's package openclipart-png, which is fetched into the cache where it is not
 installed: at most 100 of each kind, those of more than 20 million pixels left out. For each number of labels
 per class and each split all methods get the same labelled images, and predict all others. Prints accuracies
 as mean and standard deviation over the splits, with the seconds that a method takes for a split once the
@@ -51,13 +51,13 @@ KINDS = (
     "transportation/vehicles",
 )
 MOST, LARGEST = 100, 20_000_000
-"""Pictures of a kind, and pixels of one."""
+"""Images of a kind, and pixels of one."""
 
 SEED = 0
 
 
-def pictures() -> Path:
-    """Return the folder of pictures, fetching Debian's package where it is not installed."""
+def drawings() -> Path:
+    """Return the folder of drawings, fetching Debian's package where it is not installed."""
     if INSTALLED.is_dir():
         return INSTALLED
     folder = cache_folder("openclipart")
@@ -70,7 +70,7 @@ def pictures() -> Path:
 
 
 def chosen(source: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the kind and the file of each selected picture."""
+    """Yield the kind and the file of each selected image."""
     for kind in KINDS:
         files = sorted((source / kind).rglob("*.png"))
         order = np.random.default_rng(SEED).permutation(len(files))
@@ -84,10 +84,10 @@ def chosen(source: Path) -> Iterator[tuple[str, Path]]:
 
 
 @contextmanager
-def sorted_pictures() -> Iterator[OwnImages]:
-    """Yield a folder with the pictures in subfolders named after their kinds."""
+def sorted_images() -> Iterator[OwnImages]:
+    """Yield a folder with the images in subfolders named after their kinds."""
     with tempfile.TemporaryDirectory() as folder:
-        for kind, file in chosen(pictures()):
+        for kind, file in chosen(drawings()):
             place = Path(folder) / kind.replace("/", "-")
             place.mkdir(exist_ok=True)
             (place / f"{file.parent.name}-{file.name}").symlink_to(file.resolve())
@@ -163,11 +163,11 @@ def main(labels: str, splits: int) -> None:
     """Measure, print a table, and write the record."""
     (pretrained,) = usual_at_hand() or ("pretrained",)
     compared = methods(pretrained)
-    with sorted_pictures() as images:
+    with sorted_images() as images:
         names = ["vae", "hog", "pixels", "vae+hog", pretrained, f"{pretrained}+hog", f"{pretrained}+vae"]
         view, encoders = view_of(images, names)
         found = {count: measure(view, images, compared, int(count), splits) for count in labels.split(",")}
-    click.echo(f"{len(images)} pictures of {len(images.class_names)} kinds; {pretrained}")
+    click.echo(f"{len(images)} images of {len(images.class_names)} kinds; {pretrained}")
     click.echo(f"{'labels a class':34}" + "".join(f"{count:>16}" for count in found))
     for name in compared:
         cells = [found[count][name] for count in found]

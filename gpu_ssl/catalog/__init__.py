@@ -32,7 +32,7 @@ __all__ = [
     "title",
     "tracker",
     "with_preset",
-    "without_pictures",
+    "without_image_only",
 ]
 
 
@@ -111,9 +111,9 @@ def encoder_parts(name: str) -> tuple[str, ...]:
     return parts
 
 
-def without_pictures(name: str) -> str:
+def without_image_only(name: str) -> str:
     """Return the name of an encoder without the parts that are only for images; "" if none is left."""
-    return "+".join(part for part in encoder_parts(name) if not encoder(part).pictures)
+    return "+".join(part for part in encoder_parts(name) if not encoder(part).image_only)
 
 
 def takes_embeddings(name: str) -> bool:

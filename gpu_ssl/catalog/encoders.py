@@ -13,7 +13,7 @@ class EncoderSpec:
         Name on the command line, and one line of help.
     module : str
         Module that defines ``fit`` and ``build``; see `encoders.encoder`.
-    pictures : bool
+    image_only : bool
         Whether it needs two-dimensional images; rows of numbers, handled as images of height 1, have no
         edges.
     shared : bool
@@ -31,7 +31,7 @@ class EncoderSpec:
     name: str
     help: str
     module: str
-    pictures: bool = False
+    image_only: bool = False
     shared: bool = False
     internal: bool = False
     variants: bool = False
@@ -45,7 +45,7 @@ ENCODERS: tuple[EncoderSpec, ...] = (
         "hog",
         "histograms of oriented gradients (Dalal and Triggs 2005)",
         "gpu_ssl.encoders.hog",
-        pictures=True,
+        image_only=True,
     ),
     EncoderSpec("pixels", "pixel intensities", "gpu_ssl.encoders.pixels"),
     EncoderSpec("pca", "50 principal components of the pixels", "gpu_ssl.encoders.pca", learns=True),
@@ -55,7 +55,7 @@ ENCODERS: tuple[EncoderSpec, ...] = (
         "features of a network pretrained on millions of photographs; pretrained:NAME selects a network of "
         "torchvision or timm",
         "gpu_ssl.encoders.pretrained",
-        pictures=True,
+        image_only=True,
         variants=True,
     ),
     EncoderSpec(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gpu_ssl.data.stream import Block
     from gpu_ssl.runtime.progress import Progress
 
-COLUMNS = ("path", "label", "guess", "confidence", "second_guess")
+COLUMNS = ("path", "label", "prediction", "confidence", "second_prediction")
 
 
 @click.command()
@@ -135,7 +135,7 @@ class Chosen(NamedTuple):
 
     names: list[str]
     images: "NDArray[Any]"
-    guesses: "list[tuple[str, float, str]] | None" = None
+    predictions: "list[tuple[str, float, str]] | None" = None
 
 
 def _by_model(
@@ -161,11 +161,11 @@ def _by_model(
         return Chosen([], np.empty(0, np.uint8))
     second = second_best(chosen.answers)
     names = record.class_names
-    guesses = [
+    predictions = [
         (names[best], round(float(chosen.answers.probabilities[i].max()), 4), names[second[i]])
         for i, best in enumerate(chosen.answers.classes)
     ]
-    return Chosen(chosen.names, chosen.images, guesses)
+    return Chosen(chosen.names, chosen.images, predictions)
 
 
 def _first(data: Path, count: int, seed: int, asked: Asked, device: str, progress: "Progress") -> Chosen:
@@ -201,7 +201,7 @@ def _draw(chosen: Chosen, sheet: Path) -> None:
     from gpu_ssl.runtime.files import atomic_path
 
     captions = [
-        f"{row}" if chosen.guesses is None else f"{row}: {chosen.guesses[row - 1][0]}?"
+        f"{row}" if chosen.predictions is None else f"{row}: {chosen.predictions[row - 1][0]}?"
         for row in range(1, len(chosen.names) + 1)
     ]
     with atomic_path(sheet) as temporary:
@@ -212,8 +212,8 @@ def _write(chosen: Chosen, output: Path | None, escape_formulas: bool) -> None:
     with opened(output) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for name, guess in zip(chosen.names, chosen.guesses or repeat(("", "", "")), strict=False):
-            cells = (name, "", *guess)
+        for name, prediction in zip(chosen.names, chosen.predictions or repeat(("", "", "")), strict=False):
+            cells = (name, "", *prediction)
             writer.writerow(map(no_formula, cells) if escape_formulas else cells)
     if output is not None:
         click.echo(line_of(f"{counted(len(chosen.names), 'image')} to label, written to {output}"), err=True)

@@ -84,7 +84,7 @@ class PixelFormat:
         return self.low.ndim == 0 and (float(self.low), float(self.high)) == (0.0, 255.0)
 
     @property
-    def is_picture(self) -> bool:
+    def is_image(self) -> bool:
         """Whether X holds two-dimensional images rather than rows of unordered features."""
         return self.shape[1] > 1
 
@@ -190,7 +190,7 @@ def learning_settings(
     """
     from sklearn.utils import check_random_state
 
-    chosen = ("conv" if pixels.is_picture else "mlp") if network == "auto" else network
+    chosen = ("conv" if pixels.is_image else "mlp") if network == "auto" else network
     return LearningConfig.of(
         model=ModelConfig.of(network=chosen, latent_dim=latent_dim, kl_weight=kl_weight),
         train=TrainConfig.of(epochs=epochs, batch_size=batch_size),

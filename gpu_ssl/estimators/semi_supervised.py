@@ -227,7 +227,7 @@ class SemiSupervisedClassifier(
         """
         model, record = storage.load(_folder_of(folder), device)
         config, pixels = record.config, PixelFormat.of_record(record)
-        of_rows = len(pixels.sample_shape) == 1 and pixels.is_picture
+        of_rows = len(pixels.sample_shape) == 1 and pixels.is_image
         known = cls(
             config.svm.C,
             method=config.method,

@@ -178,9 +178,9 @@ def _fit_encoders(
 
 def _for_embeddings(names: tuple[str, ...], free: bool) -> tuple[str, ...]:
     """Return encoders for embeddings: those of a method that is free to choose lose what is for images."""
-    supported = tuple(dict.fromkeys(map(catalog.without_pictures, names)))
+    supported = tuple(dict.fromkeys(map(catalog.without_image_only, names)))
     if supported != names and not (free and all(supported)):
-        part = next(p for name in names for p in catalog.encoder_parts(name) if catalog.encoder(p).pictures)
+        part = next(p for name in names for p in catalog.encoder_parts(name) if catalog.encoder(p).image_only)
         raise UsageError(
             f"the encoder {part} is for images, and these are embeddings; take a "
             "method or an encoder without it, such as `method=m1`"

@@ -100,7 +100,7 @@ def near_copies(view: View, encoder: Encoder, rows: NDArray[np.int64]) -> NDArra
     by chance.
     """
     n, k = len(rows), min(NEIGHBOURS, len(rows) - 1)
-    if not view.is_pictures or k < 1:
+    if not view.holds_images or k < 1:
         return np.empty((0, 2), np.int64)
     view.remember(rows)
     features = view.rows(encoder, rows).contiguous()

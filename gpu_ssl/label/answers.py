@@ -33,7 +33,7 @@ class ByNumber:
         known = {encoder: features[rows.to(features.device)] for encoder, features in own.items()}
         return self._model.predict(block.images, known=known)
 
-    def guesses(self, images: OwnImages, rows: NDArray[np.int64]) -> list[tuple[str, float]]:
+    def predictions(self, images: OwnImages, rows: NDArray[np.int64]) -> list[tuple[str, float]]:
         """Return the most likely class of each image, and its probability."""
         found: list[tuple[str, float]] = []
         for block in by_number(images, rows):

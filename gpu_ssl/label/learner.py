@@ -139,12 +139,12 @@ class Learner:
         """Whether a model is being written, or waits to be."""
         return self._wanted
 
-    def guesses(self, rows: NDArray[np.int64]) -> list[tuple[str, float]]:
+    def predictions(self, rows: NDArray[np.int64]) -> list[tuple[str, float]]:
         """Return the most likely class of each image, and its probability; empty without a model."""
         model = self._model
         if model is None or not self._can_answer(model) or not len(rows):
             return []
-        return ByNumber(model, self._features).guesses(self._images, rows)
+        return ByNumber(model, self._features).predictions(self._images, rows)
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:

@@ -42,7 +42,7 @@ def make_app(session: Session, token: str, hosts: Collection[str] = ()) -> ASGIA
     """Return the application for a session; see `Guard` for `token` and `hosts`."""
     routes = [
         Route("/", _index),
-        Route("/picture/{images}/{number:int}", _picture),
+        Route("/image/{images}/{number:int}", _image),
         Mount("/static", StaticFiles(directory=PAGE)),
         *(Route(f"/api/{name}", _answering(work), methods=["POST"]) for name, work in _WORK.items()),
     ]
@@ -57,14 +57,14 @@ def _index(request: Request) -> Response:
     )
 
 
-def _picture(request: Request) -> Response:
+def _image(request: Request) -> Response:
     session: Session = request.app.state.session
     number = request.path_params["number"]
     if request.path_params["images"] != session.digest or not 0 <= number < len(session.images):
         return PlainTextResponse("No such image.", 404)
     large = request.query_params.get("size") == "large"
-    picture = session.pictures.large(number) if large else session.pictures.small(number)
-    return Response(picture.content, media_type=picture.kind, headers={"cache-control": KEPT})
+    image = session.displayed.large(number) if large else session.displayed.small(number)
+    return Response(image.content, media_type=image.kind, headers={"cache-control": KEPT})
 
 
 def _tell(request: Request, error: Exception) -> Response:

@@ -18,8 +18,8 @@ from gpu_ssl.data.problems import printable
 from gpu_ssl.errors import UsageError
 from gpu_ssl.fitted.fitting import Fit
 from gpu_ssl.fitted.model import FittedModel
+from gpu_ssl.label.displayed import DisplayedImages
 from gpu_ssl.label.learner import Learner
-from gpu_ssl.label.pictures import Pictures
 from gpu_ssl.label.queue import Queue
 from gpu_ssl.label.store import NONE_OF_THESE, LabelStore, names_of
 
@@ -74,7 +74,7 @@ class Session:
         model: FittedModel | None = None,
     ) -> None:
         self.images, self.place = images, place
-        self.pictures = Pictures(images)
+        self.displayed = DisplayedImages(images)
         self.store = LabelStore(labels, names_of(images.names, self._finder()))
         self.queue = Queue(len(images), config.seed)
         self.learner = Learner(images, config, self._of_classes, self.queue.suggest, write, model)
@@ -122,16 +122,16 @@ class Session:
     def describe(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """Return what a page shows of images: their labels, and the predictions of the model."""
         said = self.said()
-        guesses = self.learner.guesses(np.array(rows, np.int64)) or [("", 0.0)] * len(rows)
+        predictions = self.learner.predictions(np.array(rows, np.int64)) or [("", 0.0)] * len(rows)
         return [
             {
                 "number": row,
                 "name": printable(self.images.names[row]),
                 "label": said.get(row),
-                "guess": guess,
+                "prediction": prediction,
                 "confidence": round(confidence, 4),
             }
-            for row, (guess, confidence) in zip(rows, guesses, strict=True)
+            for row, (prediction, confidence) in zip(rows, predictions, strict=True)
         ]
 
     def next(self, count: int, page: str) -> list[dict[str, Any]]:
@@ -190,7 +190,7 @@ class Session:
         rows = self._suspect_rows()
         found = {self.row_of(own.path): own for own in self.learner.status.suspects}
         return [
-            {**shown, "guess": found[row].suggested, "confidence": round(found[row].confidence, 4)}
+            {**shown, "prediction": found[row].suggested, "confidence": round(found[row].confidence, 4)}
             for row, shown in zip(rows, self.describe(rows), strict=True)
         ]
 

@@ -83,7 +83,7 @@ def choose(view: View, labelled: Labelled, options: Options) -> tuple[Options, C
     chosen = candidates[best]
     if graph.is_too_large(view):  # and so is the teacher of a network
         reason = f"{reason}; no graph of more than {graph.MOST_IN_GRAPH:,} images, unless requested"
-    elif options.effort != "quick" and view.is_pictures and chosen.encoder == options.encoder:
+    elif options.effort != "quick" and view.holds_images and chosen.encoder == options.encoder:
         # Not on features of a pretrained network, nor on rows, which cannot be shifted or mirrored.
         # Pseudo-labels of the graph can hurt a network only if labels are few, when they have much weight.
         quick, teacher = (next(iter(candidates)), "graph")
@@ -96,7 +96,7 @@ def choose(view: View, labelled: Labelled, options: Options) -> tuple[Options, C
 
 def _candidates(view: View, options: Options) -> dict[str, Options]:
     """Return the candidates: SVMs and graphs, the favourite of each last."""
-    names: tuple[str, ...] = QUICK if view.is_pictures else QUICK_ON_EMBEDDINGS
+    names: tuple[str, ...] = QUICK if view.holds_images else QUICK_ON_EMBEDDINGS
     if options.encoder:
         names = QUICK_ON_ENCODER
     candidates = {name: dataclasses.replace(options, method=name) for name in names}

@@ -176,7 +176,7 @@ def _features_of(networks: Sequence[ClassifierNetwork], view: View, labelled: La
     (docs/experiments/accuracy.md).
     """
     own: list[Encoder] = [NetworkFeatures(network, view.mirror) for network in networks]
-    if view.is_pictures:
+    if view.holds_images:
         known = [part for encoder in view.encoders.values() for part in encoder.parts if part.name == "hog"]
         own.append(known[0] if known else averaged(HOG(view.image_shape)).to(view.device))
     if len(own) == 1:

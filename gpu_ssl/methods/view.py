@@ -79,7 +79,7 @@ class View:
         return channels, height, width
 
     @property
-    def is_pictures(self) -> bool:
+    def holds_images(self) -> bool:
         """Whether the rows are images, not embeddings."""
         return self.image_shape[1] > 1
 
@@ -100,10 +100,10 @@ class View:
         UsageError
             If it has not been fitted.
         """
-        if not self.is_pictures:
-            name = catalog.without_pictures(name) or name
+        if not self.holds_images:
+            name = catalog.without_image_only(name) or name
         if name not in self.encoders:
-            kind = "images" if self.is_pictures else "embeddings"
+            kind = "images" if self.holds_images else "embeddings"
             there_are = ", ".join(self.encoders) or "none"
             raise UsageError(f"there is no encoder {name!r} for these {kind}; there are {there_are}")
         return self.encoders[name]

@@ -21,7 +21,7 @@ def address_of(image: Image.Image) -> str:
     return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def picture_of(pixels: NDArray[Any], largest: int = LARGEST) -> Image.Image:
+def image_of(pixels: NDArray[Any], largest: int = LARGEST) -> Image.Image:
     """Return pixels (channels, height, width), uint8 or from 0 to 1, as an image of at most that size."""
     if pixels.dtype != np.uint8:
         pixels = (pixels.clip(0, 1) * 255).round().astype(np.uint8)

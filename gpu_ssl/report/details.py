@@ -65,7 +65,7 @@ class RunDetails(Record):
     map: FeatureMap | None = None
 
 
-class SuspectPicture(Record):
+class SuspectImage(Record):
     """A label that looks wrong, and its image; see `fitted.records.SuspectLabel`."""
 
     name: str
@@ -75,7 +75,7 @@ class SuspectPicture(Record):
     picture: str
 
 
-class StrangePicture(Record):
+class StrangeImage(Record):
     """One of the images least like the others, and its predicted class."""
 
     name: str
@@ -87,8 +87,8 @@ class StrangePicture(Record):
 class ModelDetails(Record):
     """Content of the page of a model in addition to its record."""
 
-    suspects: tuple[SuspectPicture, ...] = ()
-    strange: tuple[StrangePicture, ...] = ()
+    suspects: tuple[SuspectImage, ...] = ()
+    strange: tuple[StrangeImage, ...] = ()
     looked_at: int = 0
 
 

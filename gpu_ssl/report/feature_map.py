@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_ssl.encoders.pca import principal_components
-from gpu_ssl.report.data_address import address_of, picture_of, sheet_of
+from gpu_ssl.report.data_address import address_of, image_of, sheet_of
 from gpu_ssl.report.details import FeatureMap
 from gpu_ssl.runtime.state import reason_of
 
@@ -51,7 +51,7 @@ def make_map(
     n = min(POINTS, len(features))
     points, how = _projected(features[:n], device)
     low, span = points.min(axis=0), np.maximum(np.ptp(points, axis=0), 1e-12)
-    pictures = [picture_of(image, TILE) for image in images[:n]]
+    pictures = [image_of(image, TILE) for image in images[:n]]
     return FeatureMap(
         how=how,
         points=tuple((round(x, 4), round(y, 4)) for x, y in ((points - low) / span).tolist()),

@@ -5,8 +5,8 @@ import numpy as np
 from gpu_ssl.data.own import OwnImages
 from gpu_ssl.data.problems import printable
 from gpu_ssl.fitted.fitting import Fit
-from gpu_ssl.report.data_address import address_of, picture_of
-from gpu_ssl.report.details import ModelDetails, StrangePicture, SuspectPicture
+from gpu_ssl.report.data_address import address_of, image_of
+from gpu_ssl.report.details import ModelDetails, StrangeImage, SuspectImage
 
 SUSPECTS, STRANGE = 40, 20
 """Maximum number of labels that look wrong, and of images unlike the rest, on the page."""
@@ -21,11 +21,11 @@ def details_of_model(fitted: Fit, images: OwnImages) -> ModelDetails:
         return ModelDetails()
     by_name = {own.path: own for own in fitted.suspects[:SUSPECTS]}
     rows = [row for row, name in enumerate(images.names) if name in by_name] if by_name else []
-    suspects = {images.names[row]: address_of(picture_of(images.images[row])) for row in rows}
+    suspects = {images.names[row]: address_of(image_of(images.images[row])) for row in rows}
     strange = _strange(fitted, images)
     return ModelDetails(
         suspects=tuple(
-            SuspectPicture(
+            SuspectImage(
                 name=printable(own.path),
                 label=own.label,
                 suggested=own.suggested,
@@ -39,7 +39,7 @@ def details_of_model(fitted: Fit, images: OwnImages) -> ModelDetails:
     )
 
 
-def _strange(fitted: Fit, images: OwnImages) -> tuple[StrangePicture, ...]:
+def _strange(fitted: Fit, images: OwnImages) -> tuple[StrangeImage, ...]:
     """Return the images with the largest OOD scores; none if the model needs another image size."""
     model = fitted.model
     if model.other_shapes:
@@ -49,11 +49,11 @@ def _strange(fitted: Fit, images: OwnImages) -> tuple[StrangePicture, ...]:
     answers = model.predict(np.ascontiguousarray(images.images[rows]))
     order = np.argsort(-answers.ood_scores, kind="stable")[:STRANGE].tolist()
     return tuple(
-        StrangePicture(
+        StrangeImage(
             name=printable(images.names[rows[i]]),
             score=round(float(answers.ood_scores[i]), 3),
             guess=model.class_names[answers.classes[i]],
-            picture=address_of(picture_of(images.images[rows[i]])),
+            picture=address_of(image_of(images.images[rows[i]])),
         )
         for i in order
     )

@@ -10,7 +10,7 @@ from gpu_ssl import catalog
 from gpu_ssl.records import CURVE_STEPS, Report, TrainingRecord
 from gpu_ssl.report.charts import COLOURS, Axis, Series, chart
 from gpu_ssl.report.confusion import confusion_figure
-from gpu_ssl.report.data_address import picture_of, sheet_of
+from gpu_ssl.report.data_address import image_of, sheet_of
 from gpu_ssl.report.feature_map import two_components
 from gpu_ssl.report.shapes import Drawing, side_by_side, to_png
 from gpu_ssl.runtime.files import atomic_path
@@ -105,7 +105,7 @@ def image_rows(rows: list[NDArray[np.float32]]) -> "Image":
     blank = np.ones_like(rows[0][:1])
     whole = [image for images in rows for image in (*images, *[blank[0]] * (columns - len(images)))]
     side = max(rows[0].shape[2:])
-    picture = sheet_of([picture_of(image, side) for image in whole], columns, max(1, side // 14), ground=255)
+    picture = sheet_of([image_of(image, side) for image in whole], columns, max(1, side // 14), ground=255)
     times = max(1, ENLARGED // side)
     return picture.resize((times * picture.width, times * picture.height), 0)
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gpu_ssl.encoders.encoder import Exhibit
 from gpu_ssl.experiment import Outcome
-from gpu_ssl.report.data_address import LARGEST, address_of, picture_of, sheet_of
+from gpu_ssl.report.data_address import LARGEST, address_of, image_of, sheet_of
 from gpu_ssl.report.details import Confusion, Mistake, RunDetails, Shown
 from gpu_ssl.report.feature_map import make_map
 
@@ -66,7 +66,7 @@ def _mistakes(outcome: Outcome) -> list[Mistake]:
             named=int(named[row]),
             votes=int(most[row]),
             of=len(said),
-            picture=address_of(picture_of(outcome.test.images[row], LARGEST)),
+            picture=address_of(image_of(outcome.test.images[row], LARGEST)),
         )
         for row in order.tolist()
         if most[row]
@@ -82,6 +82,6 @@ def _votes(said: NDArray[np.int64], n_classes: int) -> NDArray[np.int64]:
 
 
 def _shown(exhibit: Exhibit) -> Shown:
-    rows = [[picture_of(image, 56) for image in row[:IN_A_ROW]] for row in exhibit.rows]
+    rows = [[image_of(image, 56) for image in row[:IN_A_ROW]] for row in exhibit.rows]
     whole = sheet_of([picture for row in rows for picture in row], len(rows[0]), gap=2, ground=128)
     return Shown(title=exhibit.title, picture=address_of(whole))

@@ -148,7 +148,7 @@ def test_without_a_model_typical_images_are_suggested(home: Path) -> None:
     assert done.returncode == 0
     rows = answers((home / "first.csv").read_text())
     assert len({row["path"] for row in rows}) == 30
-    assert all(row["label"] == "" and row["guess"] == "" for row in rows)
+    assert all(row["label"] == "" and row["prediction"] == "" for row in rows)
     assert (home / "first.png").read_bytes().startswith(b"\x89PNG")
     for i, year in enumerate(("2023", "2024")):  # folders that are no classes
         (home / "years" / year).mkdir(parents=True)
@@ -414,7 +414,7 @@ def test_suggestions_are_rows_to_fill_in_and_a_sheet(home: Path) -> None:
     labelled = {row["path"] for row in answers((home / "labels.csv").read_text())}
     assert len({row["path"] for row in rows}) == 12
     assert not labelled & {row["path"] for row in rows}
-    assert all(row["label"] == "" and row["guess"].startswith("digit ") for row in rows)
+    assert all(row["label"] == "" and row["prediction"].startswith("digit ") for row in rows)
     usual = answers(program(home, "predict", "model", "train").stdout)
     mean, mean_of_all = (np.mean([float(row["confidence"]) for row in some]) for some in (rows, usual))
     assert mean < mean_of_all - 0.05

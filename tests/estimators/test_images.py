@@ -33,8 +33,8 @@ def test_uint8_in_any_layout_is_taken_as_it_is(
 def test_grey_images_and_rows_of_numbers() -> None:
     assert PixelFormat.of(IMAGES[:, 0], None).shape == (1, 6, 7)
     rows = PixelFormat.of(np.random.default_rng(0).normal(size=(9, 4)), None)
-    assert (rows.shape, rows.is_picture) == ((1, 1, 4), False)
-    assert PixelFormat.of(IMAGES[:, 0], None).is_picture
+    assert (rows.shape, rows.is_image) == ((1, 1, 4), False)
+    assert PixelFormat.of(IMAGES[:, 0], None).is_image
 
 
 @given(arrays(np.float64, (6, 4), elements=st.floats(-1e6, 1e6)))

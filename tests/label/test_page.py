@@ -19,7 +19,7 @@ from tests.program import run_program, start_program
 CLASSES = [SCRIPT, *(f"digit {i}" for i in range(1, 9))]
 """Of the digits 0 to 8; a 9 is none of these."""
 
-MOVED = "name => document.querySelector('.picture.current .name').textContent !== name"
+MOVED = "name => document.querySelector('.image.current .name').textContent !== name"
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def on_disk(folder: Path) -> dict[str, str]:
 
 
 def current(page: Page) -> str:
-    return page.locator(".picture.current .name").inner_text()
+    return page.locator(".image.current .name").inner_text()
 
 
 class Person:
@@ -94,7 +94,7 @@ def test_a_label_that_was_not_written_is_told_until_the_next_one_is(
     monkeypatch.setenv("GPU_SSL_CACHE_DIR", str(tmp_path / "cache"))
     with served(tmp_path, photos) as (_, address):
         page.goto(address)
-        page.wait_for_selector(".picture")
+        page.wait_for_selector(".image")
         page.keyboard.press("1")
         expect(page.locator("#progress")).to_have_text("1 of 400 images labelled")
         labels = tmp_path / "labels.csv"
@@ -126,7 +126,7 @@ def test_sixty_labels_by_keys_through_undo_reload_and_kill(
     person = Person(page, digits, tmp_path)
     with served(tmp_path, photos) as (program, address):
         page.goto(address)
-        page.wait_for_selector(".picture")
+        page.wait_for_selector(".image")
         person.label(12)
         person.agrees()
         page.keyboard.press("u")
@@ -135,7 +135,7 @@ def test_sixty_labels_by_keys_through_undo_reload_and_kill(
         person.agrees()
         person.label(8)
         page.reload()
-        page.wait_for_selector(".picture")
+        page.wait_for_selector(".image")
         person.label(11)
         expect(page.locator("#estimate strong")).to_have_text(re.compile("%"), timeout=60_000)
         program.send_signal(signal.SIGKILL)
@@ -143,7 +143,7 @@ def test_sixty_labels_by_keys_through_undo_reload_and_kill(
         person.agrees()
     with served(tmp_path, photos) as (program, address):
         page.goto(address)
-        page.wait_for_selector(".picture")
+        page.wait_for_selector(".image")
         expect(page.locator("#progress")).to_have_text(person.progress())
         person.label(30)
         person.agrees()
@@ -155,7 +155,7 @@ def test_sixty_labels_by_keys_through_undo_reload_and_kill(
         assert points >= 1
         assert faults(page) == []
         page.locator("#tab-labelled").click()
-        page.wait_for_selector(".picture .label")
+        page.wait_for_selector(".image .label")
         assert faults(page) == []
         program.send_signal(signal.SIGINT)
         assert program.wait(30) == 0
@@ -176,8 +176,8 @@ def test_a_keyboard_is_enough(
     with served(tmp_path, photos) as (_, address):
         page = browser.new_page()
         page.goto(address)
-        page.wait_for_selector(".picture")
-        names = page.locator(".picture .name").all_inner_texts()[:3]
+        page.wait_for_selector(".image")
+        names = page.locator(".image .name").all_inner_texts()[:3]
         keys = page.keyboard
         keys.press("Space")
         keys.press("ArrowRight")
@@ -208,14 +208,14 @@ def test_a_keyboard_is_enough(
         expect(page.locator("#tab-labelled")).to_have_attribute("aria-selected", "true")
         page.locator("#of-class button", has_text="tenth").focus()
         keys.press("Enter")
-        expect(page.locator(".picture")).to_have_count(1)
+        expect(page.locator(".image")).to_have_count(1)
         page.locator("#grid").focus()
         keys.press("Backspace")
         expect(page.locator("#progress")).to_contain_text("3 of 400")
         assert name not in on_disk(tmp_path)
 
 
-def test_two_pages_show_different_pictures_and_keep_what_both_say(
+def test_two_pages_show_different_images_and_keep_what_both_say(
     browser: Browser, photos: Path, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GPU_SSL_CACHE_DIR", str(tmp_path / "cache"))
@@ -224,7 +224,7 @@ def test_two_pages_show_different_pictures_and_keep_what_both_say(
         people = [Person(context.new_page(), digits, tmp_path) for _ in range(2)]
         for person in people:
             person.page.goto(address)
-            person.page.wait_for_selector(".picture")
+            person.page.wait_for_selector(".image")
         for _ in range(6):
             for person in people:
                 person.say()
@@ -234,6 +234,6 @@ def test_two_pages_show_different_pictures_and_keep_what_both_say(
         assert len(said) == 12
         for person in people:
             person.page.wait_for_function(
-                "n => document.querySelectorAll('.picture .label').length === n", arg=6
+                "n => document.querySelectorAll('.image .label').length === n", arg=6
             )
         assert on_disk(tmp_path) == said

@@ -12,7 +12,7 @@ def test_suggestions_come_first_and_in_their_order() -> None:
     assert queue.take(3, "a", {7, 3})[0] == 50
 
 
-def test_two_pages_get_different_pictures() -> None:
+def test_two_pages_get_different_images() -> None:
     queue = Queue(20)
     queue.suggest(range(20))
     one, two = queue.take(5, "one", ()), queue.take(5, "two", ())

@@ -13,7 +13,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from gpu_ssl.errors import UsageError
-from gpu_ssl.label.pictures import open_below
+from gpu_ssl.label.displayed import open_below
 from gpu_ssl.label.server import bind, make_app
 from gpu_ssl.label.session import Session
 from tests.label.conftest import MakeSession
@@ -46,7 +46,7 @@ def post(client: TestClient, what: str, body: object = None, **headers: str) -> 
 
 def test_nothing_is_given_without_the_token(session: Session) -> None:
     client = client_of(session)
-    for path in ("/", "/?token=", "/?token=guessed", "/static/label.js", "/picture/0"):
+    for path in ("/", "/?token=", "/?token=guessed", "/static/label.js", "/image/0"):
         assert client.get(path).status_code == 403, path
     assert post(client, "label", {"page": "p", "labels": {"1": "one"}}).status_code == 403
     assert session.said() == {}
@@ -64,7 +64,7 @@ def test_the_token_leaves_the_address_for_a_cookie(session: Session) -> None:
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "a@127.0.0.1", ""])
 def test_another_host_is_refused(client: TestClient, host: str) -> None:
     """DNS rebinding: a stranger's name that leads to this machine."""
-    for path in ("/", "/picture/0", f"/?token={TOKEN}"):
+    for path in ("/", "/image/0", f"/?token={TOKEN}"):
         assert client.get(path, headers={"host": host}).status_code == 403
     assert post(client, "state", host=host).status_code == 403
 
@@ -92,20 +92,20 @@ def test_a_server_for_all_addresses_answers_to_numbers_and_its_own_name(session:
 )
 def test_pages_of_other_origins_are_refused(session: Session, client: TestClient, origin: str) -> None:
     assert post(client, "label", {"labels": {"1": "one"}}, origin=origin).status_code == 403
-    assert client.get("/picture/0", headers={"origin": origin}).status_code == 403
+    assert client.get("/image/0", headers={"origin": origin}).status_code == 403
     assert session.said() == {}
 
 
 def test_what_a_form_or_image_of_another_site_sends_is_refused(session: Session, client: TestClient) -> None:
     assert client.post("/api/undo", data={"page": "p"}).status_code == 403
     assert client.post("/api/undo", content="{}", headers={"content-type": "text/plain"}).status_code == 403
-    assert client.get("/picture/0", headers={"sec-fetch-site": "cross-site"}).status_code == 403
+    assert client.get("/image/0", headers={"sec-fetch-site": "cross-site"}).status_code == 403
     assert client.get("/api/undo").status_code == 405
     assert client.post("/api/state", json={"name": "x" * 2**21}).status_code == 403
 
 
 def test_every_answer_forbids_what_the_page_does_not_need(client: TestClient) -> None:
-    for path in ("/", "/picture/0", "/static/label.css", "/nothing"):
+    for path in ("/", "/image/0", "/static/label.css", "/nothing"):
         headers = client.get(path).headers
         policy = headers["content-security-policy"]
         assert "default-src 'none'" in policy
@@ -116,13 +116,13 @@ def test_every_answer_forbids_what_the_page_does_not_need(client: TestClient) ->
 
 @pytest.mark.parametrize(
     "path",
-    ["/picture/D/../labels.csv", "/picture/D/..%2flabels.csv", "/picture/D/-1", "/picture/D/400",
-     "/picture/D/0.png", "/picture/0", "/picture/0000000000000000/0",
+    ["/image/D/../labels.csv", "/image/D/..%2flabels.csv", "/image/D/-1", "/image/D/400",
+     "/image/D/0.png", "/image/0", "/image/0000000000000000/0",
      "/static/../server.py", "/static/%2e%2e/server.py", "/static/..%2f..%2fpyproject.toml", "/etc/passwd"],
 )  # fmt: skip
 def test_no_path_leads_to_a_file(session: Session, client: TestClient, path: str) -> None:
-    """Nor to pictures of other images, which a browser may still keep."""
-    assert client.get(f"/picture/{session.digest}/0").status_code == 200
+    """Nor to images of other images, which a browser may still keep."""
+    assert client.get(f"/image/{session.digest}/0").status_code == 200
     answer = client.get(path.replace("/D/", f"/{session.digest}/"))
     assert answer.status_code in (403, 404)
     assert b"import" not in answer.content
@@ -176,7 +176,7 @@ def test_a_picture_that_became_a_link_shows_what_was_read_at_the_start(
     (place / "deep").symlink_to(tmp_path / "elsewhere")
     for row in rows:
         for size in ("small", "large"):
-            shown = pixels(client.get(f"/picture/{session.digest}/{row}?size={size}").content)
+            shown = pixels(client.get(f"/image/{session.digest}/{row}?size={size}").content)
             assert np.array_equal(shown, session.images.images[row, 0])
 
 
@@ -203,9 +203,9 @@ def test_large_photographs_are_shown_finer_than_models_see_them(
     session = make_session(place=place)
     assert session.images.image_shape == (3, 64, 64) or session.images.image_shape == (3, 48, 64)
     for _ in range(2):  # made, then kept
-        small = Image.open(io.BytesIO(session.pictures.small(3).content))
+        small = Image.open(io.BytesIO(session.displayed.small(3).content))
         assert small.size == (256, 192)
-    assert Image.open(io.BytesIO(session.pictures.large(3).content)).size == (400, 300)
+    assert Image.open(io.BytesIO(session.displayed.large(3).content)).size == (400, 300)
     kept = list((tmp_path / "cache" / "thumbnails").rglob("*.jpg"))
     assert [path.name for path in kept] == ["3.jpg"]
 
@@ -233,7 +233,7 @@ def test_undo_takes_back_what_this_page_said_unless_another_has_changed_it(
     assert session.said() == {2: "one"}
 
 
-def test_pictures_of_a_class_can_be_looked_through(client: TestClient) -> None:
+def test_images_of_a_class_can_be_looked_through(client: TestClient) -> None:
     post(client, "label", {"page": "a", "labels": {"5": "one", "2": "one", "7": "zero"}})
     found = post(client, "labelled", {"name": "one", "count": 1, "start": 1}).json()["found"]
     assert [own["number"] for own in found] == [5]

@@ -44,11 +44,11 @@ def test_labels_are_put_changed_and_taken_back(tmp_path: Path) -> None:
 
 def test_what_others_wrote_stays_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "first.csv"
-    path.write_text("path,label,guess\na.png,,cat\nb.png,dog,dog\n./c.png,cat,\n")
+    path.write_text("path,label,prediction\na.png,,cat\nb.png,dog,dog\n./c.png,cat,\n")
     store = LabelStore(path, lambda written: (written.removeprefix("./"),))
     assert store.labels() == {"b.png": "dog", "c.png": "cat"}
     store.put({"a.png": "cat", "c.png": None, "b.png": None, "d.png": "dog"})
-    assert path.read_text() == "path,label,guess\na.png,cat,cat\nb.png,,dog\nd.png,dog,\n"
+    assert path.read_text() == "path,label,prediction\na.png,cat,cat\nb.png,,dog\nd.png,dog,\n"
 
 
 def test_a_change_by_another_program_is_seen(tmp_path: Path) -> None:

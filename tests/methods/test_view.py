@@ -215,8 +215,8 @@ def test_an_unknown_encoder_is_named_with_those_there_are(view: View, digits: Da
     with pytest.raises(UsageError, match="no encoder 'vae'"):
         fit_method(view, choose(digits, 50), Options("m1"))
     rows_of_numbers = view_of(digits.train.images.reshape(-1, 1, 1, 64), [Pixels((1, 1, 64))])
-    assert not rows_of_numbers.is_pictures
-    assert view.is_pictures
+    assert not rows_of_numbers.holds_images
+    assert view.holds_images
     with pytest.raises(UsageError, match="no encoder 'hog' for these embeddings; there are pixels"):
         rows_of_numbers.encoder("hog")
 

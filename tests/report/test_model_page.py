@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from gpu_ssl.fitted.records import ClassScores
-from gpu_ssl.report.data_address import address_of, picture_of
-from gpu_ssl.report.details import ModelDetails, StrangePicture, SuspectPicture
+from gpu_ssl.report.data_address import address_of, image_of
+from gpu_ssl.report.details import ModelDetails, StrangeImage, SuspectImage
 from gpu_ssl.report.model_page import write_model_page
 from tests.browser import faults, started
 from tests.report.example import ESTIMATE, RECORD
@@ -21,11 +21,11 @@ SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 def write_hostile(folder: Path) -> Path:
     """Write a page with hostile names, and all that a page may show."""
-    picture = address_of(picture_of(np.zeros((1, 8, 8), np.uint8)))
-    suspect = SuspectPicture(
+    picture = address_of(image_of(np.zeros((1, 8, 8), np.uint8)))
+    suspect = SuspectImage(
         name=SCRIPT, label=CLASSES[0], suggested=CLASSES[1], confidence=0.9, picture=picture
     )
-    strange = StrangePicture(name=SCRIPT, score=1.2, guess=CLASSES[1], picture=picture)
+    strange = StrangeImage(name=SCRIPT, score=1.2, guess=CLASSES[1], picture=picture)
     problem = {"kind": "blank", "count": 1, "paths": [SCRIPT], "message": f"blank: {SCRIPT}"}
     skipped = [{"path": f"{SCRIPT}{i}", "reason": "damaged"} for i in range(30)]
     (folder / "data.json").write_text(json.dumps({"problems": [problem], "skipped": skipped}))

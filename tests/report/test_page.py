@@ -20,7 +20,7 @@ from gpu_ssl.fitted.storage import MODEL
 from gpu_ssl.records import Difference, EpochLosses
 from gpu_ssl.report.command import command_of_fit, command_of_run
 from gpu_ssl.report.comparison import write_comparison
-from gpu_ssl.report.data_address import address_of, picture_of, sheet_of
+from gpu_ssl.report.data_address import address_of, image_of, sheet_of
 from gpu_ssl.report.details import (
     OF_MODEL,
     OF_RUN,
@@ -56,7 +56,7 @@ HOSTILE = REPORT.model_copy(
 def details(channels: int = 1, n: int = 1000) -> RunDetails:
     rng = np.random.default_rng(0)
     images = rng.integers(256, size=(n, channels, 32, 32), dtype=np.uint8)
-    picture = address_of(picture_of(images[0]))
+    picture = address_of(image_of(images[0]))
     return RunDetails(
         confusions=(Confusion(method="m1", labels=100, cells=((0, 0, 8), (0, 1, 2), (1, 1, 10))),),
         mistakes=(Mistake(true=0, named=1, votes=4, of=5, picture=picture),) * 30,
@@ -193,7 +193,7 @@ def test_figures_of_classes() -> None:
 
 
 def test_a_sheet_holds_its_pictures_in_rows() -> None:
-    pictures = [picture_of(np.full((1, 4, 6), value, np.uint8)) for value in (10, 20, 30)]
+    pictures = [image_of(np.full((1, 4, 6), value, np.uint8)) for value in (10, 20, 30)]
     sheet = np.asarray(sheet_of(pictures, 2, gap=1, ground=99))
     assert sheet.shape == (9, 13)
     assert [int(sheet[0, 0]), int(sheet[0, 7]), int(sheet[5, 0]), int(sheet[4, 0])] == [10, 20, 30, 99]

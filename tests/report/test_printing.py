@@ -20,7 +20,7 @@ CUT = """[...document.querySelectorAll("table, svg, img:not([hidden]), pre")]
     .map(own => [own.outerHTML.slice(0, 80), own.getBoundingClientRect().right])
     .filter(([, right]) => right > document.documentElement.clientWidth + 1)"""
 """What reaches beyond the paper."""
-BREAKS = """[...new Set([...document.querySelectorAll("table, tr, figure, .pictures li, .map")]
+BREAKS = """[...new Set([...document.querySelectorAll("table, tr, figure, .images li, .map")]
     .map(own => getComputedStyle(own).breakInside))]"""
 """How parts may be broken at the end of a sheet."""
 

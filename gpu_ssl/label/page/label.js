@@ -11,7 +11,7 @@ const CHANGES = ["label", "undo", "skip", "keep", "class", "write"];
 let state = null;
 let tab = "next";
 let ofClass = null; // the class shown in the tab of labelled images
-let pictures = [];
+let images = [];
 let current = 0;
 let anchor = 0;
 const selected = new Set();
@@ -71,8 +71,8 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-// Browsers keep pictures for an hour, so that those of other images need other addresses.
-const address = (picture) => `/picture/${state.images}/${picture.number}`;
+// Browsers keep images for an hour, so that those of other images need other addresses.
+const address = (image) => `/image/${state.images}/${image.number}`;
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 const shownLabel = (label) => (label === NONE ? "not one of these" : label);
 
@@ -95,7 +95,7 @@ function showState(before) {
     ...(state.written ? ["Saved. Use it: ", element("code", {}, `gpu-ssl predict ${state.written} ${state.data}`)] : []),
   );
   if (JSON.stringify(before?.classes) !== JSON.stringify(state.classes)) showClasses();
-  if (before && before.version !== state.version) later(renewGuesses);
+  if (before && before.version !== state.version) later(renewPredictions);
 }
 
 function showEstimate() {
@@ -150,9 +150,9 @@ function showChoice() {
 }
 
 function showPictures() {
-  $("grid").replaceChildren(...pictures.map(tile));
-  $("grid").setAttribute("aria-activedescendant", pictures.length ? `picture-${pictures[current]?.number}` : "");
-  $("empty").hidden = pictures.length > 0;
+  $("grid").replaceChildren(...images.map(tile));
+  $("grid").setAttribute("aria-activedescendant", images.length ? `image-${images[current]?.number}` : "");
+  $("empty").hidden = images.length > 0;
   $("empty").textContent = {
     next: "All images are labelled.",
     labelled: "No image has this label yet.",
@@ -169,25 +169,25 @@ function showPictures() {
   $("more").hidden = tab === "suspects";
 }
 
-function tile(picture, i) {
-  const image = element("img", { src: address(picture), alt: "", loading: "lazy" });
-  image.addEventListener("load", () => image.classList.toggle("tiny", image.naturalWidth < 128));
-  const lines = [element("p", { class: "name", title: picture.name }, picture.name)];
-  if (picture.label) lines.push(element("p", { class: "label" }, `✓ ${shownLabel(picture.label)}`));
-  if (picture.guess && (tab === "suspects" || !picture.label)) {
-    lines.push(element("p", { class: "guess" }, `${picture.guess}? ${Math.round(100 * picture.confidence)} %`));
+function tile(image, i) {
+  const img = element("img", { src: address(image), alt: "", loading: "lazy" });
+  img.addEventListener("load", () => img.classList.toggle("tiny", img.naturalWidth < 128));
+  const lines = [element("p", { class: "name", title: image.name }, image.name)];
+  if (image.label) lines.push(element("p", { class: "label" }, `✓ ${shownLabel(image.label)}`));
+  if (image.prediction && (tab === "suspects" || !image.label)) {
+    lines.push(element("p", { class: "prediction" }, `${image.prediction}? ${Math.round(100 * image.confidence)} %`));
   }
-  const chosen = selected.has(picture.number);
+  const chosen = selected.has(image.number);
   const made = element(
     "div",
     {
-      class: `picture${i === current ? " current" : ""}${picture.label && tab === "next" ? " labelled" : ""}`,
+      class: `image${i === current ? " current" : ""}${image.label && tab === "next" ? " labelled" : ""}`,
       role: "option",
-      id: `picture-${picture.number}`,
+      id: `image-${image.number}`,
       "aria-selected": String(chosen),
-      "aria-label": `${picture.name}${picture.label ? `, labelled ${shownLabel(picture.label)}` : ""}${picture.guess ? `, guess ${picture.guess}` : ""}`,
+      "aria-label": `${image.name}${image.label ? `, labelled ${shownLabel(image.label)}` : ""}${image.prediction ? `, prediction ${image.prediction}` : ""}`,
     },
-    image,
+    img,
     ...lines,
     ...(chosen ? [element("span", { class: "tick", "aria-hidden": "true" }, "✓")] : []),
   );
@@ -205,26 +205,26 @@ async function load() {
     : asked === "labelled" ? (ofClass === null ? [] : await ask("labelled", { name: ofClass, count: 500 }))
     : await ask("next", { page, count: SHOWN });
   if (asked !== tab) return;
-  pictures = found;
+  images = found;
   selected.clear();
-  current = anchor = Math.max(0, pictures.findIndex((own) => asked !== "next" || !own.label));
+  current = anchor = Math.max(0, images.findIndex((own) => asked !== "next" || !own.label));
   showPictures();
 }
 
-async function renewGuesses() {
+async function renewPredictions() {
   if (tab === "suspects") return load();
-  if (tab !== "next" || !pictures.length) return;
-  const found = await ask("describe", { rows: pictures.map((own) => own.number) });
+  if (tab !== "next" || !images.length) return;
+  const found = await ask("describe", { rows: images.map((own) => own.number) });
   const renewed = new Map(found.map((own) => [own.number, own]));
-  pictures = pictures.map((own) => ({ ...own, ...renewed.get(own.number) }));
+  images = images.map((own) => ({ ...own, ...renewed.get(own.number) }));
   showPictures();
 }
 
 // -- labelling -----------------------------------------------------------------------------------------
 
 function chosen() {
-  if (selected.size) return pictures.filter((own) => selected.has(own.number));
-  return pictures[current] ? [pictures[current]] : [];
+  if (selected.size) return images.filter((own) => selected.has(own.number));
+  return images[current] ? [images[current]] : [];
 }
 
 function give(label) {
@@ -232,7 +232,7 @@ function give(label) {
 }
 
 function accept() {
-  return said(chosen().filter((own) => own.guess).map((own) => [own.number, own.guess]));
+  return said(chosen().filter((own) => own.prediction).map((own) => [own.number, own.prediction]));
 }
 
 function said(pairs) {
@@ -256,21 +256,21 @@ function said(pairs) {
     say(pairs.length === 1 ? `Labelled ${shownLabel(pairs[0][1]) ?? "nothing"}` : `${pairs.length} images labelled`);
     if (shown !== tab) return;
     if (shown === "next") {
-      pictures = pictures.map((own) => (own.number in labels ? { ...own, label: labels[own.number] } : own));
-      if (pictures.every((own) => own.label)) return load();
-      if (pictures[current]?.label) current = anchor = nextWithout(current, {});
+      images = images.map((own) => (own.number in labels ? { ...own, label: labels[own.number] } : own));
+      if (images.every((own) => own.label)) return load();
+      if (images[current]?.label) current = anchor = nextWithout(current, {});
     } else {
-      pictures = pictures.filter((own) => !(own.number in labels));
-      current = anchor = Math.min(current, Math.max(0, pictures.length - 1));
+      images = images.filter((own) => !(own.number in labels));
+      current = anchor = Math.min(current, Math.max(0, images.length - 1));
     }
     showPictures();
   });
 }
 
 function nextWithout(start, labels) {
-  const order = [...pictures.keys()];
+  const order = [...images.keys()];
   const round = [...order.slice(start + 1), ...order.slice(0, start + 1)];
-  return round.find((i) => !pictures[i].label && !(pictures[i].number in labels)) ?? start;
+  return round.find((i) => !images[i].label && !(images[i].number in labels)) ?? start;
 }
 
 function skip() {
@@ -278,10 +278,10 @@ function skip() {
   if (!rows.length) return Promise.resolve();
   return later(async () => {
     await ask(tab === "suspects" ? "keep" : "skip", { rows });
-    pictures = pictures.filter((own) => !rows.includes(own.number));
+    images = images.filter((own) => !rows.includes(own.number));
     selected.clear();
-    current = anchor = Math.min(current, Math.max(0, pictures.length - 1));
-    if (tab === "next" && pictures.every((own) => own.label)) return load();
+    current = anchor = Math.min(current, Math.max(0, images.length - 1));
+    if (tab === "next" && images.every((own) => own.label)) return load();
     showPictures();
   });
 }
@@ -293,13 +293,13 @@ function undo() {
     say(`Undone for ${back.length} ${back.length === 1 ? "image" : "images"}`);
     if (tab !== "next") return load();
     const numbers = new Set(back.map((own) => own.number));
-    const shown = new Set(pictures.map((own) => own.number));
+    const shown = new Set(images.map((own) => own.number));
     const byNumber = new Map(back.map((own) => [own.number, own]));
-    pictures = [
+    images = [
       ...back.filter((own) => !shown.has(own.number)),
-      ...pictures.map((own) => byNumber.get(own.number) ?? own),
+      ...images.map((own) => byNumber.get(own.number) ?? own),
     ];
-    current = anchor = Math.max(0, pictures.findIndex((own) => numbers.has(own.number)));
+    current = anchor = Math.max(0, images.findIndex((own) => numbers.has(own.number)));
     showPictures();
   });
 }
@@ -307,18 +307,18 @@ function undo() {
 // -- moving and selecting ------------------------------------------------------------------------------
 
 function move(by) {
-  if (!pictures.length) return;
-  current = Math.min(Math.max(0, current + by), pictures.length - 1);
+  if (!images.length) return;
+  current = Math.min(Math.max(0, current + by), images.length - 1);
   showPictures();
-  $(`picture-${pictures[current].number}`)?.scrollIntoView({ block: "nearest" });
+  $(`image-${images[current].number}`)?.scrollIntoView({ block: "nearest" });
 }
 
 function choose(i, upTo = false) {
-  const number = pictures[i]?.number;
+  const number = images[i]?.number;
   if (number === undefined) return;
   if (upTo) {
     const [low, high] = [Math.min(anchor, i), Math.max(anchor, i)];
-    for (const own of pictures.slice(low, high + 1)) selected.add(own.number);
+    for (const own of images.slice(low, high + 1)) selected.add(own.number);
   } else {
     anchor = i;
     if (!selected.delete(number)) selected.add(number);
@@ -328,7 +328,7 @@ function choose(i, upTo = false) {
 }
 
 function chooseAll() {
-  const all = pictures.filter((own) => tab !== "next" || !own.label).map((own) => own.number);
+  const all = images.filter((own) => tab !== "next" || !own.label).map((own) => own.number);
   const every = all.every((number) => selected.has(number));
   selected.clear();
   if (!every) for (const number of all) selected.add(number);
@@ -340,14 +340,14 @@ const columns = () => getComputedStyle($("grid")).gridTemplateColumns.split(" ")
 // -- dialogs -------------------------------------------------------------------------------------------
 
 function zoom() {
-  const picture = pictures[current];
-  if (!picture) return;
-  const image = $("closely-image");
-  image.onload = () => image.classList.toggle("tiny", image.naturalWidth < 300);
-  image.src = `${address(picture)}?size=large`;
-  image.alt = picture.name;
-  const guess = picture.guess ? ` · ${picture.guess}? ${Math.round(100 * picture.confidence)} %` : "";
-  $("closely-name").textContent = picture.name + (picture.label ? ` · ${shownLabel(picture.label)}` : "") + guess;
+  const image = images[current];
+  if (!image) return;
+  const img = $("closely-image");
+  img.onload = () => img.classList.toggle("tiny", img.naturalWidth < 300);
+  img.src = `${address(image)}?size=large`;
+  img.alt = image.name;
+  const prediction = image.prediction ? ` · ${image.prediction}? ${Math.round(100 * image.confidence)} %` : "";
+  $("closely-name").textContent = image.name + (image.label ? ` · ${shownLabel(image.label)}` : "") + prediction;
   if (!$("closely").open) $("closely").showModal();
 }
 
@@ -414,7 +414,7 @@ function show(name) {
     $(`tab-${each}`).setAttribute("aria-selected", String(each === name));
     $(`tab-${each}`).tabIndex = each === name ? 0 : -1;
   }
-  pictures = [];
+  images = [];
   selected.clear();
   $("of-class").hidden = name !== "labelled";
   later(load);

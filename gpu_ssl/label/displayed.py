@@ -34,14 +34,14 @@ LARGEST_FILE = 2**28
 """Maximum size in bytes of a file that is shown."""
 
 
-class Picture(NamedTuple):
+class EncodedImage(NamedTuple):
     """An encoded image, and its media type."""
 
     content: bytes
     kind: str
 
 
-class Pictures:
+class DisplayedImages:
     """The images of a collection by their numbers, for display.
 
     Files below the folder are read again, to show more than the models see. Symbolic links are not followed:
@@ -62,22 +62,22 @@ class Pictures:
         finer = usual is not None and max(usual[1:]) > max(shown[1:])
         self._folder = self._make_folder() if finer and self._files is not None else None
 
-    def small(self, number: int) -> Picture:
+    def small(self, number: int) -> EncodedImage:
         """Return a thumbnail."""
         if self._folder is None:
             return _encode(self._images.images[number])
         path = self._folder / str(number // IN_A_FOLDER) / f"{number}.jpg"
         with suppress(OSError):
-            return Picture(path.read_bytes(), "image/jpeg")
+            return EncodedImage(path.read_bytes(), "image/jpeg")
         pixels = self._original(number, SMALL)
         if pixels is None:
             return _encode(self._images.images[number])
-        picture = _encode(pixels, "JPEG")
+        thumbnail = _encode(pixels, "JPEG")
         with suppress(GpuSslError), atomic_path(path) as temporary:
-            temporary.write_bytes(picture.content)
-        return picture
+            temporary.write_bytes(thumbnail.content)
+        return thumbnail
 
-    def large(self, number: int) -> Picture:
+    def large(self, number: int) -> EncodedImage:
         """Return a zoomed image."""
         pixels = self._original(number, LARGE) if self._files is not None else None
         return _encode(self._images.images[number]) if pixels is None else _encode(pixels, "JPEG")
@@ -148,11 +148,11 @@ def open_below(folder: Path, name: str) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _encode(pixels: NDArray[np.uint8], kind: str = "PNG") -> Picture:
+def _encode(pixels: NDArray[np.uint8], kind: str = "PNG") -> EncodedImage:
     """Encode pixels (channels, height, width)."""
     image = Image.fromarray(
         pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0))
     )
     file = io.BytesIO()
     image.save(file, kind, **({"quality": 88} if kind == "JPEG" else {"compress_level": 1}))
-    return Picture(file.getvalue(), f"image/{kind.lower()}")
+    return EncodedImage(file.getvalue(), f"image/{kind.lower()}")
