@@ -164,7 +164,7 @@ def contact_sheet(images: NDArray[np.uint8], captions: Sequence[str], columns: i
     for i, axes in enumerate(figure.subplots(rows, columns, squeeze=False).ravel()):
         axes.set_axis_off()
         if i < len(images):
-            picture = images[i].transpose(1, 2, 0)
-            axes.imshow(picture if picture.shape[2] == 3 else picture[..., 0], cmap="gray", vmin=0, vmax=255)
+            pixels = images[i].transpose(1, 2, 0)
+            axes.imshow(pixels if pixels.shape[2] == 3 else pixels[..., 0], cmap="gray", vmin=0, vmax=255)
             axes.set_title(captions[i], fontsize=7, parse_math=False)
     return figure

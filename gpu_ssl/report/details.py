@@ -24,21 +24,21 @@ class Confusion(Record):
 class Mistake(Record):
     """A test image to which most splits and methods assign the same wrong class.
 
-    `votes` of `of` predictions are `named`, the true class is `true`; `picture` is a data URL.
+    `votes` of `of` predictions are `named`, the true class is `true`; `image` is a data URL.
     """
 
     true: int
     named: int
     votes: int
     of: int
-    picture: str
+    image: str
 
 
 class Shown(Record):
     """An image with its caption."""
 
     title: str
-    picture: str
+    image: str
 
 
 class FeatureMap(Record):
@@ -72,7 +72,7 @@ class SuspectImage(Record):
     label: str
     suggested: str
     confidence: float
-    picture: str
+    image: str
 
 
 class StrangeImage(Record):
@@ -80,8 +80,8 @@ class StrangeImage(Record):
 
     name: str
     score: float
-    guess: str
-    picture: str
+    predicted: str
+    image: str
 
 
 class ModelDetails(Record):
@@ -94,8 +94,8 @@ class ModelDetails(Record):
 
 REMEDY: Final = "delete it to continue without it"
 
-OF_RUN: Final = Kind("gpu-ssl details of a run", 1, RunDetails, REMEDY)
-OF_MODEL: Final = Kind("gpu-ssl details of a model", 1, ModelDetails, REMEDY)
+OF_RUN: Final = Kind("gpu-ssl details of a run", 2, RunDetails, REMEDY)
+OF_MODEL: Final = Kind("gpu-ssl details of a model", 2, ModelDetails, REMEDY)
 
 Details = TypeVar("Details", RunDetails, ModelDetails)
 

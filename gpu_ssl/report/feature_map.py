@@ -51,14 +51,14 @@ def make_map(
     n = min(POINTS, len(features))
     points, how = _projected(features[:n], device)
     low, span = points.min(axis=0), np.maximum(np.ptp(points, axis=0), 1e-12)
-    pictures = [image_of(image, TILE) for image in images[:n]]
+    tiles = [image_of(image, TILE) for image in images[:n]]
     return FeatureMap(
         how=how,
         points=tuple((round(x, 4), round(y, 4)) for x, y in ((points - low) / span).tolist()),
         classes=tuple(classes[:n].tolist()),
-        sheet=address_of(sheet_of(pictures, COLUMNS)),
+        sheet=address_of(sheet_of(tiles, COLUMNS)),
         columns=COLUMNS,
-        tile=pictures[0].size,
+        tile=tiles[0].size,
     )
 
 

@@ -30,7 +30,7 @@ def details_of_model(fitted: Fit, images: OwnImages) -> ModelDetails:
                 label=own.label,
                 suggested=own.suggested,
                 confidence=own.confidence,
-                picture=suspects[own.path],
+                image=suspects[own.path],
             )
             for own in by_name.values()
         ),
@@ -52,8 +52,8 @@ def _strange(fitted: Fit, images: OwnImages) -> tuple[StrangeImage, ...]:
         StrangeImage(
             name=printable(images.names[rows[i]]),
             score=round(float(answers.ood_scores[i]), 3),
-            guess=model.class_names[answers.classes[i]],
-            picture=address_of(image_of(images.images[rows[i]])),
+            predicted=model.class_names[answers.classes[i]],
+            image=address_of(image_of(images.images[rows[i]])),
         )
         for i in order
     )

@@ -105,9 +105,9 @@ def image_rows(rows: list[NDArray[np.float32]]) -> "Image":
     blank = np.ones_like(rows[0][:1])
     whole = [image for images in rows for image in (*images, *[blank[0]] * (columns - len(images)))]
     side = max(rows[0].shape[2:])
-    picture = sheet_of([image_of(image, side) for image in whole], columns, max(1, side // 14), ground=255)
+    sheet = sheet_of([image_of(image, side) for image in whole], columns, max(1, side // 14), ground=255)
     times = max(1, ENLARGED // side)
-    return picture.resize((times * picture.width, times * picture.height), 0)
+    return sheet.resize((times * sheet.width, times * sheet.height), 0)
 
 
 def confusion_matrix(outcome: "Outcome") -> Drawing:

@@ -66,7 +66,7 @@ def _mistakes(outcome: Outcome) -> list[Mistake]:
             named=int(named[row]),
             votes=int(most[row]),
             of=len(said),
-            picture=address_of(image_of(outcome.test.images[row], LARGEST)),
+            image=address_of(image_of(outcome.test.images[row], LARGEST)),
         )
         for row in order.tolist()
         if most[row]
@@ -83,5 +83,5 @@ def _votes(said: NDArray[np.int64], n_classes: int) -> NDArray[np.int64]:
 
 def _shown(exhibit: Exhibit) -> Shown:
     rows = [[image_of(image, 56) for image in row[:IN_A_ROW]] for row in exhibit.rows]
-    whole = sheet_of([picture for row in rows for picture in row], len(rows[0]), gap=2, ground=128)
-    return Shown(title=exhibit.title, picture=address_of(whole))
+    whole = sheet_of([image for row in rows for image in row], len(rows[0]), gap=2, ground=128)
+    return Shown(title=exhibit.title, image=address_of(whole))

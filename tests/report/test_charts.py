@@ -122,9 +122,9 @@ def test_a_confusion_matrix_is_coloured_by_shares_of_rows() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_rows_of_images_of_different_lengths_are_one_picture(channels: int) -> None:
+def test_rows_of_images_of_different_lengths_are_one_image(channels: int) -> None:
     rows = [np.zeros((n, channels, 8, 8), np.float32) for n in (3, 5)]
-    picture = np.asarray(image_rows(rows))
-    assert picture.shape[1] > 5 * 8
-    assert picture[0, 0].min() == 0
-    assert picture[0, -1].min() == 255, "where a row has no image"
+    image = np.asarray(image_rows(rows))
+    assert image.shape[1] > 5 * 8
+    assert image[0, 0].min() == 0
+    assert image[0, -1].min() == 255, "where a row has no image"

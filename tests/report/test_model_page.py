@@ -21,11 +21,9 @@ SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 def write_hostile(folder: Path) -> Path:
     """Write a page with hostile names, and all that a page may show."""
-    picture = address_of(image_of(np.zeros((1, 8, 8), np.uint8)))
-    suspect = SuspectImage(
-        name=SCRIPT, label=CLASSES[0], suggested=CLASSES[1], confidence=0.9, picture=picture
-    )
-    strange = StrangeImage(name=SCRIPT, score=1.2, guess=CLASSES[1], picture=picture)
+    image = address_of(image_of(np.zeros((1, 8, 8), np.uint8)))
+    suspect = SuspectImage(name=SCRIPT, label=CLASSES[0], suggested=CLASSES[1], confidence=0.9, image=image)
+    strange = StrangeImage(name=SCRIPT, score=1.2, predicted=CLASSES[1], image=image)
     problem = {"kind": "blank", "count": 1, "paths": [SCRIPT], "message": f"blank: {SCRIPT}"}
     skipped = [{"path": f"{SCRIPT}{i}", "reason": "damaged"} for i in range(30)]
     (folder / "data.json").write_text(json.dumps({"problems": [problem], "skipped": skipped}))

@@ -56,11 +56,11 @@ HOSTILE = REPORT.model_copy(
 def details(channels: int = 1, n: int = 1000) -> RunDetails:
     rng = np.random.default_rng(0)
     images = rng.integers(256, size=(n, channels, 32, 32), dtype=np.uint8)
-    picture = address_of(image_of(images[0]))
+    image = address_of(image_of(images[0]))
     return RunDetails(
         confusions=(Confusion(method="m1", labels=100, cells=((0, 0, 8), (0, 1, 2), (1, 1, 10))),),
-        mistakes=(Mistake(true=0, named=1, votes=4, of=5, picture=picture),) * 30,
-        exhibits=(Shown(title=SCRIPT, picture=picture),),
+        mistakes=(Mistake(true=0, named=1, votes=4, of=5, image=image),) * 30,
+        exhibits=(Shown(title=SCRIPT, image=image),),
         map=make_map(
             rng.normal(size=(n, 5)).astype(np.float32), images, rng.integers(2, size=n, dtype=np.int64)
         ),
@@ -144,7 +144,7 @@ def test_a_page_speaks_of_a_vae_and_of_choices_only_where_there_are_some(tmp_pat
     assert "The VAE was trained" not in text
 
 
-def test_pages_open_from_disk_ask_for_nothing_and_show_pictures(page: Path) -> None:
+def test_pages_open_from_disk_ask_for_nothing_and_show_images(page: Path) -> None:
     with started() as browser:
         shown = browser.new_page()
         asked: list[str] = []
@@ -164,7 +164,7 @@ def test_pages_open_from_disk_ask_for_nothing_and_show_pictures(page: Path) -> N
 
 
 def _drawn(page: Page) -> bool:
-    """Whether the canvas beside the pointer holds a picture."""
+    """Whether the canvas beside the pointer holds an image."""
     script = "c => [...c.getContext('2d').getImageData(0, 0, 84, 84).data].some((v, i) => i % 4 < 3 && v > 0)"
     return bool(page.eval_on_selector("#bubble canvas", script))
 
@@ -192,9 +192,9 @@ def test_figures_of_classes() -> None:
     assert worst_confusions(cells, ("a", "b")) == [{"true": "a", "named": "b", "count": 2, "share": 0.2}]
 
 
-def test_a_sheet_holds_its_pictures_in_rows() -> None:
-    pictures = [image_of(np.full((1, 4, 6), value, np.uint8)) for value in (10, 20, 30)]
-    sheet = np.asarray(sheet_of(pictures, 2, gap=1, ground=99))
+def test_a_sheet_holds_its_images_in_rows() -> None:
+    images = [image_of(np.full((1, 4, 6), value, np.uint8)) for value in (10, 20, 30)]
+    sheet = np.asarray(sheet_of(images, 2, gap=1, ground=99))
     assert sheet.shape == (9, 13)
     assert [int(sheet[0, 0]), int(sheet[0, 7]), int(sheet[5, 0]), int(sheet[4, 0])] == [10, 20, 30, 99]
 
