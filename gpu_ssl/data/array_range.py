@@ -57,16 +57,19 @@ def range_for_levels(images: NDArray[Any], path: Path) -> tuple[float, float]:
 def holds_levels(images: NDArray[Any], low: float, high: float) -> bool:
     """Whether images have 255 for white, where those that a model was fitted to had `high`.
 
-    uint8 images do if a value is larger than `high`, or `high` was of more than 8 bits; others if the values
-    of the model were far smaller and these can be levels.
+    uint8 images do if the values of the model cannot be levels of fewer bits: some were negative, all were
+    fractions, or `high` was of more than 8 bits. Others do if the values of the model were far smaller and
+    these can be levels; a few outliers, which another image of the batch may have, do not decide.
 
     Raises
     ------
     DataError
         If the values are far larger than those of the model, and no levels either.
     """
-    if images.dtype == np.uint8:
-        return high >= 255 or bool(images.max(initial=0) > high)
+    if images.dtype == np.uint8 and (low < 0 or high >= 255):
+        return True
+    if images.dtype == np.uint8 and high <= 1:
+        return bool(images.max(initial=0) > 1)
     values = _sampled(images)
     if not len(values) or high > DARKEST or np.percentile(values, 100 - OUTLIERS) <= high + (high - low):
         return False

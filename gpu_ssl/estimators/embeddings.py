@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gpu_ssl.encoders.encoder import BLOCK
 from gpu_ssl.errors import UsageError
+from gpu_ssl.estimators.arrays import forget_names
 from gpu_ssl.runtime.interop import OnHost, copy_to_host, receive, to_numpy
 
 
@@ -42,6 +43,7 @@ def take_embeddings(estimator: Any, X: Any, *, reset: bool) -> NDArray[np.float3
         )
     if reset:
         estimator.n_features_in_ = tensor.shape[1]
+        forget_names(estimator)
     elif tensor.shape[1] != estimator.n_features_in_:
         raise UsageError(
             f"X has {tensor.shape[1]} features, but {type(estimator).__name__} is expecting "

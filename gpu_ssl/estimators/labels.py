@@ -6,10 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import _safe_indexing
 from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d
 
 from gpu_ssl.data.labels import is_no_label
 from gpu_ssl.data.own import UNLABELLED
 from gpu_ssl.errors import UsageError
+from gpu_ssl.estimators.embeddings import labels_on_host
 
 
 def labelled_accuracy(estimator: Any, X: Any, y: Any) -> float:
@@ -35,11 +37,23 @@ def labelled_accuracy(estimator: Any, X: Any, y: Any) -> float:
     >>> from gpu_ssl import SemiSupervisedClassifier, labelled_accuracy
     >>> # cross_val_score(SemiSupervisedClassifier(), X, y, scoring=labelled_accuracy)
     """
-    labels = np.asarray(unmasked(y))
+    labels = labels_of(y)
     known = np.flatnonzero(is_labelled(labels))
     if not len(known):
         return float("nan")
     return float(np.mean(np.asarray(estimator.predict(_safe_indexing(X, known))) == labels[known]))
+
+
+def labels_of(y: Any) -> NDArray[Any]:
+    """Return labels (n,) from an array of any library, a list, a column, or a masked array."""
+    labels: NDArray[Any] = column_or_1d(unmasked(labels_on_host(y)), warn=True)
+    return labels
+
+
+def class_name(label: object) -> str:
+    """Return the name of a class: a whole number without a fraction, as labels with NaN are floats."""
+    whole = isinstance(label, float | np.floating) and float(label).is_integer()
+    return str(int(label) if whole else label)  # type: ignore[call-overload]
 
 
 def unmasked(y: Any) -> Any:

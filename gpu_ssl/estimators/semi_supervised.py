@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from gpu_ssl.config import FitConfig, SVMConfig
@@ -16,9 +16,10 @@ from gpu_ssl.data.positions import Positions
 from gpu_ssl.encoders import given
 from gpu_ssl.encoders.encoder import BLOCK
 from gpu_ssl.errors import UsageError
-from gpu_ssl.estimators.embeddings import labels_on_host, rows_on_host, take_embeddings
+from gpu_ssl.estimators.embeddings import rows_on_host, take_embeddings
+from gpu_ssl.estimators.fit_state import all_or_nothing
 from gpu_ssl.estimators.images import ImageShape, PixelFormat, learning_settings
-from gpu_ssl.estimators.labels import encoded, unmasked
+from gpu_ssl.estimators.labels import class_name, encoded, labels_of
 from gpu_ssl.fitted import storage
 from gpu_ssl.fitted.fitting import FEWEST, fit
 from gpu_ssl.runtime.files import alone_in
@@ -124,6 +125,7 @@ class SemiSupervisedClassifier(
         self.random_state = random_state
         self.device = device
 
+    @all_or_nothing
     def fit(self, X: Any, y: Any) -> Self:
         """Fit the model to images X (n, ...) and labels `y` (n,), with -1 for unlabelled samples.
 
@@ -136,7 +138,7 @@ class SemiSupervisedClassifier(
         X = take_embeddings(self, X, reset=True) if are_embeddings else validate_data(self, X, allow_nd=True)
         if y is None:
             raise UsageError("this classifier requires y to be passed, but the target y is None")
-        labels = column_or_1d(unmasked(labels_on_host(y)), warn=True)
+        labels = labels_of(y)
         if len(labels) != len(X):
             raise UsageError(f"X has {len(X)} samples, but y has {len(labels)} entries")
         if len(X) < FEWEST:
@@ -147,7 +149,7 @@ class SemiSupervisedClassifier(
         else:
             self.pixels_ = PixelFormat.of(X, self.image_shape)
             images = self.pixels_.to_images(X)
-        class_names = tuple(str(name) for name in self.classes_)
+        class_names = tuple(map(class_name, self.classes_))
         own_images = OwnImages(Positions(len(X)), images, classes, class_names, {})
         placed = X if isinstance(X, Tensor) else None
         with tempfile.TemporaryDirectory() as folder:
@@ -172,7 +174,7 @@ class SemiSupervisedClassifier(
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy on X (n, ...), counting every sample of `y` (n,) as scikit-learn does.
 
-        What carries no label in `y` (-1, say) counts as wrong, since no class is called so. For
+        A sample with -1 in `y` counts as wrong, since no class is called so; NaN and None are invalid. For
         ``cross_val_score`` on partly labelled data give ``scoring=gpu_ssl.labelled_accuracy``.
         """
         return float(super().score(X, y, sample_weight))
@@ -203,7 +205,9 @@ class SemiSupervisedClassifier(
         place = _folder_of(folder)
         labels = tuple(self.classes_.tolist())
         pixels = None if self.record_.takes_embeddings else self.pixels_.record()
-        record = self.record_.model_copy(update={"pixels": pixels, "class_labels": labels})
+        columns = tuple(self.feature_names_in_) if hasattr(self, "feature_names_in_") else None
+        found = {"pixels": pixels, "class_labels": labels, "feature_names": columns}
+        record = self.record_.model_copy(update=found)
         with alone_in(place):
             if (place / storage.MODEL).exists():
                 raise UsageError(f"{folder} holds a model already; give another folder, or delete it")
@@ -248,6 +252,8 @@ class SemiSupervisedClassifier(
         known.pixels_ = pixels
         known.classes_ = np.array(record.class_names if record.class_labels is None else record.class_labels)
         known.n_features_in_ = known.pixels_.sample_shape[0]
+        if record.feature_names is not None:
+            known.feature_names_in_ = np.array(record.feature_names, dtype=object)
         return known
 
     def _predicted(self, X: Any, part: str) -> NDArray[Any]:
@@ -264,14 +270,8 @@ class SemiSupervisedClassifier(
 
     def _config(self) -> FitConfig:
         learning = learning_settings(
-            self.pixels_,
-            self.network,
-            self.latent_dim,
-            self.kl_weight,
-            self.epochs,
-            self.batch_size,
-            self.random_state,
-            self.device,
+            *(self.pixels_, self.network, self.latent_dim, self.kl_weight),
+            *(self.epochs, self.batch_size, self.random_state, self.device),
         )
         return FitConfig.of(
             **{

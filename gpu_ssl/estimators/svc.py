@@ -14,14 +14,15 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, colu
 
 from gpu_ssl.config import SVMBackendName
 from gpu_ssl.errors import UsageError
-from gpu_ssl.estimators.arrays import like, on_host
-from gpu_ssl.estimators.svc_parameters import check_parameters
+from gpu_ssl.estimators.arrays import forget_names, like, native, on_host
+from gpu_ssl.estimators.fit_state import all_or_nothing
+from gpu_ssl.estimators.svc_parameters import check_parameters, resolve_gamma
 from gpu_ssl.runtime.arrays import Array, array_namespace
 from gpu_ssl.runtime.device import resolve_device
 from gpu_ssl.runtime.interop import receive
 from gpu_ssl.svm._sklearn import pack_coefficients
 from gpu_ssl.svm.backend import resolve_backend, sklearn_backend
-from gpu_ssl.svm.kernels import Kernel, KernelName, scale_gamma
+from gpu_ssl.svm.kernels import Kernel, KernelName
 from gpu_ssl.svm.one_vs_one import fit_one_vs_one
 from gpu_ssl.svm.pairs import Penalty
 
@@ -137,6 +138,7 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.device = device
         self.solver = solver
 
+    @all_or_nothing
     def fit(self, X: Array, y: Array, sample_weight: Array | None = None) -> Self:
         """Fit one binary SVM for every pair of classes.
 
@@ -170,7 +172,7 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         y = column_or_1d(on_host(y), warn=True)
         points, y = self._points(X, y)
         check_classification_targets(y)
-        self.classes_, labels = np.unique(y, return_inverse=True)
+        self.classes_, labels = np.unique(native(y), return_inverse=True)
         if len(self.classes_) < 2:
             raise UsageError(f"expected at least 2 classes in y, got 1 class ({self.classes_[0]})")
         self.class_weight_ = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
@@ -178,7 +180,7 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if sample_weight is not None or self.class_weight is not None:
             given = _check_sample_weight(on_host(sample_weight), np.empty((len(y), 0)), dtype=np.float64)
             weights = given * self.class_weight_[labels]
-        self.gamma_ = self._resolve_gamma(points)
+        self.gamma_ = resolve_gamma(self.gamma, points)
         kernel = Kernel(self.kernel, self.gamma_, self.degree, self.coef0)
         penalty = Penalty(self.C, kernel, self.tol, self.max_iter)
         n_classes = len(self.classes_)
@@ -282,6 +284,7 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise UsageError(f"expected X of shape (n_samples, n_features), got {tuple(points.shape)}")
         if y:
             self.n_features_in_ = points.shape[1]
+            forget_names(self)
             if y[0].shape != points.shape[:1]:
                 raise UsageError(f"X has {points.shape[0]} samples, but y has shape {y[0].shape}")
         elif points.shape[1] != self.n_features_in_:
@@ -293,8 +296,3 @@ class OneVsOneSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not bool(xp.all(xp.isfinite(points))):
             raise UsageError("X contains NaN or infinity; remove or impute these values")
         return points
-
-    def _resolve_gamma(self, points: Array) -> float:
-        if self.gamma == "scale":
-            return scale_gamma(points)
-        return 1.0 / points.shape[1] if self.gamma == "auto" else float(self.gamma)

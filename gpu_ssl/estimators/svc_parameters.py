@@ -1,4 +1,4 @@
-"""Validation of the parameters of `OneVsOneSVC`."""
+"""Parameters of `OneVsOneSVC`: their validation, and the value of `gamma`."""
 
 import numbers
 from typing import Any, get_args
@@ -7,7 +7,8 @@ import numpy as np
 
 from gpu_ssl.config import SVMBackendName
 from gpu_ssl.errors import UsageError
-from gpu_ssl.svm.kernels import KERNEL_NAMES
+from gpu_ssl.runtime.arrays import Array
+from gpu_ssl.svm.kernels import KERNEL_NAMES, scale_gamma
 
 
 def check_parameters(svc: Any) -> None:
@@ -44,3 +45,10 @@ def check_parameters(svc: Any) -> None:
             raise UsageError(f"{name}={getattr(svc, name)!r}: expected one of {', '.join(allowed)}")
     if svc.device not in ("auto", "cpu", "cuda", "cuda:0"):
         raise UsageError(f"device={svc.device!r}: expected auto, cpu or cuda (the first visible GPU)")
+
+
+def resolve_gamma(gamma: float | str, points: Array) -> float:
+    """Return the coefficient of a kernel for `gamma` and points (n, d), as scikit-learn's SVC does."""
+    if gamma == "scale":
+        return scale_gamma(points)
+    return 1.0 / points.shape[1] if gamma == "auto" else float(gamma)

@@ -14,6 +14,7 @@ from gpu_ssl.encoders import vae
 from gpu_ssl.encoders.encoder import BLOCK, encode
 from gpu_ssl.encoders.fitting import Training, TrainingImages
 from gpu_ssl.errors import UsageError
+from gpu_ssl.estimators.fit_state import all_or_nothing
 from gpu_ssl.estimators.images import ImageShape, PixelFormat, learning_settings
 from gpu_ssl.runtime.device import memory_errors, resolve_device
 
@@ -23,8 +24,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     X has shape (n, height, width), optionally with 1 or 3 channels first or last, or (n, n_features); rows
     are images if `image_shape` is given. uint8 values are used unchanged; other values are scaled from their
-    minimum and maximum to 256 levels. Later X is scaled as in `fit`, except for uint8 values beyond that
-    range, which are used unchanged.
+    minimum and maximum to 256 levels. Later X is scaled as in `fit`, unless it holds levels from 0 to 255
+    where the fitted values were far smaller; these are used unchanged.
 
     Parameters
     ----------
@@ -88,6 +89,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.random_state = random_state
         self.device = device
 
+    @all_or_nothing
     def fit(self, X: Any, y: object = None) -> Self:
         """Train the VAE on X; `y` is ignored.
 

@@ -124,7 +124,7 @@ class ModelRecord(Record):
     the latter: the name of a part of `encoder`, or one of its own. `estimate` is None where fewer than two
     classes could be judged. `near_copies` is the number of labelled images that are near duplicates of
     another one, `suspects` that of labels that look wrong; see
-    `fitted.estimate`. `pixels` is for models of arrays.
+    `fitted.estimate`. `pixels` is for models of arrays, `feature_names` for those of data frames.
     """
 
     kind: Literal["gpu-ssl model"] = KIND
@@ -136,6 +136,7 @@ class ModelRecord(Record):
     chosen: ChoiceOfMethod
     class_names: tuple[str, ...]
     class_labels: tuple[int | float | bool | str, ...] | None = None
+    feature_names: tuple[str, ...] | None = None
     image_shape: tuple[int, int, int]
     preparation: Preparation = AS_IS
     pixels: PixelScale | None = None

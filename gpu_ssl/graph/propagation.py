@@ -66,11 +66,13 @@ class NeighbourGraph:
         xp = array_namespace(self.points)
         n = self.points.shape[0]
         k = min(self.k, n - 1)
-        # Each point finds itself first (or an identical point; excluding that edge makes no difference).
         distances, indices = self._nearest(self.points, k + 1)
         values = edge_weights(distances[:, 1:])
-        rows = xp.repeat(xp.arange(n, device=device(self.points)), k)
-        half = self.backend.sparse(xp.reshape(values, (-1,)) / 2, rows, xp.reshape(indices[:, 1:], (-1,)), n)
+        own = xp.arange(n, device=device(self.points))
+        # Each point finds itself first, or an identical one, which then takes the place of the point.
+        indices = xp.where(indices == own[:, None], indices[:, :1], indices)[:, 1:]
+        rows = xp.repeat(own, k)
+        half = self.backend.sparse(xp.reshape(values, (-1,)) / 2, rows, xp.reshape(indices, (-1,)), n)
         return (half + half.T).tocsr()
 
     @cached_property

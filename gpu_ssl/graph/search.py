@@ -13,13 +13,28 @@ MOST_DISTANCES = 2**28
 """Maximum number of distances per block; larger blocks are not faster."""
 
 
+SAMPLED = 10_000
+"""Number of points whose median stands for that of all."""
+
+
+def middle(points: Tensor) -> Tensor:
+    """Return the median of each coordinate of points (n, d), (d,); of many points, of some.
+
+    Squared distances are differences of squares, which lose digits far from the origin. Outliers move a mean
+    away from all points, but not a median.
+    """
+    some = points[:: -(-len(points) // SAMPLED)]
+    # Not median(), whose CUDA kernel is refused by torch.use_deterministic_algorithms().
+    return some.sort(dim=0).values[len(some) // 2]
+
+
 def search_blocks(points: Tensor, queries: Tensor, k: int, most: int | None = None) -> Neighbours:
     """Return the k nearest of `points` (n, d) for each query (q, d), in blocks of queries.
 
     Candidates come from squared distances by one matrix product. Its rounding cannot separate nearly equal
     points, so the distances to the candidates are recomputed directly, and order them.
     """
-    centre = points.mean(dim=0)
+    centre = middle(points)
     centred, squares = points - centre, (points - centre).square().sum(dim=1)
     if most is None:
         most = min(MOST_DISTANCES, int(DEVICE_SHARE * free_bytes(points.device)) // (2 * 4))

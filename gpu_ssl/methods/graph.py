@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gpu_ssl.encoders.encoder import Encoder
 from gpu_ssl.graph.backend import graph_backend
 from gpu_ssl.graph.propagation import NeighbourGraph, class_probabilities, edge_weights
+from gpu_ssl.graph.search import middle
 from gpu_ssl.methods.method import Classifier, Labelled, Options, Saved
 from gpu_ssl.methods.view import View
 from gpu_ssl.runtime.arrays import Array, array_namespace
@@ -122,8 +123,7 @@ class _Votes(nn.Module):
         components: Tensor | None = None,
     ) -> None:
         super().__init__()
-        # Squared distances are differences of large numbers where points are far from the origin.
-        self.centre = points.mean(dim=0)
+        self.centre = middle(points)
         self.points, self.probabilities, self.k = points - self.centre, probabilities, min(k, len(points))
         self.components = components
 
@@ -132,9 +132,12 @@ class _Votes(nn.Module):
             features = features @ self.components
         features = features - self.centre
         squares = features.square().sum(1, keepdim=True) + self.points.square().sum(1)
-        squares = (squares - 2 * features @ self.points.T).clamp(min=0)
-        nearest, indices = torch.topk(squares, self.k, dim=1, largest=False)
-        weights = edge_weights(nearest.sqrt())
+        near = torch.topk(squares - 2 * features @ self.points.T, self.k, dim=1, largest=False).indices
+        # Rounding of the differences of squares would change the weights of close points.
+        apart = (self.points[near] - features[:, None, :]).square().sum(dim=2).sqrt()
+        distances, order = apart.sort(dim=1, stable=True)
+        indices = near.gather(1, order)
+        weights = edge_weights(distances)
         weights = weights / weights.sum(dim=1, keepdim=True)
         votes = (weights[:, :, None] * self.probabilities[indices]).sum(dim=1)
         return torch.log(votes + FLOOR)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from threading import Lock
 from typing import Any
 
 import torch
@@ -134,16 +135,41 @@ def full_float32() -> Iterator[None]:
 
     So results of a model on GPUs with and without TF32, and on a CPU, differ only by the order of summation.
     """
-    cudnn: Any = torch.backends.cudnn
-    parts = (cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul)
-    before = [part.fp32_precision for part in parts]
+    _full_float32.enter()
     try:
-        for part in parts:
-            part.fp32_precision = "ieee"
         yield
     finally:
-        for part, precision in zip(parts, before, strict=True):
-            part.fp32_precision = precision
+        _full_float32.leave()
+
+
+class _FullFloat32:
+    """torch's settings of TF32, which all threads share: the last thread to leave restores them."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = Lock(), 0, [""]
+
+    def enter(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._before = [part.fp32_precision for part in self._parts()]
+                for part in self._parts():
+                    part.fp32_precision = "ieee"
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                for part, precision in zip(self._parts(), self._before, strict=True):
+                    part.fp32_precision = precision
+
+    @staticmethod
+    def _parts() -> tuple[Any, ...]:
+        cudnn: Any = torch.backends.cudnn
+        return cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul
+
+
+_full_float32 = _FullFloat32()
 
 
 @contextmanager

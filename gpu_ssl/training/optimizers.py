@@ -1,6 +1,7 @@
 """Common parts of all trainings: seeded weights, an optimizer, a schedule."""
 
 from collections.abc import Callable
+from threading import Lock
 from typing import Any, TypeVar
 
 import torch
@@ -10,10 +11,14 @@ from gpu_ssl.training.muon import Muon
 
 Network = TypeVar("Network", bound=nn.Module)
 
+_SEEDED = Lock()
+"""Held while torch's default generator has the seed of a network."""
+
 
 def build(make: Callable[[], Network], device: torch.device, seed: int) -> Network:
     """Create a network on `device` whose initial weights depend only on `seed`, not on the device."""
-    with torch.random.fork_rng(devices=[]):
+    # The generator is shared by all threads, as are its seeds.
+    with _SEEDED, torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed(), which seeds the generators of all CUDA devices too.
         torch.default_generator.manual_seed(seed)
         network = make()

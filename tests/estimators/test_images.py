@@ -136,3 +136,16 @@ def test_colours_may_come_first_or_last() -> None:
         assert np.array_equal(pixels.to_images(pixels.in_order(first)), first)
     grey = images[..., 0]
     assert PixelFormat.of(grey, None).in_order(grey) is grey
+
+
+def test_one_brighter_pixel_does_not_change_how_a_batch_is_read() -> None:
+    """A model of values from 0 to 16 gets bytes: whether they are levels is not for one pixel to decide."""
+    X = np.random.default_rng(0).integers(0, 17, (50, 8, 8), dtype=np.uint8)
+    pixels = PixelFormat.of(X.astype(np.float64), None)
+    outlier = X.copy()
+    outlier[0, 0, 0] = 17
+    assert np.array_equal(pixels.to_images(outlier)[1:], pixels.to_images(X)[1:])
+    levels = np.random.default_rng(0).integers(0, 256, (50, 8, 8), dtype=np.uint8)
+    assert np.array_equal(pixels.to_images(levels), levels[:, None])
+    standardized = PixelFormat.of(levels / 50.0 - 2, None)
+    assert np.array_equal(standardized.to_images(levels // 100), levels[:, None] // 100)

@@ -7,7 +7,7 @@ from sklearn.dummy import DummyClassifier
 
 import gpu_ssl
 from gpu_ssl.errors import UsageError
-from gpu_ssl.estimators.labels import encoded, is_labelled, labelled_accuracy, unmasked
+from gpu_ssl.estimators.labels import class_name, encoded, is_labelled, labelled_accuracy, unmasked
 
 X = np.zeros((6, 2))
 
@@ -64,3 +64,19 @@ def test_masked_labels_are_no_labels() -> None:
             return np.zeros(len(X), int)
 
     assert labelled_accuracy(Says(), np.zeros((4, 2)), y) == 0.5
+
+
+def test_a_column_of_labels_is_compared_row_by_row() -> None:
+    y = np.array([0, 1, 1, 1, 0, 1])
+    model = DummyClassifier().fit(X, y)
+    with pytest.warns(UserWarning, match="column-vector y"):
+        assert labelled_accuracy(model, X, y[:, None]) == labelled_accuracy(model, X, y) == 4 / 6
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [(1.0, "1"), (np.float32(-2), "-2"), (0.5, "0.5"), (7, "7"), (True, "True"), ("1.0", "1.0")],
+)
+def test_whole_numbers_name_a_class_without_a_fraction(label: object, name: str) -> None:
+    """pandas makes floats of whole numbers where others are missing."""
+    assert class_name(label) == name

@@ -250,3 +250,17 @@ def test_an_empty_path_is_no_folder() -> None:
     """Python takes it for the current one."""
     with pytest.raises(UsageError, match="empty"):
         gpu_ssl.load("")
+
+
+def test_column_names_and_names_of_classes_are_kept(digits: Dataset, tmp_path: Path) -> None:
+    X, y = few(digits)
+    rows = X.reshape(len(X), -1)
+    before = classifier(method="raw-svc", encoder=None).fit(rows, np.where(y < 0, np.nan, y))
+    assert before.record_.class_names == tuple("0123456789")
+    before.feature_names_in_ = np.array([f"p{i}" for i in range(64)], dtype=object)
+    before.save(tmp_path / "model")
+    after = gpu_ssl.load(tmp_path / "model", device="cpu")
+    assert after.feature_names_in_.tolist() == before.feature_names_in_.tolist()
+    assert after.classes_.tolist() == before.classes_.tolist() == list(range(10))
+    with pytest.warns(UserWarning, match="fitted with feature names"):
+        assert_same_answers(before, after, rows)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -18,6 +19,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from gpu_ssl import SemiSupervisedClassifier, VAETransformer
 from gpu_ssl.data.image_set import Dataset
 from gpu_ssl.errors import UsageError
+from gpu_ssl.estimators import semi_supervised, vae
 
 EXPECTED = {
     "check_class_weight_classifiers": "it weighs each class on its own; there is 'balanced'",
@@ -189,3 +191,32 @@ def test_labels_that_look_wrong_are_known_by_their_position(digits: Dataset, tmp
     model.save(tmp_path / "model")
     assert "\n7," in (tmp_path / "model" / "suspect-labels.csv").read_text()
     assert SemiSupervisedClassifier.load(tmp_path / "model").suspects_ == ()
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, RuntimeError])
+def test_a_refit_that_does_not_end_leaves_the_model(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch, failure: type[BaseException]
+) -> None:
+    """Otherwise the old network would answer with the new classes, and be saved with them."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise failure
+
+    X, y = few(digits)
+    model = clone(QUICK).set_params(method="svm", encoder="pixels").fit(X, y)
+    transformer = VAETransformer(latent_dim=2, epochs=1, random_state=0, device="cpu").fit(X)
+    before, state, of_transformer = model.predict(X), dict(vars(model)), dict(vars(transformer))
+    monkeypatch.setattr(semi_supervised, "fit", fails)
+    monkeypatch.setattr(vae.vae, "fit", fails)
+    with pytest.raises(failure):
+        model.fit(X[:, :6], np.where(y < 0, -1, y + 100))
+    with pytest.raises(failure):
+        transformer.fit(X[:, :6])
+    assert vars(model) == state
+    assert vars(transformer) == of_transformer
+    assert np.array_equal(model.predict(X), before)
+    fresh = clone(QUICK)
+    with pytest.raises(failure):
+        fresh.fit(X, y)
+    with pytest.raises(NotFittedError):
+        fresh.predict(X)

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.svm import SVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -221,3 +222,24 @@ def test_importing_the_package_does_not_import_torch() -> None:
         "assert 'sklearn' not in sys.modules; gpu_ssl.OneVsOneSVC; assert 'cupy' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)
+
+
+def test_a_refit_that_fails_leaves_the_model(digits: Dataset) -> None:
+    points, labels = digits.train.images.reshape(len(digits.train), -1) / 255, digits.train.labels
+    svc = OneVsOneSVC(device="cpu").fit(points, labels)
+    before, state = svc.predict(points), dict(vars(svc))
+    with pytest.raises(ValueError, match="weight"):
+        svc.fit(points[:, :10], labels + 100, sample_weight=np.where(labels == 3, 0.0, 1.0))
+    assert vars(svc) == state
+    assert np.array_equal(svc.predict(points), before)
+    with pytest.raises(NotFittedError):
+        clone(svc).predict(points)
+
+
+def test_labels_in_another_byte_order_and_half_floats(digits: Dataset) -> None:
+    points = torch.from_numpy(digits.train.images.reshape(len(digits.train), -1) // 16).float()
+    labels = digits.train.labels
+    expected = OneVsOneSVC(device="cpu").fit(points, labels).predict(points)
+    for solver in ("auto", "batched"):
+        svc = OneVsOneSVC(device="cpu", solver=solver).fit(points, labels.astype(">i8"))
+        assert (torch.as_tensor(svc.predict(points.bfloat16())) == expected).float().mean() > 0.99

@@ -109,3 +109,11 @@ def test_conjugate_gradients_solve_every_column(n: int, columns: int, seed: int)
     found = conjugate_gradients(lambda x: matrix @ x, right, tolerance=1e-9)
     np.testing.assert_allclose(matrix @ found, right, atol=1e-6)
     assert not found[:, 0].any()
+
+
+def test_twins_are_neighbours_of_each_other_and_not_of_themselves() -> None:
+    points, _ = clouds(20)
+    points[10:] = points[:10]
+    weights = graph_of(points, 5).weights.toarray()
+    assert not weights.diagonal().any()
+    assert np.allclose(weights[np.arange(10), np.arange(10, 20)], 1)

@@ -65,3 +65,12 @@ def test_few_points_need_neither_scikit_learn_nor_scipy(n: int, seed: int) -> No
     np.testing.assert_allclose(few.spread(labels, 0.9), many.spread(labels, 0.9), atol=1e-4)
     for found, expected in zip(few.neighbourhood(points[:2]), many.neighbourhood(points[:2]), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_outliers_do_not_hide_neighbours() -> None:
+    """Far from the origin, squared distances lose the digits that tell neighbours apart."""
+    points = np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32)
+    points[:2] = 1e6
+    expected = SklearnGraphBackend(few=0).index(points.astype(np.float64))(points[2:].astype(np.float64), 10)
+    found = search_blocks(torch.from_numpy(points), torch.from_numpy(points[2:]), 10, 10**6)
+    np.testing.assert_allclose(found.distances, expected.distances, atol=1e-4)

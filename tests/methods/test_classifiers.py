@@ -388,6 +388,23 @@ def test_a_graph_far_from_the_origin_is_the_same_as_a_module(digits: Dataset) ->
     np.testing.assert_array_equal(told.argmax(1), classifier.predict(view))
 
 
+@pytest.mark.parametrize("outlier", [0.0, 1e6])
+def test_a_graph_of_tight_clusters_is_the_same_as_a_module(digits: Dataset, outlier: float) -> None:
+    """Squared distances that were differences of squares would be rounding noise there."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(10, 32))[digits.train.labels[:400]]
+    rows = (centres + 1e-4 * rng.normal(size=centres.shape)).astype(np.float32)
+    rows[-1] += outlier
+    view = view_of(rows.reshape(-1, 1, 1, 32), [Given((1, 1, 32))])
+    chosen = np.arange(100)
+    classifier = fit_method(
+        view, Labelled(chosen, digits.train.labels[chosen]), Options("graph", encoder="given")
+    )
+    with torch.no_grad():
+        told = classifier.module()(view.features(classifier.encoder))
+    np.testing.assert_allclose(told[:-1].exp(), np.exp(classifier.decisions(view))[:-1], atol=1e-3)
+
+
 def test_the_graph_of_a_trained_network_is_not_kept(train: View, labelled: Labelled) -> None:
     """Every choice of labels has its own network; their graphs would fill the memory."""
     before = len(train._graphs)

@@ -10,6 +10,7 @@ from gpu_ssl.runtime import device as module
 from gpu_ssl.runtime.device import (
     MOST_ROWS,
     autocast,
+    full_float32,
     memory_errors,
     minimum_capability,
     require_precision,
@@ -194,3 +195,14 @@ def test_weights_used_without_gradients_before_get_gradients() -> None:
         loss = network(torch.ones(2, 4)).sum()
     torch.autograd.backward(loss)
     assert all(weight.grad is not None and weight.grad.any() for weight in network.parameters())
+
+
+def test_threads_that_leave_full_float32_in_any_order_restore_what_was_set() -> None:
+    before = precisions()
+    one, other = full_float32(), full_float32()
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    assert set(precisions()) == {"ieee"}, "the other thread still computes"
+    other.__exit__(None, None, None)
+    assert precisions() == before

@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import nn
 
-from gpu_ssl.training.optimizers import make_optimizer, make_schedule
+from gpu_ssl.training.optimizers import build, make_optimizer, make_schedule
 
 TRAIN = """
 import sys, torch
@@ -49,3 +50,22 @@ def test_it_takes_the_steps_of_torchs_adamw() -> None:
 def test_training_does_not_wait_for_the_import_of_torchs_compiler() -> None:
     done = subprocess.run([sys.executable, "-c", TRAIN], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_threads_that_build_networks_get_those_of_their_seeds() -> None:
+    """The seed of torch's default generator is that of all threads."""
+
+    def weights(seed: int) -> torch.Tensor:
+        return torch.cat(
+            [p.detach().flatten() for p in build(network, torch.device("cpu"), seed).parameters()]
+        )
+
+    def network() -> nn.Module:
+        return nn.Sequential(*[nn.Linear(40, 40) for _ in range(20)])
+
+    expected = [weights(seed) for seed in range(4)]
+    before = torch.get_rng_state()
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(weights, list(range(4)) * 10))
+    assert all(torch.equal(own, expected[i % 4]) for i, own in enumerate(found))
+    assert torch.equal(torch.get_rng_state(), before)
