@@ -148,8 +148,9 @@ def command(
             if config.encoder and base is None:
                 require_weights(config.encoder)
             images = load_own(data, label_files, reading, progress)
+            found = len(images.class_names)  # the error below is about too few
+            tell_problems([own for own in images.problems if found > 1 or own.kind != "few-labels"])
             require_classes(images, data)
-            tell_problems(images.problems)
         ranks.share(None)
         if not ranks.leads:  # rank 0 has written the decoded images to the cache
             images = load_own(data, label_files, reading, progress)

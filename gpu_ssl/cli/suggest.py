@@ -96,6 +96,8 @@ def command(
     check_output(sheet)
     if output is not None and output.suffix.lower() not in ("", ".csv"):
         raise UsageError(f"expected an output file that ends in .csv, got {output}")
+    if sheet is not None and sheet.suffix.lower() not in ("", ".png"):
+        raise UsageError(f"expected a --sheet that ends in .png, got {sheet}")
     if output is not None and output.is_file():
         raise UsageError(
             f"--output {output} exists, and may hold labels that were filled in; name another file"
@@ -186,7 +188,8 @@ def _first(data: Path, count: int, seed: int, asked: Asked, device: str, progres
         raise UsageError("paths on stdin need a model; give a folder of images")
     how = Preparation(pages=asked.pages or "first", large_images=asked.large_images)
     images = load_own(data, (), Reading(how=how, columns=Columns(path=asked.path_column)), progress)
-    tell_problems(images.problems)
+    # Few labels are the reason for this, not a problem.
+    tell_problems([problem for problem in images.problems if problem.kind != "few-labels"])
     if data.is_dir() and not (images.labels == UNLABELLED).any():
         print_message("all images lie in folders, whose names are not taken as classes here")
         images = with_labels(images, {})

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from gpu_ssl.data.labels import clean, is_no_class
 from gpu_ssl.data.problems import Problem, counted, examples, printable
@@ -37,7 +37,6 @@ def folder_classes(names: Sequence[str]) -> tuple[dict[str, str], list[Problem]]
     level, problems = 0, _of_no_class(parts.values())
     while deeper := _folders_at(parts.values(), level):
         here = sorted(deeper)
-        shared = set.intersection(*deeper.values())
         below = sorted(set.union(*deeper.values()))
         if all(map(_is_split, here)):
             if not below or not all(map(_is_split, below)):  # report only the last of seg_train/seg_train
@@ -46,14 +45,7 @@ def folder_classes(names: Sequence[str]) -> tuple[dict[str, str], list[Problem]]
         elif len(here) == 1 and below and not any(len(path) == level + 1 for path in parts.values()):
             problems.append(_problem(here, f"all images are in {here[0]}; its subfolders are the classes"))
         else:
-            if len(here) > 1 and len(shared) > 1 and all(names == shared for names in deeper.values()):
-                problems.append(
-                    _problem(
-                        here,
-                        f"each of {examples(here)} contains the same subfolders, {examples(sorted(shared))}; "
-                        "the former are used as classes; if the latter are the classes, give a label file",
-                    )
-                )
+            problems += [*_of_parts(deeper), *_of_split_among(here)]
             break
         level += 1
     labels = {
@@ -93,11 +85,37 @@ def _of_splits(here: Sequence[str], below: Sequence[str], flat: Sequence[str]) -
             f"{examples(here)} {'is' if len(here) == 1 else 'are'} not used as a class, and there are no "
             "class folders below; if it is a class, give a label file"
         )
+    contain = "contains" if len(here) == 1 else "contain"
     message = (
-        f"{examples(here)} contain the class folders {examples(below)}; the images of each are used with "
+        f"{examples(here)} {contain} the class folders {examples(below)}; the images of each are used with "
         "their labels: to hold some out, give only the folder of the others"
     )
     return message + (f"; images directly in {examples(flat)} are unlabelled" if flat else "")
+
+
+def _of_parts(deeper: Mapping[str, set[str]]) -> list[Problem]:
+    """Return a problem if folders contain nearly the same subfolders, which then may be the classes."""
+    counts = Counter(name for names in deeper.values() for name in names)
+    shared = {name for name, count in counts.items() if count > 1}
+    if len(shared) < 2 or not all(2 * len(names & shared) > len(names) for names in deeper.values()):
+        return []
+    message = (
+        f"{examples(sorted(deeper))} contain the same subfolders, {examples(sorted(shared))}; the former are "
+        "used as classes; if the latter are the classes, give a label file"
+    )
+    return [_problem(sorted(deeper), message)]
+
+
+def _of_split_among(here: Sequence[str]) -> list[Problem]:
+    """Return a problem if a folder beside the class folders is named for a part of a data set."""
+    splits = list(filter(_is_split, here))
+    if not splits or len(splits) == len(here):
+        return []
+    message = (
+        f"{examples(splits)} {'is a class' if len(splits) == 1 else 'are classes'} like the other folders; "
+        "if not, move the images elsewhere, or into a folder unlabelled"
+    )
+    return [_problem(splits, message)]
 
 
 def _of_no_class(paths: Collection[tuple[str, ...]]) -> list[Problem]:

@@ -81,6 +81,7 @@ def read_labels(paths: Sequence[Path], columns: Columns, is_image: Callable[[str
 
 def _read(path: Path, columns: Columns, is_image: Callable[[str], bool], given: GivenLabels) -> None:
     table = read_table(path)
+    given.problems += table.problems
     name_column, label_column, table = _choose_columns(path, table, columns, is_image)
     given.name_columns.add(name_column)
     rest = [column for column in table.columns if column not in (name_column, label_column)]
@@ -142,8 +143,10 @@ def _choose_columns(
     path: Path, table: Table, columns: Columns, is_image: Callable[[str], bool]
 ) -> tuple[str, str, Table]:
     """Return the path column, the label column, and the table, reread without a header if it has none."""
-    by_name = first_of(PATHS, table.columns), first_of(LABELS, table.columns)
     requested = [name for name in (columns.path, columns.label, columns.group) if name is not None]
+    if requested and not any(name in table.columns for name in requested) and _are_numbers(requested, table):
+        table = without_header(table)
+    by_name = first_of(PATHS, table.columns), _label_column(table.columns)
     for name in requested:
         if name not in table.columns:
             raise UsageError(f"{path} has no column {name!r}; its columns are {_listed(table.columns)}")
@@ -169,11 +172,23 @@ def _choose_columns(
             kind for kind, column in (("path", name_column), ("label", label_column)) if column is None
         )
         listed = f"its columns are {_listed(table.columns)}" if table.columns else "it is empty"
+        header = ", or make path,label the first line" if table.first is not None else ""
         raise DataError(
             f"{path} has no column {missing}: {listed}; name the columns with `path_column` and "
-            "`label_column`, or make path,label the first line"
+            f"`label_column`{header}"
         )
     return name_column, label_column, table
+
+
+def _label_column(columns: Sequence[str]) -> str | None:
+    """Return the column of labels by its name; y beside x is a coordinate."""
+    known = {folded(name) for name in columns}
+    return first_of([name for name in LABELS if name != "y" or "x" not in known], columns)
+
+
+def _are_numbers(requested: Sequence[str], table: Table) -> bool:
+    """Whether columns of a text file are requested by their numbers, from 1, as it has no header."""
+    return table.first is not None and all(name.isdecimal() for name in requested)
 
 
 def column_of_names(chosen: str, cells: Mapping[str, Sequence[str]], is_image: Callable[[str], bool]) -> str:

@@ -1,22 +1,26 @@
 """Labels in JSON: lists of objects, objects keyed by path or class, JSON lines, Label Studio exports."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from gpu_ssl.data.label_columns import LABELS, PATHS, first_of
+from gpu_ssl.data.problems import Problem
 from gpu_ssl.errors import DataError
 
 NAMES = ("name", "label", "class", "value", "title")
 """Keys of the name of a class in an object that describes it, preferred first."""
 
+UNSEEN = "tasks without annotations"
+
 SHOWN = 80
 """Maximum number of characters of a value in a message."""
 
 
-def json_objects(text: str, path: Path) -> list[dict[str, Any]]:
-    """Return one object per label in a JSON or JSON lines file.
+def json_objects(text: str, path: Path) -> tuple[list[dict[str, Any]], list[Problem]]:
+    """Return one object per label in a JSON or JSON lines file, and the problems found.
 
     Raises
     ------
@@ -33,7 +37,17 @@ def json_objects(text: str, path: Path) -> list[dict[str, Any]]:
         content = _of_object(content)
     if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
         raise DataError(f"{path}: expected a JSON list of objects, each with a path and a label")
-    return [flat for entry in content for flat in _flattened(entry)]
+    left_out: Counter[str] = Counter()
+    rows = [row for entry in content for row in _rows_of(entry, left_out)]
+    if rows:
+        del left_out[UNSEEN]  # usual where few images are labelled
+    if not left_out:
+        return rows, []
+    listed = ", ".join(f"{count:,} {kind}" for kind, count in left_out.items())
+    if not rows:
+        raise DataError(f"{path} has no choices, the annotations of Label Studio that are labels: {listed}")
+    message = f"{path}: only choices are read as labels, left out: {listed}"
+    return rows, [Problem("columns", left_out.total(), (), message)]
 
 
 def _of_object(content: dict[str, Any]) -> list[Any]:
@@ -96,21 +110,33 @@ def _json_lines(text: str, path: Path, whole: ValueError) -> list[Any]:
     return found
 
 
-def _flattened(task: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield one row per annotation of a Label Studio task, and any other object unchanged."""
+def _rows_of(task: dict[str, Any], left_out: Counter[str]) -> Iterator[dict[str, Any]]:
+    """Yield one row per choice in a Label Studio task, and any other object unchanged.
+
+    Count what else a task contains in `left_out`, by kind.
+    """
     data = task.get("data")
     if not isinstance(data, dict):
         yield task
         return
-    rows = task.get("annotations", task.get("completions", []))
-    for annotation in rows if isinstance(rows, list) else []:
+    annotations = task.get("annotations", task.get("completions", []))
+    annotations = annotations if isinstance(annotations, list) else []
+    if not annotations:
+        left_out[UNSEEN] += 1
+    for annotation in annotations:
         results = annotation.get("result") if isinstance(annotation, dict) else None
         if not isinstance(results, list) or annotation.get("was_cancelled"):
+            left_out["cancelled annotations"] += 1
             continue
+        if not results:
+            left_out["empty annotations"] += 1
         for result in results:
             value = result.get("value") if isinstance(result, dict) else None
             if isinstance(value, dict) and "choices" in value:
                 yield {**data, "choice": value}
+            else:
+                kind = result.get("type") if isinstance(result, dict) else None
+                left_out[f"of type {str(kind)[:SHOWN]}"] += 1
 
 
 def cell_of(value: Any) -> str:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gpu_ssl.data.label_json import cell_of, json_objects
+from gpu_ssl.data.label_parquet import parquet_rows
+from gpu_ssl.data.problems import Problem
 from gpu_ssl.errors import DataError, UsageError
 from gpu_ssl.runtime.files import read_given
-from gpu_ssl.runtime.optional import require
 
 DELIMITERS = (",", ";", "\t", "|", " ")
 LARGEST = 2**31
@@ -37,7 +38,7 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Columns, rows, and the first row of the file, which is usually the header.
+    """Columns, rows, the first row of a text file, which is usually the header, and the problems found.
 
     Column names are unique: the second of two columns x is named ``x (2)``.
     """
@@ -45,6 +46,7 @@ class Table(NamedTuple):
     columns: list[str]
     rows: list[Row]
     first: Row | None = None
+    problems: Sequence[Problem] = ()
 
 
 def read_table(path: Path) -> Table:
@@ -70,7 +72,7 @@ def read_table(path: Path) -> Table:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     if content.startswith(b"PAR1"):
-        return _of_objects(_parquet_rows(path), path)
+        return _of_objects(parquet_rows(path), [], path)
     kind = next((kind for start, kind in NO_TEXT.items() if content.startswith(start)), None)
     if kind is None and b"\0\0\0" in content[:1000]:
         kind = "a binary file"
@@ -78,7 +80,7 @@ def read_table(path: Path) -> Table:
         raise DataError(f"{path} is {kind}; expected a table of labels: save it as CSV")
     text = _decoded(content)
     if text.lstrip()[:1] in ("{", "[") and not IN_BRACKETS.match(text):
-        return _of_objects(json_objects(text, path), path)
+        return _of_objects(*json_objects(text, path), path)
     return _delimited(text, path)
 
 
@@ -177,26 +179,10 @@ def _delimiter(text: str) -> str:
     return max(DELIMITERS, key=columns)
 
 
-def _parquet_rows(path: Path) -> list[dict[str, Any]]:
-    require("a Parquet file", "pyarrow", extra="parquet")
-    import pyarrow.parquet
-    import pyarrow.types as types
-
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            plain = [
-                f.name for f in file.schema_arrow if not (types.is_nested(f.type) or types.is_binary(f.type))
-            ]
-            rows: list[dict[str, Any]] = file.read(plain).to_pylist()
-    except Exception as error:  # a damaged file makes Arrow raise exceptions of many types
-        raise DataError(f"{path} is not a readable Parquet file: {' '.join(str(error).split())}") from error
-    return rows
-
-
-def _of_objects(objects: Sequence[dict[str, Any]], path: Path) -> Table:
+def _of_objects(objects: Sequence[dict[str, Any]], problems: Sequence[Problem], path: Path) -> Table:
     columns = list(dict.fromkeys(str(name) for entry in objects for name in entry))
     rows = [
         Row(f"{path}, entry {number}", {str(name): cell_of(value) for name, value in entry.items()})
         for number, entry in enumerate(objects, 1)
     ]
-    return Table(columns, rows)
+    return Table(columns, rows, None, problems)

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gpu_ssl.data.label_file import GivenLabels
-from gpu_ssl.data.names import AmbiguousNameError, NameIndex, folder_of
-from gpu_ssl.data.problems import examples, printable
+from gpu_ssl.data.names import POSITION, AmbiguousNameError, NameIndex, folder_of
+from gpu_ssl.data.problems import Problem, examples, printable
 from gpu_ssl.errors import DataError
 
 
@@ -72,6 +72,18 @@ def match(
             f"such as {printable(example())!r}"
         )
     return votes, groups
+
+
+def of_numbering(given: GivenLabels) -> list[Problem]:
+    """Return a problem if positions in a file, which begin at 0, seem to begin at 1."""
+    numbers = sorted({int(found[1]) for _, name, _, _ in given.rows if (found := POSITION.fullmatch(name))})
+    if len(numbers) < 2 or numbers != list(range(1, len(numbers) + 1)):
+        return []
+    message = (
+        f"`labels` names images 1 to {len(numbers):,}, and not 0, the first; subtract 1 if your numbers "
+        "begin at 1"
+    )
+    return [Problem("columns", len(numbers), (), message)]
 
 
 def _find(index: NameIndex, where: str, written: str, place: Path) -> tuple[str, ...]:

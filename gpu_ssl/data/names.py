@@ -12,8 +12,11 @@ from gpu_ssl.data.positions import Positions
 from gpu_ssl.data.problems import printable
 from gpu_ssl.errors import either
 
-UPLOADED = re.compile(r"^[0-9a-f]{6,8}-(?=.)")
-"""Prefix that Label Studio adds to the names of uploaded files."""
+UPLOADED = re.compile(r"^(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{6,8}-(?=.)")
+"""Prefix that Label Studio adds to the names of uploaded files; without a letter it is rather a date."""
+
+UPLOADED_TO = re.compile(r"(^|/)upload/([^/]+/)?[0-9a-f]{6,8}-(?=[^/]+$)")
+"""The same with the folder of uploaded files, where the prefix may be any."""
 
 ESCAPED = re.compile(r"^'(?=[=+@-])")
 """Mark that `--escape-formulas` writes before a name."""
@@ -82,6 +85,8 @@ class NameIndex:
 
     def strays(self, name: str, image: str) -> bool:
         """Whether a name gives another folder than the one that contains the image."""
+        if name in (image, printable(image)):  # whose name may hold a backslash
+            return False
         given = folder_of(name).rpartition("/")[2]
         actual = image.rpartition("/")[0].rpartition("/")[2] or self._folder
         return bool(given) and _composed(given).casefold() != _composed(actual).casefold()
@@ -92,6 +97,8 @@ class NameIndex:
         None if it has no more. Of ``val/dogs/1.png`` for the image ``dogs/1.png`` it is ``val``, which is not
         the last folder of the data in ``set/train``.
         """
+        if name in (image, printable(image)):
+            return None
         given = [_composed(part).casefold() for part in folder_of(name).split("/") if part]
         extra = given[: len(given) - image.count("/")]
         return extra[-1] != self._above[-1] if extra else None
@@ -108,7 +115,7 @@ class NameIndex:
         shorter = list(dict.fromkeys(form for each in whole for form in _ends(each)))
         # The file may have been converted to another format.
         bare = [stem for form in whole for stem in _without_ending(form) if stem != form and _is_usual(form)]
-        last = _from_address(name).rpartition("/")[2]
+        uploaded = _without_prefix(name)
         for forms, keys in (
             (whole, _full),
             (shorter, _full),
@@ -120,7 +127,7 @@ class NameIndex:
             (bare, _any_end_without_ending),
             ([form.casefold() for form in shorter], _any_case),
             ([form.casefold() for form in whole], _any_end_and_case),
-            ([UPLOADED.sub("", last)] if UPLOADED.match(last) else [], _as_uploaded),
+            ([uploaded] if uploaded else [], _as_uploaded),
         ):
             if found := self._look_up(name, forms, keys):
                 return found
@@ -158,9 +165,8 @@ class NameIndex:
                 if form.startswith(base):
                     yield form.removeprefix(base)
             yield form
-        last = _from_address(name).rpartition("/")[2]
-        if UPLOADED.match(last):
-            yield _composed(UPLOADED.sub("", last))
+        if uploaded := _without_prefix(name):
+            yield _composed(uploaded)
 
 
 def _normal(path: str) -> str:
@@ -180,6 +186,13 @@ def _from_address(name: str) -> str:
     if given := parse_qs(address.query).get("d"):
         return given[0]
     return unquote(address.path if address.scheme else name)
+
+
+def _without_prefix(name: str) -> str:
+    """Return the name of an uploaded file without Label Studio's prefix; "" if it has none."""
+    path = _from_address(name)
+    last = path.rpartition("/")[2]
+    return last.partition("-")[2] if UPLOADED.match(last) or UPLOADED_TO.search(path) else ""
 
 
 def _is_usual(name: str) -> bool:

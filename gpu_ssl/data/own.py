@@ -18,7 +18,7 @@ from gpu_ssl.data.encoded import ImageFiles, files_of
 from gpu_ssl.data.findings import of_copies, of_decoding, of_folders, of_labels, of_tables
 from gpu_ssl.data.label_file import read_labels, settle
 from gpu_ssl.data.labels import class_problems as of_classes
-from gpu_ssl.data.matching import match
+from gpu_ssl.data.matching import match, of_numbering
 from gpu_ssl.data.names import AmbiguousNameError, NameIndex
 from gpu_ssl.data.originals import Originals
 from gpu_ssl.data.parquet import ParquetImages
@@ -260,7 +260,8 @@ def _labels(
         )
     votes, groups = match(given, index, collection.place, collection.example)
     labels, problems = settle(votes)
-    problems = [*given.problems, *problems]
+    numbering = of_numbering(given) if isinstance(collection.names, Positions) else []
+    problems = [*given.problems, *numbering, *problems]
     if collection.by_folders:
         overruled = [name for name, label in labels.items() if collection.labels.get(name, label) != label]
         others = {name: label for name, label in collection.labels.items() if name not in labels}

@@ -1,6 +1,5 @@
 """Encoded images in one or several Parquet files, as in Hugging Face data sets."""
 
-import json
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpu_ssl.data.encoded import SURVEYED, spread_over
 from gpu_ssl.data.folder import find_images
+from gpu_ssl.data.hugging_face import class_names, class_of
 from gpu_ssl.data.label_columns import LABELS, NO_COLUMNS, PATHS, Columns, first_of
-from gpu_ssl.data.labels import clean, named
+from gpu_ssl.data.labels import named
 from gpu_ssl.data.opening import Source
 from gpu_ssl.data.parquet_file import is_text, is_whole, opened
 from gpu_ssl.data.positions import Positions
@@ -126,7 +126,7 @@ class ParquetImages:
             numbers = (v for v in values if isinstance(v, float) and not math.isnan(v))
             if wrong := next((v for v in numbers if not v.is_integer()), None):
                 raise DataError(f"{path}: expected labels that are whole numbers or words, got {wrong:g}")
-            found, none = named(values, partial(_named, names), start)
+            found, none = named(values, partial(class_of, names), start)
             labels |= found
             nothing += none
             start += rows
@@ -200,7 +200,7 @@ def _label_column(path: Path, requested: str | None) -> tuple[list[Any], list[st
         kind = schema.field(column).type
         if not _is_label(kind):
             raise DataError(f"{path}: expected whole numbers or words in column {column}, got {kind}")
-        return file.read([column]).column(0).to_pylist(), _class_names(schema.metadata or {}, column)
+        return file.read([column]).column(0).to_pylist(), class_names(schema.metadata or {}, column)
 
 
 def _is_label(kind: Any) -> bool:
@@ -271,19 +271,3 @@ def _part(values: Any, name: str | None) -> Iterator[Any]:
         yield from (None for _ in range(len(values)))
     else:
         yield from (value.as_py() for value in (values.field(name) if name else values))
-
-
-def _class_names(metadata: dict[bytes, bytes], column: str) -> list[str]:
-    """Return the class names in Hugging Face's metadata; an empty list if there are none."""
-    try:
-        names = json.loads(metadata[b"huggingface"])["info"]["features"][column]["names"]
-    except (KeyError, TypeError, ValueError):
-        return []
-    return [str(name) for name in names] if isinstance(names, list) else []
-
-
-def _named(names: list[str], value: Any) -> str:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    is_number = isinstance(value, int) and not isinstance(value, bool)
-    return names[value] if is_number and 0 <= value < len(names) else clean(str(value))

@@ -87,7 +87,7 @@ class Learner:
         self._model = model
         self._device = torch.device(resolve_device(config.device).used)
         self._wake = Condition()
-        self._stopped = self._wanted = self._better = False
+        self._stopped = self._wanted = self._writing = self._better = False
         self._changes, self._changed_at = 0, 0.0
         self._photographs = usual_at_hand() if are_photographs(images) else ()
         self._features: dict[str, Tensor] = {}
@@ -137,7 +137,7 @@ class Learner:
     @property
     def writing(self) -> bool:
         """Whether a model is being written, or waits to be."""
-        return self._wanted
+        return self._wanted or self._writing
 
     def predictions(self, rows: NDArray[np.int64]) -> list[tuple[str, float]]:
         """Return the most likely class of each image, and its probability; empty without a model."""
@@ -156,7 +156,7 @@ class Learner:
             self.status.problem = f"background work failed; labels are still saved: {error}"
         finally:
             if work == self._learn:
-                self.status.beginning = self._wanted = False
+                self.status.beginning = self._wanted = self._writing = False
 
     def _learn(self) -> None:
         """Refit as new labels arrive."""
@@ -169,10 +169,10 @@ class Learner:
                     self._wake.wait(PATIENCE / 4 if self._changes else None)
                 if self._stopped:
                     return
-                wanted, self._changes = self._wanted, 0
+                wanted, self._wanted, self._changes = self._wanted, False, 0
+                self._writing = wanted
             self._attempt(self._final if wanted else self._quick)
-            if wanted:
-                self._wanted = False
+            self._writing = False
 
     def _due(self) -> bool:
         quiet = time.monotonic() - self._changed_at

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from gpu_ssl.config import FitConfig
-from gpu_ssl.data.labels import clean, is_no_label
+from gpu_ssl.data.labels import clean, is_no_label, unify_numbers
 from gpu_ssl.data.names import AmbiguousNameError, NameIndex
 from gpu_ssl.data.own import OwnImages
 from gpu_ssl.data.positions import Positions
@@ -277,6 +277,7 @@ def class_name(name: str) -> str:
         If it is empty, stands for no label, is too long or has invisible characters.
     """
     name = clean(name)
+    name = unify_numbers([name]).get(name, name)  # as it will be read again
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
         raise UsageError(f"a class needs a name of 1 to {LONGEST_NAME} letters, in one line")
     if is_no_label(name):

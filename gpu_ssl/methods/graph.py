@@ -135,7 +135,7 @@ class _Votes(nn.Module):
         near = torch.topk(squares - 2 * features @ self.points.T, self.k, dim=1, largest=False).indices
         # Rounding of the differences of squares would change the weights of close points.
         apart = (self.points[near] - features[:, None, :]).square().sum(dim=2).sqrt()
-        distances, order = apart.sort(dim=1, stable=True)
+        distances, order = apart.topk(self.k, dim=1, largest=False)
         indices = near.gather(1, order)
         weights = edge_weights(distances)
         weights = weights / weights.sum(dim=1, keepdim=True)

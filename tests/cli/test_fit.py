@@ -157,6 +157,10 @@ def test_without_a_model_typical_images_are_suggested(home: Path) -> None:
     done = program(home, "suggest", "years", "-n", "4")
     assert (done.returncode, done.stdout.count("\n")) == (0, 5), done.stderr
     assert "all images lie in folders, whose names are not taken as classes here" in done.stderr
+    done = program(home, "suggest", "train", "-n", "3", "--sheet", "first.jpg")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "expected a --sheet that ends in .png" in done.stderr
+    assert "no image has a label" not in program(home, "suggest", "train", "-n", "3").stderr
     done = program(home, "suggest", "model")
     assert done.returncode == 2
     assert "is a model; give the images as well: gpu-ssl suggest model IMAGES" in done.stderr

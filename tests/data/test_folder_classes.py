@@ -24,6 +24,8 @@ from gpu_ssl.data.folder_classes import folder_classes
         (["Training_Set/a/1", "Test-Set/b/2"], ["a", "b"], 1),
         (["test tube/1", "test plate/2"], ["test tube", "test plate"], 0),
         (["one/cat/1", "one/dog/2", "two/cat/3", "two/dog/4"], ["one", "one", "two", "two"], 1),
+        (["one/cat/1", "one/dog/2", "one/bird/3", "two/cat/4", "two/dog/5"], ["one"] * 3 + ["two"] * 2, 1),
+        (["cat/1", "dog/2", "test/3"], ["cat", "dog", "test"], 1),
         (["cat/2019/1", "cat/2020/2", "dog/2021/3"], ["cat", "cat", "dog"], 0),
         (["1", "2"], [None, None], 0),
         ([], [], 0),

@@ -13,8 +13,10 @@ from PIL import Image
 
 from gpu_ssl.data.collection import Reading
 from gpu_ssl.data.decoding import decode
+from gpu_ssl.data.label_columns import Columns
 from gpu_ssl.data.own import OwnImages, load_own
 from gpu_ssl.data.preparation import Preparation, choose_range, choose_shape, usual_shape
+from gpu_ssl.data.problems import printable
 from gpu_ssl.errors import DataError, UsageError
 from tests.data.test_fuzz import dicom
 
@@ -74,6 +76,7 @@ def labelled(
         ("path,label\n C:\\x\\0.png , cat\n1.Png,dog\n", "cat dog"),
         ("path,label\r\n0.png,cat\r1.png,dog\n", "cat dog"),
         ("path,label,,\n0.png,cat,,\n1.png,dog,,\n", "cat dog"),
+        ("filename,x,y,kind\n0.png,3,4,cat\n1.png,5,6,dog\n".replace("kind", "label"), "cat dog"),
     ],
 )
 def test_labels_mean_what_their_writer_meant(tmp_path: Path, content: str, expected: str) -> None:
@@ -94,6 +97,12 @@ def test_labels_mean_what_their_writer_meant(tmp_path: Path, content: str, expec
             "path,label\ntrain/0.png,cat\nval/0.png,dog\n",
             "'val/0.png' and 'train/0.png' have different labels",
         ),
+        (
+            "filename,x,y,kind\n0.png,3,4,cat\n1.png,5,6,dog\n",
+            "no column label: its columns are filename, x, y, kind",
+        ),
+        ('[{"data": {"image": "0.png"}, "annotations": []}]', "no choices.*: 1 tasks without annotations"),
+        ("path,label\n0.png,cat\n20240131-1.png,dog\n", "names 1 image that is not in .*'20240131-1.png'"),
         ("a\x1b[2J,b,c\nx,y,z\n", r"its columns are a\\x1b\[2J, b"),
     ],
 )
@@ -304,3 +313,70 @@ def test_dicom_in_colour_keeps_its_colours() -> None:
         "BluePaletteColorLookupTableData": bytes([0, 50, 0, 0]),
     }
     assert decode(dicom(numbers, **palette), (3, 16, 16)).pixels[:, 0, 0].tolist() == [200, 100, 50]
+
+
+def test_annotations_that_are_no_choices_are_told(tmp_path: Path) -> None:
+    def task(name: str, kind: str, **more: object) -> dict[str, object]:
+        result = [{"type": kind, "value": {kind: ["cat"]}}]
+        return {"data": {"image": name}, "annotations": [{"result": result, **more}]}
+
+    tasks = [
+        task("0.png", "choices"),
+        task("1.png", "rectanglelabels"),
+        task("2.png", "choices", was_cancelled=True),
+        {"data": {"image": "2.png"}, "annotations": []},
+    ]
+    found = labelled(tmp_path, json.dumps(tasks))
+    assert classes(found) == {"0.png": "cat"}
+    assert told(found)["columns"].endswith(
+        "only choices are read as labels, left out: 1 of type rectanglelabels, 1 cancelled annotations"
+    )
+
+
+def test_columns_without_a_header_are_named_by_their_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "vertex.csv"
+    path.write_text("TRAIN,gs://bucket/0.png,cat\nTEST,gs://bucket/1.png,dog\n")
+    images = folder(tmp_path)
+    with pytest.raises(DataError, match="its columns are 1, 2, 3"):
+        load_own(images, [path])
+    found = load_own(images, [path], Reading(columns=Columns(path="2", label="3")))
+    assert classes(found) == {"0.png": "cat", "1.png": "dog"}
+    with pytest.raises(UsageError, match="has no column '4'"):
+        load_own(images, [path], Reading(columns=Columns(path="2", label="4")))
+
+
+@pytest.mark.parametrize("name", ["a/x\\y.png", "a/bad\udcff.png"])
+def test_odd_names_below_a_folder_are_found(tmp_path: Path, name: str) -> None:
+    """A backslash is no folder, nor is the escape by which a byte is written."""
+    rows = ((printable(name), "cat"), ("a/0.png", "dog"), ("b/1.png", "cat"))
+    content = "path,label\n" + "".join(f"{path},{label}\n" for path, label in rows)
+    found = labelled(tmp_path, content, (name, "a/0.png", "b/1.png"))
+    assert classes(found) == {name: "cat", "a/0.png": "dog", "b/1.png": "cat"}
+
+
+def test_positions_from_one_are_told(tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", RNG.integers(0, 256, (6, 8, 8), np.uint8))
+    for first, said in ((1, True), (0, False)):
+        rows = "".join(f"{first + i},{'cat' if i % 2 else 'dog'}\n" for i in range(4))
+        (tmp_path / "labels.csv").write_text(f"id,label\n{rows}")
+        found = load_own(tmp_path / "images.npy", [tmp_path / "labels.csv"])
+        assert ("images 1 to 4, and not 0" in told(found).get("columns", "")) == said
+
+
+def test_labels_in_any_column_of_a_parquet_file(tmp_path: Path) -> None:
+    names, words = ["0.png", "1.png"], ["cat", "dog"]
+    number = {"info": {"features": {"label": {"names": words, "_type": "ClassLabel"}}}}
+    tables = {
+        "list": {"path": names, "label": [["cat"], ["dog"]]},
+        "struct": {"path": names, "label": [{"name": "cat"}, {"name": "dog"}]},
+        "binary": {"path": pa.array([b"0.png", b"1.png"], pa.large_binary()), "label": words},
+        "numbers": {"path": names, "label": [0, 1]},
+        "images": {"image": [{"bytes": bytes(9999), "path": "x"}] * 2, "file": names, "label": words},
+    }
+    for kind, columns in tables.items():
+        table = pa.table(columns).replace_schema_metadata(
+            {"huggingface": json.dumps(number)} if kind == "numbers" else {}
+        )
+        pq.write_table(table, tmp_path / "labels.csv")
+        found = load_own(folder(tmp_path), [tmp_path / "labels.csv"])
+        assert classes(found) == {"0.png": "cat", "1.png": "dog"}, kind

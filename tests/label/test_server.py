@@ -4,6 +4,7 @@ import io
 import os
 import shutil
 import socket
+import time
 from pathlib import Path
 
 import httpx2
@@ -247,3 +248,37 @@ def test_a_model_of_one_class_is_not_written(client: TestClient) -> None:
 def test_a_port_that_is_taken_is_told() -> None:
     with bind("127.0.0.1", 0) as taken, pytest.raises(UsageError, match="`port`"):
         bind("127.0.0.1", taken.getsockname()[1])
+
+
+def test_whole_numbers_are_one_class_however_they_are_written(make_session: MakeSession) -> None:
+    """What is written as 1.0 is read as 1."""
+    session = make_session("1.0", "2")
+    client = client_of(session)
+    client.get(f"/?token={TOKEN}")
+    state = post(client, "label", {"page": "a", "labels": {"1": "1.0", "2": "2.0"}}).json()["state"]
+    assert {own["name"]: own["count"] for own in state["classes"]} == {"1": 1, "2": 1}
+    assert len(post(client, "undo", {"page": "a"}).json()["found"]) == 2
+    assert session.said() == {}
+
+
+def test_a_model_asked_for_while_one_is_written_is_written_too(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner, fits = session.learner, []
+
+    def attempt(work: object) -> None:
+        if work == learner._final:
+            fits.append(learner.writing)
+            if len(fits) == 1:
+                learner.write()
+
+    monkeypatch.setattr(learner, "_attempt", attempt)
+    monkeypatch.setattr(learner, "_begin", lambda: None)
+    learner._threads[0].start()
+    learner.write()
+    give_up = time.monotonic() + 20
+    while learner.writing and time.monotonic() < give_up:
+        time.sleep(0.01)
+    learner._stopped = True
+    learner.changed()
+    assert fits == [True, True]

@@ -194,3 +194,14 @@ def test_what_is_no_file_or_too_large_is_not_read(tmp_path: Path) -> None:
     assert read_whole(tmp_path / "file", 5) == b"12345"
     with pytest.raises(OSError, match="5 bytes, more than the 4 allowed"):
         read_whole(tmp_path / "file", 4)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o664])
+def test_a_file_that_is_replaced_stays_as_private_as_it_was(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("before")
+    path.chmod(mode)
+    with atomic_path(path) as temporary:
+        assert temporary.stat().st_mode & 0o777 == mode, "also while it is written"
+        temporary.write_text("after")
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("after", mode)
