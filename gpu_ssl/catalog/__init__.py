@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from gpu_ssl.catalog.encoders import ENCODERS, EncoderSpec
 from gpu_ssl.catalog.methods import METHODS, MethodSpec
-from gpu_ssl.catalog.networks import NETWORKS, NetworkSpec, with_preset
+from gpu_ssl.catalog.networks import NETWORKS, TINY, NetworkSpec, with_preset
 from gpu_ssl.catalog.trackers import TRACKERS, TrackerSpec
 from gpu_ssl.errors import UsageError
 
@@ -18,6 +18,7 @@ __all__ = [
     "ENCODERS",
     "METHODS",
     "NETWORKS",
+    "TINY",
     "TRACKERS",
     "EncoderSpec",
     "MethodSpec",

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+TINY = 100
+"""Maximum number of pixels of a tiny image, such as 8 x 8."""
+
 
 @dataclass(frozen=True)
 class NetworkSpec:
@@ -21,8 +24,9 @@ class NetworkSpec:
         Whether training uses augmentation by default.
     epochs : int
         Default number of epochs.
-    minimum_steps : int
-        Default minimum number of steps; small sets are trained for more epochs.
+    minimum_steps, steps_of_tiny : int
+        Default minimum number of steps; small sets are trained for more epochs. The second is for images of
+        at most `TINY` pixels.
     learning_rate : float
         Default peak learning rate.
     muon : bool
@@ -43,6 +47,7 @@ class NetworkSpec:
     augment: bool
     epochs: int
     minimum_steps: int
+    steps_of_tiny: int
     learning_rate: float
     muon: bool
     beta1: tuple[float, float] = (0.85, 0.95)
@@ -51,7 +56,8 @@ class NetworkSpec:
 
 
 NETWORKS: tuple[NetworkSpec, ...] = (
-    # More steps overfit small sets: on the 1,347 digits, 1,200 steps lost 4 points of accuracy at 50 labels.
+    # More steps overfit small sets of tiny images: on the 1,347 digits, 1,200 steps lost 4 points of accuracy
+    # at 50 labels, and 300 lose half a point where larger images gain (docs/experiments/vae.md).
     NetworkSpec(
         "conv",
         "convolutional",
@@ -61,6 +67,7 @@ NETWORKS: tuple[NetworkSpec, ...] = (
         augment=True,
         epochs=2,
         minimum_steps=300,
+        steps_of_tiny=200,
         learning_rate=1e-2,
         muon=True,
     ),
@@ -74,6 +81,7 @@ NETWORKS: tuple[NetworkSpec, ...] = (
         augment=False,
         epochs=100,
         minimum_steps=1000,
+        steps_of_tiny=1000,
         learning_rate=6e-3,
         muon=False,
         beta1=(0.9, 0.9),

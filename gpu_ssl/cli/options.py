@@ -121,7 +121,8 @@ _OF_THE_VAE = (
         "--epochs",
         type=int,
         help=f"Number of epochs.  {_defaults('epochs')[:-1]}; more for small data sets, to reach "
-        f"{catalog.NETWORKS[0].minimum_steps} steps (mlp: {catalog.NETWORKS[1].minimum_steps})]",
+        f"{catalog.NETWORKS[0].minimum_steps} steps ({catalog.NETWORKS[0].steps_of_tiny} of images of up to "
+        f"{catalog.TINY} pixels; mlp: {catalog.NETWORKS[1].minimum_steps})]",
     ),
     click.option(
         "--batch-size", type=int, help="Batch size of VAE training.  [default: 256; less for small data sets]"

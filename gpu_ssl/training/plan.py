@@ -58,7 +58,8 @@ def plan_vae(config: TrainConfig, model: ModelConfig, images: Images, mirrored: 
     batch_size = min(batch_size, len(images))
     steps_per_epoch = len(images) // batch_size
     spec = catalog.network(model.network)
-    epochs = config.epochs or max(spec.epochs, math.ceil(spec.minimum_steps / steps_per_epoch))
+    minimum = spec.steps_of_tiny if math.prod(images.shape) <= catalog.TINY else spec.minimum_steps
+    epochs = config.epochs or max(spec.epochs, math.ceil(minimum / steps_per_epoch))
     augment = spec.augment and not config.binarize if config.augment is None else config.augment
     return Plan(
         epochs=epochs,

@@ -42,6 +42,15 @@ def test_few_images_are_gone_through_more_often() -> None:
     assert plan_vae(TrainConfig(epochs=2), ModelConfig(), images_of(1000), False).epochs == 2
 
 
+def test_tiny_images_take_fewer_steps() -> None:
+    """Their VAE overfits sooner; that of the paper is as it was published."""
+    tiny = Resident(torch.zeros(1000, 1, 10, 10, dtype=torch.uint8))
+    assert plan_vae(TrainConfig(), ModelConfig(), tiny, mirrored=False).steps == 200
+    assert plan_vae(TrainConfig(), ModelConfig(network="mlp"), tiny, mirrored=False).steps == 2000
+    larger = Resident(torch.zeros(1000, 1, 10, 11, dtype=torch.uint8))
+    assert plan_vae(TrainConfig(), ModelConfig(), larger, mirrored=False).steps == 300
+
+
 @given(st.integers(2, 5000))
 def test_every_plan_has_batches_that_fit(n: int) -> None:
     plan = plan_vae(TrainConfig(), ModelConfig(), images_of(n), mirrored=False)
