@@ -46,7 +46,7 @@ class SemiSupervisedClassifier(
     are not copied. In `y`, unlabelled samples are marked by -1, NaN, None, an empty string, or a word such as
     "unlabelled". Probabilities are calibrated by cross-validation on the labelled images.
 
-    ``VotingClassifier`` and ``cross_val_predict(method="predict_proba")`` of scikit-learn renumber labels, and
+    ``VotingClassifier`` and ``cross_val_predict(method="predict_proba")`` of scikit-learn renumber labels and
     so make a class of -1: give them labelled samples only.
 
     Parameters
