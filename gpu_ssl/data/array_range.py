@@ -71,7 +71,8 @@ def holds_levels(images: NDArray[Any], low: float, high: float) -> bool:
     if images.dtype == np.uint8 and high <= 1:
         return bool(images.max(initial=0) > 1)
     values = _sampled(images)
-    if not len(values) or high > DARKEST or np.percentile(values, 100 - OUTLIERS) <= high + (high - low):
+    brightest = 255 if images.dtype == np.uint8 else DARKEST
+    if not len(values) or high > brightest or np.percentile(values, 100 - OUTLIERS) <= high + (high - low):
         return False
     if _are_levels(values):
         return True

@@ -13,7 +13,7 @@ from gpu_ssl.errors import DataError
 NAMES = ("name", "label", "class", "value", "title")
 """Keys of the name of a class in an object that describes it, preferred first."""
 
-UNSEEN = "tasks without annotations"
+UNSEEN = "without annotations"
 
 SHOWN = 80
 """Maximum number of characters of a value in a message."""
@@ -126,10 +126,10 @@ def _rows_of(task: dict[str, Any], left_out: Counter[str]) -> Iterator[dict[str,
     for annotation in annotations:
         results = annotation.get("result") if isinstance(annotation, dict) else None
         if not isinstance(results, list) or annotation.get("was_cancelled"):
-            left_out["cancelled annotations"] += 1
+            left_out["cancelled"] += 1
             continue
         if not results:
-            left_out["empty annotations"] += 1
+            left_out["empty"] += 1
         for result in results:
             value = result.get("value") if isinstance(result, dict) else None
             if isinstance(value, dict) and "choices" in value:

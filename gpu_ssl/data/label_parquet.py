@@ -13,7 +13,7 @@ LONGEST = 4096
 
 
 def parquet_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a Parquet file as objects, without columns of encoded images.
+    """Return the rows of a Parquet file as objects, without columns of encoded images or of embeddings.
 
     Binary texts are decoded, and the numbers of a Hugging Face ClassLabel are replaced by its names.
 
@@ -28,7 +28,7 @@ def parquet_rows(path: Path) -> list[dict[str, Any]]:
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             schema = file.schema_arrow
-            columns = [field.name for field in schema if not _holds_bytes(field.type)]
+            columns = [field.name for field in schema if not _is_data(field.type)]
             columns += [
                 field.name for field in schema if _is_bytes(field.type) and _are_short(file, field.name)
             ]
@@ -45,10 +45,13 @@ def _is_bytes(kind: Any) -> bool:
     return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind))
 
 
-def _holds_bytes(kind: Any) -> bool:
-    """Whether a type is of binary values, or a part of it is, as of an image with its path."""
-    parts = (kind.field(i).type for i in range(kind.num_fields))
-    return _is_bytes(kind) or any(map(_holds_bytes, parts))
+def _is_data(kind: Any) -> bool:
+    """Whether a type, or a part of it, is of binary values, as of an image, or of lists of numbers."""
+    import pyarrow.types as types
+
+    parts = [kind.field(i).type for i in range(kind.num_fields)]
+    numbers = not types.is_struct(kind) and any(types.is_primitive(part) for part in parts)
+    return _is_bytes(kind) or numbers or any(map(_is_data, parts))
 
 
 def _are_short(file: Any, column: str) -> bool:

@@ -14,6 +14,7 @@ from PIL import Image
 from gpu_ssl.data.collection import Reading
 from gpu_ssl.data.decoding import decode
 from gpu_ssl.data.label_columns import Columns
+from gpu_ssl.data.label_tables import read_table
 from gpu_ssl.data.own import OwnImages, load_own
 from gpu_ssl.data.preparation import Preparation, choose_range, choose_shape, usual_shape
 from gpu_ssl.data.problems import printable
@@ -101,7 +102,7 @@ def test_labels_mean_what_their_writer_meant(tmp_path: Path, content: str, expec
             "filename,x,y,kind\n0.png,3,4,cat\n1.png,5,6,dog\n",
             "no column label: its columns are filename, x, y, kind",
         ),
-        ('[{"data": {"image": "0.png"}, "annotations": []}]', "no choices.*: 1 tasks without annotations"),
+        ('[{"data": {"image": "0.png"}, "annotations": []}]', "no choices.*: 1 without annotations"),
         ("path,label\n0.png,cat\n20240131-1.png,dog\n", "names 1 image that is not in .*'20240131-1.png'"),
         ("a\x1b[2J,b,c\nx,y,z\n", r"its columns are a\\x1b\[2J, b"),
     ],
@@ -329,7 +330,7 @@ def test_annotations_that_are_no_choices_are_told(tmp_path: Path) -> None:
     found = labelled(tmp_path, json.dumps(tasks))
     assert classes(found) == {"0.png": "cat"}
     assert told(found)["columns"].endswith(
-        "only choices are read as labels, left out: 1 of type rectanglelabels, 1 cancelled annotations"
+        "only choices are read as labels, left out: 1 of type rectanglelabels, 1 cancelled"
     )
 
 
@@ -371,6 +372,7 @@ def test_labels_in_any_column_of_a_parquet_file(tmp_path: Path) -> None:
         "struct": {"path": names, "label": [{"name": "cat"}, {"name": "dog"}]},
         "binary": {"path": pa.array([b"0.png", b"1.png"], pa.large_binary()), "label": words},
         "numbers": {"path": names, "label": [0, 1]},
+        "vectors": {"path": names, "vector": [[0.5] * 9, [1.0] * 9], "label": words},
         "images": {"image": [{"bytes": bytes(9999), "path": "x"}] * 2, "file": names, "label": words},
     }
     for kind, columns in tables.items():
@@ -380,3 +382,4 @@ def test_labels_in_any_column_of_a_parquet_file(tmp_path: Path) -> None:
         pq.write_table(table, tmp_path / "labels.csv")
         found = load_own(folder(tmp_path), [tmp_path / "labels.csv"])
         assert classes(found) == {"0.png": "cat", "1.png": "dog"}, kind
+        assert not {"vector", "image"} & set(read_table(tmp_path / "labels.csv").columns)

@@ -147,5 +147,7 @@ def test_one_brighter_pixel_does_not_change_how_a_batch_is_read() -> None:
     assert np.array_equal(pixels.to_images(outlier)[1:], pixels.to_images(X)[1:])
     levels = np.random.default_rng(0).integers(0, 256, (50, 8, 8), dtype=np.uint8)
     assert np.array_equal(pixels.to_images(levels), levels[:, None])
+    percent = PixelFormat.of(levels * (100 / 255), None)
+    assert np.array_equal(percent.to_images(levels), levels[:, None])
     standardized = PixelFormat.of(levels / 50.0 - 2, None)
     assert np.array_equal(standardized.to_images(levels // 100), levels[:, None] // 100)
