@@ -107,7 +107,7 @@ def _of_parts(deeper: Mapping[str, set[str]]) -> list[Problem]:
 
 
 def _of_split_among(here: Sequence[str]) -> list[Problem]:
-    """Return a problem if a folder beside the class folders is named for a part of a data set."""
+    """Return a problem if some class folders have the name of a split, such as ``test``."""
     splits = list(filter(_is_split, here))
     if not splits or len(splits) == len(here):
         return []

@@ -181,7 +181,7 @@ def _choose_columns(
 
 
 def _label_column(columns: Sequence[str]) -> str | None:
-    """Return the column of labels by its name; y beside x is a coordinate."""
+    """Return the label column by its name; ``y`` is not one if there is a column ``x``."""
     known = {folded(name) for name in columns}
     return first_of([name for name in LABELS if name != "y" or "x" not in known], columns)
 

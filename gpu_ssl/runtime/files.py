@@ -242,7 +242,7 @@ def _begun(path: Path) -> Iterator[Path]:
         temporary = path.with_name(_temporary_name(path, secrets.token_hex(6)))
         held = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         with suppress(OSError):  # The file that is replaced may be private, or that of a group.
-            os.fchmod(held, stat.S_IMODE(path.stat().st_mode) | 0o600)
+            temporary.chmod(stat.S_IMODE(path.stat().st_mode) | 0o600)
         try:
             _lock(held)
             # Before it was locked, another process may have deleted it as abandoned.

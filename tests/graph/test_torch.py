@@ -68,7 +68,7 @@ def test_few_points_need_neither_scikit_learn_nor_scipy(n: int, seed: int) -> No
 
 
 def test_outliers_do_not_hide_neighbours() -> None:
-    """Far from the origin, squared distances lose the digits that tell neighbours apart."""
+    """An outlier moves the mean, and float32 squares of large coordinates lose precision."""
     points = np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32)
     points[:2] = 1e6
     expected = SklearnGraphBackend(few=0).index(points.astype(np.float64))(points[2:].astype(np.float64), 10)

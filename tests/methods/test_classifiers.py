@@ -388,13 +388,12 @@ def test_a_graph_far_from_the_origin_is_the_same_as_a_module(digits: Dataset) ->
     np.testing.assert_array_equal(told.argmax(1), classifier.predict(view))
 
 
-@pytest.mark.parametrize("outlier", [0.0, 1e6])
-def test_a_graph_of_tight_clusters_is_the_same_as_a_module(digits: Dataset, outlier: float) -> None:
-    """Squared distances that were differences of squares would be rounding noise there."""
+def test_a_graph_with_an_outlier_is_the_same_as_a_module(digits: Dataset) -> None:
+    """An outlier moves the mean, and float32 squares of large coordinates lose precision."""
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(10, 32))[digits.train.labels[:400]]
     rows = (centres + 1e-4 * rng.normal(size=centres.shape)).astype(np.float32)
-    rows[-1] += outlier
+    rows[-1] += 1e6
     view = view_of(rows.reshape(-1, 1, 1, 32), [Given((1, 1, 32))])
     chosen = np.arange(100)
     classifier = fit_method(

@@ -164,7 +164,7 @@ def test_pages_open_from_disk_ask_for_nothing_and_show_images(page: Path) -> Non
 
 
 def _drawn(page: Page) -> bool:
-    """Whether the canvas beside the pointer holds an image."""
+    """Whether the canvas of the tooltip shows an image."""
     script = "c => [...c.getContext('2d').getImageData(0, 0, 84, 84).data].some((v, i) => i % 4 < 3 && v > 0)"
     return bool(page.eval_on_selector("#bubble canvas", script))
 
