@@ -34,7 +34,7 @@ from gpu_ssl.methods.evaluation import (
 )
 from gpu_ssl.methods.method import Classifier, Options, encoders_of, options_of
 from gpu_ssl.methods.representation import represent
-from gpu_ssl.methods.saving import load_classifier, save_classifier
+from gpu_ssl.methods.saving import load_classifier, prepare_classifier
 from gpu_ssl.methods.view import View
 from gpu_ssl.methods.workers import Workers
 from gpu_ssl.published import PUBLISHED
@@ -43,6 +43,7 @@ from gpu_ssl.runtime.device import memory_errors, require_precision
 from gpu_ssl.runtime.environment import describe_environment, release
 from gpu_ssl.runtime.progress import Progress
 from gpu_ssl.runtime.ranks import ALONE, Ranks
+from gpu_ssl.runtime.state import Writing
 from gpu_ssl.runtime.threads import n_threads
 from gpu_ssl.runtime.timing import Stopwatch
 from gpu_ssl.statistics import paired_differences
@@ -242,10 +243,11 @@ def _store(
     return Store(folder / "predictions", json.dumps(origin))
 
 
-def _keep(folder: Path, name: str, asked: bool, cell: Cell, classifier: Classifier) -> None:
-    """Write the classifier of the first split of a requested method, not of a baseline."""
-    if cell.split == 0 and asked:
-        save_classifier(folder / f"{name}-{cell.labels}-labels.json", classifier)
+def _keep(folder: Path, name: str, asked: bool, cell: Cell, classifier: Classifier) -> list[Writing]:
+    """Return what writes the classifier of the first split of a requested method, not of a baseline."""
+    if cell.split or not asked:
+        return []
+    return [prepare_classifier(folder / f"{name}-{cell.labels}-labels.json", classifier)]
 
 
 def _training_record(train: View) -> TrainingRecord | None:

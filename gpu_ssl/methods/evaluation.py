@@ -21,6 +21,7 @@ from gpu_ssl.methods.method import Classifier, Labelled, Options, fit_each
 from gpu_ssl.methods.view import View
 from gpu_ssl.records import Record
 from gpu_ssl.runtime import state
+from gpu_ssl.runtime.background import BackgroundWriter
 from gpu_ssl.runtime.progress import Advance
 from gpu_ssl.runtime.threads import limited_threads, n_threads, suitable_threads
 
@@ -113,8 +114,8 @@ class Store:
             raise StorageError(f"{path} holds no classes of {n_test} test images; {PREDICTIONS.remedy}")
         return Prediction(classes.numpy(), record.seconds, record.chosen, record.curve)
 
-    def save(self, method: str, cell: Cell, prediction: Prediction) -> None:
-        """Store a finished cell."""
+    def prepare(self, method: str, cell: Cell, prediction: Prediction) -> state.Writing:
+        """Return what stores a finished cell."""
         record = PredictionRecord(
             origin=self.origin,
             method=method,
@@ -124,7 +125,7 @@ class Store:
             curve=prediction.curve,
         )
         tensors = {"classes": torch.from_numpy(prediction.classes)}
-        state.save(self._path(method, cell), PREDICTIONS, record, tensors)
+        return state.prepare(self._path(method, cell), PREDICTIONS, record, tensors)
 
 
 def n_splits_of(count: int, n_train: int, splits: int) -> int:
@@ -142,8 +143,8 @@ def cell_seed(seed: int, cell: Cell) -> int:
     return int(np.random.default_rng([seed, cell.split]).integers(2**31))
 
 
-Keep = Callable[[Cell, Classifier], None]
-"""Receives a cell and the classifier fitted in it."""
+Keep = Callable[[Cell, Classifier], Sequence[state.Writing]]
+"""Receives a cell and the classifier fitted in it, and returns what is to be written of it."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ class CellTask:
     store : Store
         Store of the predictions. What it contains is not computed again.
     keep : callable
-        Called with each fitted classifier.
+        Called with each fitted classifier. What it returns is written before the predictions.
     """
 
     train: View
@@ -177,10 +178,10 @@ class CellTask:
         """Return the predictions of a cell if it is finished; see `Store.load`."""
         return self.store.load(self.options.method, cell, len(self.test))
 
-    def do(self, cells: Sequence[Cell], advance: Advance) -> None:
+    def do(self, cells: Sequence[Cell], advance: Advance, write: BackgroundWriter) -> None:
         """Fit the method in some cells of one number of labels, predict the test images, and store that.
 
-        `advance` advances by 1 per cell.
+        `advance` advances by 1 per cell, when it is on disk.
         """
         bars = [_CellProgress(advance, _name_of(cell)) for cell in cells]
         choices, own = [], []
@@ -195,11 +196,10 @@ class CellTask:
             seconds += time.perf_counter() - start
             chosen = classifier.chosen
             why = f"{chosen.method}: {chosen.reason}" if chosen else ""
+            found = Prediction(classes, seconds, why, classifier.curve)
             with self.train.stopwatch.phase("write"):
-                self.keep(cell, classifier)
-                found = Prediction(classes, seconds, why, classifier.curve)
-                self.store.save(self.options.method, cell, found)
-            bar.finish()
+                kept = [*self.keep(cell, classifier), self.store.prepare(self.options.method, cell, found)]
+            write(kept, bar.finish)
 
     def prepare(self) -> None:
         """Compute what all cells share, once and on all cores: the teacher's graph."""
@@ -218,8 +218,9 @@ class DoCells(Protocol):
 
 def do_in_turn(task: CellTask, cells: Sequence[Cell], advance: Advance) -> None:
     """Process cells one after the other in this process; see `DoCells`."""
-    for _, group in itertools.groupby(cells, key=lambda cell: cell.labels):
-        task.do(list(group), advance)
+    with BackgroundWriter(task.train.stopwatch) as write:
+        for _, group in itertools.groupby(cells, key=lambda cell: cell.labels):
+            task.do(list(group), advance, write)
 
 
 def predict_cells(

@@ -20,6 +20,7 @@ from gpu_ssl.methods.method import encoders_of
 from gpu_ssl.methods.view import View
 from gpu_ssl.records import Record
 from gpu_ssl.runtime import state
+from gpu_ssl.runtime.background import BackgroundWriter
 from gpu_ssl.runtime.device import resolve_precision
 from gpu_ssl.runtime.progress import Progress
 from gpu_ssl.runtime.ranks import Ranks
@@ -94,9 +95,10 @@ def represent(
     ranks.part()
     with stopwatch.phase("train"):
         encoders |= fit_encoders(names, images, training, encoders.values())
-    with stopwatch.phase("write"):
+    with BackgroundWriter(stopwatch) as write:
         for encoder in encoders.values():
-            _save_encoder(folder / f"{encoder.name}.json", encoder)
+            if len(encoder.parts) == 1 and encoder.state_dict():
+                write([_prepare_encoder(folder / f"{encoder.name}.json", encoder)])
     train, test = (
         view(dataset.train.images, here if ranks.size == 1 else None),
         view(dataset.test.images, None),
@@ -118,7 +120,6 @@ def _gather(
     return [ranks.gather(some, len(part)) for some, part in zip(mine, parts, strict=True)]
 
 
-def _save_encoder(path: Path, encoder: Encoder) -> None:
-    if len(encoder.parts) == 1 and encoder.state_dict():
-        record = SavedEncoder(encoder=EncoderRecord.model_validate(describe_encoder(encoder)))
-        state.save(path, ENCODER, record, dict(encoder.state_dict()))
+def _prepare_encoder(path: Path, encoder: Encoder) -> state.Writing:
+    record = SavedEncoder(encoder=EncoderRecord.model_validate(describe_encoder(encoder)))
+    return state.prepare(path, ENCODER, record, dict(encoder.state_dict()))

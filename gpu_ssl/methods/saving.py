@@ -55,8 +55,13 @@ def build_classifier(
 
 def save_classifier(path: Path, classifier: Classifier) -> None:
     """Write a classifier to `path` (``.json``) and a file next to it."""
+    prepare_classifier(path, classifier).write()
+
+
+def prepare_classifier(path: Path, classifier: Classifier) -> state.Writing:
+    """Return what writes a classifier as `save_classifier` does, in any thread."""
     tensors, description = describe_classifier(classifier)
-    state.save(path, CLASSIFIER, ClassifierRecord.model_validate(description), tensors)
+    return state.prepare(path, CLASSIFIER, ClassifierRecord.model_validate(description), tensors)
 
 
 def load_classifier(path: Path, backend: SVMBackend, device: torch.device) -> Classifier:

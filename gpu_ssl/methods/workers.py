@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, Self
 
 from gpu_ssl.errors import GpuSslError
 from gpu_ssl.methods.evaluation import Cell, CellTask
+from gpu_ssl.runtime.background import BackgroundWriter
 from gpu_ssl.runtime.progress import Advance
 from gpu_ssl.runtime.threads import limited_threads, n_threads
 
@@ -146,7 +147,8 @@ def _work(connection: Connection) -> None:
 
 def _done(task: CellTask, cell: Cell, advance: Advance) -> _Done:
     try:
-        task.do([cell], advance)
+        with BackgroundWriter(task.train.stopwatch) as write:
+            task.do([cell], advance, write)
     except (EOFError, ConnectionError):
         raise
     except Exception as error:  # noqa: BLE001 - the waiting process raises it

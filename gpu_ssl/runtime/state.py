@@ -11,11 +11,12 @@ previous state.
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
@@ -68,6 +69,22 @@ class TensorFile(BaseModel):
     file: str
     bytes: int = Field(ge=0)
     sha256: str
+
+
+class Writing(NamedTuple):
+    """A state to be written: what writes it, and the bytes on the host that it holds till then."""
+
+    write: Callable[[], None]
+    n_bytes: int
+
+
+def prepare(
+    path: Path, kind: Kind[Content], content: Content, tensors: "Mapping[str, Tensor] | None" = None
+) -> Writing:
+    """Copy tensors from the device, and return what writes as `save` does, in any thread."""
+    on_host = {name: tensor.detach().cpu() for name, tensor in (tensors or {}).items()}
+    n_bytes = sum(tensor.nbytes for tensor in on_host.values())
+    return Writing(partial(save, path, kind, content, on_host or None), n_bytes)
 
 
 def save(

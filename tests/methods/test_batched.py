@@ -62,7 +62,7 @@ def test_all_splits_of_a_count_are_one_batch_and_those_that_are_there_are_not_so
     def predict(backend: SVMBackend, store: Store) -> dict[int, list[np.ndarray]]:  # type: ignore[type-arg]
         train, test = (view_of(part.images, [hog], backend) for part in (digits.train, digits.test))
         options = Options("svm", encoder="hog")
-        task = CellTask(train, labels, test, options, store, lambda cell, _: kept.append(cell))
+        task = CellTask(train, labels, test, options, store, lambda cell, _: kept.append(cell) or ())
         predictions = predict_cells(task, cells, silent)
         assert all(one.seconds > 0 for some in predictions.values() for one in some)
         return {count: [one.classes for one in some] for count, some in predictions.items()}

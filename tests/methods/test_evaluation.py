@@ -1,7 +1,7 @@
 """Every split gets its classifier only from its own labelled images; finished cells are not repeated."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +28,7 @@ from gpu_ssl.methods.evaluation import (
 from gpu_ssl.methods.method import Chosen, Classifier, Labelled, Options
 from gpu_ssl.methods.view import View
 from gpu_ssl.runtime import state
+from gpu_ssl.runtime.state import Writing
 from gpu_ssl.svm._sklearn import SklearnBackend
 from gpu_ssl.svm.backend import SVMBackend
 from gpu_ssl.svm.kernels import Kernel, scale_gamma
@@ -43,8 +44,8 @@ def encoders(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return fitted(digits.train.images, folder, "pixels", "vae", "vae+hog")
 
 
-def forget(cell: Cell, classifier: Classifier) -> None:
-    pass
+def forget(cell: Cell, classifier: Classifier) -> Sequence[Writing]:
+    return ()
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def predict(digits: Dataset, encoders: dict[str, Encoder], tmp_path: Path) -> Ca
         options: Options = Options("raw-svc"),  # noqa: B008
         backend: SVMBackend | None = None,
         labels: Any = digits.train.labels,
-        keep: Callable[[Cell, Classifier], None] = forget,
+        keep: Callable[[Cell, Classifier], Sequence[Writing]] = forget,
         store: Store | None = None,
     ) -> Predictions:
         train, test = (
@@ -142,7 +143,7 @@ def test_a_classifier_is_kept_with_its_cell_when_it_was_fitted(
 ) -> None:
     kept: list[tuple[Cell, Classifier]] = []
     store = Store(tmp_path / "store", "these data")
-    predict(store=store, keep=lambda *pair: kept.append(pair))
+    predict(store=store, keep=lambda *pair: kept.append(pair) or ())
     assert [cell for cell, _ in kept] == cells_of_run((20, 100), 1347, 2)
     assert {classifier.n_classes for _, classifier in kept} == {10}
 
@@ -167,6 +168,21 @@ class Counts:
 
 
 CELLS = cells_of_run((20, 100), 1347, 2)
+
+
+def test_a_cell_is_finished_only_with_what_is_kept_of_its_classifier(
+    predict: Callable[..., Predictions], tmp_path: Path
+) -> None:
+    """Otherwise a resumed run would not fit the classifier again, and it would be missing."""
+
+    def fail() -> None:
+        raise StorageError("no space")
+
+    store = Store(tmp_path / "store", "these data")
+    with pytest.raises(StorageError, match="no space"):
+        predict((20,), 2, store=store, keep=lambda cell, _: (Writing(fail, 0),) * cell.split)
+    assert store.load("raw-svc", Cell(20, 0), 450) is not None
+    assert store.load("raw-svc", Cell(20, 1), 450) is None
 
 
 @pytest.fixture

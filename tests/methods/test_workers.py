@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing import active_children
 from pathlib import Path
@@ -17,6 +17,7 @@ from gpu_ssl.errors import GpuSslError, StorageError, UsageError
 from gpu_ssl.methods.evaluation import Cell, CellTask, Store, cells_of_run, predict_cells
 from gpu_ssl.methods.method import Classifier, Options
 from gpu_ssl.methods.workers import Workers
+from gpu_ssl.runtime.state import Writing
 from gpu_ssl.runtime.threads import limited_threads
 from tests.encoders import fitted
 from tests.methods import silent, view_of
@@ -24,21 +25,24 @@ from tests.methods import silent, view_of
 CELLS = cells_of_run((20, 50), 1347, 2)
 
 
-def forget(cell: Cell, classifier: Classifier) -> None:
-    pass
+def forget(cell: Cell, classifier: Classifier) -> Sequence[Writing]:
+    return ()
 
 
-def stops(cell: Cell, classifier: Classifier) -> None:
+def stops(cell: Cell, classifier: Classifier) -> Sequence[Writing]:
     if cell == CELLS[1]:
         raise StorageError(f"no space for {cell.labels}")
+    return ()
 
 
-def dies(cell: Cell, classifier: Classifier) -> None:
+def dies(cell: Cell, classifier: Classifier) -> Sequence[Writing]:
     os.kill(os.getpid(), signal.SIGKILL)
+    return ()
 
 
-def waits(cell: Cell, classifier: Classifier) -> None:
+def waits(cell: Cell, classifier: Classifier) -> Sequence[Writing]:
     time.sleep(600)
+    return ()
 
 
 @pytest.fixture
