@@ -14,7 +14,7 @@ from gpu_ssl.runtime.timing import Stopwatch
 
 THREADS: Final = 8
 
-MOST_BYTES: Final = 256 * 2**20
+MOST_BYTES: Final = 64 * 2**20
 """Maximum number of bytes that wait to be written. Larger files are written while nothing else waits."""
 
 
