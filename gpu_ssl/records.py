@@ -120,8 +120,9 @@ class Timings(Record):
     started from the command line, or if the system does not report it. `warm_up` is the time in which a GPU
     loads its libraries and chooses its algorithms, 0 on the CPU. `train` covers the encoders, in this
     process only (a resumed run trains fewer epochs); `encode` and `handoff` compute features and pass them
-    to the SVM library. `fit` and `score` are the methods, baselines among them. `write` is the time in which
-    encoders, classifiers and predictions go to disk; 0 in records of earlier versions.
+    to the SVM library. `fit` and `score` are the methods, baselines among them. `write` is the time for which
+    the run waits for encoders, classifiers and predictions to be on disk (with several processes it is in
+    `fit`); 0 in records of earlier versions.
     `total` runs from the start of the process, or else from the check of the settings, to the score, and
     includes what is in no phase, but not the plots.
     """

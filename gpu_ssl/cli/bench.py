@@ -94,6 +94,9 @@ def command(
       gpu-ssl bench compare here.json                 the CPU against the GPU
     """
     if ctx.invoked_subcommand is not None:
+        for option in ctx.command.params:
+            if ctx.get_parameter_source(option.name or "") == click.core.ParameterSource.COMMANDLINE:
+                raise UsageError(f"{option.opts[-1]} is for measuring; bench compare does not take it")
         return
     from gpu_ssl.bench import runner
     from gpu_ssl.bench.plots import cost_against_size, write

@@ -82,6 +82,8 @@ def command(
     check_output(output)
     place = torch.device(resolve_device(device).used)
     if (Path(what) / MODEL).is_file():
+        if image_size is not None:
+            raise UsageError(f"--image-size {image_size}: a model has a size of its own; leave it out")
         encoder, stream = _of_model(Path(what), data, device, Asked(**asked))
     else:
         encoder, stream = _of_encoder(what, data, image_size, place, Asked(**asked))

@@ -67,8 +67,9 @@ _READING = (
     click.option(
         "--group-column",
         metavar="NAME",
-        help="Column of --labels with the group of an image, such as a patient or a burst. Cross-validation "
-        "never splits a group.  [default: group, patient, scene or burst, if present]",
+        help="Column of --labels, or of a Parquet file with labels, with the group of an image, such as a "
+        "patient or a burst. Cross-validation never splits a group.  [default: "
+        "group, patient, scene or burst, if present]",
     ),
     click.option(
         "--folders-too",

@@ -33,6 +33,8 @@ def command(folders: tuple[Path, ...], output: Path | None) -> None:
     from gpu_ssl.report.html import PAGE
 
     check_output(output)
+    if output is not None and output.is_file() and output.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--output {output} exists and is no .html file; name another file")
     if len(folders) == 1:
         path = output or folders[0] / PAGE
         _write_one(folders[0], path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 import numpy as np
 
-from gpu_ssl.cli.answer_file import ESCAPE_FORMULAS, check_output, opened
+from gpu_ssl.cli.answer_file import ESCAPE_FORMULAS, check_output, opened, refuse_inputs
 from gpu_ssl.cli.fit import tell_skipped
 from gpu_ssl.cli.messages import line_of, no_formula, print_message
 from gpu_ssl.cli.options import DEVICE, QUIET
@@ -105,6 +105,7 @@ def command(
     if len(places) > 2:
         raise UsageError("give a model and a folder of images, or only the latter")
     *models, data = places
+    refuse_inputs(sheet, *places)
     if models:
         refuse_exchanged("suggest", models[0], data)
     progress = make_progress(quiet)

@@ -92,15 +92,17 @@ def command(
         if record.rows:
             plot(record, folder / "sweep.png")
         send_sweep(started, settings, record, folder)
-    if as_json:
-        click.echo(record.model_dump_json(by_alias=True, indent=2))
-    else:
-        console = make_console()
-        console.print(table(record))
-        console.print(line_of(f"Written to {folder}"), soft_wrap=True, markup=False)
     finished = clusters.reports(cells, folder)
     reports = {folder / "cells" / cell.name: report for cell, report in finished.items()}
     send_cells(started.names, reports, folder.name)
-    if failed:
-        name, reason = next(iter(failed.items()))
-        raise GpuSslError(f"{len(failed)} of {len(cells)} cells failed, such as {name}: {reason}")
+    try:
+        if as_json:
+            click.echo(record.model_dump_json(by_alias=True, indent=2))
+        else:
+            console = make_console()
+            console.print(table(record))
+            console.print(line_of(f"Written to {folder}"), soft_wrap=True, markup=False)
+    finally:  # even if stdout has been closed
+        if failed:
+            name, reason = next(iter(failed.items()))
+            raise GpuSslError(f"{len(failed)} of {len(cells)} cells failed, such as {name}: {reason}")

@@ -81,6 +81,8 @@ class Collection:
         Labels by image name, from folders, columns or arrays.
     decode : callable
         Decodes the images and reports progress.
+    groups : dict of str to str
+        Groups by image name, from a column.
     by_folders : bool
         Whether the labels come from folder names.
     files : mapping of str to sequence of str
@@ -101,6 +103,7 @@ class Collection:
     names: Sequence[str]
     labels: dict[str, str]
     decode: _Decode
+    groups: dict[str, str] = field(default_factory=dict)
     by_folders: bool = False
     files: Mapping[str, Sequence[str]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
@@ -139,6 +142,8 @@ def open_collection(data: Path, reading: Reading = USUAL, progress: Progress = S
         return _parquet(data, reading)
     if is_file and is_image_file(data):
         raise UsageError(f"{data} is a single image; give the folder that contains it")
+    if not reading.label_files:
+        _refuse_columns(data, reading.columns)
     return _folder(data, reading, progress) if is_folder else _arrays(data, not reading.label_files)
 
 
@@ -180,6 +185,16 @@ def look_at(data: Path, reading: Reading = USUAL) -> tuple[ImageShape, Preparati
     return (channels, height, width), reading.how
 
 
+def _refuse_columns(data: Path, columns: Columns) -> None:
+    """Refuse names of columns without a file that has columns."""
+    for kind, name in vars(columns).items():
+        if name is not None:
+            raise UsageError(
+                f"`{kind}_column={name}`: {data} has no columns, only label files and Parquet files have; "
+                f"leave it out, or give a label file with `labels`"
+            )
+
+
 def _folder(data: Path, reading: Reading, progress: Progress) -> Collection:
     images, found = image_files(data, reading.how.pages == "all", progress)
     labels, problems = folder_classes(images.names)
@@ -188,11 +203,11 @@ def _folder(data: Path, reading: Reading, progress: Progress) -> Collection:
         images.names,
         labels,
         partial(decoded, images, reading.image_size, reading.how),
-        True,
-        files_of(images.pages),
-        found.left_out,
-        [*found_problems(found), *problems],
-        sorted(found.tables),
+        by_folders=True,
+        files=files_of(images.pages),
+        left_out=found.left_out,
+        problems=[*found_problems(found), *problems],
+        tables=sorted(found.tables),
         encoded=images,
     )
 
@@ -219,7 +234,10 @@ def _parquet(data: Path, reading: Reading) -> Collection:
         message = f"columns that may hold labels: {', '.join(others)}; choose one with `label_column`"
         problems.append(Problem("columns", len(others), tuple(others), message))
     return Collection(
-        data, rows.names, labels, decode, problems=problems, taken_as_none=nothing, encoded=encoded
+        *(data, rows.names, labels, decode, rows.groups()),
+        problems=problems,
+        taken_as_none=nothing,
+        encoded=encoded,
     )
 
 

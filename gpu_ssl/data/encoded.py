@@ -34,6 +34,10 @@ class EncodedImages(Protocol):
     def files(self) -> Sequence[str]:
         """The files below `place` that contain the images; "" stands for `place` itself."""
 
+    @property
+    def part(self) -> str:
+        """What of these files holds the images, such as a column; "" for all of them."""
+
     def sources(self) -> Iterator[Source]:
         """Yield each encoded image, in the order of `names`."""
 
@@ -58,6 +62,7 @@ class ImageFiles:
     place: Path
     names: Sequence[str]
     pages: dict[str, tuple[str, int]]
+    part = ""
 
     @property
     def files(self) -> Sequence[str]:

@@ -240,7 +240,7 @@ def _labels(
         counts = Counter(collection.labels.values())
         return (
             collection.labels,
-            pages,
+            {**pages, **collection.groups},
             [*of_tables(collection.tables), *of_classes(counts, collection.taken_as_none)],
         )
     index = NameIndex(collection.names, collection.place, collection.files, collection.left_out)

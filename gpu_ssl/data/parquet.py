@@ -7,15 +7,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from gpu_ssl.data.encoded import SURVEYED, spread_over
 from gpu_ssl.data.folder import find_images
-from gpu_ssl.data.hugging_face import class_names, class_of
-from gpu_ssl.data.label_columns import LABELS, NO_COLUMNS, PATHS, Columns, first_of
-from gpu_ssl.data.labels import named
+from gpu_ssl.data.hugging_face import class_of
+from gpu_ssl.data.label_columns import GROUPS, NO_COLUMNS, Columns, first_of
+from gpu_ssl.data.labels import is_no_label, named
 from gpu_ssl.data.opening import Source
-from gpu_ssl.data.parquet_file import is_text, is_whole, opened
+from gpu_ssl.data.parquet_columns import groups_of_rows, image_column, is_label, labels_of_rows
+from gpu_ssl.data.parquet_file import is_whole, opened
 from gpu_ssl.data.positions import Positions
 from gpu_ssl.errors import DataError
 
@@ -26,7 +27,7 @@ SUFFIX = ".parquet"
 ROWS = 256
 """Number of images read at a time."""
 
-GROUPS = 10
+ROW_GROUPS = 10
 """Number of row groups sampled to choose a shape."""
 
 
@@ -69,9 +70,17 @@ class ParquetImages:
         shards = [""] if self.place.is_file() else [path.name for path, _ in self.shards]
         return [*shards, *(name for path, _ in self.shards for name in self._named_by(path))]
 
+    @property
+    def part(self) -> str:
+        """See `EncodedImages`: the columns."""
+        for path, _ in self.shards:
+            with opened(path) as file:
+                return " ".join(image_column(file.schema_arrow, path, self.columns.path).read)
+        return ""
+
     def _named_by(self, path: Path) -> Iterator[str]:
         with opened(path) as file:
-            column = _image_column(file.schema_arrow, path, self.columns.path)
+            column = image_column(file.schema_arrow, path, self.columns.path)
             if column.path is None:
                 return
             name = column.read[-1]  # of the fields of a struct, path sorts last
@@ -94,7 +103,7 @@ class ParquetImages:
             with opened(path) as file:
                 groups += [(path, group) for group in range(file.num_row_groups)]
         found: list[Source] = []
-        chosen = [groups[i] for i in spread_over(len(groups), GROUPS)]
+        chosen = [groups[i] for i in spread_over(len(groups), ROW_GROUPS)]
         for path, group in chosen:
             with opened(path) as file:
                 wanted = set(spread_over(file.metadata.row_group(group).num_rows, SURVEYED // len(chosen)))
@@ -102,7 +111,7 @@ class ParquetImages:
         return found
 
     def _rows(self, file: "pyarrow.parquet.ParquetFile", path: Path, groups: list[int]) -> Iterator[Source]:
-        column = _image_column(file.schema_arrow, path, self.columns.path)
+        column = image_column(file.schema_arrow, path, self.columns.path)
         for batch in file.iter_batches(ROWS, row_groups=groups, columns=column.read):
             values = batch.column(0)
             encoded = _part(values, column.bytes)
@@ -122,7 +131,7 @@ class ParquetImages:
         nothing: Counter[str] = Counter()
         start = 0
         for path, rows in self.shards:
-            values, names = _label_column(path, self.columns.label)
+            values, names = labels_of_rows(path, self.columns.label)
             numbers = (v for v in values if isinstance(v, float) and not math.isnan(v))
             if wrong := next((v for v in numbers if not v.is_integer()), None):
                 raise DataError(f"{path}: expected labels that are whole numbers or words, got {wrong:g}")
@@ -131,6 +140,22 @@ class ParquetImages:
             nothing += none
             start += rows
         return labels, nothing
+
+    def groups(self) -> dict[str, str]:
+        """Return the group of each row that has one, from the requested column or one with a usual name.
+
+        Raises
+        ------
+        DataError
+            If the requested column is missing.
+        """
+        groups: dict[str, str] = {}
+        start = 0
+        for path, rows in self.shards:
+            values = groups_of_rows(path, self.columns)
+            groups |= {str(i): str(v).strip() for i, v in enumerate(values, start) if not is_no_label(v)}
+            start += rows
+        return groups
 
     def other_numbers(self, names: Collection[str]) -> str | None:
         """Return which of the columns `names` holds whole numbers that are not the positions of the rows."""
@@ -149,8 +174,10 @@ class ParquetImages:
         """Return the columns of text or numbers in the first file, without `but` (default: image columns)."""
         for path, _ in self.shards:
             with opened(path) as file:
-                but = _image_column(file.schema_arrow, path, self.columns.path).read if but is None else but
-                return [f.name for f in file.schema_arrow if _is_label(f.type) and f.name not in but]
+                but = image_column(file.schema_arrow, path, self.columns.path).read if but is None else but
+                names = file.schema_arrow.names
+                but = [*but, self.columns.group or first_of(GROUPS, names) or ""]
+                return [f.name for f in file.schema_arrow if is_label(f.type) and f.name not in but]
         return []
 
 
@@ -186,83 +213,6 @@ def _begins_as_parquet(path: Path) -> bool:
     with suppress(OSError), path.open("rb") as file:
         return file.read(4) == b"PAR1"
     return False
-
-
-def _label_column(path: Path, requested: str | None) -> tuple[list[Any], list[str]]:
-    """Return the labels of all rows and the class names of numeric labels; empty lists without labels."""
-    with opened(path) as file:
-        schema = file.schema_arrow
-        column = requested or first_of(LABELS, schema.names)
-        if column is None:
-            return [], []
-        if column not in schema.names:
-            raise DataError(f"{path} has no column {column!r}; its columns are {', '.join(schema.names)}")
-        kind = schema.field(column).type
-        if not _is_label(kind):
-            raise DataError(f"{path}: expected whole numbers or words in column {column}, got {kind}")
-        return file.read([column]).column(0).to_pylist(), class_names(schema.metadata or {}, column)
-
-
-def _is_label(kind: Any) -> bool:
-    import pyarrow.types as types
-
-    if types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(
-        types.is_integer(kind)
-        or types.is_floating(kind)
-        or types.is_boolean(kind)
-        or types.is_null(kind)
-        or is_text(kind)
-    )
-
-
-def _is_binary(kind: Any) -> bool:
-    return str(kind) in ("binary", "large_binary", "binary_view")
-
-
-class _ImageColumn(NamedTuple):
-    """The columns to read for images, and the struct fields of bytes and paths; "" is the column itself."""
-
-    read: list[str]
-    bytes: str | None
-    path: str | None
-
-
-def encoded_columns(schema: "pyarrow.Schema") -> dict[str, _ImageColumn]:
-    """Return the columns that hold encoded images, or structs with their bytes or paths."""
-    import pyarrow.types as types
-
-    found = {}
-    for name, kind in ((field.name, field.type) for field in schema):
-        if _is_binary(kind):
-            found[name] = _ImageColumn([name], "", None)
-        elif types.is_struct(kind):
-            parts = {f.name for f in kind if (f.name == "bytes" and _is_binary(f.type)) or f.name == "path"}
-            if parts:
-                found[name] = _ImageColumn(
-                    [f"{name}.{part}" for part in sorted(parts)],
-                    "bytes" if "bytes" in parts else None,
-                    "path" if "path" in parts else None,
-                )
-    return found
-
-
-def _image_column(schema: "pyarrow.Schema", path: Path, requested: str | None) -> _ImageColumn:
-    kinds = {field.name: field.type for field in schema}
-    found = encoded_columns(schema)
-    text = requested if requested in kinds and is_text(kinds[requested]) else first_of(PATHS, list(kinds))
-    if requested in found:
-        return found[requested]
-    if len(found) == 1 and requested is None:
-        return next(iter(found.values()))
-    if text is not None and is_text(kinds[text]) and (not found or requested):
-        return _ImageColumn([text], None, "")
-    listed = ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
-    raise DataError(
-        f"{path}: expected one column of encoded images or of their paths, got {listed}; name it with "
-        "`path_column`"
-    )
 
 
 def _part(values: Any, name: str | None) -> Iterator[Any]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from gpu_ssl.data.embeddings import BLOCK, LEAST_WIDTH, Embeddings, to_float32
 from gpu_ssl.data.label_columns import PATHS, Columns, first_of
-from gpu_ssl.data.parquet import ParquetImages, encoded_columns
+from gpu_ssl.data.parquet import ParquetImages
+from gpu_ssl.data.parquet_columns import encoded_columns
 from gpu_ssl.data.parquet_file import is_text, is_whole, opened
 from gpu_ssl.errors import DataError
 
@@ -69,6 +70,10 @@ class ParquetEmbeddings(Embeddings):
         """Return the label of each labelled row, and how often each word was read as a missing label."""
         labels, nothing = self._rows.labels()
         return {self.names[int(row)]: label for row, label in labels.items()}, nothing
+
+    def groups(self) -> dict[str, str]:
+        """Return the group of each row that has one; see `ParquetImages.groups`."""
+        return {self.names[int(row)]: group for row, group in self._rows.groups().items()}
 
     def could_be_labels(self) -> list[str]:
         """Return the columns of the first file that hold text or numbers."""

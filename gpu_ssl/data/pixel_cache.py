@@ -243,7 +243,7 @@ def _fingerprint(images: EncodedImages, shape: ImageShape, how: Preparation) -> 
     """Return a hash of what decides the pixels of images, short of reading them."""
     # What is skipped for want of a package is read once that is installed.
     readers = f"{READER} {PIL.__version__} {formats()} {reads_dicom()}"
-    origin = f"{readers} {shape} {how} {images.place.absolute()}"
+    origin = f"{readers} {shape} {how} {images.place.absolute()}\0{images.part}"
     digest = hashlib.sha256(origin.encode(errors="surrogateescape"))
     place = os.fspath(images.place)
     for name in images.files:

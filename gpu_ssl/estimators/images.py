@@ -109,7 +109,8 @@ class PixelFormat:
         if self.is_uint8 and X.dtype != np.uint8:
             most = X.max(initial=0)
             fractions = X.dtype.kind in "bf" and 0 < most <= 1
-            if fractions or most > 255:
+            # Somewhat larger values, of an interpolation, are clipped.
+            if fractions or most > 1.1 * 255:
                 advice = "multiply X by 255" if most <= 1 else "scale X to that range"
                 raise UsageError(
                     f"expected uint8 values from 0 to 255 as in fit, got values up to {most:g}: {advice}"

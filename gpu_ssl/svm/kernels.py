@@ -1,5 +1,6 @@
 """Kernel functions over the Array API, as LIBSVM and cuML define them."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -59,25 +60,25 @@ class Kernel:
 def _rbf(vectors: Array, gamma: float) -> Callable[[Array], Array]:
     """Return the RBF kernel as one matrix product and an exponential.
 
-    -gamma |x - s|^2 = 2 gamma x.s - gamma |x|^2 - gamma |s|^2 is the product of (x, |x|^2, 1) and
-    (2 gamma s, -gamma, -gamma |s|^2), which saves three passes over the kernel matrix. The sum is a small
-    difference of large numbers if the data are far from the origin, so all points are taken relative to the
-    centre of the vectors.
+    With points multiplied by the root of gamma, -gamma |x - s|^2 = 2 x.s - |x|^2 - |s|^2 is the product of
+    (x, |x|^2, 1) and (2 s, -1, -|s|^2), which saves three passes over the kernel matrix; squares of tiny
+    features would vanish. The sum is a small difference of large numbers if the data are far from the origin,
+    so all points are taken relative to the centre of the vectors.
     """
     xp = array_namespace(vectors)
-
+    root = math.sqrt(gamma)
     centre = xp.mean(vectors, axis=-2, keepdims=True)
-    centred = vectors - centre
+    centred = (vectors - centre) * root
     squares = xp.sum(centred * centred, axis=-1, keepdims=True)
     # Not asked of a GPU, whose answer the host would have to wait for.
-    if vectors.dtype == xp.float32 and _on_host(vectors) and gamma * _largest(squares) > DOUBLE_FROM:
+    if vectors.dtype == xp.float32 and _on_host(vectors) and _largest(squares) > DOUBLE_FROM:
         precise = _rbf(xp.astype(vectors, xp.float64), gamma)
         return lambda points: xp.astype(precise(xp.astype(points, xp.float64)), xp.float32)
-    parts = [2 * gamma * centred, -gamma * xp.ones_like(squares), -gamma * squares]
+    parts = [2 * centred, -xp.ones_like(squares), -squares]
     augmented = xp.matrix_transpose(xp.concat(parts, axis=-1))
 
     def matrix(points: Array) -> Array:
-        block = points - centre
+        block = (points - centre) * root
         lengths = xp.sum(block * block, axis=-1, keepdims=True)
         return xp.exp(xp.concat([block, lengths, xp.ones_like(lengths)], axis=-1) @ augmented)
 

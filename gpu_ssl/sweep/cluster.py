@@ -47,6 +47,8 @@ def connected(cluster: str, workers: int | None = None) -> Iterator["Client"]:
     DependencyError, DeviceError, UsageError
         If the cluster is not available.
     """
+    if workers is not None and cluster != "local":
+        raise UsageError(f"`workers={workers}`: only `cluster=local` takes it, got {cluster}; leave it out")
     require("gpu-ssl sweep", "distributed", extra="sweep")
     # Read on import, here and in the workers; their errors are returned anyway.
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")

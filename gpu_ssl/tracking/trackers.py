@@ -102,8 +102,9 @@ def tracked(run: TrackedRun, names: Sequence[str], told: Callable[[str], None]) 
     trackers = Trackers(run, names)
     try:
         yield trackers
-    except BaseException:
-        trackers.close(False)
+    except BaseException as error:
+        # If only stdout has been closed, the run is finished.
+        trackers.close(isinstance(error, BrokenPipeError))
         raise
     for place in trackers.close(True):
         told(f"sent to {place}")

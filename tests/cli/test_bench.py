@@ -88,6 +88,7 @@ def test_records_of_other_sizes_are_refused_with_what_to_do(run_cli: RunCli, tmp
         (["--dataset", "imagenet"], "unknown data set"),
         (["--dataset", "digits", "--labels", "5"], "digits allows 10 to 1347 labels"),
         (["compare", "nowhere.json"], "cannot read nowhere.json"),
+        (["--repeats", "3", "compare", "a.json"], "--repeats is for measuring"),
     ],
 )
 def test_wrong_usage_is_one_line(run_cli: RunCli, arguments: list[str], words: str) -> None:

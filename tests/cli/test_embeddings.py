@@ -72,6 +72,13 @@ def test_files_of_embeddings_have_the_paths(home: Path) -> None:
     np.testing.assert_allclose(np.stack(table["embedding"].to_numpy()), numbers, atol=1e-5)
 
 
+def test_a_model_encodes_at_its_own_size(home: Path) -> None:
+    done = program(home, "encode", "images", "test", "--image-size", "16", "--output", "small.npy")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "--image-size 16: a model has a size of its own" in done.stderr
+    assert not (home / "small.npy").exists()
+
+
 def test_an_onnx_file_takes_embeddings(home: Path) -> None:
     done = program(home, "export", "model", "--onnx", "model.onnx")
     assert "embeddings (n, 324) as float32 in" in done.stdout

@@ -160,6 +160,12 @@ def test_without_a_model_typical_images_are_suggested(home: Path) -> None:
     done = program(home, "suggest", "train", "-n", "3", "--sheet", "first.jpg")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "expected a --sheet that ends in .png" in done.stderr
+    image = home / "train" / next(iter({row["path"] for row in rows}))
+    before = image.read_bytes()
+    done = program(home, "suggest", "train", "-n", "3", "--sheet", str(image))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "is read by this command and would be lost" in done.stderr
+    assert image.read_bytes() == before
     assert "no image has a label" not in program(home, "suggest", "train", "-n", "3").stderr
     done = program(home, "suggest", "model")
     assert done.returncode == 2

@@ -19,7 +19,7 @@ from gpu_ssl.data.label_columns import Columns
 from gpu_ssl.data.own import load_own
 from gpu_ssl.data.parquet import ParquetImages
 from gpu_ssl.data.stream import ImageStream
-from gpu_ssl.errors import DataError, DependencyError
+from gpu_ssl.errors import DataError, DependencyError, UsageError
 from gpu_ssl.runtime.optional import install_advice
 
 SHAPE = (1, 8, 8)
@@ -100,7 +100,7 @@ def test_a_stream_gives_all_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_the_survey_looks_all_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet, "GROUPS", 2)
+    monkeypatch.setattr(parquet, "ROW_GROUPS", 2)
     images = ParquetImages(hugging_face(tmp_path / "x.parquet", [None] * 12))  # groups 0-3, 4-7, 8-11
     seen = [np.asarray(Image.open(io.BytesIO(source)))[0, 0] // 10 for source in images.survey()]
     assert seen == [0, 1, 2, 3, 8, 9, 10, 11]
@@ -110,6 +110,62 @@ def test_images_are_decoded_again_when_the_file_changes(tmp_path: Path) -> None:
     path = hugging_face(tmp_path / "x.parquet", [0, 1])
     assert len(load_own(path)) == 2
     assert len(load_own(hugging_face(path, [0, 1, 1]))) == 3
+
+
+def test_two_columns_of_images_have_their_own_pixels(tmp_path: Path) -> None:
+    """Of equal size, in one file: they share all but the column."""
+    front, back = ([encoded(value + 10 * i) for i in range(4)] for value in (0, 100))
+    structs = [{"bytes": content, "path": None} for content in back]
+    pq.write_table(pa.table({"front": front, "back": structs}), tmp_path / "x.parquet")
+    for _ in range(2):
+        for name, value in (("front", 0), ("back", 100)):
+            images = load_own(tmp_path / "x.parquet", (), Reading(columns=Columns(path=name))).images
+            assert images[:, 0, 0, 0].tolist() == [value + 10 * i for i in range(4)]
+
+
+def test_groups_come_from_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    columns = {"image": [encoded(10 * i) for i in range(5)], "label": ["a", "b", "a", "b", None]}
+    patients, eyes = ["p", "p", None, "q", "r"], [1, 2, 1, 2, 1]
+    pq.write_table(pa.table({**columns, "patient": patients, "eye": eyes}), path)
+    for requested, expected in (
+        (None, [0, 0, -1, 1, 2]),
+        ("patient", [0, 0, -1, 1, 2]),
+        ("eye", [0, 1, 0, 1, 0]),
+    ):
+        images = load_own(path, (), Reading(columns=Columns(group=requested)))
+        assert images.groups is not None
+        assert images.groups.tolist() == expected
+        assert images.class_names == ("a", "b")
+        assert [p.kind for p in images.problems].count("columns") == 1
+    with pytest.raises(DataError, match="has no column 'person'; its columns are image, label, patient, eye"):
+        load_own(path, (), Reading(columns=Columns(group="person")))
+
+
+def test_groups_of_embeddings_come_from_the_file(tmp_path: Path) -> None:
+    rows = [[float(i), 1.0, 2.0] for i in range(4)]
+    table = {"path": ["a", "b", "c", "d"], "z": rows, "label": ["x", "y", "x", "y"], "scene": [7, 7, 8, 8]}
+    pq.write_table(pa.table(table), tmp_path / "z.parquet")
+    images = load_own(tmp_path / "z.parquet")
+    assert images.groups is not None
+    assert images.groups.tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("column", ["path", "label", "group"])
+def test_a_column_is_refused_where_nothing_has_columns(tmp_path: Path, column: str) -> None:
+    for i, name in enumerate(("a", "b")):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        Image.new("L", (8, 8), 90 * i).save(tmp_path / "images" / name / "1.png")
+    np.save(tmp_path / "x.npy", np.zeros((4, 8, 8), np.uint8))
+    reading = Reading(columns=Columns(**{column: "foo"}))
+    for place in ("images", "x.npy"):
+        with pytest.raises(UsageError, match=f"`{column}_column=foo`: .* has no columns"):
+            load_own(tmp_path / place, (), reading)
+    (tmp_path / "labels.csv").write_text("foo,bar\na/1.png,x\nb/1.png,y\n")
+    if column == "path":
+        assert load_own(
+            tmp_path / "images", [tmp_path / "labels.csv"], Reading(columns=Columns("foo", "bar"))
+        )
 
 
 @pytest.mark.parametrize(

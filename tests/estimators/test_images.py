@@ -89,6 +89,14 @@ def test_pictures_of_another_scale_than_the_fitted_ones_are_refused() -> None:
         pixels.to_images(np.full((1, 8, 8), 4095, np.uint16))
 
 
+def test_values_slightly_above_those_of_bytes_are_clipped() -> None:
+    """Interpolation overshoots."""
+    pixels = PixelFormat.of(IMAGES[:, 0], None)
+    above = np.full((1, 6, 7), 258.0)
+    above[0, 0, 0] = 99.6
+    assert np.unique(pixels.to_images(above)).tolist() == [100, 255]
+
+
 def test_fractions_are_refused_and_dark_images_are_not() -> None:
     pixels = PixelFormat.of(IMAGES[:, 0], None)
     dark = np.zeros((1, 6, 7), np.int64)

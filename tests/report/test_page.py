@@ -289,7 +289,9 @@ def test_the_command_writes_pages_anew_and_compares(run_cli: RunCli, tmp_path: P
     assert (done.returncode, done.stdout) == (0, "Written to both.html\n")
     text = Parsed((tmp_path / "both.html").read_text()).text
     assert "seed" in text
-    for wrong in (("report", "missing"), ("report", "one", "missing"), ("report", "one", "one")):
+    (tmp_path / "labels.csv").touch()
+    overwrites = ("report", "one", "--output", "labels.csv")
+    for wrong in (overwrites, ("report", "missing"), ("report", "one", "missing"), ("report", "one", "one")):
         done = run_cli(*wrong)
         assert done.returncode == 2, done.stderr
         assert len(done.stderr.splitlines()) == 1

@@ -38,6 +38,15 @@ def test_points_far_from_the_origin_lose_little_precision() -> None:
     np.testing.assert_allclose(Kernel(gamma=0.25).against(far)(far), expected, atol=2e-3)
 
 
+@pytest.mark.parametrize("scale", [1e-20, 1e-25])
+def test_tiny_features_have_the_kernel_of_scaled_ones(scale: float) -> None:
+    """Their squares are below the smallest number of float32, and their gamma is far above 1."""
+    points = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    expected = Kernel(gamma=0.25).against(points)(points)
+    tiny = points * np.float32(scale)
+    np.testing.assert_allclose(Kernel(gamma=0.25 / scale**2).against(tiny)(tiny), expected, atol=1e-4)
+
+
 def test_constant_points_have_a_gamma() -> None:
     assert scale_gamma(np.ones((5, 3))) == 1.0
 

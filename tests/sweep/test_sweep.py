@@ -274,6 +274,14 @@ def test_a_baseline_that_is_a_method_counts_once_and_the_order_of_methods_costs_
     assert len(after.results) == 3
 
 
+def test_workers_of_another_cluster_are_refused() -> None:
+    with (
+        pytest.raises(UsageError, match="`workers=2`: only `cluster=local` takes it"),
+        cluster.connected("cuda", 2),
+    ):
+        raise AssertionError
+
+
 @pytest.mark.parametrize(
     ("name", "error", "words"),
     [

@@ -267,6 +267,14 @@ def test_work_that_fails_is_a_failed_run(tmp_path: Path, monkeypatch: pytest.Mon
     assert not (tmp_path / "x").exists()
 
 
+def test_a_closed_pipe_is_no_failed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`gpu-ssl run --track mlflow | head -1` writes and sends everything."""
+    client = of_folder(tmp_path, monkeypatch)
+    with pytest.raises(BrokenPipeError), tracked(TrackedRun("x", tmp_path / "x"), ["mlflow"], print):
+        raise BrokenPipeError
+    assert only_run(client).info.status == "FINISHED"
+
+
 def test_more_settings_and_metrics_than_one_request_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
