@@ -44,6 +44,7 @@ def command(data: Path, label_files: tuple[Path, ...], as_json: bool, quiet: boo
       empty-folder        class folders without an image
       folder-overruled    labels that differ from the name of the folder
       folder-names        images in class folders that --labels does not name
+      other-folders       names in --labels with another folder than the image has
       label-file          tables among the images that --labels could name
       columns             several possible label columns; unused-arrays: arrays not used
       few-labels          classes with fewer than 5 labels

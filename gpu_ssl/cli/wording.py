@@ -20,6 +20,8 @@ OTHERS: Final = frozenset(
         "port",
         "cache_dir",
         "folders_too",
+        "group_column",
+        "workers",
         "label_column",
         "labels",
         "large_images",

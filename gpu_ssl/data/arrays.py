@@ -120,6 +120,16 @@ def read_arrays(path: Path, prefer_embeddings: bool = False, labels_too: bool = 
     return ArrayImages(images, *_labels_of(labels, len(images), path), unused=unused)
 
 
+def _reason(error: Exception) -> str:
+    """Return why NumPy cannot read a file, and what to do, in terms of the file."""
+    told = str(error)
+    if "mmap length is greater" in told:
+        return "it is truncated"
+    if "Python objects" in told:
+        return "it holds Python objects; give all images one size, and save them as one array of numbers"
+    return told + ("; save text with `.astype(str)`" if "allow_pickle" in told else "")
+
+
 def _arrays_in(path: Path) -> dict[str, Any]:
     """Return the arrays of a file; embeddings are not read yet."""
     if path.suffix.lower() == SAFETENSORS:
@@ -141,8 +151,7 @@ def _arrays_in(path: Path) -> dict[str, Any]:
     except Exception as error:  # a damaged file makes NumPy raise exceptions of many types
         if lacks_memory(error):
             raise MemoryError(str(error)) from error
-        advice = "; save text with `.astype(str)`" if "allow_pickle" in str(error) else ""
-        raise DataError(f"{path} is not a readable .npy or .npz file: {error}{advice}") from error
+        raise DataError(f"{path} is not a readable .npy or .npz file: {_reason(error)}") from error
     if not all(isinstance(array, np.ndarray | Embeddings) for array in arrays.values()):
         raise DataError(f"{path} holds an object that is not an array; save only arrays")
     return {

@@ -187,17 +187,24 @@ def look_at(data: Path, reading: Reading = USUAL) -> tuple[ImageShape, Preparati
 
 def _refuse_columns(data: Path, columns: Columns) -> None:
     """Refuse names of columns without a file that has columns."""
-    for kind, name in vars(columns).items():
+    options = {
+        "`path_column`": columns.path,
+        "`label_column`": columns.label,
+        "`group_column`": columns.group,
+    }
+    for option, name in options.items():
         if name is not None:
             raise UsageError(
-                f"`{kind}_column={name}`: {data} has no columns, only label files and Parquet files have; "
-                f"leave it out, or give a label file with `labels`"
+                f"{option} {name!r}: {data} has no columns, only label files and Parquet files have; leave "
+                "it out, or give a label file with `labels`"
             )
 
 
 def _folder(data: Path, reading: Reading, progress: Progress) -> Collection:
     images, found = image_files(data, reading.how.pages == "all", progress)
     labels, problems = folder_classes(images.names)
+    if reading.label_files and not reading.folders_too:
+        problems = []
     return Collection(
         data,
         images.names,

@@ -83,8 +83,9 @@ def of_labels(counts: Mapping[str, int], lost: Mapping[str, str]) -> Iterator[Pr
 def of_tables(tables: Sequence[str]) -> Iterator[Problem]:
     """Yield the files next to the images that may hold labels, if no label file is given."""
     if tables:
-        are = "is" if len(tables) == 1 else "are"
-        message = f"{examples(tables)} {are} not read; if it holds labels, pass it as `labels`"
+        one = len(tables) == 1
+        are, it = ("is", "it") if one else ("are", "one")
+        message = f"{examples(tables)} {are} not read; if {it} holds labels, pass it as `labels`"
         yield Problem("label-file", len(tables), tuple(tables), message)
 
 

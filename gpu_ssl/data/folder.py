@@ -24,6 +24,14 @@ BESIDE_IMAGES = frozenset((
 TABLES = frozenset((".csv", ".jsonl", ".tsv"))
 """Endings of files that may hold labels."""
 
+# fmt: off
+OF_THE_SYSTEM = frozenset((
+    "@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "__macosx", "lost+found",
+    "system volume information",
+))
+# fmt: on
+"""Folders that systems and file servers make, with thumbnails or deleted files; skipped like hidden ones."""
+
 
 @dataclass
 class Found:
@@ -51,7 +59,7 @@ def find_images(folder: Path) -> Found:
     """Find the images below `folder`.
 
     Images are recognized by file name ending, or else by their first bytes. Links to folders are followed,
-    and each folder is read once. Names that begin with a dot are skipped.
+    and each folder is read once. Names that begin with a dot, and folders of the system, are skipped.
 
     Raises
     ------
@@ -90,7 +98,7 @@ def _walk(folder: Path, start: str, seen: set[tuple[int, int]], linked: list[str
             continue
         seen.add((state.st_dev, state.st_ino))
         found.folders.append(prefix.rstrip("/"))
-        visible = [name for name in folders if not name.startswith(".")]
+        visible = [n for n in folders if not n.startswith(".") and n.casefold() not in OF_THE_SYSTEM]
         links = [name for name in visible if os.path.islink(os.path.join(parent, name))]  # noqa: PTH114, PTH118
         linked += [prefix + name for name in links]
         folders[:] = sorted(set(visible) - set(links))

@@ -43,9 +43,12 @@ def folder_classes(names: Sequence[str]) -> tuple[dict[str, str], list[Problem]]
                 flat = [name for name in here if not deeper[name]]
                 problems.append(_problem(here, _of_splits(here, below, flat)))
         elif len(here) == 1 and below and not any(len(path) == level + 1 for path in parts.values()):
-            problems.append(_problem(here, f"all images are in {here[0]}; its subfolders are the classes"))
+            if not all(map(_is_split, below)):
+                problems.append(
+                    _problem(here, f"all images are in {here[0]}; its subfolders are the classes")
+                )
         else:
-            problems += [*_of_parts(deeper), *_of_split_among(here)]
+            problems += [*_of_parts(deeper), *_of_split_among(here), *_of_below(deeper)]
             break
         level += 1
     labels = {
@@ -74,16 +77,22 @@ def _folders_at(paths: Collection[tuple[str, ...]], level: int) -> dict[str, set
     return found
 
 
-def _is_split(folder: str) -> bool:
+def part_of(folder: str) -> str:
+    """Return which part of a data set a folder is named for, such as ``tr`` of ``training_set``; else ""."""
     words = [word for word in re.split("[^a-z]+", folder.casefold()) if word not in FILLERS]
-    return len(words) == 1 and words[0] in SPLITS
+    return words[0][:2] if len(words) == 1 and words[0] in SPLITS else ""
+
+
+def _is_split(folder: str) -> bool:
+    return bool(part_of(folder))
 
 
 def _of_splits(here: Sequence[str], below: Sequence[str], flat: Sequence[str]) -> str:
     if not below:
+        one = len(here) == 1
         return (
-            f"{examples(here)} {'is' if len(here) == 1 else 'are'} not used as a class, and there are no "
-            "class folders below; if it is a class, give a label file"
+            f"{examples(here)} {'is' if one else 'are'} not used as a class, and there are no class folders "
+            f"below; if {'it is a class' if one else 'they are classes'}, give a label file"
         )
     contain = "contains" if len(here) == 1 else "contain"
     message = (
@@ -102,6 +111,18 @@ def _of_parts(deeper: Mapping[str, set[str]]) -> list[Problem]:
     message = (
         f"{examples(sorted(deeper))} contain the same subfolders, {examples(sorted(shared))}; the former are "
         "used as classes; if the latter are the classes, give a label file"
+    )
+    return [_problem(sorted(deeper), message)]
+
+
+def _of_below(deeper: Mapping[str, set[str]]) -> list[Problem]:
+    """Return a problem if each of several class folders contains several subfolders of its own."""
+    below = sorted(set.union(*deeper.values()))
+    if len(deeper) < 2 or len(below) != sum(map(len, deeper.values())) or min(map(len, deeper.values())) < 2:
+        return []
+    message = (
+        f"the classes are {examples(sorted(deeper))}, not the folders below: {examples(below)}; if these are "
+        "the classes, give a label file"
     )
     return [_problem(sorted(deeper), message)]
 

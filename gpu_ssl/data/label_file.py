@@ -10,6 +10,7 @@ from gpu_ssl.data.label_columns import GROUPS, LABELS, PATHS, Columns, first_of,
 from gpu_ssl.data.label_json import choice_in
 from gpu_ssl.data.label_tables import Row, Table, read_table, text_of, without_header
 from gpu_ssl.data.labels import clean, is_no_label, unify_numbers
+from gpu_ssl.data.one_hot import LABEL, from_one_hot
 from gpu_ssl.data.problems import Problem, counted, examples, printable
 from gpu_ssl.errors import DataError, UsageError
 
@@ -18,6 +19,8 @@ SAMPLED = 20
 
 OF_FILES = ("file", "path", "image", "img", "photo", "picture", "name", "url")
 """Parts of the names of columns that hold names of files."""
+
+OF_COCO = frozenset({"images", "annotations", "categories"})
 
 ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")
 
@@ -81,8 +84,8 @@ def read_labels(paths: Sequence[Path], columns: Columns, is_image: Callable[[str
 
 def _read(path: Path, columns: Columns, is_image: Callable[[str], bool], given: GivenLabels) -> None:
     table = read_table(path)
-    given.problems += table.problems
     name_column, label_column, table = _choose_columns(path, table, columns, is_image)
+    given.problems += table.problems
     given.name_columns.add(name_column)
     rest = [column for column in table.columns if column not in (name_column, label_column)]
     group_column = columns.group or first_of(GROUPS, rest)
@@ -167,10 +170,17 @@ def _choose_columns(
         name_column = rest.pop()
     if label_column is None and name_column is not None and len(rest) == 1:
         label_column = rest.pop()
+    if label_column is None and name_column is not None and (labelled := from_one_hot(table, rest)):
+        return name_column, LABEL, labelled
     if name_column is None or label_column is None:
         missing = " and ".join(
             kind for kind, column in (("path", name_column), ("label", label_column)) if column is None
         )
+        if set(table.columns) >= OF_COCO:
+            raise DataError(
+                f"{path} holds COCO annotations of objects, which are not read; write a table with the "
+                "columns path and label"
+            )
         listed = f"its columns are {_listed(table.columns)}" if table.columns else "it is empty"
         header = ", or make path,label the first line" if table.first is not None else ""
         raise DataError(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from gpu_ssl.data.label_json import cell_of, json_objects
 from gpu_ssl.data.label_parquet import parquet_rows
-from gpu_ssl.data.problems import Problem
+from gpu_ssl.data.problems import Problem, counted
 from gpu_ssl.errors import DataError, UsageError
 from gpu_ssl.runtime.files import read_given
 
@@ -20,6 +20,9 @@ LARGEST = 2**31
 
 IN_BRACKETS = re.compile(r"""[\[{][^\[\]{},"']*[\]}][ \t]*[^\s,;]""")
 """Start of a name in brackets, which is not JSON."""
+
+COMMENTS = re.compile(r"\A(?:[ \t]*(?:#[^,;\t|\r\n]*)?(?:\r\n|\r|\n))+(?=[^\r\n]*[,;\t|])")
+"""Lines of comments above a table."""
 
 NO_TEXT = {
     b"PK\x03\x04": "a workbook or an archive",
@@ -79,6 +82,8 @@ def read_table(path: Path) -> Table:
     if kind is not None:
         raise DataError(f"{path} is {kind}; expected a table of labels: save it as CSV")
     text = _decoded(content)
+    if text.lstrip()[:1] == "<" and text.rstrip()[-1] == ">":
+        raise DataError(f"{path} is XML or HTML; expected a table with the columns path and label")
     if text.lstrip()[:1] in ("{", "[") and not IN_BRACKETS.match(text):
         return _of_objects(*json_objects(text, path), path)
     return _delimited(text, path)
@@ -110,6 +115,7 @@ def text_of(cell: str) -> str:
 
 
 def _delimited(text: str, path: Path) -> Table:
+    text = COMMENTS.sub(lambda found: "\n" * found[0].count("\n"), text)  # the numbers of lines remain
     if text.lower().startswith("sep=") and len(text) > 4:  # the delimiter hint of spreadsheet programs
         delimiter, text = text[4], text.partition("\n")[2]
     else:
@@ -150,8 +156,8 @@ def _unique(names: Sequence[str]) -> list[str]:
 def _row(columns: Sequence[str], cells: Sequence[str], where: str) -> Row:
     if any(cell.strip() for cell in cells[len(columns) :]):
         raise DataError(
-            f"{where}: expected {len(columns)} cells as in the first line, got {len(cells)}; quote text that "
-            "contains the delimiter"
+            f"{where}: expected {counted(len(columns), 'cell')} as in the first line, got {len(cells)}; "
+            "quote text that contains the delimiter, and delete lines above the header"
         )
     return Row(where, dict(zip(columns, cells, strict=False)))
 

@@ -4,7 +4,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from gpu_ssl.data.problems import Problem, counted, examples
@@ -32,6 +32,13 @@ def is_no_label(label: object) -> bool:
         return True
     word = str(label).strip().casefold()
     return word in EMPTY or is_no_class(word) or _as_number(word) == -1
+
+
+def _are_several(name: str, classes: Collection[str]) -> bool:
+    """Whether a name looks like several: with bars or semicolons, or with commas if a part is a class."""
+    parts = [part.strip() for part in re.split("[|;]", name)]
+    listed = [part.strip() for part in re.split("[|;,/+&]", name)]
+    return (len(parts) > 1 and all(parts)) or (len(listed) > 1 and any(part in classes for part in listed))
 
 
 def is_no_class(name: str) -> bool:
@@ -115,6 +122,9 @@ def class_problems(
                 f"{examples([repr(word) for word in words])}",
             )
         )
+    if several := [name for name in sorted(counts) if _are_several(name, counts)]:
+        message = f"class names that look like several labels: {examples([repr(name) for name in several])}"
+        problems.append(Problem("suspicious-class", len(several), (), message))
     doubtful = [name for name in sorted(counts) if is_no_label(name)]
     if doubtful:
         listed = examples([repr(name) for name in doubtful])

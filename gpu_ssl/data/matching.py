@@ -1,18 +1,18 @@
 """Matching the rows of label files to images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gpu_ssl.data.label_file import GivenLabels
 from gpu_ssl.data.names import POSITION, AmbiguousNameError, NameIndex, folder_of
-from gpu_ssl.data.problems import Problem, examples, printable
+from gpu_ssl.data.problems import Problem, counted, examples, printable
 from gpu_ssl.errors import DataError
 
 
 def match(
     given: GivenLabels, index: NameIndex, place: Path, example: Callable[[], str]
-) -> tuple[list[tuple[str, str]], dict[str, str]]:
-    """Return (image name, label) pairs, and the group of each image that has one.
+) -> tuple[list[tuple[str, str]], dict[str, str], list[Problem]]:
+    """Return (image name, label) pairs, the group of each image that has one, and the problems found.
 
     Parameters
     ----------
@@ -43,17 +43,20 @@ def match(
         for (where, written, _, _), names in zip(given.rows, found, strict=True)
         if names and index.begins_elsewhere(written, names[0]) is False
     }
-    votes, groups, unknown = [], {}, []
+    votes, groups, unknown, elsewhere = [], {}, [], []
     meant: dict[str, tuple[str, str]] = {}
     for (where, written, label, group), names in zip(given.rows, found, strict=True):
         if (
             not names
             or (_file_of(where) in exact and index.strays(written, names[0]))
             or (_file_of(where) in rooted and index.begins_elsewhere(written, names[0]))
+            or index.names_another(written, names[0])
         ):
             if label:
                 unknown.append(written)
             continue
+        if index.strays(written, names[0]):
+            elsewhere.append((written, names[0]))
         if label:
             votes += [(name, label) for name in names]
             before = meant.setdefault(names[0], (written, label))
@@ -71,7 +74,20 @@ def match(
             f"`labels` names {len(unknown):,} {images} not in {place}: {listed}; expected {expected}, "
             f"such as {printable(example())!r}"
         )
-    return votes, groups
+    return votes, groups, _of_other_folders(elsewhere)
+
+
+def _of_other_folders(elsewhere: Sequence[tuple[str, str]]) -> list[Problem]:
+    """Return a problem if names give other folders than those of their images, as (written, image) pairs."""
+    if not elsewhere:
+        return []
+    (written, image), n = elsewhere[0], len(elsewhere)
+    message = (
+        f"{counted(n, 'name', 'names')} in `labels` {'gives' if n == 1 else 'give'} another folder than the "
+        f"image has, which was found by the rest of the name: {printable(written)!r} is taken for "
+        f"{printable(image)!r}"
+    )
+    return [Problem("other-folders", n, tuple(name for _, name in elsewhere), message)]
 
 
 def of_numbering(given: GivenLabels) -> list[Problem]:

@@ -1,11 +1,14 @@
 """Looking up images by the names in label files, which may differ in folders, case, encoding or ending."""
 
+import filecmp
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from gpu_ssl.data.folder_classes import part_of
 from gpu_ssl.data.label_tables import text_of
 from gpu_ssl.data.opening import suffixes
 from gpu_ssl.data.positions import Positions
@@ -56,12 +59,12 @@ class NameIndex:
         others: Iterable[str] = (),
     ) -> None:
         self._positions = names if isinstance(names, Positions) else None
-        self._folder = place.absolute().name
+        self._place, self._folder = place.absolute(), place.absolute().name
         self._above = [_composed(part).casefold() for part in place.absolute().parts]
         self._bases = [f"{_normal(str(base))}/" for base in (place, place.absolute())]
         self._names: dict[str, tuple[str, ...]] = {}
         self._others = frozenset(others)
-        self._pages = {page for pages in (files or {}).values() for page in pages}
+        self._file_of = {page: file for file, pages in (files or {}).items() for page in pages}
         if self._positions is None:
             self._names = {name: (name,) for name in (*self._others, *names)}
             self._names |= {file: tuple(pages) for file, pages in (files or {}).items()}
@@ -90,6 +93,26 @@ class NameIndex:
         given = folder_of(name).rpartition("/")[2]
         actual = image.rpartition("/")[0].rpartition("/")[2] or self._folder
         return bool(given) and _composed(given).casefold() != _composed(actual).casefold()
+
+    def names_another(self, name: str, image: str) -> bool:
+        """Whether a name is that of another file than the image, or of another part of a data set.
+
+        Of ``test/1.png`` for the image ``1.png`` in ``set/train`` it is; and so it is if there is such a file
+        next to the data, or an absolute path leads to it, and its content is not that of the image.
+        """
+        if not self.strays(name, image):
+            return False
+        parts = [part_of(folder) for folder in folder_of(name).split("/")]
+        own = [part_of(folder) for folder in (self._folder, *image.split("/")[:-1])]
+        if any(parts) and any(own):
+            return next(filter(None, reversed(parts))) != next(filter(None, reversed(own)))
+        with suppress(OSError, ValueError):  # the latter of names with a null character
+            file = self._place / self._file_of.get(image, image)
+            for form in dict.fromkeys((name, _from_address(name))):
+                other = self._place.parent / form
+                if other.is_file() and file.is_file() and not filecmp.cmp(file, other, shallow=False):
+                    return True
+        return False
 
     def begins_elsewhere(self, name: str, image: str) -> bool | None:
         """Whether a name with more leading folders than the image has them from another place than the data.
@@ -150,7 +173,7 @@ class NameIndex:
     def _map(self, keys: Callable[[str], Iterable[str]]) -> dict[str, list[str]]:
         known: dict[str, list[str]] = {}
         for name in self._names:
-            if name in self._pages:
+            if name in self._file_of:
                 continue
             written = {_composed(name), _composed(printable(name)), _composed(text_of(name))}
             for key in {key for each in written for key in keys(each)}:

@@ -258,10 +258,10 @@ def _labels(
             f"`labels` names images by {column!r}, but column {column} of {collection.place} does not hold "
             "the positions of its rows, which name them: give the position of each row, from 0"
         )
-    votes, groups = match(given, index, collection.place, collection.example)
+    votes, groups, misplaced = match(given, index, collection.place, collection.example)
     labels, problems = settle(votes)
     numbering = of_numbering(given) if isinstance(collection.names, Positions) else []
-    problems = [*given.problems, *numbering, *problems]
+    problems = [*given.problems, *numbering, *misplaced, *problems]
     if collection.by_folders:
         overruled = [name for name, label in labels.items() if collection.labels.get(name, label) != label]
         others = {name: label for name, label in collection.labels.items() if name not in labels}

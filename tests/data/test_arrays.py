@@ -143,6 +143,20 @@ def test_damaged_archives_are_refused(tmp_path: Path) -> None:
             read_arrays(tmp_path / name)
 
 
+def test_why_a_file_cannot_be_read_is_told_in_plain_words(tmp_path: Path) -> None:
+    np.save(tmp_path / "cut.npy", np.zeros((40, 8, 8), np.uint8))
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "cut.npy").read_bytes()[:1000])
+    sizes = np.empty(2, object)
+    sizes[:] = [np.zeros((8, 8)), np.zeros((9, 9))]
+    np.save(tmp_path / "sizes.npy", sizes)
+    for name, words in (
+        ("cut", "file: it is truncated$"),
+        ("sizes", "Python objects; give all images one size"),
+    ):
+        with pytest.raises(DataError, match=words):
+            read_arrays(tmp_path / f"{name}.npy")
+
+
 def test_pickles_and_rubbish_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object))
     (tmp_path / "y.npy").write_bytes(b"rubbish")

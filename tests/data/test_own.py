@@ -327,6 +327,97 @@ def test_pixels_of_other_images_cannot_take_their_place(folder: Path, cache: Pat
     assert np.array_equal(load_own(folder).images, 255 - first.images)
 
 
+def set_of(place: Path, *names: str, value: int = 0) -> Path:
+    """Write images with different pixels below a folder."""
+    for i, name in enumerate(names):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.full((8, 8), 100 + value, np.uint8)
+        pixels[0, i] = 7
+        Image.fromarray(pixels).save(place / name)
+    return place
+
+
+@pytest.mark.parametrize("written", ["test/{}", "{root}/test/{}", "Test_Set/{}"])
+def test_labels_of_another_part_are_not_those_of_images_with_the_same_names(
+    tmp_path: Path, written: str
+) -> None:
+    names = ("1.png", "2.png", "3.png")
+    train = set_of(tmp_path / "train", *names)
+    set_of(tmp_path / "test", *names, value=50)
+    rows = [f"{written.format(name, root=tmp_path)},{'ab'[i % 2]}" for i, name in enumerate(names)]
+    with pytest.raises(
+        DataError, match=r"names 3 images that are not in .*train: .*; expected paths relative"
+    ):
+        load_own(train, [label_file(train, *rows)])
+    assert len(named(load_own(tmp_path / "test", [label_file(train, *rows)]))) == 3
+
+
+def test_a_file_of_the_same_name_elsewhere_is_another_image_unless_it_is_a_copy(tmp_path: Path) -> None:
+    mine = set_of(tmp_path / "mine", "1.png", "2.png")
+    rows = [f"{tmp_path}/others/{i}.png,{'ab'[i - 1]}" for i in (1, 2)]
+    for place in ("others", "unrelated"):  # of which the former has copies
+        set_of(tmp_path / place, "1.png", "2.png")
+    (problem,) = (p for p in load_own(mine, [label_file(mine, *rows)]).problems if p.kind == "other-folders")
+    assert problem.message.startswith("2 names in `labels` give another folder than the image has")
+    assert f"'{tmp_path}/others/1.png' is taken for '1.png'" in problem.message
+    set_of(tmp_path / "others", "1.png", "2.png", value=9)
+    for given in (rows, [row.removeprefix(f"{tmp_path}/") for row in rows]):
+        with pytest.raises(DataError, match="names 2 images that are not in"):
+            load_own(mine, [label_file(mine, *given)])
+
+
+def test_folders_of_another_machine_are_told_and_the_own_are_not(folder: Path) -> None:
+    for given, kinds in (
+        ("C:\\cats\\a.png", ["other-folders"]),
+        ("/home/x/a.png", ["other-folders"]),
+        ("data/a.png", []),
+        (f"{folder}/a.png", []),
+        ("./a.png", []),
+        ("a", []),
+    ):
+        images = load_own(folder, [label_file(folder, f"{given},x", "b.png,y")])
+        assert named(images).items() >= {"a.png": "x", "b.png": "y"}.items()
+        assert [p.kind for p in images.problems if p.kind == "other-folders"] == kinds, given
+
+
+def test_thumbnails_and_trash_of_file_servers_are_no_images(tmp_path: Path) -> None:
+    data = set_of(tmp_path / "data", "cat/1.png", "dog/2.png")
+    set_of(data, "cat/@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg", "__MACOSX/cat/1.png", "#recycle/9.png")
+    images = load_own(data)
+    assert named(images) == {"cat/1.png": "cat", "dog/2.png": "dog"}
+    assert len(images) == 2
+    assert not [p for p in images.problems if p.kind == "empty-folder"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "doubtful"),
+    [
+        (("a|b", "c"), ["a|b"]),
+        (("a; b", "c"), ["a; b"]),
+        (("a", "a, b"), ["a, b"]),
+        (("top", "T-shirt/top"), ["T-shirt/top"]),
+        (("c", "T-shirt/top"), []),
+        (("a, b", "c"), []),
+        (("|", ";)"), []),
+    ],
+)
+def test_labels_that_look_like_several_are_told(
+    folder: Path, labels: tuple[str, str], doubtful: list[str]
+) -> None:
+    images = load_own(
+        folder, [label_file(folder, *(f'{n},"{own}"' for n, own in zip("ab", labels, strict=True)))]
+    )
+    told = [p.message for p in images.problems if "look like several labels" in p.message]
+    assert told == [f"class names that look like several labels: {each!r}" for each in doubtful]
+
+
+def test_with_a_label_file_folders_are_not_told_about(tmp_path: Path) -> None:
+    data = set_of(tmp_path / "data", "train/1.png", "train/2.png", "test/3.png")
+    assert "split-folders" in [problem.kind for problem in load_own(data).problems]
+    found = load_own(data, [label_file(data, "1.png,a", "2.png,b")])
+    assert "split-folders" not in [problem.kind for problem in found.problems]
+
+
 def test_pixels_that_nobody_used_for_long_are_deleted(folder: Path, cache: Path) -> None:
     load_own(folder)
     (used,) = cache.glob("*.npy")

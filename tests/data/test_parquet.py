@@ -159,7 +159,7 @@ def test_a_column_is_refused_where_nothing_has_columns(tmp_path: Path, column: s
     np.save(tmp_path / "x.npy", np.zeros((4, 8, 8), np.uint8))
     reading = Reading(columns=Columns(**{column: "foo"}))
     for place in ("images", "x.npy"):
-        with pytest.raises(UsageError, match=f"`{column}_column=foo`: .* has no columns"):
+        with pytest.raises(UsageError, match=f"`{column}_column` 'foo': .* has no columns"):
             load_own(tmp_path / place, (), reading)
     (tmp_path / "labels.csv").write_text("foo,bar\na/1.png,x\nb/1.png,y\n")
     if column == "path":
