@@ -44,6 +44,13 @@ def _is_binary(kind: Any) -> bool:
 
 
 def image_column(schema: "pyarrow.Schema", path: Path, requested: str | None) -> ImageColumn:
+    """Return the column of images: the requested one, else the only one, else one of paths with a usual name.
+
+    Raises
+    ------
+    DataError
+        If there is none, or it is not clear which.
+    """
     kinds = {field.name: field.type for field in schema}
     found = encoded_columns(schema)
     text = requested if requested in kinds and is_text(kinds[requested]) else first_of(PATHS, list(kinds))
@@ -92,6 +99,7 @@ def groups_of_rows(path: Path, columns: Columns) -> list[Any]:
 
 
 def is_label(kind: Any) -> bool:
+    """Whether a column of this type may hold labels."""
     import pyarrow.types as types
 
     if types.is_dictionary(kind):
