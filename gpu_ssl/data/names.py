@@ -1,6 +1,5 @@
 """Looking up images by the names in label files, which may differ in folders, case, encoding or ending."""
 
-import filecmp
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,6 +25,9 @@ ESCAPED = re.compile(r"^'(?=[=+@-])")
 
 POSITION = re.compile(r"0*([0-9]+)(\.0*)?")
 """A position in a file, which programs may write as 7.0."""
+
+COMPARED = 2**16
+"""Number of bytes by which two files are compared."""
 
 
 class AmbiguousNameError(Exception):
@@ -98,7 +100,7 @@ class NameIndex:
         """Whether a name is that of another file than the image, or of another part of a data set.
 
         Of ``test/1.png`` for the image ``1.png`` in ``set/train`` it is; and so it is if there is such a file
-        next to the data, or an absolute path leads to it, and its content is not that of the image.
+        next to the data, or an absolute path leads to it, and it is no copy of the image.
         """
         if not self.strays(name, image):
             return False
@@ -110,7 +112,7 @@ class NameIndex:
             file = self._place / self._file_of.get(image, image)
             for form in dict.fromkeys((name, _from_address(name))):
                 other = self._place.parent / form
-                if other.is_file() and file.is_file() and not filecmp.cmp(file, other, shallow=False):
+                if other.is_file() and file.is_file() and not _are_alike(file, other):
                     return True
         return False
 
@@ -190,6 +192,16 @@ class NameIndex:
             yield form
         if uploaded := _without_prefix(name):
             yield _composed(uploaded)
+
+
+def _are_alike(one: Path, other: Path) -> bool:
+    """Whether two files are the same, or of one size and with the same first bytes."""
+    if one.samefile(other):
+        return True
+    if one.stat().st_size != other.stat().st_size:
+        return False
+    with one.open("rb") as first, other.open("rb") as second:
+        return first.read(COMPARED) == second.read(COMPARED)
 
 
 def _normal(path: str) -> str:
