@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from gpu_ssl.data.hugging_face import class_names
 from gpu_ssl.data.label_columns import GROUPS, LABELS, PATHS, Columns, first_of
 from gpu_ssl.data.parquet_file import is_text, is_whole, opened
-from gpu_ssl.errors import DataError
+from gpu_ssl.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import pyarrow.parquet
@@ -83,7 +83,15 @@ def labels_of_rows(path: Path, requested: str | None) -> tuple[list[Any], list[s
 
 
 def groups_of_rows(path: Path, columns: Columns) -> list[Any]:
-    """Return the group of each row; an empty list without groups."""
+    """Return the group of each row; an empty list without groups.
+
+    Raises
+    ------
+    UsageError, DataError
+        If the requested column is that of the labels, or missing.
+    """
+    if columns.group is not None and columns.group == columns.label:
+        raise UsageError(f"{path}: column {columns.label!r} holds the labels; name another for the groups")
     with opened(path) as file:
         schema = file.schema_arrow
         column = columns.group or first_of(GROUPS, schema.names)

@@ -140,6 +140,8 @@ def test_groups_come_from_the_file(tmp_path: Path) -> None:
         assert [p.kind for p in images.problems].count("columns") == 1
     with pytest.raises(DataError, match="has no column 'person'; its columns are image, label, patient, eye"):
         load_own(path, (), Reading(columns=Columns(group="person")))
+    with pytest.raises(UsageError, match="column 'eye' holds the labels"):
+        load_own(path, (), Reading(columns=Columns(label="eye", group="eye")))
 
 
 def test_groups_of_embeddings_come_from_the_file(tmp_path: Path) -> None:
