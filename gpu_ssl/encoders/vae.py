@@ -1,10 +1,13 @@
 """Posterior means of a variational autoencoder as features: M1 of Kingma et al. 2014 without its SVM."""
 
+import math
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from gpu_ssl import catalog
 from gpu_ssl.config import LearningConfig, ModelConfig
 from gpu_ssl.encoders.encoder import Encoder, Exhibit, ImageShape
 from gpu_ssl.encoders.fitting import Training, TrainingImages
@@ -14,6 +17,7 @@ from gpu_ssl.records import TrainingRecord
 from gpu_ssl.runtime.device import autocast
 from gpu_ssl.runtime.environment import release
 from gpu_ssl.runtime.ranks import Ranks
+from gpu_ssl.runtime.threads import limited_threads
 from gpu_ssl.training import checkpoint
 from gpu_ssl.training.augmentation import canonical, intensities
 from gpu_ssl.training.batches import Batch, Resident
@@ -118,10 +122,13 @@ def fit(images: TrainingImages, training: Training) -> VAEEncoder:
         "gpu_ssl": release(),
         "torch": torch.__version__,
     }
-    checkpoint.restore(trainer, training.checkpoint, origin)
-    record = fit_vae(
-        trainer, training.progress, lambda: checkpoint.save(trainer, training.checkpoint, origin)
-    )
+    # Its steps are too small for several threads, which wait for each other if other programs run.
+    tiny = math.prod(pixels.shape) <= catalog.TINY
+    with limited_threads(1) if tiny else nullcontext():
+        checkpoint.restore(trainer, training.checkpoint, origin)
+        record = fit_vae(
+            trainer, training.progress, lambda: checkpoint.save(trainer, training.checkpoint, origin)
+        )
     encoder = VAEEncoder(vae, plan.augment, record)
     encoder.precision = plan.precision
     return encoder

@@ -16,6 +16,7 @@ from gpu_ssl.encoders.fitting import Training, TrainingImages
 from gpu_ssl.encoders.vae import VAEEncoder
 from gpu_ssl.errors import DataError, StorageError
 from gpu_ssl.runtime.progress import SILENT, Progress, Silent
+from gpu_ssl.runtime.threads import limited_threads
 from tests.encoders import CPU
 
 CONFIG = LearningConfig(model=ModelConfig(latent_dim=8), train=TrainConfig(epochs=3, precision="float32"))
@@ -47,6 +48,28 @@ def test_the_same_seed_gives_the_same_bits_and_another_others(
     assert torch.equal(weights(fit(digits, tmp_path / "same")), weights(encoder))
     other = CONFIG.model_copy(update={"seed": 1})
     assert not torch.equal(weights(fit(digits, tmp_path / "other", other)), weights(encoder))
+
+
+class SeesThreads(Silent):
+    def __init__(self) -> None:
+        self.seen: set[int] = set()
+
+    @contextmanager
+    def task(self, description: str, total: int, done: int = 0):  # type: ignore[no-untyped-def]
+        yield lambda note, steps=1: self.seen.add(torch.get_num_threads())
+
+
+def test_tiny_images_take_one_thread_and_others_all(digits: Dataset, tmp_path: Path) -> None:
+    """Two threads of small steps wait for each other, seven times as long in all if the cores are busy."""
+    larger = np.zeros((200, 1, 12, 12), np.uint8)
+    larger[:, :, 2:10, 2:10] = 15 * digits.train.images[:200].clip(0, 16)
+    for name, images, threads in (("tiny", digits.train.images[:200], 1), ("larger", larger, 2)):
+        progress = SeesThreads()
+        training = Training(CONFIG, tmp_path / name / "checkpoint.json", progress)
+        with limited_threads(2):
+            vae.fit(TrainingImages(images, CPU, True, name), training)
+            assert torch.get_num_threads() == 2
+        assert progress.seen == {threads}
 
 
 class StopsInTheSecondEpoch(Silent):
