@@ -1,7 +1,6 @@
-"""Writes files in background threads, so that work goes on while a disk is slow.
+"""Writes files in background threads, so that work continues while a disk is slow.
 
-A file on a network disk takes some tens of milliseconds, most of them spent waiting; several threads wait for
-several files at a time.
+Writing to a slow disk is mostly waiting for `fsync`; several threads wait for several files at a time.
 """
 
 from collections import deque
